@@ -1,0 +1,100 @@
+"""ActiveLab: what one more annotation is worth, for labelled and unlabelled tasks on one scale.
+
+Scores are those of Goh and Mueller, "ActiveLab: Active Learning with Re-Labeling by Multiple Annotators"
+(arXiv 2301.11856), consensus labels and their quality those of CROWDLAB (arXiv 2210.06812), both as cleanlab implements
+them. Pure: arrays in, arrays out, nothing printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Annotators' labels in sparse form, one row a label: three arrays (m,) of indices from 0.
+
+    A task has at most one label of each annotator, and every task from 0 to `n_tasks` - 1 has at least one label.
+    """
+
+    task: Ints
+    annotator: Ints
+    label: Ints
+    n_tasks: int
+    n_classes: int
+
+    def dense(self) -> Floats:
+        """The (n_tasks, n_annotators) table of class indices that cleanlab takes, NaN where there is no label.
+
+        Annotators without labels have no column: cleanlab raises on an empty one.
+        """
+        annotators, column = np.unique(self.annotator, return_inverse=True)
+        table = np.full((self.n_tasks, len(annotators)), np.nan)
+        table[self.task, column] = self.label
+        return table
+
+
+def majority_vote(labels: Labels) -> Ints:
+    """Consensus labels (n_tasks,) before there are probabilities: the class most annotators chose.
+
+    A tie goes to the class that is more frequent in all labels, then to the one that comes first in the config.
+    """
+    votes = np.zeros((labels.n_tasks, labels.n_classes))
+    np.add.at(votes, (labels.task, labels.label), 1.0)
+    frequency = votes.sum(axis=0) / max(len(labels.label), 1)
+    return np.asarray(np.argmax(votes + 0.5 * frequency, axis=1), np.int64)  # 0.5 * frequency < 1 only breaks ties
+
+
+def consensus(labels: Labels, pred_probs: Floats) -> tuple[Ints, Floats]:
+    """CROWDLAB's consensus label and its quality in [0, 1] for each labelled task, both (n_tasks,).
+
+    `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities.
+    """
+    table = labels.dense()
+    if _one_label_each(table):  # nothing to weigh annotators by: cleanlab's own rule for this case
+        chosen = np.nan_to_num(table).sum(axis=1).astype(np.int64)
+        return chosen, pred_probs[np.arange(len(chosen)), chosen]
+    from cleanlab.multiannotator import get_label_quality_multiannotator
+
+    with _silence():
+        quality = get_label_quality_multiannotator(
+            table, pred_probs, return_detailed_quality=False, return_annotator_stats=False, verbose=False
+        )["label_quality"]
+    return quality["consensus_label"].to_numpy(np.int64), quality["consensus_quality_score"].to_numpy(np.float64)
+
+
+def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
+    """ActiveLab scores in [0, 1] of the labelled and the unlabelled tasks; the lowest is worth most.
+
+    `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities of the labelled tasks; `pred_probs_unlabeled`
+    (u, n_classes). Returns (n_tasks,) and (u,).
+    """
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    with _silence():
+        labeled, unlabeled = get_active_learning_scores(
+            labels.dense(), pred_probs, pred_probs_unlabeled if len(pred_probs_unlabeled) else None
+        )
+    return np.asarray(labeled, np.float64), np.asarray(unlabeled, np.float64)
+
+
+def _one_label_each(table: Floats) -> bool:
+    return bool((np.sum(~np.isnan(table), axis=1) == 1).all())
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """cleanlab prints notices and warns about small data; a cron job's output is for the connector's own words."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

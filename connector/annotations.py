@@ -1,0 +1,121 @@
+"""Label Studio's tasks and annotations as plain records, and the latest valid labels among them. Pure: no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from connector.label_config import Control
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One row of Label Studio's annotations: what somebody answered, or that they skipped.
+
+    `label` is a class of the control, or None for a skip, an empty result or a choice the config no longer has (`unknown`).
+    """
+
+    id: int
+    task: int
+    annotator: int
+    label: str | None
+    skipped: bool
+    ground_truth: bool
+    updated_at: str
+    unknown: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as Label Studio holds it; `text` is None where the data key is missing, empty or not a text."""
+
+    id: int
+    text: str | None
+    is_labeled: bool
+    overlap: int
+    updated_at: str
+    annotations: tuple[Annotation, ...] = ()
+
+
+def digest(text: str) -> bytes:
+    """BLAKE2b-128 of the text in UTF-8: the key under which the ML backend stores it."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def read_task(raw: dict[str, Any], control: Control) -> Task:
+    """A task of `GET /api/tasks?fields=all`, or the answer to a task's PATCH, as a record."""
+    text = raw["data"].get(control.data_key)
+    return Task(
+        id=raw["id"],
+        # A lone surrogate is valid in JSON and has no UTF-8 form; without it the rest of the text still counts.
+        text=text.encode(errors="replace").decode() if isinstance(text, str) and text.strip() else None,
+        is_labeled=raw["is_labeled"],
+        overlap=raw["overlap"],
+        updated_at=raw["updated_at"],
+        annotations=tuple(read_annotation(row, raw["id"], control) for row in raw["annotations"]),
+    )
+
+
+def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotation:
+    """A row of a task's `annotations` as a record."""
+    annotator = raw["completed_by"]
+    if isinstance(annotator, dict):  # some endpoints expand the user
+        annotator = annotator["id"]
+    choice = None if raw["was_cancelled"] else _choice(raw["result"], control)
+    label = control.spellings.get(choice) if choice is not None else None
+    return Annotation(
+        id=raw["id"],
+        task=task,
+        annotator=annotator or 0,  # a deleted user's annotations stay, without an owner
+        label=label,
+        skipped=bool(raw["was_cancelled"]),
+        ground_truth=bool(raw["ground_truth"]),
+        updated_at=raw["updated_at"],
+        unknown=choice is not None and label is None,
+    )
+
+
+def _choice(result: Any, control: Control) -> str | None:
+    for region in result or ():
+        if region.get("from_name") == control.name and region.get("type", "choices") == "choices":
+            choices = region.get("value", {}).get("choices") or ()
+            if len(choices) == 1 and isinstance(choices[0], str):
+                return choices[0]
+    return None
+
+
+def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], str]:
+    """The latest valid label of each annotator on each task: {(task, annotator): class}.
+
+    Skips, empty results and choices that the config no longer has are no labels; they do not hide an earlier label.
+    """
+    latest: dict[tuple[int, int], str] = {}
+    for row in sorted(annotations, key=lambda row: (row.updated_at, row.id)):
+        if row.label is not None:
+            latest[(row.task, row.annotator)] = row.label
+    return latest
+
+
+def lock_rows(annotations: Iterable[Annotation], skip_queue: str) -> int:
+    """How many annotation rows Label Studio counts against a task's overlap for somebody who has none on it.
+
+    Label Studio serves a task while locks plus these rows are below its overlap. Ground truth never counts; a skip by
+    another counts in every mode but REQUEUE_FOR_OTHERS (`Task.has_lock` of Label Studio 1.23.2, checked by the tests).
+    """
+    return sum(
+        1 for row in annotations if not row.ground_truth and not (row.skipped and skip_queue == "REQUEUE_FOR_OTHERS")
+    )
+
+
+def choice_result(control: Control, label: str) -> list[dict[str, Any]]:
+    """The `result` of a prediction that shows `label` preselected."""
+    return [
+        {
+            "from_name": control.name,
+            "to_name": control.to_name,
+            "type": "choices",
+            "value": {"choices": [label]},
+        }
+    ]

@@ -1,0 +1,113 @@
+"""Finds the single-choice `Choices` on a `Text` that the connector serves in a labelling config."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from connector.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Control:
+    """A single-choice control: its names, the task's text key and its classes.
+
+    `classes` are spelled as annotations spell them: a choice's alias where it has one, else its value. `spellings` maps
+    every way an annotation may spell a class (value or alias) to the class.
+    """
+
+    name: str
+    to_name: str
+    data_key: str
+    classes: tuple[str, ...]
+    spellings: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Control:
+        return cls(**{**value, "classes": tuple(value["classes"])})
+
+
+def find_control(label_config: str, name: str | None = None) -> Control:
+    """The control of `label_config` to serve: the only one that can be, or the one called `name`.
+
+    Raises UsageError when there is none, or several and no name, telling what was found.
+    """
+    # Takes half a second to import, and a sync with an unchanged config never needs it.
+    from label_studio_sdk.label_interface.interface import LabelInterface
+
+    try:
+        interface = LabelInterface(label_config)
+        controls = list(interface.controls)
+        objects = {tag.name: tag for tag in interface.objects}
+    except Exception as error:  # the SDK raises plain exceptions of many kinds on a broken config
+        raise UsageError(f"The project's labelling config cannot be read: {error}") from error
+
+    servable: list[Control] = []
+    found: list[str] = []
+    nested = _nested_choices(label_config)
+    for tag in controls:
+        control, reason = (None, "nested choices") if tag.name in nested else _servable(tag, objects)
+        if control is not None:
+            servable.append(control)
+            found.append(f"{tag.tag} '{tag.name}' (can be served)")
+        else:
+            found.append(f"{tag.tag} '{tag.name}' ({reason})")
+    listing = ", ".join(found) or "no control at all"
+    if name is not None:
+        for control in servable:
+            if control.name == name:
+                return control
+        raise UsageError(
+            f"The labelling config has no single-choice Choices on a Text called '{name}'; found: {listing}."
+        )
+    if not servable:
+        raise UsageError(
+            f"The labelling config needs a single-choice Choices on a Text with at least two choices; found: {listing}."
+        )
+    if len(servable) > 1:
+        names = ", ".join(f"--control {control.name}" for control in servable)
+        raise UsageError(f"The labelling config has several controls that can be served; choose one: {names}.")
+    return servable[0]
+
+
+def _nested_choices(label_config: str) -> set[str | None]:
+    """Names of the Choices that hold choices within choices: their annotations are paths, not classes."""
+    root = ElementTree.fromstring(label_config)
+    return {tag.get("name") for tag in root.iter("Choices") if tag.find(".//Choice//Choice") is not None}
+
+
+def _servable(tag: Any, objects: dict[str, Any]) -> tuple[Control | None, str]:
+    """The tag as a Control, or None and why it cannot be served."""
+    attributes = tag.attr
+    if tag.tag != "Choices":
+        return None, "not Choices"
+    if attributes.get("choice", "single") not in ("single", "single-radio"):
+        return None, f'choice="{attributes["choice"]}"'
+    for flag in ("perRegion", "perItem"):
+        if str(attributes.get(flag, "false")).lower() == "true":
+            return None, f'{flag}="true"'
+    if str(attributes.get("value", "")).startswith("$"):
+        return None, "its choices come from the task's data"
+    if len(tag.to_name) != 1:
+        return None, "toName names several objects"
+    target = objects.get(tag.to_name[0])
+    if target is None or target.tag != "Text":
+        return None, f"on {target.tag if target is not None else 'nothing'}, not on a Text"
+    if str(target.attr.get("valueType", "text")).lower() == "url":
+        return None, "its Text holds a URL"
+    value = str(target.attr.get("value", ""))
+    if not value.startswith("$"):
+        return None, "its Text shows no task data"
+    spellings: dict[str, str] = {}
+    classes: list[str] = []
+    for written, choice in tag.labels_attrs.items():
+        classes.append(written)
+        spellings[choice.attr.get("value", written)] = written
+    spellings.update({written: written for written in classes})
+    if len(set(classes)) < 2:
+        return None, "fewer than two choices"
+    return Control(tag.name, tag.to_name[0], value[1:], tuple(classes), spellings), ""

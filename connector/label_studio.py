@@ -1,0 +1,213 @@
+"""The gateway to Label Studio: the few calls the connector makes, through label-studio-sdk's authenticated client.
+
+The SDK exchanges personal access tokens, keeps the connection and repeats calls that fail in passing. Bodies are read as
+plain JSON: the SDK's typed models are generated for the Enterprise edition and lose or rename fields of the open one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import httpx
+from label_studio_sdk.base_client import LabelStudioBase
+from label_studio_sdk.core.api_error import ApiError
+
+from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
+
+PAGE_SIZE = 500
+TIMEOUT_SECONDS = 300.0  # deleting a version has taken three minutes on a busy SQLite server
+
+
+class LabelStudio:
+    """One Label Studio server, as one user.
+
+    Every method raises UsageError on a wrong address, token or project, TryAgainLater when the server does not answer or
+    fails, and ConnectorError with the server's words on any other refusal.
+    """
+
+    def __init__(self, url: str, api_key: str, *, retries: int = 2) -> None:
+        self.url = url
+        self.calls = 0
+        self._retries = retries
+        try:
+            client = LabelStudioBase(base_url=url, api_key=api_key, timeout=TIMEOUT_SECONDS)
+        except Exception as error:
+            raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
+        self._http = client._client_wrapper.httpx_client
+
+    def version(self) -> str:
+        """The server's release, for example "1.23.2"."""
+        return str(self._call("GET", "api/version").get("release", "unknown"))
+
+    # -- project -----------------------------------------------------------------------------------------------------
+
+    def get_project(self, project: int) -> dict[str, Any]:
+        """The project's settings and counters."""
+        answer: dict[str, Any] = self._call("GET", f"api/projects/{project}/", what=f"project {project}")
+        return answer
+
+    def create_project(self, title: str, label_config: str) -> dict[str, Any]:
+        """Makes a project."""
+        answer: dict[str, Any] = self._call(
+            "POST", "api/projects/", json={"title": title, "label_config": label_config}
+        )
+        return answer
+
+    def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
+        """Adds tasks, 2,500 a call."""
+        for start in range(0, len(data), 2500):
+            self._call("POST", f"api/projects/{project}/import", json=list(data[start : start + 2500]), retries=0)
+
+    def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
+        """Changes settings of the project and returns it."""
+        answer: dict[str, Any] = self._call("PATCH", f"api/projects/{project}/", json=settings)
+        return answer
+
+    # -- tasks -------------------------------------------------------------------------------------------------------
+
+    def tasks(
+        self, project: int, since: str | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the project's tasks with all annotations, by id; `since` (ISO 8601): those updated after it.
+
+        `progress` is told how many tasks have come and how many there are.
+        """
+        params: dict[str, Any] = {"project": project, "page_size": PAGE_SIZE, "fields": "all", "resolve_uri": "false"}
+        if since is not None:
+            changed = {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": since}
+            params["query"] = json.dumps({"filters": {"conjunction": "and", "items": [changed]}})
+        done, page, total = 0, 1, None
+        while total is None or done < total:
+            answer = self._call("GET", "api/tasks", params={**params, "page": page})
+            rows: list[dict[str, Any]] = answer["tasks"]
+            done, page, total = done + len(rows), page + 1, answer["total"]
+            if not rows:
+                return
+            progress(done, total)
+            yield rows
+
+    def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
+        """Opens or closes a task; the answer holds its annotations as they are at that moment."""
+        answer: dict[str, Any] = self._call(
+            "PATCH", f"api/tasks/{task}", json={"overlap": overlap, "is_labeled": is_labeled}, missing=StaleTasks
+        )
+        return answer
+
+    # -- predictions -------------------------------------------------------------------------------------------------
+
+    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+        """Adds predictions in one call and returns how many the server kept.
+
+        Never repeated by itself: a second copy of a version's rows would stay. Raises StaleTasks when a task is gone.
+        """
+        path = f"api/projects/{project}/import/predictions"
+        answer = self._call("POST", path, json=list(rows), retries=0, refused=StaleTasks)
+        return int(answer["created"])
+
+    def model_versions(self, project: int) -> dict[str, int]:
+        """How many predictions each model version of the project has."""
+        answer: dict[str, int] = self._call("GET", f"api/projects/{project}/model-versions/")
+        return answer
+
+    def delete_version(self, project: int, version: str) -> None:
+        """Deletes all predictions of one version. Label Studio forgets project.model_version if it is that one."""
+        self._call("DELETE", f"api/projects/{project}/model-versions/", json={"model_version": version})
+
+    # -- Data Manager tabs and ML backends -----------------------------------------------------------------------------
+
+    def tabs(self, project: int) -> list[dict[str, Any]]:
+        """The Data Manager's tabs in order."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/dm/views/", params={"project": project})
+        return answer
+
+    def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
+        """Adds a tab behind those that are there."""
+        answer: dict[str, Any] = self._call("POST", "api/dm/views/", json={"project": project, "data": data}, retries=0)
+        return answer
+
+    def backends(self, project: int) -> list[dict[str, Any]]:
+        """The ML backends connected to the project."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/ml/", params={"project": project})
+        return answer
+
+    def connect_backend(self, project: int, url: str, title: str) -> dict[str, Any]:
+        """Connects an ML backend; Label Studio calls its /health and /setup at once."""
+        body = {"project": project, "url": url, "title": title}
+        answer: dict[str, Any] = self._call("POST", "api/ml/", json=body, retries=0)
+        return answer
+
+    # -- one call ------------------------------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str = "that",
+        json: Any = None,
+        params: dict[str, Any] | None = None,
+        retries: int | None = None,
+        missing: type[ConnectorError] = UsageError,
+        refused: type[ConnectorError] = ConnectorError,
+    ) -> Any:
+        """One call's JSON. `missing` is raised on 404 and `refused` on 400."""
+        self.calls += 1
+        try:
+            response = self._http.request(
+                path,
+                method=method,
+                json=json,
+                params=params,
+                request_options={"max_retries": self._retries if retries is None else retries},
+            )
+        except ApiError as error:  # the exchange of a personal access token
+            raise UsageError(
+                f"Label Studio at {self.url} refuses the token in LABEL_STUDIO_API_KEY (wrong or expired): make a new one "
+                "on its Account & Settings page."
+            ) from error
+        except httpx.HTTPError as error:
+            raise TryAgainLater(
+                f"Label Studio at {self.url} does not answer: {error or type(error).__name__}."
+            ) from error
+        return self._body(response, what, missing, refused)
+
+    def _body(
+        self, response: httpx.Response, what: str, missing: type[ConnectorError], refused: type[ConnectorError]
+    ) -> Any:
+        status = response.status_code
+        if status < 300:
+            if not response.content:
+                return {}
+            try:
+                return response.json()
+            except ValueError as error:
+                raise UsageError(f"{self.url} does not speak Label Studio's API: check LABEL_STUDIO_URL.") from error
+        if status == 401:
+            raise UsageError(
+                f"Label Studio at {self.url} refuses the token in LABEL_STUDIO_API_KEY (wrong or expired): make a new one "
+                "on its Account & Settings page."
+            )
+        if status == 403:
+            raise UsageError(
+                f"The user of LABEL_STUDIO_API_KEY has no right to do this in Label Studio: {_words(response)}"
+            )
+        if status == 404:
+            raise missing(f"Label Studio at {self.url} has no {what}: {_words(response)}")
+        if status >= 500 or status in (408, 409, 429):
+            raise TryAgainLater(f"Label Studio at {self.url} failed with {status}: {_words(response)}")
+        if status == 400:
+            raise refused(f"Label Studio refused: {_words(response)}")
+        raise ConnectorError(f"Label Studio answered {status}: {_words(response)}")
+
+
+def _words(response: httpx.Response) -> str:
+    """What the server said, in one line."""
+    try:
+        body = response.json()
+    except ValueError:
+        return (response.reason_phrase or "no reason given").rstrip(".") + "."
+    detail = body.get("detail") or "no reason given" if isinstance(body, dict) else str(body)
+    fields = body.get("validation_errors") if isinstance(body, dict) else None
+    return " ".join(f"{detail} {json.dumps(fields) if fields else ''}".split()).rstrip(".") + "."

@@ -1,0 +1,100 @@
+"""The tables of the state database."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+VERSION = 1
+
+metadata = sa.MetaData()
+meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("url", sa.String(500), nullable=False),
+    sa.Column("project_id", sa.Integer, nullable=False),
+    sa.Column("adopted_at", sa.String(40)),
+    sa.Column("control", sa.JSON),
+    sa.Column("label_config", sa.Text),
+    sa.Column("min_annotations_per_task", sa.Integer, nullable=False, default=1),
+    sa.Column("original_settings", sa.JSON),
+    sa.Column("created", sa.JSON),  # what init made in Label Studio: {"tab": id, "backend": id}
+    sa.Column("bookmark", sa.String(40)),
+    sa.Column("round", sa.Integer, nullable=False, default=0),
+    sa.Column("queue_version", sa.String(100)),
+    sa.Column("window_options", sa.JSON),
+    sa.Column("lock_holder", sa.String(200)),
+    sa.Column("lock_until", sa.Float),
+    sa.UniqueConstraint("url", "project_id"),
+)
+
+
+def _project_column(**extra: Any) -> sa.Column[int]:
+    return sa.Column("project", sa.ForeignKey("projects.key"), primary_key=True, **extra)
+
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    _project_column(),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.Text),
+    sa.Column("is_labeled", sa.Boolean, nullable=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
+    sa.Column("updated_at", sa.String(40), nullable=False),
+)
+annotations = sa.Table(
+    "annotations",
+    metadata,
+    _project_column(),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("task", sa.Integer, nullable=False, index=True),
+    sa.Column("annotator", sa.Integer, nullable=False),
+    sa.Column("label", sa.String(500)),
+    sa.Column("skipped", sa.Boolean, nullable=False),
+    sa.Column("ground_truth", sa.Boolean, nullable=False),
+    sa.Column("updated_at", sa.String(40), nullable=False),
+    sa.Column("unknown", sa.Boolean, nullable=False),
+)
+# Every task's overlap and is_labeled as init found them.
+originals = sa.Table(
+    "originals",
+    metadata,
+    _project_column(),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
+    sa.Column("is_labeled", sa.Boolean, nullable=False),
+)
+# Consensus labels that the current model was trained on.
+trained = sa.Table(
+    "trained",
+    metadata,
+    _project_column(),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("label", sa.String(500), nullable=False),
+)
+window = sa.Table(
+    "window",
+    metadata,
+    _project_column(),
+    sa.Column("rank", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("task", sa.Integer, nullable=False),
+    sa.Column("relabel", sa.Boolean, nullable=False),
+)
+# Labelled tasks that were reopened for a second opinion, with what to restore; written before Label Studio is asked.
+reopened = sa.Table(
+    "reopened",
+    metadata,
+    _project_column(),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
+)
+rounds = sa.Table(
+    "rounds",
+    metadata,
+    _project_column(),
+    sa.Column("round", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("summary", sa.JSON, nullable=False),
+)

@@ -1,0 +1,68 @@
+"""Settings of the connector: one frozen object from options, environment and `.env`, in this order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from connector.errors import UsageError
+
+
+def default_state_url() -> str:
+    """The SQLite file used when CONNECTOR_STATE is not set: the same one whatever directory cron starts in."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return f"sqlite:///{home}/label-studio-activelab/state.sqlite"
+
+
+class Settings(BaseSettings):
+    """Where Label Studio, the ML backend and the state database are."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+
+    label_studio_url: str = Field(alias="LABEL_STUDIO_URL")
+    label_studio_api_key: SecretStr = Field(alias="LABEL_STUDIO_API_KEY")
+    ml_backend_url: str = Field(default="http://127.0.0.1:9090", alias="ML_BACKEND_URL")
+    state_url: str = Field(default_factory=default_state_url, alias="CONNECTOR_STATE")
+
+    @field_validator("label_studio_url", "ml_backend_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("label_studio_api_key")
+    @classmethod
+    def _not_blank(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().strip():
+            raise ValueError("is empty")
+        return value
+
+
+_REMEDIES = {
+    "LABEL_STUDIO_URL": "the address of Label Studio, for example http://localhost:8080",
+    "LABEL_STUDIO_API_KEY": "a token from Label Studio's Account & Settings page (legacy token or personal access token)",
+    "ML_BACKEND_URL": "the address of the ML backend, for example http://localhost:9090",
+}
+
+
+def load_settings(**options: Any) -> Settings:
+    """Settings from `options` (those that are not None), the environment and `.env`.
+
+    Raises UsageError naming each setting that is missing or wrong; values are never repeated, since one is a secret.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        sentences = []
+        for problem in error.errors(include_input=False, include_url=False):
+            name = str(problem["loc"][0]) if problem["loc"] else "settings"
+            what = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+            remedy = _REMEDIES.get(name)
+            sentences.append(f"{name} {what}" + (f": give {remedy}" if remedy else ""))
+        raise UsageError("; ".join(sentences) + ". Use options, the environment or a .env file.") from None

@@ -1,0 +1,344 @@
+"""What a sync must remember: a mirror of the project, what was published, and the project's settings as `init` found them.
+
+SQLAlchemy Core over SQLite (default) or any other database it speaks. Every public method is one transaction, so a
+process killed anywhere leaves the state of a finished step.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from connector import schema
+from connector.annotations import Annotation, Task
+from connector.errors import ConnectorError, TryAgainLater, UsageError
+
+LOCK_SECONDS = 900
+_CHUNK = 500  # below SQLite's limit on bound parameters
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the window: a task, and whether it is asked for a second opinion."""
+
+    task: int
+    relabel: bool
+
+
+def now() -> str:
+    """The present moment in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+class State:
+    """The state database; `project(url, id)` gives what is kept about one project."""
+
+    def __init__(self, url: str) -> None:
+        """Opens or creates the database. Raises UsageError when it cannot be."""
+        try:
+            parsed = sa.make_url(url)
+            if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+                Path(str(parsed.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            self.engine = sa.create_engine(parsed)
+            with self.engine.begin() as db:
+                schema.metadata.create_all(db)
+                version = db.execute(sa.select(schema.meta.c.schema_version)).scalar()
+                if version is None:
+                    db.execute(schema.meta.insert().values(schema_version=schema.VERSION))
+        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
+            detail = getattr(error, "orig", None) or error
+            raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {detail}.") from error
+        if version not in (None, schema.VERSION):
+            raise UsageError(
+                f"The state database has schema {version} and this connector knows {schema.VERSION}: "
+                "use the connector version that wrote it, or a newer one."
+            )
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def project(self, url: str, project_id: int) -> ProjectState:
+        """What is kept about project `project_id` of the Label Studio at `url`; made empty where nothing is."""
+        mine = (schema.projects.c.url == url) & (schema.projects.c.project_id == project_id)
+        with self.engine.begin() as db:
+            key = db.execute(sa.select(schema.projects.c.key).where(mine)).scalar()
+            if key is None:
+                result = db.execute(schema.projects.insert().values(url=url, project_id=project_id))
+                key = result.inserted_primary_key[0] if result.inserted_primary_key else None
+        if key is None:
+            raise ConnectorError("The state database did not accept a new project.")
+        return ProjectState(self.engine, int(key))
+
+
+class ProjectState:
+    """One project's rows of the state database."""
+
+    def __init__(self, engine: sa.Engine, key: int) -> None:
+        self._engine = engine
+        self._key = key
+
+    # -- the project's own row ---------------------------------------------------------------------------------------
+
+    def get(self) -> dict[str, Any]:
+        """The project's row, by column name."""
+        with self._engine.connect() as db:
+            return dict(
+                db.execute(sa.select(schema.projects).where(schema.projects.c.key == self._key)).mappings().one()
+            )
+
+    def put(self, **values: Any) -> None:
+        """Sets columns of the project's row."""
+        with self._engine.begin() as db:
+            db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(**values))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the project for one process. Raises TryAgainLater when another holds it.
+
+        The lock of a dead process of this machine is taken over at once, that of another machine after LOCK_SECONDS
+        without `keep_lock`.
+        """
+        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        current = self.get()["lock_holder"]
+        free = (schema.projects.c.lock_holder.is_(None)) | (schema.projects.c.lock_until < time.time())
+        if current is not None and _is_dead(current):
+            free = free | (schema.projects.c.lock_holder == current)
+        with self._engine.begin() as db:
+            taken = db.execute(
+                schema.projects.update()
+                .where((schema.projects.c.key == self._key) & free)
+                .values(lock_holder=holder, lock_until=time.time() + LOCK_SECONDS)
+            )
+        if taken.rowcount != 1:
+            raise TryAgainLater("Another sync holds this project; try again when it has ended.")
+        self._holder = holder
+        try:
+            yield
+        finally:
+            with self._engine.begin() as db:
+                db.execute(
+                    schema.projects.update().where(schema.projects.c.lock_holder == holder).values(lock_holder=None)
+                )
+
+    def keep_lock(self) -> None:
+        """Says that the holder is alive. Raises TryAgainLater when the lock was lost to another process."""
+        with self._engine.begin() as db:
+            kept = db.execute(
+                schema.projects.update()
+                .where(schema.projects.c.lock_holder == self._holder)
+                .values(lock_until=time.time() + LOCK_SECONDS)
+            )
+        if kept.rowcount != 1:
+            raise TryAgainLater("Another sync took this project over; nothing more was written.")
+
+    # -- the mirror --------------------------------------------------------------------------------------------------
+
+    def store_tasks(self, tasks: Sequence[Task], *, all_of_them: bool = False) -> None:
+        """Replaces the mirror's copies of `tasks` and their annotations; `all_of_them` drops every other task."""
+        mine = self._rows
+        with self._engine.begin() as db:
+            if all_of_them:
+                db.execute(schema.annotations.delete().where(mine(schema.annotations)))
+                db.execute(schema.tasks.delete().where(mine(schema.tasks)))
+            else:
+                for ids in _chunks([task.id for task in tasks]):
+                    db.execute(
+                        schema.annotations.delete().where(mine(schema.annotations) & schema.annotations.c.task.in_(ids))
+                    )
+                    db.execute(schema.tasks.delete().where(mine(schema.tasks) & schema.tasks.c.id.in_(ids)))
+            self._insert(
+                db,
+                schema.tasks,
+                (
+                    {
+                        "id": task.id,
+                        "text": task.text,
+                        "is_labeled": task.is_labeled,
+                        "overlap": task.overlap,
+                        "updated_at": task.updated_at,
+                    }
+                    for task in tasks
+                ),
+            )
+            self._insert(db, schema.annotations, (vars(row) for task in tasks for row in task.annotations))
+
+    def tasks(self, ids: Iterable[int] | None = None) -> dict[int, Task]:
+        """The mirrored tasks by id, with their annotations: all of them, or those of `ids` that are there."""
+        where_task, where_row = self._rows(schema.tasks), self._rows(schema.annotations)
+        with self._engine.connect() as db:
+            if ids is None:
+                task_rows = (
+                    db.execute(sa.select(schema.tasks).where(where_task).order_by(schema.tasks.c.id)).mappings().all()
+                )
+                rows = (
+                    db.execute(sa.select(schema.annotations).where(where_row).order_by(schema.annotations.c.id))
+                    .mappings()
+                    .all()
+                )
+            else:
+                task_rows, rows = [], []
+                for part in _chunks(list(ids)):
+                    task_rows += (
+                        db.execute(sa.select(schema.tasks).where(where_task & schema.tasks.c.id.in_(part)))
+                        .mappings()
+                        .all()
+                    )
+                    rows += (
+                        db.execute(
+                            sa.select(schema.annotations)
+                            .where(where_row & schema.annotations.c.task.in_(part))
+                            .order_by(schema.annotations.c.id)
+                        )
+                        .mappings()
+                        .all()
+                    )
+        by_task: dict[int, list[Annotation]] = {}
+        for row in rows:
+            values = {name: value for name, value in row.items() if name != "project"}
+            by_task.setdefault(row["task"], []).append(Annotation(**values))
+        return {
+            row["id"]: Task(
+                row["id"],
+                row["text"],
+                row["is_labeled"],
+                row["overlap"],
+                row["updated_at"],
+                tuple(by_task.get(row["id"], ())),
+            )
+            for row in task_rows
+        }
+
+    def counts(self) -> tuple[int, int]:
+        """How many tasks and how many annotation rows (skips included) the mirror holds."""
+        with self._engine.connect() as db:
+            return (
+                db.execute(
+                    sa.select(sa.func.count()).select_from(schema.tasks).where(self._rows(schema.tasks))
+                ).scalar_one(),
+                db.execute(
+                    sa.select(sa.func.count()).select_from(schema.annotations).where(self._rows(schema.annotations))
+                ).scalar_one(),
+            )
+
+    # -- what init found, what the model knows, what is published ----------------------------------------------------
+
+    def store_originals(self, tasks: Iterable[Task]) -> None:
+        """Remembers overlap and is_labeled of tasks that are not remembered yet."""
+        known = {row["task"] for row in self._all(schema.originals)}
+        with self._engine.begin() as db:
+            self._insert(
+                db,
+                schema.originals,
+                (
+                    {"task": task.id, "overlap": task.overlap, "is_labeled": task.is_labeled}
+                    for task in tasks
+                    if task.id not in known
+                ),
+            )
+
+    def originals(self) -> dict[int, tuple[int, bool]]:
+        """Overlap and is_labeled of each task as init found them."""
+        return {row["task"]: (row["overlap"], row["is_labeled"]) for row in self._all(schema.originals)}
+
+    def store_trained(self, labels: dict[int, str]) -> None:
+        """Remembers the consensus labels that the current model was trained on, {task: class}."""
+        self._replace(schema.trained, ({"task": task, "label": label} for task, label in labels.items()))
+
+    def trained(self) -> dict[int, str]:
+        """The consensus labels that the current model was trained on, {task: class}."""
+        return {row["task"]: row["label"] for row in self._all(schema.trained)}
+
+    def reopen(self, task: int, overlap: int) -> None:
+        """Remembers, before Label Studio is asked, that `task` is being reopened and which overlap to restore."""
+        with self._engine.begin() as db:
+            known = self._rows(schema.reopened) & (schema.reopened.c.task == task)
+            if db.execute(sa.select(schema.reopened.c.task).where(known)).first() is None:
+                self._insert(db, schema.reopened, [{"task": task, "overlap": overlap}])
+
+    def reopened(self) -> dict[int, int]:
+        """Tasks that were reopened and not closed since, with the overlap to restore."""
+        return {row["task"]: row["overlap"] for row in self._all(schema.reopened)}
+
+    def close_task(self, task: int) -> None:
+        """Forgets that `task` is reopened."""
+        with self._engine.begin() as db:
+            db.execute(schema.reopened.delete().where(self._rows(schema.reopened) & (schema.reopened.c.task == task)))
+
+    def store_window(self, version: str, window: Sequence[Slot], options: dict[str, Any]) -> None:
+        """Remembers the window that annotators are now served, with the options it was chosen under."""
+        with self._engine.begin() as db:
+            db.execute(schema.window.delete().where(self._rows(schema.window)))
+            self._insert(
+                db,
+                schema.window,
+                ({"rank": rank, "task": slot.task, "relabel": slot.relabel} for rank, slot in enumerate(window)),
+            )
+            db.execute(
+                schema.projects.update()
+                .where(schema.projects.c.key == self._key)
+                .values(queue_version=version, window_options=options)
+            )
+
+    def window(self) -> list[Slot]:
+        """The published window in rank order."""
+        return [
+            Slot(row["task"], row["relabel"]) for row in sorted(self._all(schema.window), key=lambda row: row["rank"])
+        ]
+
+    def store_round(self, number: int, summary: dict[str, Any]) -> None:
+        """Records a finished sync that published a window."""
+        with self._engine.begin() as db:
+            db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(round=number))
+            self._insert(db, schema.rounds, [{"round": number, "at": now(), "summary": summary}])
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The summaries of all rounds, oldest first."""
+        return [row["summary"] for row in sorted(self._all(schema.rounds), key=lambda row: row["round"])]
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _rows(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        return table.c.project == self._key
+
+    def _all(self, table: sa.Table) -> Sequence[sa.RowMapping]:
+        with self._engine.connect() as db:
+            return db.execute(sa.select(table).where(self._rows(table))).mappings().all()
+
+    def _insert(self, db: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+        values = [{**row, "project": self._key} for row in rows]
+        if values:
+            db.execute(table.insert(), values)
+
+    def _replace(self, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+        with self._engine.begin() as db:
+            db.execute(table.delete().where(self._rows(table)))
+            self._insert(db, table, rows)
+
+
+def _chunks(ids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether the holder ran on this machine and is gone."""
+    host, pid, _ = holder.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,116 @@
+"""A real Label Studio, a real ML backend and a real browser, one of each for all tests; projects are made fresh."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, sync_playwright
+
+from connector.demo import servers
+from connector.demo.people import Person
+from connector.errors import UsageError
+
+LABEL_CONFIG = (Path(__file__).resolve().parents[2] / "label_config.xml").read_text()
+LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123456789abcdef01234567")
+
+
+@dataclass(frozen=True)
+class LabelStudio:
+    """A running Label Studio and its administrator; `api` is a session with the administrator's token."""
+
+    url: str
+    login: servers.Login
+    api: requests.Session
+
+    @property
+    def token(self) -> str:
+        return self.login.token
+
+    def call(self, method: str, path: str, **request: Any) -> Any:
+        """The JSON that the API answers; any answer but a success fails the test."""
+        response = self.api.request(method, self.url + path, timeout=60, **request)
+        assert response.ok, f"{method} {path}: {response.status_code} {response.text[:500]}"
+        return response.json() if response.content else None
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project made for one test; `tasks` are its task ids in the order of the texts."""
+
+    id: int
+    tasks: list[int]
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
+    directory = tmp_path_factory.mktemp("label-studio")
+    try:
+        server = servers.start_label_studio(directory, LOGIN)
+    except UsageError as error:
+        pytest.fail(str(error))
+    with servers.local_session() as api:
+        api.headers["Authorization"] = f"Token {LOGIN.token}"
+        yield LabelStudio(server.url, LOGIN, api)
+    servers.stop(directory, servers.LABEL_STUDIO)
+
+
+@pytest.fixture(scope="session")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running ML backend with the packaged weights."""
+    directory = tmp_path_factory.mktemp("ml-backend")
+    yield servers.start_ml_backend(directory).url
+    servers.stop(directory, servers.ML_BACKEND)
+
+
+@pytest.fixture(scope="session")
+def people(label_studio: LabelStudio) -> Iterator[Callable[[int], list[Person]]]:
+    """`people(n)`: n users of Label Studio, the same ones in every test; a fresh project knows none of them."""
+    signed_up: list[Person] = []
+
+    def first(count: int) -> list[Person]:
+        for number in range(len(signed_up), count):
+            signed_up.append(Person.sign_up(label_studio.url, f"annotator{number + 1}@example.com"))
+        return signed_up[:count]
+
+    yield first
+    for person in signed_up:
+        person.close()
+
+
+@pytest.fixture(scope="session")
+def make_project(label_studio: LabelStudio) -> Callable[..., Project]:
+    """`make_project(texts or tasks, config=…, **settings)`: a new project; tasks are given as Label Studio imports them."""
+
+    def make(tasks: list[str] | list[dict[str, Any]], *, config: str = LABEL_CONFIG, **settings: Any) -> Project:
+        body = {"title": "Test", "label_config": config, **settings}
+        project: int = label_studio.call("POST", "/api/projects", json=body)["id"]
+        if not tasks:
+            return Project(project, [])
+        rows = [{"text": task} if isinstance(task, str) else task for task in tasks]
+        query = {"return_task_ids": "true", "commit_to_project": "true"}
+        imported = label_studio.call("POST", f"/api/projects/{project}/import", params=query, json=rows)
+        return Project(project, sorted(imported["task_ids"]))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: the one on the PATH, or else the one that Playwright installed."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    flags = ["--disable-background-networking"]
+    if os.geteuid() == 0:
+        flags.append("--no-sandbox")  # Chromium refuses to start as root with its sandbox
+    with sync_playwright() as playwright:
+        if found is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.fail("There is no Chromium on the PATH and Playwright has none; run `make setup`.")
+        chromium = playwright.chromium.launch(executable_path=found, headless=True, args=flags)
+        yield chromium
+        chromium.close()

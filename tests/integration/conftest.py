@@ -86,7 +86,7 @@ def people(label_studio: LabelStudio) -> Iterator[Callable[[int], list[Person]]]
 
 @pytest.fixture(scope="session")
 def make_project(label_studio: LabelStudio) -> Callable[..., Project]:
-    """`make_project(texts or tasks, config=…, **settings)`: a new project; tasks are given as Label Studio imports them."""
+    """`make_project(texts or tasks, config=…, **settings)`: a new project, its tasks as Label Studio imports them."""
 
     def make(tasks: list[str] | list[dict[str, Any]], *, config: str = LABEL_CONFIG, **settings: Any) -> Project:
         body = {"title": "Test", "label_config": config, **settings}

@@ -1,0 +1,222 @@
+"""The queue as an annotator meets it: real clicks in Chromium on a real Label Studio."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from connector.demo.people import Person
+
+if TYPE_CHECKING:
+    from conftest import LabelStudio, Project
+
+TEXTS = [f"Could you look at section {number}, please?" for number in range(8)]
+SETTINGS = {"sampling": "Uncertainty sampling", "maximum_annotations": 1, "show_collab_predictions": True}
+
+
+@dataclass(frozen=True)
+class Window:
+    """What Label Studio is to serve: task ids in rank order, which of them are second opinions, and the texts."""
+
+    project: int
+    version: str
+    order: list[int]
+    second_opinions: dict[int, int]
+    texts: dict[int, str]
+
+
+@pytest.fixture
+def window(
+    label_studio: LabelStudio, people: Callable[[int], list[Person]], make_project: Callable[..., Project]
+) -> Window:
+    """A published window of eight tasks, two of which the first person has labelled."""
+    return publish(label_studio, people(1)[0], make_project(TEXTS, **SETTINGS))
+
+
+def publish(label_studio: LabelStudio, first_person: Person, project: Project) -> Window:
+    """A window over all tasks, in an order that is not that of their ids, published over the plain API."""
+    call = label_studio.call
+    view = {"project": project.id, "data": {"title": "ActiveLab queue", "ordering": ["tasks:predictions_score"]}}
+    call("POST", "/api/dm/views/", json=view)
+    order = project.tasks[::-2] + project.tasks[::2]
+    for task in (order[1], order[5]):
+        first_person.submit({"id": task}, "politeness", "text", "Polite")
+        call("PATCH", f"/api/tasks/{task}", json={"overlap": 2, "is_labeled": False})
+    predictions = [
+        {"task": task, "result": [], "score": (rank + 1) / (len(order) + 1), "model_version": "window-1"}
+        for rank, task in enumerate(order)
+    ]
+    call("POST", f"/api/projects/{project.id}/import/predictions", json=predictions)
+    call("PATCH", f"/api/projects/{project.id}", json={"model_version": "window-1"})
+    return read_window(label_studio, project.id)
+
+
+def read_window(label_studio: LabelStudio, project: int) -> Window:
+    """The window that a project's current model version stands for."""
+    version = label_studio.call("GET", f"/api/projects/{project}")["model_version"]
+    predictions = label_studio.call("GET", "/api/predictions", params={"project": project})
+    ranked = sorted((row["score"], row["task"]) for row in predictions if row["model_version"] == version)
+    tasks = label_studio.call("GET", "/api/tasks", params={"project": project, "fields": "all"})["tasks"]
+    return Window(
+        project=project,
+        version=version,
+        order=[task for _, task in ranked],
+        second_opinions={task["id"]: task["overlap"] for task in tasks if task["overlap"] > 1},
+        texts={task["id"]: task["data"]["text"] for task in tasks},
+    )
+
+
+@dataclass
+class Profile:
+    """A fresh browser profile in which one user is logged in."""
+
+    page: Page
+    url: str
+
+    def press_label_all_tasks(self, window: Window) -> None:
+        self.page.goto(f"{self.url}/projects/{window.project}/data")
+        self.page.get_by_text("Label All Tasks").first.click()
+
+    def follow_link(self, window: Window) -> None:
+        self.page.goto(f"{self.url}/projects/{window.project}/data?labeling=1")
+
+    def expect_blank_form(self, text: str) -> None:
+        expect(self.page.locator(".lsf-richtext__line")).to_have_text(text)
+        expect(self.page.locator(".lsf-choice input")).to_have_count(2)
+        expect(self.page.locator(".lsf-choice input:checked")).to_have_count(0)
+
+    def submit(self, label: str) -> None:
+        self.page.locator(f".lsf-choice input[name={label}]").check()
+        self.page.get_by_test_id("bottombar-submit-button").click()
+
+    def label_in_order(self, window: Window, tasks: list[int]) -> None:
+        for task in tasks:
+            self.expect_blank_form(window.texts[task])
+            self.submit("Impolite")
+
+    def save_settings(self, window: Window, page: str) -> tuple[dict[str, Any], int]:
+        """Open a page of the project's settings and press Save: what the page sent, and the status it was answered."""
+        self.open_settings(window, page)
+        return self.press_save()
+
+    def open_settings(self, window: Window, page: str) -> None:
+        self.page.goto(f"{self.url}/projects/{window.project}/settings/{page}")
+        self.page.wait_for_load_state("networkidle")
+
+    def press_save(self) -> tuple[dict[str, Any], int]:
+        with self.page.expect_response(lambda response: response.request.method == "PATCH") as saved:
+            self.page.get_by_role("button", name="Save").click()
+        return saved.value.request.post_data_json, saved.value.status
+
+
+@pytest.fixture
+def log_in(browser: Browser, label_studio: LabelStudio) -> Iterator[Callable[[str, str], Profile]]:
+    """`log_in(email, password)`: a fresh profile, through the login page."""
+    contexts = []
+
+    def enter(email: str, password: str) -> Profile:
+        context = browser.new_context(viewport={"width": 1400, "height": 900})
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.goto(f"{label_studio.url}/user/login/")
+        page.fill("input[name=email]", email)
+        page.fill("input[name=password]", password)
+        page.click("button[type=submit]")
+        page.wait_for_url(re.compile(r"^(?!.*/user/login).*$"))
+        return Profile(page, label_studio.url)
+
+    yield enter
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def annotator(people: Callable[[int], list[Person]], log_in: Callable[[str, str], Profile]) -> Profile:
+    """The second person's browser: all of the window is new to them."""
+    person = people(2)[1]
+    return log_in(person.email, person.password)
+
+
+@pytest.fixture
+def admin(label_studio: LabelStudio, log_in: Callable[[str, str], Profile]) -> Profile:
+    """The administrator's browser."""
+    return log_in(label_studio.login.email, label_studio.login.password)
+
+
+def test_button_serves_window_in_rank_order_with_blank_forms(
+    label_studio: LabelStudio, people: Callable[[int], list[Person]], window: Window, annotator: Profile
+) -> None:
+    assert window.order != sorted(window.order)
+    assert len(window.second_opinions) == 2
+    annotator.press_label_all_tasks(window)
+    annotator.label_in_order(window, window.order)
+    expect(annotator.page.get_by_text("No more tasks", exact=False).first).to_be_visible()
+
+    person = people(2)[1].user_id
+    for task in window.order:
+        rows = label_studio.call("GET", f"/api/tasks/{task}/annotations/")
+        mine = [row for row in rows if row["completed_by"] == person]
+        assert [row["result"][0]["value"]["choices"] for row in mine] == [["Impolite"]]
+        assert len(rows) == (2 if task in window.second_opinions else 1)
+
+
+def test_person_who_labelled_second_opinions_is_not_served_them(
+    people: Callable[[int], list[Person]], window: Window, log_in: Callable[[str, str], Profile]
+) -> None:
+    first = people(1)[0]
+    profile = log_in(first.email, first.password)
+    profile.press_label_all_tasks(window)
+    profile.label_in_order(window, [task for task in window.order if task not in window.second_opinions])
+    expect(profile.page.get_by_text("No more tasks", exact=False).first).to_be_visible()
+
+
+def test_direct_link_in_fresh_profile_serves_the_same_order(window: Window, annotator: Profile) -> None:
+    annotator.follow_link(window)
+    annotator.label_in_order(window, window.order)
+
+
+@pytest.mark.parametrize("page", ["", "labeling", "annotation"])
+def test_order_holds_after_save_on_settings_page(
+    label_studio: LabelStudio, window: Window, admin: Profile, annotator: Profile, page: str
+) -> None:
+    sent, status = admin.save_settings(window, page)
+    assert status == 200
+    assert not {"maximum_annotations", "overlap"} & set(sent)
+    assert read_window(label_studio, window.project) == window
+    annotator.press_label_all_tasks(window)
+    annotator.label_in_order(window, window.order[:3])
+
+
+def test_save_on_annotation_page_opened_before_a_sync_cannot_bring_the_old_window_back(
+    label_studio: LabelStudio, window: Window, admin: Profile
+) -> None:
+    admin.open_settings(window, "annotation")
+    path = f"/api/projects/{window.project}"
+    predictions = [{"task": window.order[-1], "result": [], "score": 0.5, "model_version": "window-2"}]
+    label_studio.call("POST", f"{path}/import/predictions", json=predictions)
+    label_studio.call("PATCH", path, json={"model_version": "window-2"})
+    label_studio.call("DELETE", f"{path}/model-versions/", json={"model_version": window.version})
+
+    sent, status = admin.press_save()
+
+    assert (sent["model_version"], status) == (window.version, 400)
+    assert label_studio.call("GET", path)["model_version"] == "window-2"
+
+
+def test_save_empties_model_version_where_predictions_are_not_shown(
+    label_studio: LabelStudio, window: Window, admin: Profile
+) -> None:
+    """Why `show_collab_predictions` has to be on: Label Studio itself, with our setting undone."""
+    path = f"/api/projects/{window.project}"
+    label_studio.call("PATCH", path, json={"show_collab_predictions": False, "model_version": window.version})
+    assert label_studio.call("GET", path)["model_version"] == window.version
+    sent, _ = admin.save_settings(window, "annotation")
+    assert sent["show_collab_predictions"] is False
+    assert "model_version" not in sent
+    assert label_studio.call("GET", path)["model_version"] == ""

@@ -78,9 +78,9 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
 
 
 def _choice(result: Any, control: Control) -> str | None:
-    for region in result or ():
+    for region in result or []:
         if region.get("from_name") == control.name and region.get("type", "choices") == "choices":
-            choices = region.get("value", {}).get("choices") or ()
+            choices = region.get("value", {}).get("choices") or []
             if len(choices) == 1 and isinstance(choices[0], str):
                 return choices[0]
     return None

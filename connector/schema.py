@@ -23,6 +23,8 @@ projects = sa.Table(
     sa.Column("bookmark", sa.String(40)),
     sa.Column("round", sa.Integer, nullable=False, default=0),
     sa.Column("queue_version", sa.String(100)),
+    sa.Column("model_version", sa.String(100)),
+    sa.Column("queue_size", sa.Integer),
     sa.Column("window_options", sa.JSON),
     sa.Column("lock_holder", sa.String(200)),
     sa.Column("lock_until", sa.Float),
@@ -44,7 +46,7 @@ tasks = sa.Table(
     sa.Column("overlap", sa.Integer, nullable=False),
     sa.Column("updated_at", sa.String(40), nullable=False),
 )
-annotations = sa.Table(
+annotation_rows = sa.Table(
     "annotations",
     metadata,
     _project_column(),

@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,10 @@ import sqlalchemy as sa
 from connector import schema
 from connector.annotations import Annotation, Task
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.selection import Slot
 
 LOCK_SECONDS = 900
 _CHUNK = 500  # below SQLite's limit on bound parameters
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place in the window: a task, and whether it is asked for a second opinion."""
-
-    task: int
-    relabel: bool
 
 
 def now() -> str:
@@ -148,12 +140,14 @@ class ProjectState:
         mine = self._rows
         with self._engine.begin() as db:
             if all_of_them:
-                db.execute(schema.annotations.delete().where(mine(schema.annotations)))
+                db.execute(schema.annotation_rows.delete().where(mine(schema.annotation_rows)))
                 db.execute(schema.tasks.delete().where(mine(schema.tasks)))
             else:
                 for ids in _chunks([task.id for task in tasks]):
                     db.execute(
-                        schema.annotations.delete().where(mine(schema.annotations) & schema.annotations.c.task.in_(ids))
+                        schema.annotation_rows.delete().where(
+                            mine(schema.annotation_rows) & schema.annotation_rows.c.task.in_(ids)
+                        )
                     )
                     db.execute(schema.tasks.delete().where(mine(schema.tasks) & schema.tasks.c.id.in_(ids)))
             self._insert(
@@ -170,18 +164,18 @@ class ProjectState:
                     for task in tasks
                 ),
             )
-            self._insert(db, schema.annotations, (vars(row) for task in tasks for row in task.annotations))
+            self._insert(db, schema.annotation_rows, (vars(row) for task in tasks for row in task.annotations))
 
     def tasks(self, ids: Iterable[int] | None = None) -> dict[int, Task]:
         """The mirrored tasks by id, with their annotations: all of them, or those of `ids` that are there."""
-        where_task, where_row = self._rows(schema.tasks), self._rows(schema.annotations)
+        where_task, where_row = self._rows(schema.tasks), self._rows(schema.annotation_rows)
         with self._engine.connect() as db:
             if ids is None:
                 task_rows = (
                     db.execute(sa.select(schema.tasks).where(where_task).order_by(schema.tasks.c.id)).mappings().all()
                 )
                 rows = (
-                    db.execute(sa.select(schema.annotations).where(where_row).order_by(schema.annotations.c.id))
+                    db.execute(sa.select(schema.annotation_rows).where(where_row).order_by(schema.annotation_rows.c.id))
                     .mappings()
                     .all()
                 )
@@ -195,9 +189,9 @@ class ProjectState:
                     )
                     rows += (
                         db.execute(
-                            sa.select(schema.annotations)
-                            .where(where_row & schema.annotations.c.task.in_(part))
-                            .order_by(schema.annotations.c.id)
+                            sa.select(schema.annotation_rows)
+                            .where(where_row & schema.annotation_rows.c.task.in_(part))
+                            .order_by(schema.annotation_rows.c.id)
                         )
                         .mappings()
                         .all()
@@ -226,7 +220,9 @@ class ProjectState:
                     sa.select(sa.func.count()).select_from(schema.tasks).where(self._rows(schema.tasks))
                 ).scalar_one(),
                 db.execute(
-                    sa.select(sa.func.count()).select_from(schema.annotations).where(self._rows(schema.annotations))
+                    sa.select(sa.func.count())
+                    .select_from(schema.annotation_rows)
+                    .where(self._rows(schema.annotation_rows))
                 ).scalar_one(),
             )
 
@@ -274,8 +270,11 @@ class ProjectState:
         with self._engine.begin() as db:
             db.execute(schema.reopened.delete().where(self._rows(schema.reopened) & (schema.reopened.c.task == task)))
 
-    def store_window(self, version: str, window: Sequence[Slot], options: dict[str, Any]) -> None:
-        """Remembers the window that annotators are now served, with the options it was chosen under."""
+    def store_window(self, version: str, size: int, window: Sequence[Slot], options: dict[str, Any]) -> None:
+        """Remembers the window that annotators are now served, with the options it was chosen under.
+
+        `size`: how many predictions Label Studio holds of it; tasks labelled meanwhile are no longer in `window`.
+        """
         with self._engine.begin() as db:
             db.execute(schema.window.delete().where(self._rows(schema.window)))
             self._insert(
@@ -286,7 +285,7 @@ class ProjectState:
             db.execute(
                 schema.projects.update()
                 .where(schema.projects.c.key == self._key)
-                .values(queue_version=version, window_options=options)
+                .values(queue_version=version, queue_size=size, window_options=options)
             )
 
     def window(self) -> list[Slot]:

@@ -1,0 +1,159 @@
+"""`connector init`: takes a project over, or makes one, and remembers all it changes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from connector import queue
+from connector.annotations import read_task
+from connector.errors import ConnectorError, UsageError
+from connector.label_config import Control, find_control
+from connector.label_studio import LabelStudio
+from connector.state import ProjectState, now
+
+TAB_TITLE = "ActiveLab queue"
+BACKEND_TITLE = "ActiveLab"
+
+
+def adopt(
+    project_id: int,
+    gateway: LabelStudio,
+    state: ProjectState,
+    *,
+    control_name: str | None = None,
+    min_annotations_per_task: int | None = None,
+    backend_url: str | None = None,
+    confirm: Callable[[str], bool],
+) -> dict[str, Any]:
+    """Prepares the project for our queue and returns what was done; doing it again changes nothing more.
+
+    Sets queue.REQUIRED_SETTINGS, adds the Data Manager tab, connects the ML backend at `backend_url` (None: not asked
+    for). `confirm` is asked before a rule of several annotations a task ends. Raises UsageError when it says no, or when
+    the labelling config cannot be served; then nothing was changed.
+    """
+    with state.lock():
+        project = gateway.get_project(project_id)
+        known = state.get()
+        if control_name is None and known["control"] is not None:
+            control_name = known["control"]["name"]
+        control = find_control(project["label_config"], control_name)
+        if known["adopted_at"] is None:
+            _remember(project, gateway, state, control, confirm)
+        elif control.name != known["control"]["name"]:
+            state.put(bookmark=None)  # the mirror holds the other control's labels
+        state.put(control=control.to_json(), label_config=project["label_config"])
+        if min_annotations_per_task is not None:
+            state.put(min_annotations_per_task=min_annotations_per_task, window_options=None)
+        wrong = queue.wrong_settings(project)
+        if wrong:
+            keep = {"model_version": project["model_version"]} if project["model_version"] else {}
+            gateway.update_project(project_id, **wrong, **keep)
+        created = dict(known["created"] or {})
+        created["tab"] = _tab(project_id, gateway)
+        if backend_url is not None:
+            created["backend"] = _connect(project_id, gateway, backend_url)
+        state.put(created=created, adopted_at=known["adopted_at"] or now())
+    return {
+        "project": project_id,
+        "title": project["title"],
+        "control": control.name,
+        "classes": list(control.classes),
+        "changed": sorted(wrong),
+        "already": known["adopted_at"] is not None,
+        "backend": backend_url,
+    }
+
+
+def _remember(
+    project: dict[str, Any],
+    gateway: LabelStudio,
+    state: ProjectState,
+    control: Control,
+    confirm: Callable[[str], bool],
+) -> None:
+    """Asks before a rule of several annotations ends, then stores the settings and every task's overlap as they are."""
+    rule = project["maximum_annotations"]
+    if rule > 1 and not confirm(
+        f"Project {project['id']} asks for {rule} annotations of every task (maximum_annotations). Our queue needs that "
+        "rule off (it serves random tasks otherwise) and decides task by task who is asked again; to keep a number for "
+        "every task, use --min-annotations-per-task. All annotations stay. Set maximum_annotations to 1?"
+    ):
+        raise UsageError(
+            f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that rule, "
+            f"or --yes --min-annotations-per-task {rule} to keep it within our queue."
+        )
+    names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
+    state.put(original_settings={name: project[name] for name in names})
+    for page in gateway.tasks(project["id"]):
+        state.store_originals([read_task(raw, control) for raw in page])
+
+
+def _tab(project_id: int, gateway: LabelStudio) -> int:
+    """The tab that orders tasks by prediction score, made if it is not there; its id.
+
+    A direct link to the label stream follows the order of the project's first tab, hence made before there is any other.
+    """
+    for tab in gateway.tabs(project_id):
+        if tab["data"].get("title") == TAB_TITLE:
+            return int(tab["id"])
+    data = {"title": TAB_TITLE, "type": "list", "target": "tasks", "ordering": ["tasks:predictions_score"]}
+    return int(gateway.create_tab(project_id, data)["id"])
+
+
+def _connect(project_id: int, gateway: LabelStudio, url: str) -> int:
+    """Connects the ML backend unless it is; its id.
+
+    On connecting, Label Studio makes the backend's title the project's model version when it has none, and would then
+    show the model's answers in every form: that is taken back.
+    """
+    before = gateway.get_project(project_id)["model_version"]
+    for connected in gateway.backends(project_id):
+        if connected["url"].rstrip("/") == url:
+            return int(connected["id"])
+    try:
+        backend = gateway.connect_backend(project_id, url, BACKEND_TITLE)
+    except ConnectorError as error:
+        raise UsageError(
+            f"Label Studio could not connect the ML backend at {url}. It must reach that address itself; for a private one "
+            f"start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false. It said: {error}"
+        ) from error
+    if gateway.get_project(project_id)["model_version"] != before:
+        gateway.update_project(project_id, model_version=before)
+    return int(backend["id"])
+
+
+def create(title: str, data: Path, gateway: LabelStudio, label_config: str) -> int:
+    """Makes a project from `label_config` with the texts of a .csv or .jsonl file, and returns its id.
+
+    Raises UsageError, before anything is made, when the file cannot be used.
+    """
+    control = find_control(label_config)
+    rows = _read_rows(data, control.data_key)
+    project = gateway.create_project(title, label_config)
+    gateway.import_tasks(project["id"], rows)
+    return int(project["id"])
+
+
+def _read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".csv":
+                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            elif path.suffix in (".jsonl", ".ndjson"):
+                rows = [json.loads(line) for line in file if line.strip()]
+            else:
+                raise UsageError(f"{path} is neither .csv nor .jsonl.")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+    if not rows:
+        raise UsageError(f"{path} holds no rows.")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or data_key not in row:
+            raise UsageError(f"Row {number} of {path} has no '{data_key}', which the labelling config shows.")
+    return rows

@@ -1,0 +1,59 @@
+"""What a person or a log sees while a command works: bars on a terminal, plain lines elsewhere, always on stderr."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+log = logging.getLogger("connector")
+
+
+class Reporter:
+    """Names the stages of a sync, measures them and shows how far each is."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._console = console or Console(stderr=True)
+        self._bar: Progress | None = None
+
+    @contextmanager
+    def stage(self, name: str, words: str) -> Iterator[Stage]:
+        """Runs one stage: `name` is its key in `seconds`, `words` what is shown."""
+        started = time.monotonic()
+        try:
+            if self._console.is_terminal:
+                columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+                with Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True) as bar:
+                    yield Stage(bar)._begin(words)
+            else:
+                log.info(words)
+                yield Stage(None)
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
+
+
+class Stage:
+    """A running stage; its methods are handed to whatever does the work."""
+
+    def __init__(self, bar: Progress | None) -> None:
+        self._bar = bar
+
+    def _begin(self, words: str) -> Stage:
+        if self._bar is not None:
+            self._task = self._bar.add_task(words, total=None, note="")
+        return self
+
+    def count(self, done: int, total: int) -> None:
+        """`done` of `total` things are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, note=f"{done} of {total}")
+
+    def share(self, note: str, done: float) -> None:
+        """A share between 0 and 1 is done, and `note` is what goes on now."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=1.0, note=note)

@@ -1,0 +1,151 @@
+"""From the mirror to a score for every task: consensus labels, training where labels changed, ActiveLab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connector import activelab
+from connector.annotations import digest, latest_labels
+from connector.backend import Backend, Probabilities
+from connector.mirror import Pulled
+from connector.progress import Reporter
+from connector.state import ProjectState
+
+# A model is retrained when this many consensus labels differ from those it was trained on, or this share of them if more.
+RETRAIN_LABELS = 10
+RETRAIN_SHARE = 0.02
+# A class that the model does not know yet (it was added to the config since) gets this probability.
+UNKNOWN_CLASS = 1e-3
+
+
+@dataclass
+class Scored:
+    """What the labels and the model say.
+
+    `labels` {(task, annotator): class}, `consensus` {task: class}, `scores` {task: ActiveLab score, lowest first; empty
+    while there is no model}, `predicted` {task: the model's class}.
+    """
+
+    labels: dict[tuple[int, int], str]
+    consensus: dict[int, str] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    predicted: dict[int, str] = field(default_factory=dict)
+    labels_changed: int = 0
+    trained: bool = False
+    model_version: str | None = None
+
+
+def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, reporter: Reporter) -> Scored:
+    """Scores every task that has a text. `train`: "auto" (when labels changed enough), "always" or "never".
+
+    Until labels of two classes are there, or with "never" and no model, there are no scores.
+    """
+    project, classes = str(pulled.project["id"]), pulled.control.classes
+    texts = {task.id: task.text for task in pulled.tasks.values() if task.text is not None}
+    result = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
+    labelled = sorted({task for task, _ in result.labels})
+    with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
+        backend.check()
+        digests = [digest(text) for text in texts.values()]
+        backend.put_items(project, list(texts), digests, list(texts.values()), stage.count)
+    with reporter.stage("probabilities", "Fetching class probabilities"):
+        known = backend.probabilities(project)
+    labels = _indexed(result.labels, labelled, classes)
+    result.consensus = _consensus(labels, labelled, classes, known)
+    last = state.trained() if known is not None else {}
+    result.labels_changed = len(set(result.consensus.items()) ^ set(last.items()))
+    if known is not None and set(known.classes) != set(classes):
+        due = True  # the config has changed: the model cannot know its classes
+    else:
+        due = result.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * len(last)) or known is None
+    if (train == "always" or (train == "auto" and due)) and len(set(result.consensus.values())) > 1:
+        state.keep_lock()
+        position = {name: index for index, name in enumerate(classes)}
+        with reporter.stage("train", f"Training on {len(result.consensus)} labels") as stage:
+            chosen = {task: position[name] for task, name in result.consensus.items()}
+            backend.train(project, classes, chosen, progress=stage.share)
+        state.store_trained(result.consensus)
+        result.trained = True
+        with reporter.stage("probabilities", "Fetching class probabilities"):
+            known = backend.probabilities(project)
+        state.keep_lock()
+    if known is None:
+        return result
+    result.model_version = known.model_version
+    state.put(model_version=known.model_version)
+    with reporter.stage("score", "Scoring with ActiveLab"):
+        _score_all(result, labels, labelled, texts, classes, known)
+    return result
+
+
+def _indexed(labels: Mapping[tuple[int, int], str], tasks: list[int], classes: tuple[str, ...]) -> activelab.Labels:
+    """Labels by position: tasks in the order of `tasks`, annotators by ascending id, classes as in the config."""
+    annotators = sorted({annotator for _, annotator in labels})
+    row = {task: index for index, task in enumerate(tasks)}
+    column = {annotator: index for index, annotator in enumerate(annotators)}
+    place = {name: index for index, name in enumerate(classes)}
+    order = sorted(labels)
+    return activelab.Labels(
+        task=np.array([row[task] for task, _ in order], np.int64),
+        annotator=np.array([column[annotator] for _, annotator in order], np.int64),
+        label=np.array([place[labels[key]] for key in order], np.int64),
+        n_tasks=len(tasks),
+        n_classes=len(classes),
+    )
+
+
+def _consensus(
+    labels: activelab.Labels, tasks: list[int], classes: tuple[str, ...], known: Probabilities | None
+) -> dict[int, str]:
+    """{task: class}: the majority vote at first, CROWDLAB's choice once there are probabilities."""
+    if known is None or not tasks:
+        chosen = activelab.majority_vote(labels)
+    else:
+        chosen, _ = activelab.consensus(labels, _rows(known, tasks, classes))
+    return {task: classes[index] for task, index in zip(tasks, chosen, strict=True)}
+
+
+def _score_all(
+    result: Scored,
+    labels: activelab.Labels,
+    labelled: list[int],
+    texts: Mapping[int, str],
+    classes: tuple[str, ...],
+    known: Probabilities,
+) -> None:
+    """Fills in the scores and the model's classes."""
+    unlabelled = sorted(set(texts) - set(labelled))
+    pred_probs, pred_probs_unlabeled = _rows(known, labelled, classes), _rows(known, unlabelled, classes)
+    of_labelled, of_unlabelled = activelab.scores(labels, pred_probs, pred_probs_unlabeled)
+    result.scores = {
+        task: float(value)
+        for task, value in zip([*labelled, *unlabelled], np.concatenate([of_labelled, of_unlabelled]), strict=True)
+    }
+    result.predicted = {
+        task: classes[index]
+        for task, index in zip(
+            [*labelled, *unlabelled],
+            np.concatenate([pred_probs, pred_probs_unlabeled]).argmax(axis=1),
+            strict=True,
+        )
+    }
+
+
+def _rows(known: Probabilities, tasks: list[int], classes: tuple[str, ...]) -> NDArray[np.float64]:
+    """The model's probabilities (len(tasks), len(classes)) for `tasks`, columns by the config's classes.
+
+    Uniform where the backend has none for a task yet; a class that the model does not know gets UNKNOWN_CLASS.
+    """
+    place = {int(item): index for index, item in enumerate(known.ids)}
+    column = {name: index for index, name in enumerate(known.classes)}
+    rows = np.array([place.get(task, -1) for task in tasks], np.int64)
+    probs = np.full((len(tasks), len(classes)), UNKNOWN_CLASS)
+    for index, name in enumerate(classes):
+        if name in column:
+            probs[:, index] = known.pred_probs[rows, column[name]]
+    probs[rows < 0] = 1.0
+    return np.asarray(probs / probs.sum(axis=1, keepdims=True), np.float64)

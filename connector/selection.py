@@ -1,0 +1,96 @@
+"""From scores to the next window: which tasks may be asked, in which order, and what stands at the end. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from connector.annotations import Annotation, Task
+
+ACTIVE_DAYS = 14
+TAIL_MINIMUM = 10
+TAIL_PER_ANNOTATOR = 3
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in the window: a task, and whether it is asked for one more annotation on top of those it has."""
+
+    task: int
+    relabel: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A task that somebody could annotate next; `score` is ActiveLab's, the lowest is worth most.
+
+    `unfinished`: it has labels, but fewer than the team wants on every task.
+    """
+
+    task: int
+    score: float
+    relabel: bool
+    unfinished: bool = False
+
+
+def active_annotators(annotations: Iterable[Annotation]) -> set[int]:
+    """Who annotated or skipped within ACTIVE_DAYS of the project's latest annotation (imports are nobody's)."""
+    rows = [
+        (datetime.fromisoformat(row.updated_at.replace("Z", "+00:00")), row) for row in annotations if row.annotator
+    ]
+    if not rows:
+        return set()
+    since = max(moment for moment, _ in rows) - timedelta(days=ACTIVE_DAYS)
+    return {row.annotator for moment, row in rows if moment >= since}
+
+
+def eligible(
+    tasks: Mapping[int, Task],
+    label_counts: Mapping[int, int],
+    active: Collection[int],
+    *,
+    max_annotations: int,
+    skip_queue: str,
+) -> tuple[list[int], list[int]]:
+    """New and labelled tasks, ascending ids each, that somebody active could still be given.
+
+    Left out: tasks without a text, with `max_annotations` labels, those that every active annotator has labelled or
+    skipped, and tasks without a label that are complete under the project's skip rule or belong to whoever skipped them.
+    """
+    new: list[int] = []
+    labelled: list[int] = []
+    for task in tasks.values():
+        seen = {row.annotator for row in task.annotations}
+        if task.text is None or (active and seen.issuperset(active)):
+            continue
+        count = label_counts.get(task.id, 0)
+        if count:
+            if count < max_annotations:
+                labelled.append(task.id)
+        elif not task.is_labeled and (
+            not task.annotations
+            or (skip_queue == "REQUEUE_FOR_OTHERS" and all(row.skipped for row in task.annotations))
+        ):
+            new.append(task.id)
+    return sorted(new), sorted(labelled)
+
+
+def choose_window(candidates: Iterable[Candidate], size: int, n_active: int) -> list[Slot]:
+    """The window in rank order: the `size` best candidates, then a tail of new tasks.
+
+    Unfinished tasks come first, then the lowest score, ties by task id. The tail lengthens the window until it ends in
+    TAIL_PER_ANNOTATOR new tasks for each of `n_active` annotators and TAIL_MINIMUM in all, as far as there are new tasks:
+    Label Studio answers 404 when all that is left in a window is locked by others.
+    """
+    order = sorted(candidates, key=lambda one: (not one.unfinished, one.score, one.task))
+    window, rest = order[:size], order[size:]
+    ending = 0
+    for candidate in reversed(window):
+        if candidate.relabel:
+            break
+        ending += 1
+    missing = max(TAIL_MINIMUM, TAIL_PER_ANNOTATOR * n_active) - ending
+    if missing > 0:
+        window += [candidate for candidate in rest if not candidate.relabel][:missing]
+    return [Slot(candidate.task, candidate.relabel) for candidate in window]

@@ -1,0 +1,179 @@
+"""One round of the loop: pull, consensus, train, score, choose, publish."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from connector import queue
+from connector.annotations import latest_labels
+from connector.errors import StaleTasks, UsageError
+from connector.label_studio import LabelStudio
+from connector.mirror import Pulled, pull
+from connector.progress import Reporter
+from connector.selection import Candidate, Slot, active_annotators, choose_window, eligible
+from connector.state import ProjectState
+
+if TYPE_CHECKING:
+    from connector.backend import Backend
+    from connector.scoring import Scored
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """How one sync is to be done; the field names are those of the command's options."""
+
+    window: int = 100
+    max_annotations_per_task: int = 5
+    train: str = "auto"
+    prelabel_new: bool = False
+    dry_run: bool = False
+
+    def chosen_under(self) -> dict[str, Any]:
+        """What a window depends on: another value asks for another window."""
+        return {
+            "window": self.window,
+            "max_annotations_per_task": self.max_annotations_per_task,
+            "prelabel_new": self.prelabel_new,
+        }
+
+
+def sync(
+    project_id: int,
+    gateway: LabelStudio,
+    connect: Callable[[], Backend],
+    state: ProjectState,
+    options: SyncOptions,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Does one sync of an adopted project and returns its summary (the object that `--json` prints).
+
+    `connect` gives the ML backend and is called only when there is something to do.
+    Raises UsageError when the project is not adopted, TryAgainLater when another sync holds it or a server is away.
+    """
+    if state.get()["adopted_at"] is None:
+        raise UsageError(f"Project {project_id} is not set up yet: run connector init --project {project_id} first.")
+    with state.lock():
+        with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
+            pulled = pull(project_id, gateway, state, repair=not options.dry_run, progress=stage.count)
+        if not _work_to_do(pulled, state, options):
+            return _summary(pulled, state, reporter)
+        backend = connect()
+        try:
+            return _round(pulled, gateway, backend, state, options, reporter)
+        except StaleTasks:  # deleted since it was read: once more, on a fresh reading
+            with reporter.stage("pull", "Reading all of the project again") as stage:
+                pulled = pull(project_id, gateway, state, everything=True, progress=stage.count)
+            return _round(pulled, gateway, backend, state, options, reporter)
+
+
+def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:
+    """Whether a new window is due: something changed, or the published window no longer stands as it was published."""
+    known = state.get()
+    version = known["queue_version"]
+    asked = {slot.task for slot in state.window() if slot.relabel}
+    return (
+        pulled.changed
+        or options.train == "always"
+        or known["window_options"] != options.chosen_under()
+        or version is None
+        or pulled.project["model_version"] != version
+        or pulled.versions.get(version, 0) != known["queue_size"]
+        or bool(queue.our_versions(pulled.versions) - {version})
+        or not asked.issuperset(state.reopened())
+        or any(pulled.tasks[task].is_labeled for task in asked)
+        or bool(queue.to_close(pulled.tasks, asked, pulled.project["skip_queue"]))
+    )
+
+
+def _round(
+    pulled: Pulled,
+    gateway: LabelStudio,
+    backend: Backend,
+    state: ProjectState,
+    options: SyncOptions,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
+    from connector.scoring import score
+
+    scored = score(pulled, backend, state, options.train if not options.dry_run else "never", reporter)
+    with reporter.stage("select", "Choosing the next window"):
+        window = _choose(pulled, scored, backend, state, options)
+    if options.dry_run:
+        return {**_summary(pulled, state, reporter, scored, window), "dry_run": True}
+    with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
+        published = queue.publish(
+            gateway,
+            state,
+            pulled.project,
+            pulled.control,
+            pulled.tasks,
+            window,
+            options=options.chosen_under(),
+            old_versions=pulled.versions,
+            prelabels=scored.predicted if options.prelabel_new else None,
+            progress=stage.count,
+        )
+    summary = _summary(pulled, state, reporter, scored, published.window)
+    summary["round"] += 1
+    state.store_round(summary["round"], summary)
+    return summary
+
+
+def _choose(pulled: Pulled, scored: Scored, backend: Backend, state: ProjectState, options: SyncOptions) -> list[Slot]:
+    """The next window: by ActiveLab's scores, or new tasks spread over the embedding space before there are any."""
+    counts = Counter(task for task, _ in scored.labels)
+    active = active_annotators(row for task in pulled.tasks.values() for row in task.annotations)
+    new, labelled = eligible(
+        pulled.tasks,
+        counts,
+        active,
+        max_annotations=options.max_annotations_per_task,
+        skip_queue=pulled.project["skip_queue"],
+    )
+    wanted = state.get()["min_annotations_per_task"]
+    if scored.scores:
+        candidates = [Candidate(task, scored.scores[task], relabel=False) for task in new]
+        candidates += [
+            Candidate(task, scored.scores[task], relabel=True, unfinished=counts[task] < wanted) for task in labelled
+        ]
+    else:
+        spread = backend.spread(str(pulled.project["id"]), new, options.window) if new else []
+        place = {task: rank for rank, task in enumerate(spread)}
+        candidates = [Candidate(task, place.get(task, len(spread)), relabel=False) for task in new]
+        candidates += [
+            Candidate(task, 0.0, relabel=True, unfinished=True) for task in labelled if counts[task] < wanted
+        ]
+    return choose_window(candidates, options.window, len(active))
+
+
+def _summary(
+    pulled: Pulled,
+    state: ProjectState,
+    reporter: Reporter,
+    scored: Scored | None = None,
+    window: Sequence[Slot] | None = None,
+) -> dict[str, Any]:
+    """What `--json` prints; without `scored` and `window`, of a sync that had nothing to do."""
+    known = state.get()
+    window = state.window() if window is None else window
+    rows = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
+    relabel = sum(slot.relabel for slot in window)
+    return {
+        "project": pulled.project["id"],
+        "round": known["round"],
+        "tasks": len(pulled.tasks),
+        "annotations": len(rows),
+        "annotators": len({row.annotator for row in rows}),
+        "labels": len(latest_labels(rows)),
+        "labels_changed": scored.labels_changed if scored else 0,
+        "trained": bool(scored and scored.trained),
+        "model_version": scored.model_version if scored else known["model_version"],
+        "queue_version": known["queue_version"],
+        "window": {"size": len(window), "new": len(window) - relabel, "relabel": relabel},
+        "restored": pulled.restored,
+        "seconds": dict(reporter.seconds),
+    }

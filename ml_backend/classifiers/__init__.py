@@ -1,0 +1,28 @@
+"""One model a file, behind one protocol."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Classifier(Protocol):
+    """A model of classes given features."""
+
+    def fit(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: int, seed: int) -> None:
+        """Learn from features (n, d) and labels (n,), positions in 0 … `classes` - 1, some of which may be absent."""
+        ...
+
+    def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Probabilities (n, `classes`), each above 0, rows summing to one."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the fitted model to a file that holds no code."""
+        ...
+
+    @classmethod
+    def load(cls, path: Path) -> "Classifier":
+        """Read what `save` wrote; raises CorruptModel."""
+        ...

@@ -1,0 +1,73 @@
+"""Multinomial logistic regression."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+
+from ml_backend.errors import CorruptModel
+
+# Far below any probability that matters, far above where float32 loses it: logarithms of the result stay finite.
+_LEAST = 1e-7
+
+
+class LogisticClassifier:
+    """Scikit-learn's logistic regression over the classes with labels, Laplace's estimate for those without.
+
+    With n labels, K classes and m of them absent, each absent class gets 1 / (n + K), what add-one smoothing gives a
+    count of zero, and the regression's probabilities are scaled to the rest, 1 - m / (n + K).
+    """
+
+    def __init__(self, c: float = 10.0) -> None:
+        """`c` is the inverse strength of the L2 penalty, as in scikit-learn."""
+        self._c = c
+        self._weights: npt.NDArray[np.float64]
+        self._bias: npt.NDArray[np.float64]
+        self._present: npt.NDArray[np.int64]
+        self._counts: npt.NDArray[np.int64]  # labels, classes
+
+    def fit(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: int, seed: int) -> None:
+        """Learn from features (n, d) and labels (n,); one class alone is enough."""
+        self._present = np.unique(labels).astype(np.int64)
+        self._counts = np.array([len(labels), classes], dtype=np.int64)
+        if len(self._present) == 1:
+            self._weights, self._bias = np.zeros((1, features.shape[1])), np.zeros(1)
+            return
+        model = LogisticRegression(C=self._c, max_iter=1000, random_state=seed)
+        model.fit(features.astype(np.float64), labels)
+        self._weights, self._bias = model.coef_, model.intercept_
+        if len(self._present) == 2:  # one row of weights, for the second class against the first
+            self._weights = np.vstack([np.zeros_like(self._weights), self._weights])
+            self._bias = np.concatenate([[0.0], self._bias])
+
+    def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Probabilities (n, classes), each above 0, rows summing to one."""
+        labels, classes = self._counts.tolist()
+        absent = 1 / (labels + classes)
+        probabilities = np.full((len(features), classes), absent)
+        rest = 1 - (classes - len(self._present)) * absent
+        # float32: half the memory and twice the speed over a large pool
+        logits = features @ self._weights.T.astype(np.float32) + self._bias
+        probabilities[:, self._present] = rest * softmax(logits, axis=1)
+        probabilities = np.maximum(probabilities, _LEAST)
+        return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors."""
+        arrays = {"weights": self._weights, "bias": self._bias, "present": self._present, "counts": self._counts}
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "LogisticClassifier":
+        """Read what `save` wrote, for `predict_proba`; raises CorruptModel."""
+        model = cls()
+        try:
+            arrays = load_file(path)
+            model._weights, model._bias = arrays["weights"], arrays["bias"]
+            model._present, model._counts = arrays["present"], arrays["counts"]
+        except Exception as error:  # safetensors raises its own error type, files theirs
+            raise CorruptModel("The weights of a model cannot be read; train again.") from error
+        return model

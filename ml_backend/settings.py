@@ -1,0 +1,27 @@
+"""One frozen object with every setting, read from `ML_BACKEND_*` when it is made, never at import."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, from the environment (`ML_BACKEND_FOLDS=5`) or by keyword."""
+
+    model_config = SettingsConfigDict(env_prefix="ML_BACKEND_", frozen=True, extra="ignore", protected_namespaces=())
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(9090, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    model_dir: Path = Field(Path("ml_backend_data"), description="where texts, features and models are kept")
+    encoder: str = Field(DEFAULT_ENCODER, min_length=1, description="a sentence-transformers model: a name or a folder")
+    c: float = Field(10.0, gt=0, description="inverse strength of the logistic regression's regularisation")
+    folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, where a call states none")
+    lexical_dims: int = Field(
+        256, ge=0, le=1024, description="most dimensions of the word and character n-grams; 0: none"
+    )
+    keep_versions: int = Field(3, ge=1, description="how many model versions of a project stay on disk")
+    threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder; 0 leaves it to PyTorch")
+    max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")

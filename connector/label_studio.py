@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -30,6 +32,7 @@ class LabelStudio:
     def __init__(self, url: str, api_key: str, *, retries: int = 2) -> None:
         self.url = url
         self.calls = 0
+        self.server_time: datetime | None = None  # of the latest answer
         self._retries = retries
         try:
             client = LabelStudioBase(base_url=url, api_key=api_key, timeout=TIMEOUT_SECONDS)
@@ -171,6 +174,8 @@ class LabelStudio:
             raise TryAgainLater(
                 f"Label Studio at {self.url} does not answer: {error or type(error).__name__}."
             ) from error
+        if "date" in response.headers:
+            self.server_time = parsedate_to_datetime(response.headers["date"])
         return self._body(response, what, missing, refused)
 
     def _body(

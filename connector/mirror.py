@@ -13,7 +13,8 @@ from connector.label_config import Control, find_control
 from connector.label_studio import LabelStudio
 from connector.state import ProjectState
 
-# Tasks updated this long before the bookmark are read again: a transaction may end after one that began later.
+# Tasks updated this long before the last sync began are read again: clocks differ a little between servers, and a
+# transaction may end after one that began later.
 OVERLAP = timedelta(seconds=60)
 
 Progress = Callable[[int, int], None]
@@ -47,6 +48,8 @@ def pull(
     """Reads what changed since the bookmark into the mirror, or `everything`, and (`repair`) restores settings."""
     known = state.get()
     project = gateway.get_project(project_id)
+    # What happens from now on is for the next sync: the server's clock, since tasks carry its time.
+    asked_at = gateway.server_time
     config_changed = project["label_config"] != known["label_config"]
     control = Control.from_json(known["control"])
     if config_changed:
@@ -62,6 +65,7 @@ def pull(
         tasks = _read_all(project_id, gateway, state, control, progress)
     else:
         tasks = _read_changes(project, gateway, state, control, before, known["bookmark"], progress)
+    state.put(bookmark=(asked_at or _latest(tasks)).isoformat())
     if config_changed:
         state.put(control=control.to_json(), label_config=project["label_config"])
     changed = config_changed or _answers(before) != _answers(tasks)
@@ -92,7 +96,6 @@ def _read_all(
 ) -> dict[int, Task]:
     read = {raw["id"]: read_task(raw, control) for page in gateway.tasks(project_id, None, progress) for raw in page}
     state.store_tasks(list(read.values()), all_of_them=True)
-    state.put(bookmark=max((task.updated_at for task in read.values()), default=None))
     return dict(sorted(read.items()))
 
 
@@ -106,7 +109,7 @@ def _read_changes(
     progress: Progress,
 ) -> dict[int, Task]:
     """The mirror with the tasks updated since the bookmark; read anew where the project's counters do not fit it."""
-    since = (_moment(bookmark) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    since = (datetime.fromisoformat(bookmark) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     read = {
         raw["id"]: read_task(raw, control) for page in gateway.tasks(project["id"], since, progress) for raw in page
     }
@@ -122,7 +125,6 @@ def _read_changes(
     changed = [task for task in read.values() if task != before.get(task.id)]
     if changed:
         state.store_tasks(changed)
-        state.put(bookmark=max(bookmark, *(task.updated_at for task in changed)))
     return dict(sorted(tasks.items()))
 
 
@@ -142,5 +144,7 @@ def _answers(tasks: Mapping[int, Task]) -> dict[int, Any]:
     return {task.id: (task.text, task.annotations) for task in tasks.values()}
 
 
-def _moment(timestamp: str) -> datetime:
-    return datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
+def _latest(tasks: Mapping[int, Task]) -> datetime:
+    """The latest change of a task, for a server (or a proxy before it) that does not say what time it is."""
+    latest = max((task.updated_at for task in tasks.values()), default="1970-01-01T00:00:00Z")
+    return datetime.fromisoformat(latest.replace("Z", "+00:00"))

@@ -113,6 +113,10 @@ def publish(
         progress(done, steps)
     for old in sorted(our_versions(old_versions) - {version}):
         gateway.delete_version(project_id, old)
+    # A settings page loaded before the flip and saved after it sends the old version, and deleting that one empties the
+    # project's model_version.
+    if gateway.get_project(project_id)["model_version"] != version:
+        gateway.update_project(project_id, model_version=version)
     return Published(version, served, len(raced))
 
 

@@ -1,0 +1,53 @@
+# make setup, make demo, make test: see README.md. PYTHON chooses the interpreter (3.10 to 3.13).
+PYTHON ?= python3
+DATA ?=
+DEMO_ARGS ?=
+
+VENV := .venv
+LS_VENV := .venv-label-studio
+BIN := $(VENV)/bin
+
+.PHONY: setup demo demo-stop test lint constraints clean
+
+setup: $(VENV)/.done $(LS_VENV)/.done chromium
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ml-backend,weights,dev]'
+	touch $@
+
+# Label Studio pins nearly all it needs itself, and other versions than ours: hence an environment of its own.
+$(LS_VENV)/.done: constraints.txt
+	$(PYTHON) -m venv $(LS_VENV)
+	$(LS_VENV)/bin/python -m pip install --quiet "$$(grep '^label-studio==' constraints.txt)"
+	touch $@
+
+.PHONY: chromium
+chromium: $(VENV)/.done
+	@sh tests/install-chromium.sh $(BIN)/python
+
+demo: setup
+	$(BIN)/python -m connector.demo $(if $(DATA),--data $(DATA)) $(DEMO_ARGS)
+
+demo-stop:
+	$(BIN)/python -m connector.demo stop
+
+lint: $(VENV)/.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+# Renews constraints.txt from the ranges in pyproject.toml; needs uv. The version of torch and of Label Studio stay.
+constraints:
+	grep '^torch==' constraints.txt > constraints.torch
+	{ sed -n '/^#/p;/^label-studio==/p' constraints.txt; \
+	  uv pip compile --universal --python-version 3.10 --all-extras pyproject.toml --constraint constraints.torch \
+	    --upgrade --no-header --no-annotate --quiet; } > constraints.new
+	mv constraints.new constraints.txt
+	rm constraints.torch
+
+clean:
+	rm -rf $(VENV) $(LS_VENV) .demo dist build

@@ -24,7 +24,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def new_directory(path: Path) -> Iterator[Path]:
     """A temporary directory beside `path`, renamed to it when the block ends well and removed when it does not.
 
-    A `path` that is there already stays as it is.
+    A directory that is there already is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
@@ -33,9 +33,10 @@ def new_directory(path: Path) -> Iterator[Path]:
         for file in temporary.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
-        if not path.exists():
-            temporary.rename(path)
-            _sync_directory(path.parent)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+        _sync_directory(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -1,0 +1,63 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from ml_backend.arrays import pack, unpack
+from ml_backend.errors import InvalidRequest
+
+EXPECTED = {"ids": "int64", "hashes": "uint8"}
+GOOD = pack({"ids": np.arange(3), "hashes": np.zeros((3, 16), dtype=np.uint8)})
+
+
+def savez(**arrays: object) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def huge() -> bytes:
+    """A header that promises 8 TB, and no data."""
+    header = io.BytesIO()
+    description = {"descr": "<i8", "fortran_order": False, "shape": (10**12,)}
+    np.lib.format.write_array_header_1_0(header, description)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("ids.npy", header.getvalue())
+    return buffer.getvalue()
+
+
+def test_what_is_packed_comes_back() -> None:
+    arrays = unpack(GOOD, EXPECTED, max_bytes=10_000)
+    assert arrays["ids"].tolist() == [0, 1, 2]
+    assert arrays["hashes"].shape == (3, 16)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"PK\x05\x06",
+        b"not a zip at all",
+        GOOD[: len(GOOD) // 2],
+        GOOD[:-40],
+        savez(ids=np.array([{"a": 1}], dtype=object), hashes=np.zeros((1, 16), dtype=np.uint8)),
+        savez(ids=np.arange(3)),
+        savez(ids=np.arange(3, dtype=np.int32), hashes=np.zeros((3, 16), dtype=np.uint8)),
+        savez(ids=np.arange(3).astype(">i8"), hashes=np.zeros((3, 16), dtype=np.uint8)),
+        huge(),
+    ],
+    ids=["empty", "empty zip", "text", "half", "no end", "pickled", "missing", "int32", "big-endian", "huge"],
+)
+def test_anything_else_is_refused_in_a_sentence(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match=r"\.npz|send int64"):
+        unpack(body, EXPECTED, max_bytes=1_000_000)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused() -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, ids=np.zeros(1_000_000, dtype=np.int64))
+    assert len(buffer.getvalue()) < 100_000
+    with pytest.raises(InvalidRequest, match="send at most 100000"):
+        unpack(buffer.getvalue(), EXPECTED, max_bytes=100_000)

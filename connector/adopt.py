@@ -32,8 +32,8 @@ def adopt(
     """Prepares the project for our queue and returns what was done; doing it again changes nothing more.
 
     Sets queue.REQUIRED_SETTINGS, adds the Data Manager tab, connects the ML backend at `backend_url` (None: not asked
-    for). `confirm` is asked before a rule of several annotations a task ends. Raises UsageError when it says no, or when
-    the labelling config cannot be served; then nothing was changed.
+    for). `confirm` is asked before a rule of several annotations a task ends. Raises UsageError when it says no, or
+    when the labelling config cannot be served; then nothing was changed.
     """
     with state.lock():
         project = gateway.get_project(project_id)
@@ -78,13 +78,13 @@ def _remember(
     """Asks before a rule of several annotations ends, then stores the settings and every task's overlap as they are."""
     rule = project["maximum_annotations"]
     if rule > 1 and not confirm(
-        f"Project {project['id']} asks for {rule} annotations of every task (maximum_annotations). Our queue needs that "
-        "rule off (it serves random tasks otherwise) and decides task by task who is asked again; to keep a number for "
+        f"Project {project['id']} asks for {rule} annotations of every task (maximum_annotations). Our queue needs "
+        "that rule off (it serves random tasks otherwise) and decides task by task who is asked again; to keep a number for "
         "every task, use --min-annotations-per-task. All annotations stay. Set maximum_annotations to 1?"
     ):
         raise UsageError(
-            f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that rule, "
-            f"or --yes --min-annotations-per-task {rule} to keep it within our queue."
+            f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that rule, or "
+            f"--yes --min-annotations-per-task {rule} to keep it within our queue."
         )
     names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
     state.put(original_settings={name: project[name] for name in names})
@@ -95,7 +95,8 @@ def _remember(
 def _tab(project_id: int, gateway: LabelStudio) -> int:
     """The tab that orders tasks by prediction score, made if it is not there; its id.
 
-    A direct link to the label stream follows the order of the project's first tab, hence made before there is any other.
+    A direct link to the label stream follows the order of the project's first tab, hence made before there is any
+    other.
     """
     for tab in gateway.tabs(project_id):
         if tab["data"].get("title") == TAB_TITLE:
@@ -118,8 +119,8 @@ def _connect(project_id: int, gateway: LabelStudio, url: str) -> int:
         backend = gateway.connect_backend(project_id, url, BACKEND_TITLE)
     except ConnectorError as error:
         raise UsageError(
-            f"Label Studio could not connect the ML backend at {url}. It must reach that address itself; for a private one "
-            f"start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false. It said: {error}"
+            f"Label Studio could not connect the ML backend at {url}. It must reach that address itself; for a private "
+            f"one start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false. It said: {error}"
         ) from error
     if gateway.get_project(project_id)["model_version"] != before:
         gateway.update_project(project_id, model_version=before)

@@ -14,7 +14,8 @@ from connector.label_config import Control
 class Annotation:
     """One row of Label Studio's annotations: what somebody answered, or that they skipped.
 
-    `label` is a class of the control, or None for a skip, an empty result or a choice the config no longer has (`unknown`).
+    `label` is a class of the control, or None for a skip, an empty result or a choice the config no longer has
+    (`unknown`).
     """
 
     id: int

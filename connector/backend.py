@@ -25,8 +25,8 @@ NPZ = {"Content-Type": "application/x-npz"}
 class Probabilities:
     """Class probabilities for items of a project, out-of-sample for those that the model was trained on.
 
-    `ids` (n,); `pred_probs` (n, k), rows sum to one, columns in the order of `classes`; `fold` (n,): the fold that left the
-    item out, or -1.
+    `ids` (n,); `pred_probs` (n, k), rows sum to one, columns in the order of `classes`; `fold` (n,): the fold that
+    left the item out, or -1.
     """
 
     model_version: str
@@ -139,7 +139,7 @@ class Backend:
             answer = self._session.request(method, self.url + path, timeout=(5, 300), **body)
         except requests.RequestException as error:
             raise TryAgainLater(
-                f"The ML backend at {self.url} does not answer: start it with ml-backend serve, or check ML_BACKEND_URL."
+                f"The ML backend at {self.url} does not answer: start it (ml-backend serve) or check ML_BACKEND_URL."
             ) from error
         if answer.ok or answer.status_code in accept:
             return answer

@@ -99,8 +99,8 @@ def init(
     state_of = "was set up before" if done["already"] else "is set up"
     changed = f"; set {', '.join(done['changed'])}" if done["changed"] else ""
     click.echo(
-        f"Project {project_id} ({done['title']}) {state_of}: '{done['control']}' with {', '.join(done['classes'])}{changed}. "
-        f"Next: connector sync --project {project_id}"
+        f"Project {project_id} ({done['title']}) {state_of}: '{done['control']}' with {', '.join(done['classes'])}{changed}."
+        f" Next: connector sync --project {project_id}"
     )
 
 
@@ -167,8 +167,8 @@ def _words(done: dict[str, Any]) -> str:
     trained = f"trained {done['model_version']}" if done["trained"] else f"model {done['model_version'] or 'none yet'}"
     verb = "would hold" if done.get("dry_run") else "holds"
     return (
-        f"Project {done['project']}, round {done['round']}: {done['annotations']} annotations by {done['annotators']} on "
-        f"{done['tasks']} tasks; {trained}; the window {verb} {size['size']} tasks, {size['new']} new and "
+        f"Project {done['project']}, round {done['round']}: {done['annotations']} annotations by {done['annotators']} "
+        f"on {done['tasks']} tasks; {trained}; the window {verb} {size['size']} tasks, {size['new']} new and "
         f"{size['relabel']} for a second opinion."
     )
 

@@ -1,7 +1,8 @@
 """The gateway to Label Studio: the few calls the connector makes, through label-studio-sdk's authenticated client.
 
-The SDK exchanges personal access tokens, keeps the connection and repeats calls that fail in passing. Bodies are read as
-plain JSON: the SDK's typed models are generated for the Enterprise edition and lose or rename fields of the open one.
+The SDK exchanges personal access tokens, keeps the connection and repeats calls that fail in passing. Bodies are read
+as plain JSON: the SDK's typed models are generated for the Enterprise edition and lose or rename fields of the open
+one.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ TIMEOUT_SECONDS = 300.0  # deleting a version has taken three minutes on a busy 
 class LabelStudio:
     """One Label Studio server, as one user.
 
-    Every method raises UsageError on a wrong address, token or project, TryAgainLater when the server does not answer or
-    fails, and ConnectorError with the server's words on any other refusal.
+    Every method raises UsageError on a wrong address, token or project, TryAgainLater when the server does not answer
+    or fails, and ConnectorError with the server's words on any other refusal.
     """
 
     def __init__(self, url: str, api_key: str, *, retries: int = 2) -> None:
@@ -166,10 +167,7 @@ class LabelStudio:
                 request_options={"max_retries": self._retries if retries is None else retries},
             )
         except ApiError as error:  # the exchange of a personal access token
-            raise UsageError(
-                f"Label Studio at {self.url} refuses the token in LABEL_STUDIO_API_KEY (wrong or expired): make a new one "
-                "on its Account & Settings page."
-            ) from error
+            raise UsageError(self._refused_token()) from error
         except httpx.HTTPError as error:
             raise TryAgainLater(
                 f"Label Studio at {self.url} does not answer: {error or type(error).__name__}."
@@ -177,6 +175,12 @@ class LabelStudio:
         if "date" in response.headers:
             self.server_time = parsedate_to_datetime(response.headers["date"])
         return self._body(response, what, missing, refused)
+
+    def _refused_token(self) -> str:
+        return (
+            f"Label Studio at {self.url} refuses the token in LABEL_STUDIO_API_KEY (wrong or expired): "
+            "make a new one on its Account & Settings page."
+        )
 
     def _body(
         self, response: httpx.Response, what: str, missing: type[ConnectorError], refused: type[ConnectorError]
@@ -190,10 +194,7 @@ class LabelStudio:
             except ValueError as error:
                 raise UsageError(f"{self.url} does not speak Label Studio's API: check LABEL_STUDIO_URL.") from error
         if status == 401:
-            raise UsageError(
-                f"Label Studio at {self.url} refuses the token in LABEL_STUDIO_API_KEY (wrong or expired): make a new one "
-                "on its Account & Settings page."
-            )
+            raise UsageError(self._refused_token())
         if status == 403:
             raise UsageError(
                 f"The user of LABEL_STUDIO_API_KEY has no right to do this in Label Studio: {_words(response)}"

@@ -55,7 +55,8 @@ def our_versions(versions: Collection[str]) -> set[str]:
 def to_close(tasks: Mapping[int, Task], second_opinions: Collection[int], skip_queue: str) -> dict[int, int]:
     """Labelled tasks that are open and yet never served (they have their label but were not closed), with overlaps.
 
-    One of them at the head of a window can keep everybody from being served; those of `second_opinions` are wanted open.
+    One of them at the head of a window can keep everybody from being served; those of `second_opinions` are wanted
+    open.
     """
     return {
         task.id: task.overlap
@@ -82,9 +83,9 @@ def publish(
 ) -> Published:
     """Makes Label Studio serve `window` in rank order, reopening and closing labelled tasks as it asks.
 
-    `tasks`: the mirror; `old_versions`: windows to clean up afterwards; `prelabels`: {task: class} shown preselected on new
-    tasks. Raises StaleTasks when a task of the window is gone (nothing was flipped), ConnectorError when Label Studio keeps
-    fewer predictions than it was sent.
+    `tasks`: the mirror; `old_versions`: windows to clean up afterwards; `prelabels`: {task: class} shown preselected
+    on new tasks. Raises StaleTasks when a task of the window is gone (nothing was flipped), ConnectorError when Label
+    Studio keeps fewer predictions than it was sent.
     """
     project_id, skip_queue = project["id"], project["skip_queue"]
     second_opinions = {slot.task for slot in window if slot.relabel}
@@ -132,8 +133,8 @@ def _import(
 ) -> str:
     """Imports the window under a version of its own, which it returns.
 
-    `score` is the rank in [0, 1]: Label Studio serves the lowest first. When the server kept another number of rows than it
-    was sent, the version is deleted and a new one tried: rows of one version sent twice would stand twice.
+    `score` is the rank in [0, 1]: Label Studio serves the lowest first. When the server kept another number of rows
+    than it was sent, the version is deleted and a new one tried: rows of one version sent twice would stand twice.
     """
     kept = 0
     for _ in range(ATTEMPTS):
@@ -163,8 +164,8 @@ def _import(
 def _open(gateway: LabelStudio, state: ProjectState, task: Task, control: Control, skip_queue: str) -> bool:
     """Reopens a labelled task for one more annotation; False, and closed again, if one has arrived since it was read.
 
-    Label Studio never serves an open task whose rows reach its overlap, and one at the head of a window can keep everybody
-    from being served: hence rows + 1, and the look at the answer.
+    Label Studio never serves an open task whose rows reach its overlap, and one at the head of a window can keep
+    everybody from being served: hence rows + 1, and the look at the answer.
     """
     state.reopen(task.id, task.overlap)
     answer = gateway.update_task(task.id, overlap=lock_rows(task.annotations, skip_queue) + 1, is_labeled=False)

@@ -15,7 +15,8 @@ from connector.mirror import Pulled
 from connector.progress import Reporter
 from connector.state import ProjectState
 
-# A model is retrained when this many consensus labels differ from those it was trained on, or this share of them if more.
+# A model is retrained when this many consensus labels differ from those it was trained on, or this share of them if
+# more.
 RETRAIN_LABELS = 10
 RETRAIN_SHARE = 0.02
 # A class that the model does not know yet (it was added to the config since) gets this probability.

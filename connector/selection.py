@@ -56,7 +56,8 @@ def eligible(
     """New and labelled tasks, ascending ids each, that somebody active could still be given.
 
     Left out: tasks without a text, with `max_annotations` labels, those that every active annotator has labelled or
-    skipped, and tasks without a label that are complete under the project's skip rule or belong to whoever skipped them.
+    skipped, and tasks without a label that are complete under the project's skip rule or belong to whoever skipped
+    them.
     """
     new: list[int] = []
     labelled: list[int] = []
@@ -80,8 +81,8 @@ def choose_window(candidates: Iterable[Candidate], size: int, n_active: int) -> 
     """The window in rank order: the `size` best candidates, then a tail of new tasks.
 
     Unfinished tasks come first, then the lowest score, ties by task id. The tail lengthens the window until it ends in
-    TAIL_PER_ANNOTATOR new tasks for each of `n_active` annotators and TAIL_MINIMUM in all, as far as there are new tasks:
-    Label Studio answers 404 when all that is left in a window is locked by others.
+    TAIL_PER_ANNOTATOR new tasks for each of `n_active` annotators and TAIL_MINIMUM in all, as far as there are new
+    tasks: Label Studio answers 404 when all that is left in a window is locked by others.
     """
     order = sorted(candidates, key=lambda one: (not one.unfinished, one.score, one.task))
     window, rest = order[:size], order[size:]

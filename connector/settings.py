@@ -45,7 +45,7 @@ class Settings(BaseSettings):
 
 _REMEDIES = {
     "LABEL_STUDIO_URL": "the address of Label Studio, for example http://localhost:8080",
-    "LABEL_STUDIO_API_KEY": "a token from Label Studio's Account & Settings page (legacy token or personal access token)",
+    "LABEL_STUDIO_API_KEY": "a token from Label Studio's Account & Settings page (a legacy or a personal access token)",
     "ML_BACKEND_URL": "the address of the ML backend, for example http://localhost:9090",
 }
 

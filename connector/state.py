@@ -1,4 +1,5 @@
-"""What a sync must remember: a mirror of the project, what was published, and the project's settings as `init` found them.
+"""What a sync must remember: a mirror of the project, what was published, and the project's settings as `init` found
+them.
 
 SQLAlchemy Core over SQLite (default) or any other database it speaks. Every public method is one transaction, so a
 process killed anywhere leaves the state of a finished step.

@@ -5,8 +5,8 @@ ML backend trained on them, scores all tasks with ActiveLab (what would one more
 and for a labelled one alike), chooses the window of the most valuable tasks and publishes it as the order of the
 label stream.
 
-Reading order: `cli`, `settings`, `sync`, `label_studio`, `label_config`, `annotations`, `backend`, `activelab`,
-`selection`, `queue`, `adopt`, `state`.
+Reading order: `cli`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `label_config`, `annotations`, `scoring`,
+`backend`, `activelab`, `selection`, `queue`, `adopt`, `state`, `schema`, `progress`.
 """
 
 __version__ = "0.1.0"

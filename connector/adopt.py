@@ -79,12 +79,12 @@ def _remember(
     rule = project["maximum_annotations"]
     if rule > 1 and not confirm(
         f"Project {project['id']} asks for {rule} annotations of every task (maximum_annotations). Our queue needs "
-        "that rule off (it serves random tasks otherwise) and decides task by task who is asked again; to keep a number for "
-        "every task, use --min-annotations-per-task. All annotations stay. Set maximum_annotations to 1?"
+        "that rule off (it serves random tasks otherwise) and decides task by task who is asked again; to keep a "
+        "number for every task, use --min-annotations-per-task. All annotations stay. Set maximum_annotations to 1?"
     ):
         raise UsageError(
-            f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that rule, or "
-            f"--yes --min-annotations-per-task {rule} to keep it within our queue."
+            f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that "
+            f"rule, or --yes --min-annotations-per-task {rule} to keep it within our queue."
         )
     names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
     state.put(original_settings={name: project[name] for name in names})

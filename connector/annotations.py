@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from connector.label_config import Control
@@ -15,7 +16,7 @@ class Annotation:
     """One row of Label Studio's annotations: what somebody answered, or that they skipped.
 
     `label` is a class of the control, or None for a skip, an empty result or a choice the config no longer has
-    (`unknown`).
+    (`unknown`). `annotator` is 0 where the user was deleted: all of them count as one.
     """
 
     id: int
@@ -38,6 +39,11 @@ class Task:
     overlap: int
     updated_at: str
     annotations: tuple[Annotation, ...] = ()
+
+
+def moment(timestamp: str) -> datetime:
+    """One of Label Studio's timestamps; as texts they do not sort, since a fraction of zero is left out."""
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
 
 
 def digest(text: str) -> bytes:
@@ -69,7 +75,7 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
     return Annotation(
         id=raw["id"],
         task=task,
-        annotator=annotator or 0,  # a deleted user's annotations stay, without an owner
+        annotator=annotator or 0,
         label=label,
         skipped=bool(raw["was_cancelled"]),
         ground_truth=bool(raw["ground_truth"]),
@@ -93,7 +99,7 @@ def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], st
     Skips, empty results and choices that the config no longer has are no labels; they do not hide an earlier label.
     """
     latest: dict[tuple[int, int], str] = {}
-    for row in sorted(annotations, key=lambda row: (row.updated_at, row.id)):
+    for row in sorted(annotations, key=lambda row: (moment(row.updated_at), row.id)):
         if row.label is not None:
             latest[(row.task, row.annotator)] = row.label
     return latest

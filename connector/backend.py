@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -176,5 +178,5 @@ def _unpack(answer: requests.Response) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(answer.content), allow_pickle=False) as arrays:
             return dict(arrays)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ConnectorError("The ML backend sent arrays that cannot be read: run the same version of both.") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from connector import __version__
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, TryAgainLater
 
 if TYPE_CHECKING:
     from connector.label_studio import LabelStudio
@@ -74,9 +74,9 @@ def init(
     """
     from connector.adopt import adopt, create
 
-    settings, gateway, state = _open(servers)
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
+    settings, gateway, state = _open(servers)
     if project_id is None:
         config = _label_config(label_config)
         project_id = create(str(title), Path(str(data)), gateway, config)
@@ -99,8 +99,8 @@ def init(
     state_of = "was set up before" if done["already"] else "is set up"
     changed = f"; set {', '.join(done['changed'])}" if done["changed"] else ""
     click.echo(
-        f"Project {project_id} ({done['title']}) {state_of}: '{done['control']}' with {', '.join(done['classes'])}{changed}."
-        f" Next: connector sync --project {project_id}"
+        f"Project {project_id} ({done['title']}) {state_of}: '{done['control']}' with "
+        f"{', '.join(done['classes'])}{changed}. Next: connector sync --project {project_id}"
     )
 
 
@@ -213,16 +213,24 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except ConnectorError as error:
-        if verbose:
-            logging.exception("The error in full:")
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
     except Exception as error:
         if verbose:
             logging.exception("The error in full:")
-        click.echo(f"Error: unforeseen {type(error).__name__}: {error}. Run with --verbose for the details.", err=True)
-        sys.exit(1)
+        known = _as_connector_error(error)
+        click.echo(f"Error: {known}", err=True)
+        sys.exit(known.exit_code)
+
+
+def _as_connector_error(error: Exception) -> ConnectorError:
+    """The error as one sentence of ours; an unforeseen one is told by its first line."""
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, ConnectorError):
+        return error
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, OperationalError):
+        return TryAgainLater(f"The state database in CONNECTOR_STATE failed: {error.orig or first}.")
+    return ConnectorError(f"unforeseen {type(error).__name__}: {first}. Run with --verbose for the details.")
 
 
 if __name__ == "__main__":

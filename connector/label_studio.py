@@ -30,13 +30,16 @@ class LabelStudio:
     or fails, and ConnectorError with the server's words on any other refusal.
     """
 
-    def __init__(self, url: str, api_key: str, *, retries: int = 2) -> None:
+    def __init__(
+        self, url: str, api_key: str, *, retries: int = 2, transport: httpx.BaseTransport | None = None
+    ) -> None:
         self.url = url
         self.calls = 0
         self.server_time: datetime | None = None  # of the latest answer
         self._retries = retries
         try:
-            client = LabelStudioBase(base_url=url, api_key=api_key, timeout=TIMEOUT_SECONDS)
+            http = httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS)
+            client = LabelStudioBase(base_url=url, api_key=api_key, httpx_client=http)
         except Exception as error:
             raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
         self._http = client._client_wrapper.httpx_client
@@ -168,6 +171,10 @@ class LabelStudio:
             )
         except ApiError as error:  # the exchange of a personal access token
             raise UsageError(self._refused_token()) from error
+        except httpx.LocalProtocolError as error:  # its text repeats the header, token and all
+            raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
+        except httpx.InvalidURL as error:
+            raise UsageError(f"LABEL_STUDIO_URL is not a web address: {self.url}.") from error
         except httpx.HTTPError as error:
             raise TryAgainLater(
                 f"Label Studio at {self.url} does not answer: {error or type(error).__name__}."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from connector import queue
-from connector.annotations import Task, read_task
+from connector.annotations import Task, moment, read_task
 from connector.label_config import Control, find_control
 from connector.label_studio import LabelStudio
 from connector.state import ProjectState
@@ -69,6 +69,8 @@ def pull(
     if config_changed:
         state.put(control=control.to_json(), label_config=project["label_config"])
     changed = config_changed or _answers(before) != _answers(tasks)
+    if changed:
+        state.put(window_options=None)  # whatever happens to this sync, the next one knows that a new window is due
     return Pulled(project, control, tasks, versions, changed, restored)
 
 
@@ -87,7 +89,7 @@ def _restore(
     if not wrong:
         return project, []
     answer = gateway.update_project(project["id"], **wrong)
-    restored = sorted(name for name, value in wrong.items() if project.get(name) != value)
+    restored = sorted(name for name, value in wrong.items() if (project.get(name) or "") != (value or ""))
     return {**project, **{name: answer[name] for name in wrong}}, restored
 
 
@@ -146,5 +148,4 @@ def _answers(tasks: Mapping[int, Task]) -> dict[int, Any]:
 
 def _latest(tasks: Mapping[int, Task]) -> datetime:
     """The latest change of a task, for a server (or a proxy before it) that does not say what time it is."""
-    latest = max((task.updated_at for task in tasks.values()), default="1970-01-01T00:00:00Z")
-    return datetime.fromisoformat(latest.replace("Z", "+00:00"))
+    return max((moment(task.updated_at) for task in tasks.values()), default=datetime.fromtimestamp(0, timezone.utc))

@@ -19,7 +19,6 @@ class Reporter:
     def __init__(self, console: Console | None = None) -> None:
         self.seconds: dict[str, float] = {}
         self._console = console or Console(stderr=True)
-        self._bar: Progress | None = None
 
     @contextmanager
     def stage(self, name: str, words: str) -> Iterator[Stage]:
@@ -29,10 +28,10 @@ class Reporter:
             if self._console.is_terminal:
                 columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
                 with Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True) as bar:
-                    yield Stage(bar)._begin(words)
+                    yield Stage(bar, words)
             else:
                 log.info(words)
-                yield Stage(None)
+                yield Stage(None, words)
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
 
@@ -40,13 +39,10 @@ class Reporter:
 class Stage:
     """A running stage; its methods are handed to whatever does the work."""
 
-    def __init__(self, bar: Progress | None) -> None:
+    def __init__(self, bar: Progress | None, words: str) -> None:
         self._bar = bar
-
-    def _begin(self, words: str) -> Stage:
-        if self._bar is not None:
-            self._task = self._bar.add_task(words, total=None, note="")
-        return self
+        if bar is not None:
+            self._task = bar.add_task(words, total=None, note="")
 
     def count(self, done: int, total: int) -> None:
         """`done` of `total` things are done."""

@@ -58,7 +58,9 @@ def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, rep
     labels = _indexed(result.labels, labelled, classes)
     result.consensus = _consensus(labels, labelled, classes, known)
     last = state.trained() if known is not None else {}
-    result.labels_changed = len(set(result.consensus.items()) ^ set(last.items()))
+    result.labels_changed = sum(
+        last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
+    )
     if known is not None and set(known.classes) != set(classes):
         due = True  # the config has changed: the model cannot know its classes
     else:
@@ -78,6 +80,8 @@ def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, rep
         return result
     result.model_version = known.model_version
     state.put(model_version=known.model_version)
+    if not labelled:  # all labels were taken back: nothing to score by
+        return result
     with reporter.stage("score", "Scoring with ActiveLab"):
         _score_all(result, labels, labelled, texts, classes, known)
     return result

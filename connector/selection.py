@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from connector.annotations import Annotation, Task
+from connector.annotations import Annotation, Task, moment
 
 ACTIVE_DAYS = 14
 TAIL_MINIMUM = 10
@@ -36,13 +36,11 @@ class Candidate:
 
 def active_annotators(annotations: Iterable[Annotation]) -> set[int]:
     """Who annotated or skipped within ACTIVE_DAYS of the project's latest annotation (imports are nobody's)."""
-    rows = [
-        (datetime.fromisoformat(row.updated_at.replace("Z", "+00:00")), row) for row in annotations if row.annotator
-    ]
+    rows = [(moment(row.updated_at), row) for row in annotations if row.annotator]
     if not rows:
         return set()
-    since = max(moment for moment, _ in rows) - timedelta(days=ACTIVE_DAYS)
-    return {row.annotator for moment, row in rows if moment >= since}
+    since = max(when for when, _ in rows) - timedelta(days=ACTIVE_DAYS)
+    return {row.annotator for when, row in rows if when >= since}
 
 
 def eligible(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,7 +22,7 @@ def default_state_url() -> str:
 class Settings(BaseSettings):
     """Where Label Studio, the ML backend and the state database are."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
     label_studio_url: str = Field(alias="LABEL_STUDIO_URL")
     label_studio_api_key: SecretStr = Field(alias="LABEL_STUDIO_API_KEY")
@@ -33,14 +34,24 @@ class Settings(BaseSettings):
     def _web_address(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        try:
+            parts = urlsplit(value)
+            complete = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            complete = False
+        if not complete:
+            raise ValueError("is not a web address")
         return value.rstrip("/")
 
     @field_validator("label_studio_api_key")
     @classmethod
-    def _not_blank(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().strip():
+    def _clean(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value().strip()  # a token read from a file often ends in a line end
+        if not token:
             raise ValueError("is empty")
-        return value
+        if not (token.isascii() and token.isprintable()):
+            raise ValueError("has characters that no token has")
+        return SecretStr(token)
 
 
 _REMEDIES = {
@@ -55,7 +66,8 @@ def load_settings(**options: Any) -> Settings:
 
     Raises UsageError naming each setting that is missing or wrong; values are never repeated, since one is a secret.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    names = {name: field.alias or name for name, field in Settings.model_fields.items()}
+    given = {names[name]: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:

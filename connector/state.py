@@ -41,14 +41,16 @@ class State:
         try:
             parsed = sa.make_url(url)
             if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-                Path(str(parsed.database)).expanduser().parent.mkdir(parents=True, exist_ok=True)
-            self.engine = sa.create_engine(parsed)
+                Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+            # Another process may be writing its mirror; SQLite's own patience of 5 s is short for that.
+            patience = {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}
+            self.engine = sa.create_engine(parsed, connect_args=patience)
             with self.engine.begin() as db:
                 schema.metadata.create_all(db)
                 version = db.execute(sa.select(schema.meta.c.schema_version)).scalar()
                 if version is None:
                     db.execute(schema.meta.insert().values(schema_version=schema.VERSION))
-        except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
+        except (sa.exc.SQLAlchemyError, OSError, ImportError, ValueError) as error:
             detail = getattr(error, "orig", None) or error
             raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {detail}.") from error
         if version not in (None, schema.VERSION):
@@ -79,6 +81,7 @@ class ProjectState:
     def __init__(self, engine: sa.Engine, key: int) -> None:
         self._engine = engine
         self._key = key
+        self._holder: str | None = None
 
     # -- the project's own row ---------------------------------------------------------------------------------------
 

@@ -157,7 +157,8 @@ def sync(
         click.echo(json.dumps(done))
         return
     for name in done["restored"]:
-        click.echo(f"Somebody had changed {name}; it is as the queue needs it again.", err=True)
+        what = "deleted the window's predictions" if name == "predictions" else f"changed {name}"
+        click.echo(f"Somebody had {what}; the queue is in order again.", err=True)
     click.echo(_words(done))
 
 

@@ -25,7 +25,8 @@ class Pulled:
     """The project as Label Studio has it now.
 
     `changed`: an annotation, a text or the set of tasks differs from the last sync. `versions`: predictions by model
-    version. `restored`: what somebody had changed and is as the queue needs it again.
+    version. `restored`: what somebody had changed and is as the queue needs it again; "predictions"
+    where the published window itself was deleted.
     """
 
     project: dict[str, Any]
@@ -79,18 +80,20 @@ def _restore(
 ) -> tuple[dict[str, Any], list[str]]:
     """Sets what the queue needs and somebody has changed, model_version included, in one PATCH."""
     wrong = queue.wrong_settings(project)
-    ours = state.get()["queue_version"]
+    known = state.get()
+    ours = known["queue_version"]
     version = project["model_version"] or ""
+    deleted = ["predictions"] if ours and ours not in versions and known["queue_size"] else []
     # Another window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.
     if ours is not None and version != ours and version not in queue.our_versions(versions):
         wrong["model_version"] = ours if ours in versions else ""
     elif wrong:
         wrong["model_version"] = version  # a PATCH of show_collab_predictions without it may empty it
     if not wrong:
-        return project, []
+        return project, deleted
     answer = gateway.update_project(project["id"], **wrong)
     restored = sorted(name for name, value in wrong.items() if (project.get(name) or "") != (value or ""))
-    return {**project, **{name: answer[name] for name in wrong}}, restored
+    return {**project, **{name: answer[name] for name in wrong}}, restored + deleted
 
 
 def _read_all(

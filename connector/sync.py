@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from connector import queue
-from connector.annotations import latest_labels
 from connector.errors import StaleTasks, UsageError
 from connector.label_studio import LabelStudio
 from connector.mirror import Pulled, pull
@@ -168,7 +167,6 @@ def _summary(
         "tasks": len(pulled.tasks),
         "annotations": len(rows),
         "annotators": len({row.annotator for row in rows}),
-        "labels": len(latest_labels(rows)),
         "labels_changed": scored.labels_changed if scored else 0,
         "trained": bool(scored and scored.trained),
         "model_version": scored.model_version if scored else known["model_version"],

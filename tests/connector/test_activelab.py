@@ -1,0 +1,282 @@
+"""Consensus and ActiveLab scores: those of cleanlab, in silence, and good at finding wrong labels."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from cleanlab.multiannotator import get_active_learning_scores, get_label_quality_multiannotator
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.activelab import Floats, Labels, consensus, majority_vote, scores
+
+Rows = Sequence[tuple[int, int, int]]
+
+
+def labels_of(rows: Rows, n_classes: int = 2) -> Labels:
+    """Labels from (task, annotator, class) rows."""
+    columns = np.array(rows, np.int64).reshape(-1, 3).T
+    return Labels(columns[0], columns[1], columns[2], n_tasks=len({row[0] for row in rows}), n_classes=n_classes)
+
+
+def random_case(seed: int) -> tuple[Labels, Floats, Floats]:
+    """Sparse labels of people of different quality, and a model's probabilities, for labelled and new tasks."""
+    random = np.random.default_rng(seed)
+    n_tasks, n_annotators, n_classes = (
+        int(random.integers(5, 60)),
+        int(random.integers(2, 7)),
+        int(random.integers(2, 5)),
+    )
+    truth = random.integers(0, n_classes, n_tasks)
+    quality = random.uniform(0.5, 1.0, n_annotators)
+    rows = []
+    for task in range(n_tasks):
+        how_many = int(random.integers(1, n_annotators + 1)) if task else 2
+        for annotator in sorted(random.choice(n_annotators, how_many, replace=False)):
+            right = random.random() < quality[annotator]
+            rows.append((task, int(annotator), int(truth[task] if right else random.integers(0, n_classes))))
+    probs = random.dirichlet(np.ones(n_classes), n_tasks + 20)
+    probs[np.arange(n_tasks), truth] += 1.0
+    probs /= probs.sum(axis=1, keepdims=True)
+    return labels_of(rows, n_classes), probs[:n_tasks], probs[n_tasks:]
+
+
+def dense(labels: Labels) -> Floats:
+    """The table cleanlab takes, filled cell by cell."""
+    people = sorted(set(labels.annotator.tolist()))
+    table = np.full((labels.n_tasks, len(people)), np.nan)
+    for task, annotator, label in zip(labels.task, labels.annotator, labels.label, strict=True):
+        table[task, people.index(annotator)] = label
+    return table
+
+
+@contextlib.contextmanager
+def silenced():  # type: ignore[no-untyped-def]
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# -- majority vote ---------------------------------------------------------------------------------------------------
+
+
+def test_the_class_most_annotators_chose_wins() -> None:
+    rows = [(0, 0, 1), (0, 1, 1), (0, 2, 0), (1, 0, 0)]
+    assert majority_vote(labels_of(rows)).tolist() == [1, 0]
+
+
+def test_a_tie_goes_to_the_class_that_is_more_frequent_in_all_labels() -> None:
+    rows = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (2, 0, 1)]
+    assert majority_vote(labels_of(rows)).tolist() == [1, 1, 1]
+
+
+def test_a_full_tie_goes_to_the_class_that_comes_first() -> None:
+    assert majority_vote(labels_of([(0, 0, 2), (0, 1, 1)], 3)).tolist() == [1]
+
+
+def test_a_frequent_class_never_outvotes_a_majority() -> None:
+    rows = [(0, 0, 0), (0, 1, 0), (0, 2, 1)] + [(task, 0, 1) for task in range(1, 50)]
+    assert majority_vote(labels_of(rows))[0] == 0
+
+
+def test_without_labels_there_are_no_consensus_labels() -> None:
+    assert majority_vote(labels_of([])).shape == (0,)
+
+
+CELLS = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(0, 2)), min_size=1, unique_by=lambda one: one[:2]
+)
+
+
+@given(CELLS)
+def test_the_vote_is_always_a_class_with_the_most_votes(cells: list[tuple[int, int, int]]) -> None:
+    place = {task: index for index, task in enumerate(sorted({task for task, _, _ in cells}))}
+    rows = [(place[task], annotator, label) for task, annotator, label in cells]
+    for task, chosen in enumerate(majority_vote(labels_of(rows, 3))):
+        votes = [sum(row[0] == task and row[2] == label for row in rows) for label in range(3)]
+        assert votes[chosen] == max(votes)
+
+
+# -- cleanlab's numbers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_consensus_is_crowdlabs(seed: int) -> None:
+    labels, pred_probs, _ = random_case(seed)
+    with silenced():
+        expected = get_label_quality_multiannotator(dense(labels), pred_probs, verbose=False)["label_quality"]
+    chosen, quality = consensus(labels, pred_probs)
+    np.testing.assert_array_equal(chosen, expected["consensus_label"])
+    np.testing.assert_allclose(quality, expected["consensus_quality_score"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_scores_are_activelabs(seed: int) -> None:
+    labels, pred_probs, pred_probs_unlabeled = random_case(seed)
+    with silenced():
+        expected = get_active_learning_scores(dense(labels), pred_probs, pred_probs_unlabeled)
+    for got, wanted in zip(scores(labels, pred_probs, pred_probs_unlabeled), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_an_annotator_without_labels_has_no_column() -> None:
+    with_gap = labels_of([(0, 0, 0), (0, 7, 1), (1, 7, 1), (2, 0, 0)])
+    without = labels_of([(0, 0, 0), (0, 1, 1), (1, 1, 1), (2, 0, 0)])
+    assert with_gap.dense().shape == (3, 2)
+    np.testing.assert_array_equal(with_gap.dense(), without.dense())
+
+
+def test_one_label_each_is_its_own_consensus_and_the_models_probability_its_quality() -> None:
+    labels = labels_of([(0, 0, 1), (1, 1, 0), (2, 0, 0)])
+    pred_probs = np.array([[0.2, 0.8], [0.4, 0.6], [0.9, 0.1]])
+    chosen, quality = consensus(labels, pred_probs)
+    assert chosen.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(quality, [0.8, 0.4, 0.9])
+
+
+def test_with_one_label_each_the_label_the_model_doubts_is_worth_most() -> None:
+    labels = labels_of([(task, task % 2, task % 2) for task in range(8)])
+    pred_probs = np.full((8, 2), 0.1)
+    pred_probs[np.arange(8), np.arange(8) % 2] = 0.9
+    pred_probs[5] = [0.9, 0.1]
+    with silenced():
+        expected = get_active_learning_scores(dense(labels), pred_probs, np.full((2, 2), 0.5))
+    labelled, unlabelled = scores(labels, pred_probs, np.full((2, 2), 0.5))
+    assert labelled.argmin() == 5
+    np.testing.assert_allclose(labelled, expected[0])
+    np.testing.assert_allclose(unlabelled, expected[1])
+
+
+def test_without_unlabelled_tasks_there_are_scores_for_the_labelled_alone() -> None:
+    labels, pred_probs, _ = random_case(3)
+    labelled, unlabelled = scores(labels, pred_probs, np.zeros((0, labels.n_classes)))
+    assert labelled.shape == (labels.n_tasks,)
+    assert unlabelled.shape == (0,)
+
+
+def test_an_undecided_new_task_is_worth_more_than_a_decided_one() -> None:
+    labels, pred_probs, _ = random_case(5)
+    k = labels.n_classes
+    sure = np.full(k, 0.05 / (k - 1))
+    sure[0] = 0.95
+    _, unlabelled = scores(labels, pred_probs, np.array([np.full(k, 1 / k), sure]))
+    assert unlabelled[0] < unlabelled[1]
+
+
+EXTREMES = {
+    "one task": [(0, 0, 0), (0, 1, 1)],
+    "one class only": [(task, annotator, 0) for task in range(4) for annotator in range(2)],
+    "one annotator": [(task, 0, task % 2) for task in range(4)],
+    "nobody shares a task": [(0, 0, 0), (1, 1, 1), (2, 2, 0), (3, 3, 1)],
+    "all disagree": [(task, annotator, annotator) for task in range(4) for annotator in range(2)],
+}
+
+
+@pytest.mark.parametrize("rows", EXTREMES.values(), ids=EXTREMES)
+def test_odd_tables_have_finite_scores_in_silence(rows: Rows, capfd: pytest.CaptureFixture[str]) -> None:
+    labels = labels_of(rows)
+    pred_probs = np.tile([0.7, 0.3], (labels.n_tasks, 1))
+    chosen, quality = consensus(labels, pred_probs)
+    labelled, unlabelled = scores(labels, pred_probs, np.array([[0.5, 0.5]]))
+    assert set(chosen.tolist()) <= {0, 1}
+    for values in (quality, labelled, unlabelled):
+        assert ((values >= 0) & (values <= 1)).all()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_printed_or_warned_where_cleanlab_does(capfd: pytest.CaptureFixture[str]) -> None:
+    # The third annotator shares no task with anybody, and no label of the last class makes it to a consensus.
+    labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 0), (2, 2, 1)], 3)
+    pred_probs = np.tile([0.6, 0.3, 0.1], (3, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        get_active_learning_scores(dense(labels), pred_probs, pred_probs)
+        get_label_quality_multiannotator(dense(labels), pred_probs)
+    assert capfd.readouterr().out  # what the connector must keep off a cron job's output
+    scores(labels, pred_probs, pred_probs)
+    consensus(labels, pred_probs)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_full_ties_are_broken_the_same_way_every_time() -> None:
+    labels = labels_of([(task, annotator, annotator) for task in range(12) for annotator in range(2)])
+    pred_probs = np.full((12, 2), 0.5)
+    seen = {tuple(consensus(labels, pred_probs)[0].tolist()) for _ in range(5)}
+    assert len(seen) == 1
+    first = scores(labels, pred_probs, pred_probs)
+    np.testing.assert_array_equal(first, scores(labels, pred_probs, pred_probs))
+
+
+def test_the_random_state_of_others_is_left_alone() -> None:
+    labels = labels_of([(task, annotator, annotator) for task in range(12) for annotator in range(2)])
+    before = np.random.get_state()
+    consensus(labels, np.full((12, 2), 0.5))
+    scores(labels, np.full((12, 2), 0.5), np.full((1, 2), 0.5))
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+
+
+# -- quality of second opinions --------------------------------------------------------------------------------------
+
+TASKS, CORRUPTED, FIRST, SEEDS = 100, 20, 20, 10
+CHANCE = FIRST * CORRUPTED / TASKS
+
+
+def second_opinions(
+    seed: int, *, n_classes: int = 2, evidence: float = 1.1, confidence: float = 1.0, errors: float = 0.0
+) -> tuple[int, int, int, float]:
+    """Ranks 100 doubly labelled tasks, one label in 20 of them corrupted; new tasks are scored beside them.
+
+    The model sees a Gaussian sign of the truth, `evidence` strong, and gives Bayes' posterior, raised to `confidence`
+    (above 1: overconfident). Four annotators err in `errors` of their labels by themselves. Returns how many of the
+    FIRST tasks are corrupted, how many of them carry any wrong label, how many tasks carry one, and the model's accuracy.
+    """
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, n_classes, TASKS + 200)
+    sign = random.normal(size=(len(truth), n_classes))
+    sign[np.arange(len(truth)), truth] += evidence
+    pred_probs = np.exp(confidence * evidence * sign)
+    pred_probs /= pred_probs.sum(axis=1, keepdims=True)
+
+    def another(label: np.ndarray) -> np.ndarray:
+        return (label + random.integers(1, n_classes, label.shape)) % n_classes
+
+    people = np.array([random.choice(4, 2, replace=False) for _ in range(TASKS)])
+    given_labels = np.repeat(truth[:TASKS, None], 2, axis=1)
+    given_labels = np.where(random.random(given_labels.shape) < errors, another(given_labels), given_labels)
+    corrupted, side = random.choice(TASKS, CORRUPTED, replace=False), random.integers(0, 2, CORRUPTED)
+    given_labels[corrupted, side] = another(given_labels[corrupted, side])
+
+    labels = Labels(np.repeat(np.arange(TASKS), 2), people.ravel(), given_labels.ravel(), TASKS, n_classes)
+    labelled, _ = scores(labels, pred_probs[:TASKS], pred_probs[TASKS:])
+    first = np.argsort(labelled, kind="stable")[:FIRST]
+    wrong = (given_labels != truth[:TASKS, None]).any(axis=1)
+    accuracy = float((pred_probs.argmax(axis=1) == truth).mean())
+    return int(np.isin(first, corrupted).sum()), int(wrong[first].sum()), int(wrong.sum()), accuracy
+
+
+def means(**world: float) -> tuple[float, float, float, float]:
+    return tuple(np.mean([second_opinions(seed, **world) for seed in range(SEEDS)], axis=0).tolist())  # type: ignore
+
+
+@pytest.mark.parametrize(
+    "world",
+    [{}, {"confidence": 3.0}, {"evidence": 0.7}, {"n_classes": 3, "evidence": 1.6}],
+    ids=["honest model", "overconfident model", "weak model", "three classes"],
+)
+def test_corrupted_labels_rank_first(world: dict[str, float]) -> None:
+    found, _, _, accuracy = means(**world)
+    assert 0.65 < accuracy < 0.85
+    assert found >= 3 * CHANCE
+
+
+def test_where_annotators_err_beside_nearly_all_tasks_ranked_first_carry_a_wrong_label() -> None:
+    found, wrong_first, wrong, accuracy = means(errors=0.1)
+    assert 0.75 < accuracy < 0.8
+    assert 30 < wrong < 45  # 20 corrupted ones and those that the annotators got wrong by themselves
+    assert wrong_first >= 0.95 * FIRST  # by chance: a fifth of `wrong`
+    # A corrupted label looks like any other wrong one: no ranking can prefer it, and this one does not lose it either.
+    assert found >= 0.9 * FIRST * CORRUPTED / wrong
+    assert found >= 2.5 * CHANCE

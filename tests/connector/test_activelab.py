@@ -231,7 +231,7 @@ def second_opinions(
 
     The model sees a Gaussian sign of the truth, `evidence` strong, and gives Bayes' posterior, raised to `confidence`
     (above 1: overconfident). Four annotators err in `errors` of their labels by themselves. Returns how many of the
-    FIRST tasks are corrupted, how many of them carry any wrong label, how many tasks carry one, and the model's accuracy.
+    FIRST tasks are corrupted, how many of them carry any wrong label, how many tasks do, and the model's accuracy.
     """
     random = np.random.default_rng(seed)
     truth = random.integers(0, n_classes, TASKS + 200)

@@ -2,8 +2,9 @@
 
     python benchmarks/sync.py [--data DIR]
 
-Starts a real Label Studio (SQLite) and the ML backend, gives 200 labels, and measures whole `connector sync` commands as
-cron would run them, start of Python included: the first, one with nothing new, one with 25 new annotations and a training.
+Starts a real Label Studio (SQLite) and the ML backend, gives 200 labels, and measures whole `connector sync` commands
+as cron would run them, start of Python included: the first, one with nothing new, one with 25 new annotations and a
+training.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def consensus(labels: Labels, pred_probs: Floats) -> tuple[Ints, Floats]:
 
     `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities.
     """
-    table = labels.dense()
+    table, pred_probs = labels.dense(), _without_ties(pred_probs)
     if _one_label_each(table):  # nothing to weigh annotators by: cleanlab's own rule for this case
         chosen = np.nan_to_num(table).sum(axis=1).astype(np.int64)
         return chosen, pred_probs[np.arange(len(chosen)), chosen]
@@ -83,9 +83,20 @@ def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> 
 
     with _silence():
         labeled, unlabeled = get_active_learning_scores(
-            labels.dense(), pred_probs, pred_probs_unlabeled if len(pred_probs_unlabeled) else None
+            labels.dense(), _without_ties(pred_probs), pred_probs_unlabeled if len(pred_probs_unlabeled) else None
         )
     return np.asarray(labeled, np.float64), np.asarray(unlabeled, np.float64)
+
+
+def _without_ties(pred_probs: Floats) -> Floats:
+    """Rows with equal entries lean by 1e-9 to the class that comes first in the config.
+
+    cleanlab breaks exact ties at random, and fails where there is nothing else to go by.
+    """
+    tied = (np.diff(np.sort(pred_probs, axis=1), axis=1) == 0).any(axis=1)
+    lean = 1e-9 * np.arange(pred_probs.shape[1], 0, -1)
+    leaning = (pred_probs + lean) / (1 + lean.sum())
+    return np.where(tied[:, None], leaning, pred_probs)
 
 
 def _one_label_each(table: Floats) -> bool:

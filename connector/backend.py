@@ -50,6 +50,10 @@ class Backend:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
+    def close(self) -> None:
+        """Ends the connection."""
+        self._session.close()
+
     def check(self) -> None:
         """Raises UsageError unless a backend that speaks our protocol answers."""
         answer = self._call("GET", "/health")

@@ -16,6 +16,7 @@ from connector import __version__
 from connector.errors import ConnectorError, TryAgainLater
 
 if TYPE_CHECKING:
+    from connector.backend import Backend
     from connector.label_studio import LabelStudio
     from connector.settings import Settings
     from connector.state import State
@@ -145,11 +146,14 @@ def sync(
     from connector.sync import sync as run
 
     settings, gateway, state = _open(servers)
+    on_exit = click.get_current_context().call_on_close
 
-    def connect() -> Any:
+    def connect() -> Backend:
         from connector.backend import Backend
 
-        return Backend(settings.ml_backend_url)
+        backend = Backend(settings.ml_backend_url)
+        on_exit(backend.close)
+        return backend
 
     options = SyncOptions(window, max_annotations_per_task, train, prelabel == "new", dry_run)
     done = run(project_id, gateway, connect, state.project(settings.label_studio_url, project_id), options, Reporter())
@@ -182,7 +186,11 @@ def _open(servers: dict[str, str | None]) -> tuple[Settings, LabelStudio, State]
 
     settings = load_settings(**servers)
     gateway = LabelStudio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
-    return settings, gateway, State(settings.state_url)
+    state = State(settings.state_url)
+    context = click.get_current_context()
+    context.call_on_close(gateway.close)
+    context.call_on_close(state.close)
+    return settings, gateway, state
 
 
 def _label_config(path: Path | None) -> str:

@@ -44,6 +44,10 @@ class LabelStudio:
             raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
         self._http = client._client_wrapper.httpx_client
 
+    def close(self) -> None:
+        """Ends the connection."""
+        self._http.httpx_client.close()
+
     def version(self) -> str:
         """The server's release, for example "1.23.2"."""
         return str(self._call("GET", "api/version").get("release", "unknown"))
@@ -200,6 +204,11 @@ class LabelStudio:
                 return response.json()
             except ValueError as error:
                 raise UsageError(f"{self.url} does not speak Label Studio's API: check LABEL_STUDIO_URL.") from error
+        if response.is_redirect:
+            raise UsageError(
+                f"Label Studio at {self.url} redirects to {response.headers.get('location')}: "
+                "give that address in LABEL_STUDIO_URL."
+            )
         if status == 401:
             raise UsageError(self._refused_token())
         if status == 403:

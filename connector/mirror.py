@@ -83,10 +83,11 @@ def _restore(
     known = state.get()
     ours = known["queue_version"]
     version = project["model_version"] or ""
-    deleted = ["predictions"] if ours and ours not in versions and known["queue_size"] else []
+    # Nothing to set here: the round that follows publishes a new window.
+    deleted = ["model_version", "predictions"] if ours and ours not in versions else []
     # Another window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.
-    if ours is not None and version != ours and version not in queue.our_versions(versions):
-        wrong["model_version"] = ours if ours in versions else ""
+    if ours and ours in versions and version != ours and version not in queue.our_versions(versions):
+        wrong["model_version"] = ours
     elif wrong:
         wrong["model_version"] = version  # a PATCH of show_collab_predictions without it may empty it
     if not wrong:

@@ -42,7 +42,9 @@ def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
 
 
 def _run(settings: Settings, listening: socket.socket) -> None:
-    # Scikit-learn and FastAPI take seconds to import: not for --help, nor for an address in use.
+    # Seconds of imports: not for --help, nor for an address in use. PyTorch's hold up every thread for half a second or
+    # more, so they come before the first request, while the weights wait for the first need.
+    import sentence_transformers  # noqa: F401
     import uvicorn
 
     from ml_backend.app import create_app

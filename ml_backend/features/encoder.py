@@ -70,7 +70,7 @@ class Encoder:
         folder = packaged_weights() if self._name == DEFAULT_ENCODER else None
         if folder is None and Path(self._name).is_dir():
             folder = Path(self._name)
-        # Seconds of imports: here, so that the server is up before them.
+        # Seconds of imports, for those alone who embed; `cli` has made them before it serves.
         import torch
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging as transformers_logging

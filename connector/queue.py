@@ -89,7 +89,7 @@ def publish(
     """
     project_id, skip_queue = project["id"], project["skip_queue"]
     second_opinions = {slot.task for slot in window if slot.relabel}
-    opening = [task for task in sorted(second_opinions) if not _is_open(tasks[task], skip_queue)]
+    opening = [task for task in sorted(second_opinions) if not is_open(tasks[task], skip_queue)]
     reopened = state.reopened()
     closing = {**to_close(tasks, second_opinions, skip_queue), **reopened}
     closing = {task: overlap for task, overlap in closing.items() if task not in second_opinions}
@@ -176,6 +176,6 @@ def _open(gateway: LabelStudio, state: ProjectState, task: Task, control: Contro
     return False
 
 
-def _is_open(task: Task, skip_queue: str) -> bool:
+def is_open(task: Task, skip_queue: str) -> bool:
     """Whether Label Studio serves the labelled task to exactly one more person as it stands."""
     return not task.is_labeled and task.overlap == lock_rows(task.annotations, skip_queue) + 1

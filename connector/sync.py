@@ -82,7 +82,7 @@ def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bo
         or pulled.versions.get(version, 0) != known["queue_size"]
         or bool(queue.our_versions(pulled.versions) - {version})
         or not asked.issuperset(state.reopened())
-        or any(pulled.tasks[task].is_labeled for task in asked)
+        or any(not queue.is_open(pulled.tasks[task], pulled.project["skip_queue"]) for task in asked)
         or bool(queue.to_close(pulled.tasks, asked, pulled.project["skip_queue"]))
     )
 

@@ -207,7 +207,7 @@ def main() -> None:
     """Entry point: errors become one sentence and an exit code (0 done, 1 unforeseen, 2 usage, 3 try again later)."""
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
     for noisy in ("httpx", "urllib3", "label_studio_sdk"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     verbose = "--verbose" in sys.argv
     try:
         cli.main(standalone_mode=False)

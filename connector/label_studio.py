@@ -34,12 +34,17 @@ class LabelStudio:
         self, url: str, api_key: str, *, retries: int = 2, transport: httpx.BaseTransport | None = None
     ) -> None:
         self.url = url
-        self.calls = 0
+        self.calls = 0  # requests sent, repetitions and exchanges of tokens included
         self.server_time: datetime | None = None  # of the latest answer
         self._retries = retries
+        self._last_status = 0
         try:
-            http = httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS)
-            client = LabelStudioBase(base_url=url, api_key=api_key, httpx_client=http)
+            hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._count], "response": [self._remember]}
+            http = httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS, event_hooks=hooks)
+            # Without the slash the SDK exchanges tokens beside the path that Label Studio may be served under.
+            client = LabelStudioBase(base_url=url + "/", api_key=api_key, httpx_client=http)
+        except ApiError as error:  # a personal access token that says itself that it is over
+            raise UsageError(self._refused_token()) from error
         except Exception as error:
             raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
         self._http = client._client_wrapper.httpx_client
@@ -61,9 +66,8 @@ class LabelStudio:
 
     def create_project(self, title: str, label_config: str) -> dict[str, Any]:
         """Makes a project."""
-        answer: dict[str, Any] = self._call(
-            "POST", "api/projects/", json={"title": title, "label_config": label_config}
-        )
+        body = {"title": title, "label_config": label_config}
+        answer: dict[str, Any] = self._call("POST", "api/projects/", json=body, retries=0)
         return answer
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
@@ -164,7 +168,6 @@ class LabelStudio:
         refused: type[ConnectorError] = ConnectorError,
     ) -> Any:
         """One call's JSON. `missing` is raised on 404 and `refused` on 400."""
-        self.calls += 1
         try:
             response = self._http.request(
                 path,
@@ -173,19 +176,33 @@ class LabelStudio:
                 params=params,
                 request_options={"max_retries": self._retries if retries is None else retries},
             )
-        except ApiError as error:  # the exchange of a personal access token
-            raise UsageError(self._refused_token()) from error
+        except (ApiError, ValueError) as error:  # the exchange of a personal access token
+            raise self._failed_exchange() from error
         except httpx.LocalProtocolError as error:  # its text repeats the header, token and all
             raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
         except httpx.InvalidURL as error:
             raise UsageError(f"LABEL_STUDIO_URL is not a web address: {self.url}.") from error
         except httpx.HTTPError as error:
             raise TryAgainLater(
-                f"Label Studio at {self.url} does not answer: {error or type(error).__name__}."
+                f"Label Studio at {self.url} does not answer: {str(error) or type(error).__name__}."
             ) from error
+        return self._body(response, what, missing, refused)
+
+    def _count(self, request: httpx.Request) -> None:
+        self.calls += 1
+
+    def _remember(self, response: httpx.Response) -> None:
+        self._last_status = response.status_code
         if "date" in response.headers:
             self.server_time = parsedate_to_datetime(response.headers["date"])
-        return self._body(response, what, missing, refused)
+
+    def _failed_exchange(self) -> ConnectorError:
+        """Why a personal access token was not exchanged; the SDK reads the answer as JSON whatever it is."""
+        if self._last_status >= 500:
+            return TryAgainLater(f"Label Studio at {self.url} failed with {self._last_status}.")
+        if self._last_status in (401, 403):
+            return UsageError(self._refused_token())
+        return UsageError(f"{self.url} does not speak Label Studio's API: check LABEL_STUDIO_URL.")
 
     def _refused_token(self) -> str:
         return (

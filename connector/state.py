@@ -7,12 +7,12 @@ process killed anywhere leaves the state of a finished step.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from connector import schema
 from connector.annotations import Annotation, Task
-from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.errors import TryAgainLater, UsageError
 from connector.selection import Slot
 
 LOCK_SECONDS = 900
@@ -31,6 +31,23 @@ _CHUNK = 500  # below SQLite's limit on bound parameters
 def now() -> str:
     """The present moment in UTC, ISO 8601."""
     return datetime.now(timezone.utc).isoformat()
+
+
+def _create_tables(engine: sa.Engine, attempts: int = 10) -> int:
+    """Makes the tables that are not there; the schema's version."""
+    try:
+        with engine.begin() as db:
+            schema.metadata.create_all(db)
+            version = db.execute(sa.select(schema.meta.c.schema_version)).scalar()
+            if version is None:
+                db.execute(schema.meta.insert().values(schema_version=schema.VERSION))
+        return int(version or schema.VERSION)
+    except sa.exc.DBAPIError as error:
+        # Another process may be making the same tables; SQLite tells that in words alone.
+        if attempts == 1 or not (isinstance(error, sa.exc.IntegrityError) or "already exists" in str(error)):
+            raise
+        time.sleep(0.1)
+        return _create_tables(engine, attempts - 1)
 
 
 class State:
@@ -45,33 +62,32 @@ class State:
             # Another process may be writing its mirror; SQLite's own patience of 5 s is short for that.
             patience = {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}
             self.engine = sa.create_engine(parsed, connect_args=patience)
-            with self.engine.begin() as db:
-                schema.metadata.create_all(db)
-                version = db.execute(sa.select(schema.meta.c.schema_version)).scalar()
-                if version is None:
-                    db.execute(schema.meta.insert().values(schema_version=schema.VERSION))
+            version = _create_tables(self.engine)
         except (sa.exc.SQLAlchemyError, OSError, ImportError, ValueError) as error:
             detail = getattr(error, "orig", None) or error
             raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {detail}.") from error
-        if version not in (None, schema.VERSION):
+        if version != schema.VERSION:
             raise UsageError(
                 f"The state database has schema {version} and this connector knows {schema.VERSION}: "
                 "use the connector version that wrote it, or a newer one."
             )
 
     def close(self) -> None:
+        """Ends the connections."""
         self.engine.dispose()
 
     def project(self, url: str, project_id: int) -> ProjectState:
         """What is kept about project `project_id` of the Label Studio at `url`; made empty where nothing is."""
         mine = (schema.projects.c.url == url) & (schema.projects.c.project_id == project_id)
-        with self.engine.begin() as db:
-            key = db.execute(sa.select(schema.projects.c.key).where(mine)).scalar()
-            if key is None:
-                result = db.execute(schema.projects.insert().values(url=url, project_id=project_id))
-                key = result.inserted_primary_key[0] if result.inserted_primary_key else None
+        find = sa.select(schema.projects.c.key).where(mine)
+        with self.engine.connect() as db:
+            key = db.execute(find).scalar()
         if key is None:
-            raise ConnectorError("The state database did not accept a new project.")
+            # Another process may have made it since: then its row is the one.
+            with contextlib.suppress(sa.exc.IntegrityError), self.engine.begin() as db:
+                db.execute(schema.projects.insert().values(url=url, project_id=project_id))
+            with self.engine.connect() as db:
+                key = db.execute(find).scalar_one()
         return ProjectState(self.engine, int(key))
 
 
@@ -97,7 +113,7 @@ class ProjectState:
         with self._engine.begin() as db:
             db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(**values))
 
-    @contextmanager
+    @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the project for one process. Raises TryAgainLater when another holds it.
 
@@ -131,7 +147,7 @@ class ProjectState:
         with self._engine.begin() as db:
             kept = db.execute(
                 schema.projects.update()
-                .where(schema.projects.c.lock_holder == self._holder)
+                .where((schema.projects.c.key == self._key) & (schema.projects.c.lock_holder == self._holder))
                 .values(lock_until=time.time() + LOCK_SECONDS)
             )
         if kept.rowcount != 1:

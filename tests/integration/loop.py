@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +20,7 @@ from connector import queue
 from connector.adopt import adopt
 from connector.backend import Backend
 from connector.demo.people import Person
+from connector.demo.servers import local_session
 from connector.label_studio import LabelStudio as Gateway
 from connector.mirror import Pulled, pull
 from connector.progress import Reporter
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from conftest import LabelStudio, Project
 
 OPTIONS = SyncOptions()
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def new(*tasks: int) -> list[Slot]:
@@ -81,11 +89,11 @@ class Loop:
                 **options,
             )
 
-    def sync(self, gateway: Gateway | None = None, **options: Any) -> dict[str, Any]:
+    def sync(self, gateway: Gateway | None = None, backend: Backend | None = None, **options: Any) -> dict[str, Any]:
         return sync(
             self.id,
             gateway or self.gateway,
-            lambda: Backend(self.backend),
+            lambda: backend or Backend(self.backend),
             self.state,
             SyncOptions(**options),
             Reporter(),
@@ -232,6 +240,7 @@ class Watched(Gateway):
         super().__init__(loop.gateway.url, loop.server.token)
         loop.gateways.append(self)
         self.writes: list[tuple[str, Any]] = []
+        self.readings: list[str] = []
         self._before = before or (lambda name, about: None)
         self._after = after or (lambda name, about: None)
 
@@ -248,6 +257,12 @@ class Watched(Gateway):
     def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
         write = super().update_project
         return self._watch("update_project", settings, lambda: write(project, **settings))
+
+    def tasks(
+        self, project: int, since: str | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Iterator[list[dict[str, Any]]]:
+        self.readings.append("all" if since is None else "changes")
+        return super().tasks(project, since, progress)
 
     def delete_version(self, project: int, version: str) -> None:
         write = super().delete_version
@@ -268,12 +283,12 @@ def project_under_our_queue(
     """`start(texts or tasks, adopted=True, config=…, **settings)`: a fresh project, set up unless told not to."""
     opened: list[tuple[State, Loop]] = []
 
-    def make(tasks: Any, *, adopted: bool = True, **settings: Any) -> Loop:
+    def make(tasks: Any, *, adopted: bool = True, through: str = label_studio.url, **settings: Any) -> Loop:
         project = make_project(tasks, **settings)
         url = f"sqlite:///{tmp_path}/state-{project.id}.sqlite"
         database = State(url)
-        gateway = Gateway(label_studio.url, label_studio.token)
-        state = database.project(label_studio.url, project.id)
+        gateway = Gateway(through, label_studio.token)
+        state = database.project(through, project.id)
         loop = Loop(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
         opened.append((database, loop))
         if adopted:
@@ -285,3 +300,124 @@ def project_under_our_queue(
         database.close()
         for gateway in loop.gateways:
             gateway._http.httpx_client.close()
+
+
+def start_connector(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
+    """Starts the real command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "connector.cli", *arguments],
+        env=command_environment(loop),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def connector(
+    loop: Loop, *arguments: str, unset: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the real command in a process of its own, without a terminal, until it ends."""
+    return subprocess.run(
+        [sys.executable, "-m", "connector.cli", *arguments],
+        env=command_environment(loop, unset, environment),
+        cwd=Path(loop.state_url.removeprefix("sqlite:///")).parent,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def command_environment(
+    loop: Loop, unset: Sequence[str] = (), changed: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The environment of the command: the settings of `loop`, some of them `changed` or `unset`."""
+    ours = {
+        "LABEL_STUDIO_URL": loop.gateway.url,
+        "LABEL_STUDIO_API_KEY": loop.server.token,
+        "ML_BACKEND_URL": loop.backend,
+        "CONNECTOR_STATE": loop.state_url,
+        "PYTHONPATH": str(ROOT),
+        **(changed or {}),
+    }
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {name: value for name, value in (inherited | ours).items() if name not in unset}
+
+
+class Proxy:
+    """Stands between the connector and Label Studio: counts the calls, fails them, or holds one back."""
+
+    def __init__(self, target: str) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.fail_with: int | None = None
+        self.reached = threading.Event()
+        self._released = threading.Event()
+        self._hold: tuple[str, str] | None = None
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                proxy.calls.append((self.command, self.path.split("?")[0]))
+                status, headers, content = proxy._answer(target, self.command, self.path, dict(self.headers), body)
+                self.send_response_only(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
+
+            def log_message(self, *values: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *values: Any) -> None:
+                pass  # whoever asked is gone
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def hold(self, method: str, path: str) -> None:
+        """Holds back the answer to the next call whose path matches `path`; `reached` is set when it has been made."""
+        self.reached.clear()
+        self._released.clear()
+        self._hold = (method, path)
+
+    def release(self) -> None:
+        self._released.set()
+
+    def close(self) -> None:
+        self.release()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(
+        self, target: str, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        if self.fail_with is not None:
+            return self.fail_with, {"Content-Type": "text/html"}, b"<h1>Bad gateway</h1>"
+        headers = {name: value for name, value in headers.items() if name.lower() not in ("host", "connection")}
+        with local_session() as session:
+            answer = session.request(method, target + path, headers=headers, data=body, timeout=60)
+        kept = {name: answer.headers[name] for name in ("Content-Type", "Date") if name in answer.headers}
+        if self._hold is not None and method == self._hold[0] and re.fullmatch(self._hold[1], path.split("?")[0]):
+            self._hold = None
+            self.reached.set()
+            self._released.wait(60)
+        return answer.status_code, kept, answer.content
+
+
+@pytest.fixture
+def proxy_to_label_studio(label_studio: LabelStudio) -> Iterator[Proxy]:
+    """A proxy before the running Label Studio."""
+    proxy = Proxy(label_studio.url)
+    yield proxy
+    proxy.close()

@@ -1,0 +1,522 @@
+"""The mirror follows a server played in memory: what is read, when everything is, and which settings are restored."""
+
+import copy
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.errors import TryAgainLater, UsageError
+from connector.label_config import find_control
+from connector.mirror import Pulled, pull
+from connector.progress import Reporter
+from connector.selection import Slot
+from connector.state import ProjectState, State
+from connector.sync import SyncOptions, sync
+
+CONFIG = (Path(__file__).parents[2] / "label_config.xml").read_text(encoding="utf-8")
+OURS = "activelab-20260301-100000-000000"
+
+
+class Studio:
+    """One project of Label Studio in memory, with its clock, its counters and what it does beside what it is asked."""
+
+    def __init__(self, tasks: int = 6) -> None:
+        self.clock = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
+        self.server_time: datetime | None = None
+        self.calls: list[Any] = []
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.versions: dict[str, int] = {}
+        self.meanwhile: Callable[[], object] | None = None  # done once, after the project was read and before its tasks
+        self._annotations = 0
+        self.settings: dict[str, Any] = {
+            "id": 7,
+            "title": "Requests",
+            "label_config": CONFIG,
+            "model_version": "",
+            "sampling": "Uncertainty sampling",
+            "maximum_annotations": 1,
+            "show_collab_predictions": True,
+            "show_overlap_first": False,
+            "skip_queue": "REQUEUE_FOR_OTHERS",
+        }
+        for _ in range(tasks):
+            self.add_task()
+        self.wait(3600)
+
+    # -- what people do ----------------------------------------------------------------------------------------------
+
+    def wait(self, seconds: float) -> None:
+        self.clock += timedelta(seconds=seconds)
+
+    def add_task(self) -> int:
+        number = max(self.rows, default=0) + 1
+        data = {"text": f"Text {number}"}
+        self.rows[number] = {"id": number, "data": data, "is_labeled": False, "overlap": 1, "annotations": []}
+        self._touch(number)
+        return number
+
+    def annotate(self, task: int, annotator: int, choice: str | None = "Polite") -> int:
+        """An annotation, or a skip where `choice` is None."""
+        self._annotations += 1
+        region = {"from_name": "politeness", "to_name": "text", "type": "choices", "value": {"choices": [choice]}}
+        self._touch(task)
+        self.rows[task]["annotations"].append(
+            {
+                "id": self._annotations,
+                "completed_by": annotator,
+                "was_cancelled": choice is None,
+                "ground_truth": False,
+                "result": [region] if choice is not None else [],
+                "updated_at": self.rows[task]["updated_at"],
+            }
+        )
+        self.rows[task]["is_labeled"] = choice is not None
+        return self._annotations
+
+    def delete_annotation(self, number: int) -> None:
+        for task in self.rows.values():
+            if any(row["id"] == number for row in task["annotations"]):
+                task["annotations"] = [row for row in task["annotations"] if row["id"] != number]
+                self._touch(task["id"])
+
+    def _touch(self, task: int) -> None:
+        self.wait(1.25)
+        self.rows[task]["updated_at"] = self.clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    # -- what the gateway asks ---------------------------------------------------------------------------------------
+
+    def get_project(self, project: int) -> dict[str, Any]:
+        self.calls.append("project")
+        self.server_time = self.clock.replace(microsecond=0)  # as a Date header says it
+        rows = [row for task in self.rows.values() for row in task["annotations"]]
+        skips = sum(row["was_cancelled"] for row in rows)
+        return {
+            **self.settings,
+            "task_number": len(self.rows),
+            "total_annotations_number": len(rows) - skips,
+            "skipped_annotations_number": skips,
+        }
+
+    def model_versions(self, project: int) -> dict[str, int]:
+        self.calls.append("versions")
+        return dict(self.versions)
+
+    def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
+        self.calls.append(("settings", settings))
+        if settings.get("show_collab_predictions") is False and "model_version" not in settings:
+            self.settings["model_version"] = ""
+        self.settings.update(settings)
+        if "maximum_annotations" in settings:
+            for task in self.rows.values():
+                task["overlap"] = settings["maximum_annotations"]  # and updated_at stays
+        return self.get_project(project)
+
+    def tasks(
+        self, project: int, since: str | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Iterator[list[dict[str, Any]]]:
+        self.calls.append("all tasks" if since is None else ("tasks since", since))
+        if self.meanwhile is not None:
+            self.meanwhile()
+            self.meanwhile = None
+        chosen = [task for _, task in sorted(self.rows.items()) if since is None or task["updated_at"] > since]
+        for start in range(0, len(chosen), 2):
+            progress(min(start + 2, len(chosen)), len(chosen))
+            yield copy.deepcopy(chosen[start : start + 2])
+
+    def read_everything(self) -> bool:
+        return "all tasks" in self.calls
+
+
+@pytest.fixture
+def studio() -> Studio:
+    return Studio()
+
+
+@pytest.fixture
+def state() -> Iterator[ProjectState]:
+    opened = State("sqlite://")
+    project = opened.project("http://studio", 7)
+    project.put(adopted_at="2026-03-01", control=find_control(CONFIG).to_json(), label_config=CONFIG)
+    yield project
+    opened.close()
+
+
+def read(studio: Studio, state: ProjectState, **how: Any) -> Pulled:
+    """A pull, and the check that mirror and server are then the same."""
+    studio.calls.clear()
+    pulled = pull(7, studio, state, **how)  # type: ignore[arg-type]
+    assert state.tasks() == pulled.tasks
+    return pulled
+
+
+def same(studio: Studio, pulled: Pulled) -> bool:
+    """Whether the mirror holds every task, annotation and flag of the server."""
+    server = {
+        task["id"]: (task["is_labeled"], task["overlap"], [row["id"] for row in task["annotations"]])
+        for task in studio.rows.values()
+    }
+    return server == {
+        task.id: (task.is_labeled, task.overlap, [row.id for row in task.annotations]) for task in pulled.tasks.values()
+    }
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_reading_takes_everything(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(2, 1)
+    told: list[tuple[int, int]] = []
+    pulled = read(studio, state, progress=lambda done, total: told.append((done, total)))
+    assert studio.read_everything()
+    assert pulled.changed
+    assert same(studio, pulled)
+    assert list(pulled.tasks) == [1, 2, 3, 4, 5, 6]
+    assert told == [(2, 6), (4, 6), (6, 6)]
+
+
+def test_later_readings_take_what_changed_since_a_minute_before_the_last(studio: Studio, state: ProjectState) -> None:
+    read(studio, state)
+    bookmark = studio.clock
+    studio.wait(600)
+    studio.annotate(3, 1)
+    pulled = read(studio, state)
+    since = (bookmark - timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    assert studio.calls == ["project", "versions", ("tasks since", since)]
+    assert pulled.changed
+    assert same(studio, pulled)
+
+
+def test_a_reading_with_nothing_new_is_three_calls_and_no_change(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(1, 1)
+    read(studio, state)
+    studio.wait(30)  # within the overlap: task 1 is read again
+    pulled = read(studio, state)
+    assert len(studio.calls) == 3
+    assert not pulled.changed
+    assert pulled.restored == []
+
+
+def test_what_was_written_late_with_an_earlier_time_is_still_found(studio: Studio, state: ProjectState) -> None:
+    read(studio, state)
+    studio.clock -= timedelta(seconds=50)
+    studio.annotate(4, 1)
+    studio.wait(900)
+    pulled = read(studio, state)
+    assert not studio.read_everything()
+    assert same(studio, pulled)
+
+
+def test_updates_skips_and_new_tasks_are_found_without_reading_everything(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(1, 1)
+    read(studio, state)
+    studio.wait(600)
+    studio.rows[1]["annotations"][0]["result"][0]["value"]["choices"] = ["Impolite"]
+    studio._touch(1)
+    studio.annotate(2, 1, None)
+    new = studio.add_task()
+    pulled = read(studio, state)
+    assert not studio.read_everything()
+    assert pulled.tasks[1].annotations[0].label == "Impolite"
+    assert pulled.tasks[2].annotations[0].skipped
+    assert new in pulled.tasks
+    assert same(studio, pulled)
+
+
+def test_flags_that_changed_are_mirrored_and_are_no_news(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(1, 1)
+    read(studio, state)
+    studio.wait(600)
+    studio.rows[1].update(is_labeled=False, overlap=2)
+    studio._touch(1)
+    pulled = read(studio, state)
+    assert not pulled.changed
+    assert same(studio, pulled)
+
+
+def test_an_annotation_deleted_is_found_in_its_task(studio: Studio, state: ProjectState) -> None:
+    number = studio.annotate(1, 1)
+    studio.annotate(1, 2)
+    read(studio, state)
+    studio.wait(600)
+    studio.delete_annotation(number)
+    pulled = read(studio, state)
+    assert pulled.changed
+    assert not studio.read_everything()
+    assert same(studio, pulled)
+
+
+def test_a_deleted_task_shows_in_the_counters_and_everything_is_read(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(1, 1)
+    read(studio, state)
+    studio.wait(600)
+    del studio.rows[1]
+    pulled = read(studio, state)
+    assert studio.read_everything()
+    assert pulled.changed
+    assert same(studio, pulled)
+
+
+def test_a_deletion_beside_new_annotations_shows_too(studio: Studio, state: ProjectState) -> None:
+    for task in (1, 2, 3):
+        studio.annotate(task, 1)
+    read(studio, state)
+    studio.wait(600)
+    del studio.rows[2]
+    studio.annotate(4, 1)  # as many annotations as before, one task less
+    pulled = read(studio, state)
+    assert studio.read_everything()
+    assert same(studio, pulled)
+
+
+def test_what_the_filter_misses_shows_in_the_counters_and_everything_is_read(
+    studio: Studio, state: ProjectState
+) -> None:
+    read(studio, state)
+    studio.wait(600)
+    studio.annotate(5, 1)
+    studio.rows[5]["updated_at"] = "2026-01-01T00:00:00.000000Z"
+    pulled = read(studio, state)
+    assert studio.read_everything()
+    assert same(studio, pulled)
+
+
+def test_labelling_while_a_sync_reads_does_not_make_it_read_everything(studio: Studio, state: ProjectState) -> None:
+    read(studio, state)
+    for annotator in range(1, 6):
+        studio.wait(600)
+        studio.meanwhile = lambda annotator=annotator: studio.annotate(annotator, annotator)  # type: ignore[misc]
+        pulled = read(studio, state)
+        assert not studio.read_everything()
+        assert same(studio, pulled)
+        assert studio.calls.count("project") == 2
+
+
+def test_a_deletion_while_people_label_is_found(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(1, 1)
+    read(studio, state)
+    studio.wait(600)
+    del studio.rows[1]
+    studio.meanwhile = lambda: studio.annotate(3, 2)
+    assert same(studio, read(studio, state))
+
+
+def test_a_server_that_does_not_tell_the_time_is_followed_by_its_tasks(studio: Studio, state: ProjectState) -> None:
+    class Timeless(Studio):
+        def get_project(self, project: int) -> dict[str, Any]:
+            answer = super().get_project(project)
+            self.server_time = None
+            return answer
+
+    timeless = Timeless()
+    read(timeless, state)
+    assert state.get()["bookmark"] == "2026-03-01T10:00:07.500000+00:00"  # the latest updated_at
+    timeless.wait(600)
+    timeless.annotate(2, 1)
+    pulled = read(timeless, state)
+    assert not timeless.read_everything()
+    assert same(timeless, pulled)
+
+
+def test_an_empty_project_is_read_like_any_other(state: ProjectState) -> None:
+    empty = Studio(tasks=0)
+    assert read(empty, state).tasks == {}
+    assert not read(empty, state).changed
+
+
+def test_everything_is_read_when_asked_for(studio: Studio, state: ProjectState) -> None:
+    read(studio, state)
+    read(studio, state, everything=True)
+    assert studio.read_everything()
+
+
+# -- the labelling config --------------------------------------------------------------------------------------------
+
+
+def test_a_changed_config_is_followed_and_everything_read_with_it(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(1, 1, "Impolite")
+    read(studio, state)
+    studio.settings["label_config"] = CONFIG.replace('"Impolite"', '"Impolite" alias="rude"')
+    pulled = read(studio, state)
+    assert studio.read_everything()
+    assert pulled.changed
+    assert pulled.control.classes == ("Polite", "rude")
+    assert pulled.tasks[1].annotations[0].label == "rude"
+    assert not read(studio, state).changed
+    assert not studio.read_everything()
+
+
+def test_labels_of_a_class_that_was_removed_are_unknown(studio: Studio, state: ProjectState) -> None:
+    studio.annotate(1, 1, "Impolite")
+    read(studio, state)
+    studio.settings["label_config"] = CONFIG.replace("Impolite", "Rude")
+    row = read(studio, state).tasks[1].annotations[0]
+    assert (row.label, row.unknown) == (None, True)
+
+
+def test_a_config_whose_control_is_gone_stops_with_what_was_found(studio: Studio, state: ProjectState) -> None:
+    read(studio, state)
+    studio.settings["label_config"] = CONFIG.replace("politeness", "tone")
+    with pytest.raises(UsageError, match="called 'politeness'; found: Choices 'tone'"):
+        read(studio, state)
+
+
+# -- settings --------------------------------------------------------------------------------------------------------
+
+
+def published(studio: Studio, state: ProjectState) -> None:
+    """A window of ours stands, and all is as it should be."""
+    read(studio, state)
+    studio.versions = {OURS: 2, "somebody-elses": 4}
+    studio.settings["model_version"] = OURS
+    state.store_window(OURS, 2, [Slot(1, False), Slot(2, False)], SyncOptions().chosen_under())
+
+
+def patches(studio: Studio) -> list[dict[str, Any]]:
+    return [call[1] for call in studio.calls if call[0] == "settings"]
+
+
+def test_settings_as_the_queue_needs_them_are_left_alone(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    assert read(studio, state).restored == []
+    assert patches(studio) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sampling", "Sequential sampling"),
+        ("show_collab_predictions", False),
+        ("show_overlap_first", True),
+        ("maximum_annotations", 3),
+    ],
+)
+def test_a_changed_setting_is_restored_and_keeps_the_window(
+    studio: Studio, state: ProjectState, name: str, value: Any
+) -> None:
+    published(studio, state)
+    wanted = studio.settings[name]
+    studio.settings[name] = value
+    pulled = read(studio, state)
+    assert pulled.restored == [name]
+    assert patches(studio) == [{name: wanted, "model_version": OURS}]
+    assert (pulled.project[name], pulled.project["model_version"]) == (wanted, OURS)
+
+
+def test_all_that_changed_is_restored_in_one_patch(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    studio.settings.update(sampling="Uniform sampling", maximum_annotations=2, model_version="")
+    pulled = read(studio, state)
+    assert pulled.restored == ["maximum_annotations", "model_version", "sampling"]
+    assert patches(studio) == [
+        {"sampling": "Uncertainty sampling", "maximum_annotations": 1, "model_version": OURS},
+    ]
+
+
+def test_overlaps_that_maximum_annotations_rewrote_are_read_again(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    studio.settings["maximum_annotations"] = 3
+    for task in studio.rows.values():
+        task["overlap"] = 3  # Label Studio leaves updated_at alone
+    studio.wait(600)
+    pulled = read(studio, state)
+    assert studio.read_everything()
+    assert same(studio, pulled)
+
+
+@pytest.mark.parametrize("version", ["", None, "somebody-elses"])
+def test_another_model_version_is_replaced_by_the_published_window(
+    studio: Studio, state: ProjectState, version: str | None
+) -> None:
+    published(studio, state)
+    studio.settings["model_version"] = version
+    pulled = read(studio, state)
+    assert pulled.restored == ["model_version"]
+    assert studio.settings["model_version"] == OURS == pulled.project["model_version"]
+
+
+def test_a_newer_window_of_ours_is_left_standing(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    newer = "activelab-20260301-110000-000000"
+    studio.versions[newer] = 2
+    studio.settings["model_version"] = newer
+    assert read(studio, state).restored == []
+    assert studio.settings["model_version"] == newer
+
+
+def test_a_window_that_was_deleted_is_said_and_not_pointed_at(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    del studio.versions[OURS]
+    studio.settings["model_version"] = ""
+    pulled = read(studio, state)
+    assert set(pulled.restored) == {"model_version", "predictions"}
+    assert patches(studio) == []
+    assert studio.settings["model_version"] == ""
+
+
+def test_before_the_first_window_the_projects_model_version_is_its_own(studio: Studio, state: ProjectState) -> None:
+    studio.versions = {"somebody-elses": 4}
+    studio.settings.update(model_version="somebody-elses", sampling="Sequential sampling")
+    assert read(studio, state).restored == ["sampling"]
+    assert studio.settings["model_version"] == "somebody-elses"
+
+
+def test_a_reading_without_repair_changes_nothing_on_the_server(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    studio.settings.update(sampling="Sequential sampling", model_version="")
+    pulled = read(studio, state, repair=False)
+    assert pulled.restored == []
+    assert patches(studio) == []
+
+
+# -- a sync that ends early ------------------------------------------------------------------------------------------
+
+
+def asks_for_the_backend(studio: Studio, state: ProjectState, **options: Any) -> bool:
+    """Runs a sync whose ML backend is away; whether it came to need the backend."""
+
+    def away() -> Any:
+        raise TryAgainLater("The ML backend does not answer.")
+
+    try:
+        sync(7, studio, away, state, SyncOptions(**options), Reporter())  # type: ignore[arg-type]
+    except TryAgainLater:
+        return True
+    return False
+
+
+def test_a_sync_with_nothing_new_never_asks_for_the_backend(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    studio.calls.clear()
+    assert not asks_for_the_backend(studio, state)
+    assert len(studio.calls) <= 5
+
+
+def test_a_sync_that_failed_after_reading_is_made_up_for_by_the_next(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    assert not asks_for_the_backend(studio, state)
+    studio.annotate(3, 1)
+    assert asks_for_the_backend(studio, state)
+    assert asks_for_the_backend(studio, state)
+
+
+def test_a_dry_run_does_not_hide_what_is_new_from_the_next_sync(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    studio.annotate(3, 1)
+    assert asks_for_the_backend(studio, state, dry_run=True)
+    assert asks_for_the_backend(studio, state)
+
+
+@pytest.mark.parametrize("options", [{"window": 50}, {"max_annotations_per_task": 3}, {"train": "always"}])
+def test_other_options_ask_for_another_window(studio: Studio, state: ProjectState, options: dict[str, Any]) -> None:
+    published(studio, state)
+    assert asks_for_the_backend(studio, state, **options)
+
+
+def test_a_project_that_was_not_taken_over_is_wrong_usage(studio: Studio, state: ProjectState) -> None:
+    state.put(adopted_at=None)
+    with pytest.raises(UsageError, match=r"not set up yet: run connector init --project 7 first"):
+        asks_for_the_backend(studio, state)
+    assert studio.calls == []

@@ -1,0 +1,210 @@
+"""`python -m connector.demo`: the main job from end to end, and `python -m connector.demo stop`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from connector.backend import Backend
+from connector.demo import corpus, servers, texts
+from connector.demo.measure import Measure
+from connector.demo.people import Person
+from connector.demo.project import Connector, Project, create_project
+from connector.demo.replay import replay
+from connector.demo.rounds import Crowd, Round, label_batch, label_start, sync
+from connector.errors import ConnectorError, UsageError
+from connector.progress import Reporter
+
+# The addresses that the README names, where they are free.
+LABEL_STUDIO_PORT, ML_BACKEND_PORT = 8080, 9090
+ROUNDS, ROUNDS_WITH_DATA = 10, 25
+EMAIL, PASSWORD = "admin@example.com", "label-studio"
+MARK = "This directory was made by connector.demo, which empties it when it starts.\n"
+
+log = logging.getLogger("connector")
+
+_directory = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=Path(".demo"),
+    show_default=True,
+    help="Where it runs.",
+)
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="tasks.csv, annotations.csv and test.csv [generated texts]."
+)
+@_directory
+@click.option("--rounds", type=click.IntRange(min=0), help=f"Rounds [{ROUNDS}, with --data {ROUNDS_WITH_DATA}].")
+@click.option("--batch", type=click.IntRange(min=1), default=25, show_default=True, help="Labels in a round.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another run.")
+@click.option("--exit", "end", is_flag=True, help="Stop both servers at the end.")
+@click.pass_context
+def demo(
+    context: click.Context, data: Path | None, directory: Path, rounds: int | None, batch: int, seed: int, end: bool
+) -> None:
+    """Label with simulated people in a real Label Studio, sync between their batches, print a table of rounds."""
+    if context.invoked_subcommand is not None:
+        return
+    started = time.monotonic()
+    # Everything is on this machine; a proxy set in the environment could not reach it.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = servers.HOST
+    texts_to_label = texts.generate(seed=seed) if data is None else corpus.read(data)
+    rounds = rounds if rounds is not None else (ROUNDS if data is None else ROUNDS_WITH_DATA)
+    _stop(directory)
+    _empty(directory)
+    login = servers.Login(EMAIL, PASSWORD, secrets.token_hex(20))
+    keep = False
+    try:
+        label_studio, ml_backend = _start(directory, login)
+        run = _Run(directory, texts_to_label, label_studio, ml_backend, login)
+        rows, random_order = run.rounds(rounds, batch, seed)
+        keep = not end
+    finally:
+        if not keep:
+            _stop(directory)
+    out = Console()
+    out.print(_table(rows, random_order))
+    out.print(f"{time.monotonic() - started:.0f} s in all, the servers' start included.")
+    if keep:
+        again = "" if directory == Path(".demo") else f" --dir {directory}"
+        out.print(
+            f"\nLabel Studio goes on at {label_studio.url}/projects/{run.project.id}/data "
+            f"(login {login.email}, password {login.password}), the ML backend at {ml_backend.url}.\n"
+            f"Stop both with: make demo-stop (or python -m connector.demo stop{again})",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+@demo.command()
+@_directory
+def stop(directory: Path) -> None:
+    """Stop the servers that a demo left running."""
+    if not _stop(directory):
+        click.echo(f"No server of a demo in {directory} is running.")
+
+
+class _Run:
+    """The cast of one demo: a project, its people, the connector and the ML backend."""
+
+    def __init__(
+        self,
+        directory: Path,
+        texts_to_label: corpus.Corpus,
+        label_studio: servers.Server,
+        ml_backend: servers.Server,
+        login: servers.Login,
+    ) -> None:
+        self.reporter = Reporter()
+        with self.reporter.stage("project", "Making a project and signing people up"):
+            self.project: Project = create_project(label_studio, login, texts_to_label)
+            names = texts_to_label.annotators or [f"annotator{n + 1}" for n in range(texts_to_label.labels_a_task)]
+            people = [Person.sign_up(label_studio.url, f"{name.lower()}@example.com") for name in names]
+        self.crowd = Crowd(people, self.project, texts_to_label)
+        self.measure = Measure(ml_backend.url, self.project.config, texts_to_label.test)
+        self.connector = Connector(label_studio.url, login.token, ml_backend.url, directory / "connector.sqlite")
+        self.backend = Backend(ml_backend.url, poll_seconds=0.05)
+
+    def rounds(self, rounds: int, batch: int, seed: int) -> tuple[list[Round], list[float]]:
+        """One row for the start and one a round, and the accuracy of random order beside each."""
+        with self.reporter.stage("init", "connector init and the first connector sync"):
+            self.connector.run("init", self.project, "--connect-backend", "--yes")
+            sync(self.connector, self.crowd, self.measure)
+        with self.reporter.stage("start", "People label the start, two labels a task") as stage:
+            label_start(self.crowd, stage.count)
+        start = dict(self.crowd.labels)
+        rows = [self._sync(0)]
+        for number in range(1, rounds + 1):
+            with self.reporter.stage("label", f"Round {number} of {rounds}: people label {batch} tasks") as stage:
+                given = label_batch(self.crowd, batch, stage.count)
+            if given == 0:
+                log.info("Nobody is served a task any more: all have all their labels.")
+                break
+            rows.append(self._sync(number))
+        with self.reporter.stage("random", "The same labels in random order") as stage:
+            counts = [row.labels for row in rows]
+            random_order = replay(
+                self.project, self.crowd.corpus, self.backend, self.measure, start, counts, seed, stage.count
+            )
+        return rows, random_order
+
+    def _sync(self, number: int) -> Round:
+        with self.reporter.stage("sync", f"Round {number}: connector sync"):
+            row = sync(self.connector, self.crowd, self.measure)
+        log.info(
+            "Round %d: %d labels; the window holds %d new tasks and %d second opinions; accuracy %.3f",
+            number,
+            row.labels,
+            row.new,
+            row.second_opinions,
+            row.accuracy,
+        )
+        return row
+
+
+def _start(directory: Path, login: servers.Login) -> tuple[servers.Server, servers.Server]:
+    with Reporter().stage("servers", "Starting Label Studio (most of a minute) and the ML backend"):
+        ml_backend = servers.start_ml_backend(directory, port=servers.free_port(ML_BACKEND_PORT))
+        label_studio = servers.start_label_studio(directory, login, port=servers.free_port(LABEL_STUDIO_PORT))
+    return label_studio, ml_backend
+
+
+def _stop(directory: Path) -> bool:
+    """Stop whatever of a demo runs in `directory`; false when nothing did."""
+    names = [name for name in (servers.LABEL_STUDIO, servers.ML_BACKEND) if servers.stop(directory, name)]
+    if names:
+        log.info("Stopped %s.", " and ".join(names))
+    return bool(names)
+
+
+def _empty(directory: Path) -> None:
+    """Make `directory` an empty one; refuse to empty one that no demo made."""
+    mark = directory / "made-by-the-demo.txt"
+    if directory.exists() and any(directory.iterdir()) and not mark.exists():
+        raise UsageError(f"{directory} has files in it that no demo made; name another directory with --dir.")
+    if directory.exists():
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True)
+    mark.write_text(MARK)
+
+
+def _table(rows: list[Round], random_order: list[float]) -> Table:
+    table = Table(title="Accuracy on test texts, by labels given", caption="random: mean of three offline replays")
+    for heading in ("round", "labels", "window: new", "second opinions", "accuracy", "random order"):
+        table.add_column(heading, justify="right")
+    for number, (row, random) in enumerate(zip(rows, random_order, strict=True)):
+        cells = (number, row.labels, row.new, row.second_opinions, f"{row.accuracy:.3f}", f"{random:.3f}")
+        table.add_row(*map(str, cells))
+    table.add_section()
+    means = (sum(row.accuracy for row in rows) / len(rows), sum(random_order) / len(rows))
+    table.add_row("mean", "", "", "", *(f"{mean:.3f}" for mean in means))
+    return table
+
+
+def main(command: Callable[..., object] = demo) -> None:
+    """Entry point: errors become one sentence and an exit code."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    try:
+        command()
+    except ConnectorError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

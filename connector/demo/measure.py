@@ -1,0 +1,44 @@
+"""Accuracy on the test texts, asked of the ML backend as Label Studio asks for predictions."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from connector.demo.servers import local_session
+from connector.errors import ConnectorError
+
+TEXTS_A_CALL = 100
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The ML backend at `url`, a labelling config and `test` [(text, label), …]."""
+
+    url: str
+    config: str
+    test: list[tuple[str, str]]
+
+    def accuracy(self, project: str) -> float:
+        """The share of test texts that the current model of `project` (its key in the backend) gives their label."""
+        right = 0
+        for start in range(0, len(self.test), TEXTS_A_CALL):
+            part = self.test[start : start + TEXTS_A_CALL]
+            answers = self._predict(project, [text for text, _ in part])
+            right += sum(answer == label for answer, (_, label) in zip(answers, part, strict=True))
+        return right / len(self.test)
+
+    def _predict(self, project: str, texts: list[str]) -> list[str]:
+        body = {
+            "tasks": [{"id": number, "data": {"text": text}} for number, text in enumerate(texts)],
+            "project": f"{project}.{int(time.time())}",
+            "label_config": self.config,
+            "params": {"context": None},
+        }
+        with local_session() as session:
+            response = session.post(f"{self.url}/predict", json=body, timeout=100)
+        if not response.ok:
+            raise ConnectorError(f"The ML backend answered {response.status_code} to /predict: {response.text[:300]}")
+        return [
+            entry["result"][0]["value"]["choices"][0] if entry["result"] else "" for entry in response.json()["results"]
+        ]

@@ -1,0 +1,112 @@
+"""The demo's project in Label Studio, and the connector run on it as a user's cron would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from connector.demo.corpus import Corpus
+from connector.demo.servers import Login, Server, local_session
+from connector.errors import ConnectorError
+
+TITLE = "Demo: polite or not?"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project whose tasks are a corpus's; `tasks` {Label Studio's task id: the corpus's}."""
+
+    id: int
+    config: str
+    tasks: dict[int, str]
+
+    @property
+    def control(self) -> str:
+        """The name of the config's Choices."""
+        return _choices(ElementTree.fromstring(self.config)).attrib["name"]
+
+    @property
+    def text(self) -> str:
+        """The name of the config's Text."""
+        return _choices(ElementTree.fromstring(self.config)).attrib["toName"]
+
+
+@dataclass(frozen=True)
+class Connector:
+    """The `connector` command with the settings that a user would put into `.env`."""
+
+    label_studio: str
+    token: str
+    ml_backend: str
+    state: Path
+
+    def run(self, command: str, project: Project, *options: str) -> dict[str, Any]:
+        """`connector COMMAND --project ID … --json`; returns what it prints, raises ConnectorError if it fails."""
+        environment = os.environ | {
+            "LABEL_STUDIO_URL": self.label_studio,
+            "LABEL_STUDIO_API_KEY": self.token,
+            "ML_BACKEND_URL": self.ml_backend,
+            "CONNECTOR_STATE": f"sqlite:///{self.state.resolve()}",
+        }
+        arguments = [command, "--project", str(project.id), *options, "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "connector.cli", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise ConnectorError(f"connector {' '.join(arguments)} failed: {last[0]}")
+        summary: dict[str, Any] = json.loads(done.stdout)
+        return summary
+
+
+def create_project(server: Server, login: Login, corpus: Corpus) -> Project:
+    """A new project with the corpus's classes and tasks, through Label Studio's API."""
+    config = label_config(corpus.classes)
+    with local_session() as api:
+        api.headers["Authorization"] = f"Token {login.token}"
+
+        def post(path: str, body: Any, **query: str) -> dict[str, Any]:
+            response = api.post(server.url + path, json=body, params=query, timeout=300)
+            if not response.ok:
+                raise ConnectorError(f"Label Studio answered {response.status_code} to {path}: {response.text[:300]}")
+            answer: dict[str, Any] = response.json()
+            return answer
+
+        project = post("/api/projects", {"title": TITLE, "label_config": config})["id"]
+        rows = [{"text": text} for text in corpus.tasks.values()]
+        imported = post(f"/api/projects/{project}/import", rows, return_task_ids="true")
+    # Label Studio numbers tasks in the order in which they are given.
+    return Project(project, config, dict(zip(sorted(imported["task_ids"]), corpus.tasks, strict=True)))
+
+
+def label_config(classes: list[str]) -> str:
+    """`label_config.xml`, its choices replaced where `classes` are others than it has."""
+    here = Path(__file__).resolve().parents[1]
+    packaged, checkout = here / "label_config.xml", here.parent / "label_config.xml"
+    config = (packaged if packaged.exists() else checkout).read_text(encoding="utf-8")
+    root = ElementTree.fromstring(config)
+    choices = _choices(root)
+    if sorted(choice.attrib["value"] for choice in choices) == sorted(classes):
+        return config
+    choices[:] = [ElementTree.Element("Choice", value=name) for name in classes]
+    choices.set("name", "label")
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _choices(root: ElementTree.Element) -> ElementTree.Element:
+    found = root.find(".//Choices")
+    if found is None:
+        raise ConnectorError("label_config.xml has no Choices.")
+    return found

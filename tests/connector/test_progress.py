@@ -1,0 +1,73 @@
+"""What is shown while a command works: lines in a log, a bar to a person, and the seconds of each stage."""
+
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from connector.progress import Reporter
+
+
+def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
+    shown = io.StringIO()
+    return Console(file=shown, force_terminal=terminal, width=100, color_system=None, _environ={}), shown
+
+
+def test_off_a_terminal_each_stage_is_one_plain_line(caplog: pytest.LogCaptureFixture) -> None:
+    where, shown = console(terminal=False)
+    with caplog.at_level(logging.INFO, "connector"), Reporter(where).stage("pull", "Reading tasks") as stage:
+        for done in range(1, 101):
+            stage.count(done, 100)
+        stage.share("fitting", 0.5)
+    assert [record.message for record in caplog.records] == ["Reading tasks"]
+    assert shown.getvalue() == ""
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    where, shown = console(terminal=True)
+    with caplog.at_level(logging.INFO, "connector"), Reporter(where).stage("pull", "Reading tasks") as stage:
+        stage.count(40, 100)
+    assert "Reading tasks" in shown.getvalue()
+    assert "40 of 100" in shown.getvalue()
+    assert "━" in shown.getvalue()
+    assert caplog.records == []
+
+
+def test_a_share_shows_what_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    where, shown = console(terminal=True)
+    with Reporter(where).stage("train", "Training on 20 labels") as stage:
+        stage.share("fold 2 of 3", 0.66)
+    assert "fold 2 of 3" in shown.getvalue()
+
+
+def test_a_bar_that_was_never_told_how_far_it_is_does_no_harm() -> None:
+    where, shown = console(terminal=True)
+    with Reporter(where).stage("score", "Scoring"):
+        pass
+    assert "Scoring" in shown.getvalue()
+
+
+def test_nothing_goes_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with Reporter().stage("pull", "Reading tasks") as stage:
+        stage.count(1, 2)
+    assert capfd.readouterr().out == ""
+
+
+def test_seconds_are_kept_by_stage_and_add_up() -> None:
+    where, _ = console(terminal=False)
+    reporter = Reporter(where)
+    for name in ("pull", "train", "pull"):
+        with reporter.stage(name, "Working"):
+            pass
+    assert list(reporter.seconds) == ["pull", "train"]
+    assert all(0 <= seconds < 5 for seconds in reporter.seconds.values())
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_stage_that_fails_is_measured_and_its_error_goes_on(terminal: bool) -> None:
+    where, _ = console(terminal=terminal)
+    reporter = Reporter(where)
+    with pytest.raises(RuntimeError, match="stop"), reporter.stage("pull", "Reading"):
+        raise RuntimeError("stop")
+    assert "pull" in reporter.seconds

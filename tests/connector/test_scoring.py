@@ -1,0 +1,327 @@
+"""Consensus, training when it pays, and scores for every task, with an ML backend played in memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connector.activelab import Labels, scores
+from connector.annotations import Annotation, Task, digest
+from connector.backend import Probabilities
+from connector.errors import TryAgainLater
+from connector.label_config import Control
+from connector.mirror import Pulled
+from connector.progress import Reporter
+from connector.scoring import RETRAIN_LABELS, UNKNOWN_CLASS, Scored, _rows, score
+from connector.state import ProjectState, State
+
+CLASSES = ("Polite", "Impolite")
+
+
+class Model:
+    """Plays the ML backend: its "model" is sure of a task's label to 0.8, and undecided where it has seen none."""
+
+    def __init__(self) -> None:
+        self.known: Probabilities | None = None
+        self.items: list[tuple[str, list[int], list[bytes], list[str]]] = []
+        self.trainings: list[tuple[str, tuple[str, ...], dict[int, int]]] = []
+        self.checked = 0
+        self.failure: Exception | None = None
+
+    def check(self) -> None:
+        self.checked += 1
+
+    def put_items(
+        self, project: str, ids: Sequence[int], digests: Sequence[bytes], texts: Sequence[str], progress: Any = None
+    ) -> None:
+        self.items.append((project, list(ids), list(digests), list(texts)))
+
+    def probabilities(self, project: str) -> Probabilities | None:
+        return self.known
+
+    def train(
+        self,
+        project: str,
+        classes: Sequence[str],
+        labels: dict[int, int],
+        *,
+        progress: Callable[[str, float], None] = lambda stage, share: None,
+    ) -> str:
+        if self.failure is not None:
+            raise self.failure
+        self.trainings.append((project, tuple(classes), dict(labels)))
+        progress("fitting", 1.0)
+        ids = self.items[-1][1]
+        probs = np.full((len(ids), len(classes)), 1 / len(classes))
+        for row, task in enumerate(ids):
+            if task in labels:
+                probs[row] = 0.2 / (len(classes) - 1)
+                probs[row, labels[task]] = 0.8
+        version = f"model-{len(self.trainings)}"
+        self.known = known(probs, ids, tuple(classes), version)
+        return version
+
+
+def known(probs: Any, ids: Sequence[int], classes: tuple[str, ...] = CLASSES, version: str = "v1") -> Probabilities:
+    numbers = np.asarray(ids, np.int64)
+    return Probabilities(version, classes, numbers, np.asarray(probs, np.float64), np.full(len(numbers), -1, np.int8))
+
+
+def labelled(number: int, *labels: str | None) -> Task:
+    """A task with a label (None: a skip) of annotator 1, of annotator 2, and so on."""
+    at = "2026-03-01T10:00:00.000000Z"
+    rows = tuple(
+        Annotation(number * 10 + annotator, number, annotator, label, label is None, False, at)
+        for annotator, label in enumerate(labels, start=1)
+    )
+    return Task(number, f"Text {number}", bool(rows), 1, at, rows)
+
+
+def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:
+    control = Control("politeness", "text", "text", classes, {name: name for name in classes})
+    return Pulled({"id": 7}, control, {task.id: task for task in tasks}, {}, changed=True)
+
+
+def both_classes(count: int, start: int = 1) -> list[Task]:
+    """`count` tasks with one label each, the classes in turn."""
+    return [labelled(number, CLASSES[number % 2]) for number in range(start, start + count)]
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def state() -> Iterator[ProjectState]:
+    opened = State("sqlite://")
+    project = opened.project("http://studio", 7)
+    with project.lock():
+        yield project
+    opened.close()
+
+
+def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto") -> Scored:
+    return score(project, model, state, train, Reporter())  # type: ignore[arg-type]
+
+
+# -- what the backend is told ----------------------------------------------------------------------------------------
+
+
+def test_every_task_with_a_text_is_an_item(model: Model, state: ProjectState) -> None:
+    silent = Task(3, None, False, 1, "2026-03-01T10:00:00Z")
+    run(pulled(labelled(1), labelled(2, "Polite"), silent), model, state)
+    texts = ["Text 1", "Text 2"]
+    assert model.items == [("7", [1, 2], [digest(text) for text in texts], texts)]
+    assert model.checked == 1
+
+
+def test_labels_of_tasks_without_a_text_are_left_out(model: Model, state: ProjectState) -> None:
+    silent = Task(3, None, True, 1, "2026-03-01T10:00:00Z", labelled(3, "Impolite").annotations)
+    result = run(pulled(labelled(1, "Polite"), silent), model, state)
+    assert result.labels == {(1, 1): "Polite"}
+    assert result.consensus == {1: "Polite"}
+
+
+def test_the_model_is_trained_on_one_consensus_label_a_task(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(1, "Polite"), labelled(2, "Impolite", "Impolite", "Polite"), labelled(3, None), labelled(4)]
+    result = run(pulled(*tasks), model, state)
+    assert model.trainings == [("7", CLASSES, {1: 0, 2: 1})]
+    assert (result.trained, result.model_version) == (True, "model-1")
+    assert state.trained() == {1: "Polite", 2: "Impolite"}
+    assert state.get()["model_version"] == "model-1"
+
+
+# -- when it is trained ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("train", ["auto", "always", "never"])
+@pytest.mark.parametrize(
+    "tasks",
+    [[], [labelled(1), labelled(2)], [labelled(1, "Polite"), labelled(2, "Polite")], [labelled(1, None)]],
+    ids=["no tasks", "no labels", "one class", "only skips"],
+)
+def test_without_labels_of_two_classes_there_is_no_training_and_no_score(
+    model: Model, state: ProjectState, train: str, tasks: list[Task]
+) -> None:
+    result = run(pulled(*tasks), model, state, train)
+    assert (model.trainings, result.trained, result.scores, result.model_version) == ([], False, {}, None)
+
+
+def test_never_means_never(model: Model, state: ProjectState) -> None:
+    result = run(pulled(*both_classes(40)), model, state, "never")
+    assert (model.trainings, result.scores) == ([], {})
+    assert len(result.consensus) == 40
+
+
+def test_never_still_scores_by_the_model_that_is_there(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(10)
+    run(pulled(*tasks), model, state)
+    result = run(pulled(*tasks, *both_classes(30, 11)), model, state, "never")
+    assert (len(model.trainings), len(result.scores), result.model_version) == (1, 40, "model-1")
+
+
+def test_always_trains_with_nothing_new(model: Model, state: ProjectState) -> None:
+    for _ in range(2):
+        assert run(pulled(*both_classes(10)), model, state, "always").trained
+    assert len(model.trainings) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "trained"), [(0, False), (RETRAIN_LABELS - 1, False), (RETRAIN_LABELS, True), (RETRAIN_LABELS + 5, True)]
+)
+def test_auto_trains_again_when_enough_labels_are_new(
+    model: Model, state: ProjectState, more: int, trained: bool
+) -> None:
+    assert run(pulled(*both_classes(20)), model, state).trained
+    result = run(pulled(*both_classes(20 + more)), model, state)
+    assert (result.labels_changed, result.trained) == (more, trained)
+
+
+@pytest.mark.parametrize(("more", "trained"), [(19, False), (20, True)])
+def test_in_a_large_project_a_share_of_the_labels_has_to_be_new(
+    model: Model, state: ProjectState, more: int, trained: bool
+) -> None:
+    run(pulled(*both_classes(1000)), model, state)
+    assert run(pulled(*both_classes(1000 + more)), model, state).trained is trained
+
+
+@pytest.mark.parametrize(("changed", "trained"), [(9, False), (10, True)])
+def test_a_label_that_changed_counts_once(model: Model, state: ProjectState, changed: int, trained: bool) -> None:
+    tasks = both_classes(60)
+    run(pulled(*tasks), model, state)
+    turned = [labelled(task.id, CLASSES[(task.id + 1) % 2]) for task in tasks[:changed]]
+    result = run(pulled(*turned, *tasks[changed:]), model, state)
+    assert (result.labels_changed, result.trained) == (changed, trained)
+
+
+def test_labels_taken_back_count_too(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(40)
+    run(pulled(*tasks), model, state)
+    result = run(pulled(*(labelled(task.id) for task in tasks[:12]), *tasks[12:]), model, state)
+    assert (result.labels_changed, result.trained) == (12, True)
+
+
+def test_a_backend_that_lost_its_model_is_trained_at_once(model: Model, state: ProjectState) -> None:
+    run(pulled(*both_classes(20)), model, state)
+    model.known = None
+    result = run(pulled(*both_classes(20)), model, state)
+    assert (result.trained, result.labels_changed) == (True, 20)
+
+
+def test_other_classes_in_the_config_train_at_once(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(20)
+    run(pulled(*tasks), model, state)
+    assert not run(pulled(*tasks, classes=("Impolite", "Polite")), model, state).trained
+    assert run(pulled(*tasks, classes=(*CLASSES, "Neutral")), model, state).trained
+    assert model.trainings[-1][1] == (*CLASSES, "Neutral")
+
+
+def test_a_failed_training_is_tried_again_by_the_next_sync(model: Model, state: ProjectState) -> None:
+    model.failure = TryAgainLater("The ML backend does not answer.")
+    with pytest.raises(TryAgainLater):
+        run(pulled(*both_classes(20)), model, state)
+    assert state.trained() == {}
+    model.failure = None
+    assert run(pulled(*both_classes(20)), model, state).trained
+
+
+def test_a_sync_that_lost_the_project_does_not_train(model: Model, state: ProjectState) -> None:
+    state.put(lock_holder="elsewhere:1:abc")
+    with pytest.raises(TryAgainLater, match="took this project over"):
+        run(pulled(*both_classes(20)), model, state)
+    assert model.trainings == []
+
+
+# -- consensus -------------------------------------------------------------------------------------------------------
+
+
+def test_before_there_is_a_model_the_majority_decides(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(1, "Polite", "Impolite", "Impolite"), labelled(2, "Polite")]
+    assert run(pulled(*tasks), model, state, "never").consensus == {1: "Impolite", 2: "Polite"}
+
+
+def test_once_there_are_probabilities_they_decide_a_split_vote(model: Model, state: ProjectState) -> None:
+    tasks = [*both_classes(20), labelled(50, "Polite", "Impolite")]
+    probs = [[0.9, 0.1] if task.id % 2 == 0 else [0.1, 0.9] for task in tasks[:-1]]
+    for favoured, sure in (("Polite", [0.95, 0.05]), ("Impolite", [0.05, 0.95])):
+        model.known = known([*probs, sure], [task.id for task in tasks])
+        assert run(pulled(*tasks), model, state, "never").consensus[50] == favoured
+
+
+# -- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_task_with_a_text_has_a_score_and_the_models_class(model: Model, state: ProjectState) -> None:
+    silent = Task(99, None, False, 1, "2026-03-01T10:00:00Z")
+    result = run(pulled(*both_classes(12), labelled(20), labelled(21, None), silent), model, state)
+    assert set(result.scores) == set(result.predicted) == {*range(1, 13), 20, 21}
+    assert all(isinstance(value, float) and 0 <= value <= 1 for value in result.scores.values())
+    assert (result.predicted[3], result.predicted[4]) == (CLASSES[1], CLASSES[0])
+
+
+def test_scores_are_activelabs_on_the_tasks_own_rows(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(5, "Polite", "Polite"), labelled(3, "Impolite", "Polite"), labelled(9), labelled(8, "Impolite")]
+    rows = {5: [0.9, 0.1], 3: [0.6, 0.4], 9: [0.3, 0.7], 8: [0.2, 0.8]}
+    shuffled = [8, 5, 9, 3]
+    model.known = known([rows[task][::-1] for task in shuffled], shuffled, classes=("Impolite", "Polite"))
+    result = run(pulled(*tasks), model, state, "never")
+    labels = Labels(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), np.array([1, 0, 0, 0, 1]), 3, 2)
+    expected, new = scores(labels, np.array([rows[3], rows[5], rows[8]]), np.array([rows[9]]))
+    assert result.scores == pytest.approx({3: expected[0], 5: expected[1], 8: expected[2], 9: new[0]}, abs=1e-12)
+
+
+def test_when_all_labels_are_taken_back_there_are_no_scores(model: Model, state: ProjectState) -> None:
+    run(pulled(*both_classes(20)), model, state)
+    result = run(pulled(*(labelled(number) for number in range(1, 21))), model, state)
+    assert (result.scores, result.consensus, result.trained) == ({}, {}, False)
+    assert result.labels_changed == 20
+
+
+def test_when_every_task_is_labelled_all_have_scores(model: Model, state: ProjectState) -> None:
+    assert len(run(pulled(*both_classes(12)), model, state).scores) == 12
+
+
+def test_the_seconds_of_each_stage_are_kept(model: Model, state: ProjectState) -> None:
+    reporter = Reporter()
+    score(pulled(*both_classes(12)), model, state, "auto", reporter)  # type: ignore[arg-type]
+    assert set(reporter.seconds) == {"texts", "probabilities", "train", "score"}
+
+
+# -- rows of the model for our tasks and classes ---------------------------------------------------------------------
+
+
+def test_rows_follow_the_tasks_and_columns_the_config() -> None:
+    from_backend = known([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]], [4, 2], ("c", "a", "b"))
+    np.testing.assert_allclose(_rows(from_backend, [2, 4], ("a", "b", "c")), [[0.3, 0.2, 0.5], [0.2, 0.7, 0.1]])
+
+
+def test_a_task_that_the_backend_does_not_know_is_undecided() -> None:
+    rows = _rows(known([[0.9, 0.1]], [4]), [4, 5], CLASSES)
+    np.testing.assert_allclose(rows, [[0.9, 0.1], [0.5, 0.5]])
+
+
+def test_a_backend_that_knows_no_task_leaves_all_undecided() -> None:
+    np.testing.assert_allclose(_rows(known(np.zeros((0, 2)), []), [4, 5], CLASSES), np.full((2, 2), 0.5))
+
+
+def test_a_class_that_the_model_does_not_know_is_improbable_and_rows_sum_to_one() -> None:
+    rows = _rows(known([[0.6, 0.4]], [4]), [4], (*CLASSES, "Neutral"))
+    assert rows.sum() == pytest.approx(1.0)
+    assert rows[0, 2] == pytest.approx(UNKNOWN_CLASS, rel=0.01)
+    assert rows[0, 0] / rows[0, 1] == pytest.approx(1.5)
+
+
+def test_a_class_that_the_config_no_longer_has_is_left_out_and_rows_sum_to_one() -> None:
+    rows = _rows(known([[0.6, 0.2, 0.2]], [4], ("Neutral", *CLASSES)), [4], CLASSES)
+    np.testing.assert_allclose(rows, [[0.5, 0.5]])
+
+
+def test_a_task_whose_only_class_is_gone_is_undecided() -> None:
+    rows = _rows(known([[1.0, 0.0, 0.0]], [4], ("Neutral", *CLASSES)), [4], CLASSES)
+    np.testing.assert_allclose(rows, [[0.5, 0.5]])
+
+
+def test_no_tasks_give_no_rows() -> None:
+    assert _rows(known([[0.6, 0.4]], [4]), [], CLASSES).shape == (0, 2)

@@ -1,0 +1,339 @@
+"""The command line: help, exit codes, and what goes to standard output and to standard error."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from connector import __version__
+from connector.cli import cli, main
+from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
+
+TOKEN = "b5a2c9d8e7f60123456789abcdef0123456789ab"
+SUMMARY = {
+    "project": 7,
+    "round": 3,
+    "tasks": 200,
+    "annotations": 60,
+    "annotators": 4,
+    "labels_changed": 12,
+    "trained": True,
+    "model_version": "v3",
+    "queue_version": "activelab-1",
+    "window": {"size": 20, "new": 15, "relabel": 5},
+    "restored": ["sampling"],
+    "seconds": {"pull": 0.5},
+}
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
+    monkeypatch.setenv("CONNECTOR_STATE", f"sqlite:///{tmp_path}/state.sqlite")
+    monkeypatch.delenv("ML_BACKEND_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def connector(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["connector", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as done:
+            code = int(done.code or 0)
+        out, err = capfd.readouterr()
+        assert TOKEN not in out + err
+        return Done(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[Any]]:
+    """Has `connector sync` do as planned: raise an error or return a summary; gives the calls."""
+
+    def planned(outcome: Any) -> list[Any]:
+        calls: list[Any] = []
+
+        def sync(*arguments: Any) -> Any:
+            calls.append(arguments)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr("connector.sync.sync", sync)
+        return calls
+
+    return planned
+
+
+# -- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_help_names_every_command(connector: Run) -> None:
+    done = connector("--help")
+    assert done.code == 0
+    assert all(f"  {name} " in done.out for name in cli.commands)
+    assert "LABEL_STUDIO_API_KEY" in done.out
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_has_help_with_an_example(connector: Run, name: str) -> None:
+    done = connector(name, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"Example: connector {name}" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_option_has_a_sentence_of_help(name: str) -> None:
+    options = [one for one in cli.commands[name].params if isinstance(one, click.Option)]
+    assert options
+    assert [one.name for one in options if not one.help] == []
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_no_option_takes_the_token(name: str) -> None:
+    written = [text for one in cli.commands[name].params for text in one.opts]
+    assert not [text for text in written if "key" in text or "token" in text]
+
+
+def test_the_version_is_the_packages(connector: Run) -> None:
+    done = connector("--version")
+    assert done.code == 0
+    assert done.out.split()[-1] == __version__
+
+
+# -- wrong usage -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("sync",),
+        ("sync", "--project", "seven"),
+        ("sync", "--project", "0"),
+        ("sync", "--project", "7", "--window", "0"),
+        ("sync", "--project", "7", "--train", "sometimes"),
+        ("sync", "--project", "7", "--max-annotations-per-task", "0"),
+        ("sync", "--project", "7", "--no-such-option"),
+        ("init",),
+        ("init", "--project", "7", "--title", "New"),
+        ("init", "--title", "New"),
+        ("init", "--project", "7", "--data", "a.csv"),
+        ("init", "--project", "7", "--min-annotations-per-task", "0"),
+        ("init", "--title", "New", "--data", "missing.csv"),
+        ("init", "--title", "New", "--data", "missing.csv", "--label-config", "missing.xml"),
+        ("sync", "--project", "7", "--state", "nonsense"),
+        ("sync", "--project", "7", "--label-studio-url", "nonsense"),
+        ("sync", "--project", "7"),  # not set up yet
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_2_and_says_so_on_standard_error(connector: Run, arguments: tuple[str, ...]) -> None:
+    done = connector(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "Error: " in done.err
+    assert "Traceback" not in done.err
+
+
+def test_options_of_init_are_checked_before_settings(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_URL")
+    assert "Give --project ID, or --title and --data" in connector("init").err
+
+
+def test_a_missing_setting_is_named(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY")
+    done = connector("sync", "--project", "7")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Error: LABEL_STUDIO_API_KEY is not set: give a token")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("texts.txt", "text\nHello\n", "neither .csv nor .jsonl"),
+        ("texts.csv", "", "holds no rows"),
+        ("texts.csv", "text\n", "holds no rows"),
+        ("texts.csv", "words\nHello\n", "Row 1 of texts.csv has no 'text'"),
+        ("texts.jsonl", '{"text": "Hello"}\n{"words": "Hi"}\n', "Row 2 of texts.jsonl has no 'text'"),
+        ("texts.jsonl", '{"text": \n', "texts.jsonl cannot be read"),
+        ("texts.jsonl", '["text"]\n', "Row 1 of texts.jsonl has no 'text'"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_refused_before_anything_is_made(
+    connector: Run, name: str, content: str, words: str
+) -> None:
+    Path(name).write_text(content)
+    Path("config.xml").write_text(
+        '<View><Text name="t" value="$text"/>'
+        '<Choices name="c" toName="t"><Choice value="A"/><Choice value="B"/></Choices></View>'
+    )
+    done = connector("init", "--title", "New", "--data", name, "--label-config", "config.xml")
+    assert done.code == 2
+    assert words in done.err
+
+
+# -- errors and exit codes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConnectorError("It broke."), 1),
+        (UsageError("It broke."), 2),
+        (TryAgainLater("It broke."), 3),
+        (StaleTasks("It broke."), 3),
+    ],
+)
+def test_errors_of_ours_are_their_sentence_and_their_code(
+    connector: Run, plan: Any, error: ConnectorError, code: int
+) -> None:
+    plan(error)
+    assert connector("sync", "--project", "7", "--json") == Done(code, "", "Error: It broke.\n")
+
+
+def test_an_unforeseen_error_is_one_sentence(connector: Run, plan: Any) -> None:
+    plan(RuntimeError("first line\nsecond line"))
+    done = connector("sync", "--project", "7")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == ("Error: unforeseen RuntimeError: first line. Run with --verbose for the details.\n")
+
+
+def test_a_busy_state_database_is_for_later(connector: Run, plan: Any) -> None:
+    plan(OperationalError("UPDATE projects", {}, Exception("database is locked")))
+    done = connector("sync", "--project", "7")
+    assert (done.code, done.out) == (3, "")
+    assert done.err == "Error: The state database in CONNECTOR_STATE failed: database is locked.\n"
+
+
+def test_who_interrupts_a_command_is_not_shown_an_error(connector: Run, plan: Any) -> None:
+    plan(KeyboardInterrupt())
+    done = connector("sync", "--project", "7")
+    assert done.code == 1
+    assert done.err.strip() == "Stopped."
+
+
+def test_a_label_studio_that_is_away_exits_3(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("label_studio_sdk.core.http_client.time.sleep", lambda seconds: None)
+    done = connector("init", "--project", "7")
+    assert (done.code, done.out) == (3, "")
+    assert "Label Studio at http://127.0.0.1:9 does not answer" in done.err
+
+
+def in_a_process(*arguments: str, before: str = "") -> Done:
+    """The command in a process of its own, where its logging is set up as users have it."""
+    code = f"import connector.sync\n{before}\nfrom connector.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+BREAK = "def sync(*arguments): raise RuntimeError('odd')\nconnector.sync.sync = sync"
+
+
+def test_the_traceback_is_shown_with_verbose_alone(tmp_path: Path) -> None:
+    quiet = in_a_process("sync", "--project", "7", before=BREAK)
+    verbose = in_a_process("sync", "--project", "7", "--verbose", before=BREAK)
+    assert (quiet.code, verbose.code) == (1, 1)
+    assert "Traceback" not in quiet.err
+    assert "Traceback" in verbose.err
+    assert verbose.err.splitlines()[-1] == quiet.err.splitlines()[-1]
+    assert quiet.out == verbose.out == ""
+
+
+def test_a_traceback_does_not_hold_the_token() -> None:
+    state = os.environ["CONNECTOR_STATE"]
+    adopted = (
+        "from connector.state import State\n"
+        f"State({state!r}).project('http://127.0.0.1:9', 7).put(adopted_at='now', control={{}})\n"
+        "import label_studio_sdk.core.http_client as client\nclient.time.sleep = lambda seconds: None"
+    )
+    done = in_a_process("sync", "--project", "7", "--verbose", before=adopted)
+    assert done.code == 3
+    assert "Traceback" in done.err
+    assert TOKEN not in done.err
+
+
+def test_a_closed_pipe_is_no_error_message() -> None:
+    command = f"{sys.executable} -m connector.cli --help | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert "unforeseen" not in done.stderr
+
+
+# -- what a sync prints ----------------------------------------------------------------------------------------------
+
+
+def test_json_is_one_object_on_standard_output(connector: Run, plan: Any) -> None:
+    plan(SUMMARY)
+    done = connector("sync", "--project", "7", "--json")
+    assert done.code == 0
+    assert done.out.count("\n") == 1
+    assert json.loads(done.out) == SUMMARY
+
+
+def test_without_json_a_sync_is_told_in_a_sentence_and_repairs_beside_it(connector: Run, plan: Any) -> None:
+    plan(SUMMARY)
+    done = connector("sync", "--project", "7")
+    assert done.code == 0
+    assert "Project 7, round 3: 60 annotations by 4 on 200 tasks; trained v3" in done.out
+    assert "20 tasks, 15 new and 5 for a second opinion" in done.out
+    assert "sampling" in done.err
+
+
+def test_a_dry_run_says_what_would_be(connector: Run, plan: Any) -> None:
+    plan({**SUMMARY, "dry_run": True, "trained": False, "model_version": None, "restored": []})
+    done = connector("sync", "--project", "7", "--dry-run")
+    assert "model none yet; the window would hold 20 tasks" in done.out
+    assert done.err == ""
+
+
+def test_options_reach_the_sync(connector: Run, plan: Any) -> None:
+    calls = plan(SUMMARY)
+    options = "--window 40 --max-annotations-per-task 3 --train never --prelabel new --dry-run"
+    connector("sync", "--project", "7", *options.split())
+    project, _, _, _, given, _ = calls[0]
+    assert project == 7
+    assert (given.window, given.max_annotations_per_task, given.train) == (40, 3, "never")
+    assert (given.prelabel_new, given.dry_run) == (True, True)
+
+
+def test_the_defaults_are_those_of_the_help(connector: Run, plan: Any) -> None:
+    calls = plan(SUMMARY)
+    connector("sync", "--project", "7")
+    given = calls[0][4]
+    assert (given.window, given.max_annotations_per_task, given.train) == (100, 5, "auto")
+    assert (given.prelabel_new, given.dry_run) == (False, False)
+
+
+def test_addresses_given_as_options_win_over_the_environment(
+    connector: Run, plan: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = plan(SUMMARY)
+    monkeypatch.setenv("ML_BACKEND_URL", "http://environment:1")
+    addresses = ["--label-studio-url", "http://option:2", "--ml-backend-url", "http://option:3"]
+    connector("sync", "--project", "7", *addresses, "--state", f"sqlite:///{tmp_path}/other.sqlite")
+    _, gateway, connect, _, _, _ = calls[0]
+    backend = connect()
+    assert (gateway.url, backend.url) == ("http://option:2", "http://option:3")
+    assert (tmp_path / "other.sqlite").exists()
+    backend.close()

@@ -6,7 +6,7 @@ Left alone, Label Studio serves a random unlabelled task and asks for one annota
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from connector.demo.measure import Measure
 from connector.demo.project import Project
 
 Labels = dict[tuple[int, int], str]
-SEEDS = 3
+KEY = "demo-random"
+RUNS = 3
 
 
 @dataclass
@@ -29,45 +30,41 @@ class RandomOrder:
     `labels` {(Label Studio's task id, person): class} grows with every `step`.
     """
 
-    key: str
     project: Project
     corpus: Corpus
     backend: Backend
     labels: Labels
     rng: np.random.Generator
-    classes: list[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.labels = dict(self.labels)
-        self.classes = self.corpus.classes
-        texts = [self.corpus.tasks[name] for name in self.project.tasks.values()]
-        self.backend.put_items(self.key, list(self.project.tasks), [digest(text) for text in texts], texts)
+    trained: bool = False
 
     def step(self, count: int) -> None:
         """`count` people in turn label a random unlabelled task each; fewer when no more are left."""
         labelled = {task for task, _ in self.labels}
-        free = [task for task in self.project.tasks if task not in labelled]
-        for turn, task in enumerate(self.rng.permutation(np.array(free, np.int64))[:count].tolist()):
+        free = np.array([task for task in self.project.tasks if task not in labelled], np.int64)
+        for turn, task in enumerate(self.rng.permutation(free)[:count].tolist()):
             person = turn % self.corpus.labels_a_task
             self.labels[task, person] = self.corpus.answer(self.project.tasks[task], person, 0)
 
     def train(self) -> None:
         """Consensus and training as `connector sync` does them."""
-        tasks = sorted({task for task, _ in self.labels})
+        classes = self.corpus.classes
         keys = sorted(self.labels)
+        tasks = sorted({task for task, _ in keys})
         row = {task: index for index, task in enumerate(tasks)}
         labels = activelab.Labels(
             task=np.array([row[task] for task, _ in keys], np.int64),
             annotator=np.array([person for _, person in keys], np.int64),
-            label=np.array([self.classes.index(self.labels[key]) for key in keys], np.int64),
+            label=np.array([classes.index(self.labels[key]) for key in keys], np.int64),
             n_tasks=len(tasks),
-            n_classes=len(self.classes),
+            n_classes=len(classes),
         )
         consensus = self._consensus(labels, tasks)
-        self.backend.train(self.key, self.classes, dict(zip(tasks, consensus.tolist(), strict=True)))
+        self.backend.train(KEY, classes, dict(zip(tasks, consensus.tolist(), strict=True)))
+        self.trained = True
 
     def _consensus(self, labels: activelab.Labels, tasks: list[int]) -> NDArray[np.int64]:
-        known = self.backend.probabilities(self.key)
+        # What the backend holds before the first training of this run is the model of the run before.
+        known = self.backend.probabilities(KEY) if self.trained else None
         if known is None:
             return activelab.majority_vote(labels)
         place = {int(task): index for index, task in enumerate(known.ids)}
@@ -85,15 +82,25 @@ def replay(
     progress: Callable[[int, int], None],
 ) -> list[float]:
     """Mean accuracy in random order at each of `label_counts`, the first of which is that of `start`."""
-    accuracies = np.zeros((SEEDS, len(label_counts)))
-    for run in range(SEEDS):
-        rng = np.random.default_rng([seed, run])
-        order = RandomOrder(f"demo-random-{run + 1}", project, corpus, backend, start, rng)
+    _put_texts(project, corpus, backend)
+    accuracies = np.zeros((RUNS, len(label_counts)))
+    for run in range(RUNS):
+        order = RandomOrder(project, corpus, backend, dict(start), np.random.default_rng([seed, run]))
         for index, count in enumerate(label_counts):
             before = len(order.labels)
             order.step(count - before)
             if index == 0 or len(order.labels) > before:
                 order.train()
-            accuracies[run, index] = measure.accuracy(order.key)
-            progress(run * len(label_counts) + index + 1, SEEDS * len(label_counts))
+            accuracies[run, index] = measure.accuracy(KEY)
+            progress(run * len(label_counts) + index + 1, RUNS * len(label_counts))
     return [float(value) for value in accuracies.mean(axis=0)]
+
+
+def _put_texts(project: Project, corpus: Corpus, backend: Backend) -> None:
+    """All runs share a key, and it holds the test texts, too: so the backend embeds every text once.
+
+    That the test texts take part in weighing n-grams, though in no training, can only help the random order.
+    """
+    texts = {task: corpus.tasks[name] for task, name in project.tasks.items()}
+    texts |= {-number: text for number, (text, _) in enumerate(corpus.test, start=1)}
+    backend.put_items(KEY, list(texts), [digest(text) for text in texts.values()], list(texts.values()))

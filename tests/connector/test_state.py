@@ -108,6 +108,18 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     assert other.read_text().startswith("These are notes")
 
 
+def test_processes_that_open_a_new_state_at_once_all_can(path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from connector.state import State\n"
+        "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
+        f"State('sqlite:///{path}').project({URL!r}, 7).put(round=1)"
+    )
+    command = [sys.executable, "-c", code, str(time.time() + 2)]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [process.communicate()[1] for process in started] == [""] * 4
+
+
 # -- the mirror ------------------------------------------------------------------------------------------------------
 
 

@@ -84,9 +84,8 @@ class Loop:
                 pulled.control,
                 pulled.tasks,
                 window,
-                options=OPTIONS.chosen_under(),
                 old_versions=pulled.versions,
-                **options,
+                **{"options": OPTIONS.chosen_under(), **options},
             )
 
     def sync(self, gateway: Gateway | None = None, backend: Backend | None = None, **options: Any) -> dict[str, Any]:

@@ -372,6 +372,7 @@ def test_sync_publishes_again_when_somebody_deleted_the_predictions(start: Start
     assert loop.predictions() == []
 
     done = loop.sync()
+    assert "predictions" in done["restored"]
     assert done["queue_version"] != version
     assert done["window"]["size"] > 0
     loop.assert_published()
@@ -386,7 +387,7 @@ def test_sync_publishes_again_when_part_of_the_window_was_deleted(start: Start, 
     some = {"selectedItems": {"all": False, "included": loop.tasks[:3]}, "project": loop.id}
     loop.call("POST", "/api/dm/actions", params=action, json=some)
     assert loop.versions() == {version: 5}
-    loop.sync()
+    assert loop.sync()["restored"] == ["predictions"]
     loop.assert_published()
     assert loop.give(people(1)[0]) == loop.window[0]
 

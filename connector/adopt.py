@@ -41,9 +41,9 @@ def adopt(
         if control_name is None and known["control"] is not None:
             control_name = known["control"]["name"]
         control = find_control(project["label_config"], control_name)
-        if known["adopted_at"] is None:
+        if known["original_settings"] is None:
             _remember(project, gateway, state, control, confirm)
-        elif control.name != known["control"]["name"]:
+        elif known["control"] is not None and control.name != known["control"]["name"]:
             state.put(bookmark=None)  # the mirror holds the other control's labels
         state.put(control=control.to_json(), label_config=project["label_config"])
         if min_annotations_per_task is not None:
@@ -86,10 +86,11 @@ def _remember(
             f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that "
             f"rule, or --yes --min-annotations-per-task {rule} to keep it within our queue."
         )
-    names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
-    state.put(original_settings={name: project[name] for name in names})
     for page in gateway.tasks(project["id"]):
         state.store_originals([read_task(raw, control) for raw in page])
+    # Last: it says that the memory is complete, whatever becomes of this init.
+    names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
+    state.put(original_settings={name: project[name] for name in names})
 
 
 def _tab(project_id: int, gateway: LabelStudio) -> int:

@@ -84,7 +84,9 @@ def _restore(
     ours = known["queue_version"]
     version = project["model_version"] or ""
     # Nothing to set here: the round that follows publishes a new window.
-    deleted = ["model_version", "predictions"] if ours and ours not in versions else []
+    deleted = ["predictions"] if known["queue_size"] and not versions.get(ours) else []
+    if deleted and version != ours:
+        deleted.insert(0, "model_version")
     # Another window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.
     if ours and ours in versions and version != ours and version not in queue.our_versions(versions):
         wrong["model_version"] = ours

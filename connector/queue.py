@@ -122,9 +122,12 @@ def publish(
 
 
 def close(gateway: LabelStudio, state: ProjectState, task: Task | None, task_id: int, overlap: int) -> None:
-    """Closes a reopened task, unless Label Studio has done so or the task (None) is gone."""
+    """Closes a reopened task, unless Label Studio has done so or the task (None) is gone.
+
+    A task that lost its labels meanwhile is a new one again: its overlap is restored and it stays open.
+    """
     if task is not None and not task.is_labeled:
-        gateway.update_task(task_id, overlap=overlap, is_labeled=True)
+        gateway.update_task(task_id, overlap=overlap, is_labeled=bool(latest_labels(task.annotations)))
     state.close_task(task_id)
 
 

@@ -148,9 +148,11 @@ def _rows(known: Probabilities, tasks: list[int], classes: tuple[str, ...]) -> N
     place = {int(item): index for index, item in enumerate(known.ids)}
     column = {name: index for index, name in enumerate(known.classes)}
     rows = np.array([place.get(task, -1) for task in tasks], np.int64)
+    held = rows >= 0
     probs = np.full((len(tasks), len(classes)), UNKNOWN_CLASS)
     for index, name in enumerate(classes):
         if name in column:
-            probs[:, index] = known.pred_probs[rows, column[name]]
-    probs[rows < 0] = 1.0
+            probs[held, index] = known.pred_probs[rows[held], column[name]]
+    probs[~held] = 1.0
+    probs = np.maximum(probs, np.finfo(float).eps)  # all of a row may have been on a class that is gone
     return np.asarray(probs / probs.sum(axis=1, keepdims=True), np.float64)

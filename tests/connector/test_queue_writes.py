@@ -1,4 +1,4 @@
-"""From a window to writes, against a server played in memory: their order, how few they are, and the races."""
+"""From a window to writes (`queue.py`), on a server played in memory: their order, how few they are, and the races."""
 
 import copy
 import itertools

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.annotations import (
@@ -25,6 +25,8 @@ CONTROL = Control(
     classes=("Polite", "rude"),
     spellings={"Polite": "Polite", "Impolite": "rude", "rude": "rude"},
 )
+
+unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 
 
 def region(choice: Any = "Polite", **changes: Any) -> dict[str, Any]:
@@ -184,6 +186,7 @@ def test_a_real_pair_of_surrogates_is_untouched() -> None:
     assert read_task(raw_task(data={"text": "fine \U0001f600"}), CONTROL).text == "fine \U0001f600"
 
 
+@unhurried
 @given(st.text(alphabet=st.characters(), min_size=1))
 def test_any_text_that_json_can_hold_has_a_digest(text: str) -> None:
     read = read_task(raw_task(data={"text": text}), CONTROL).text
@@ -246,6 +249,7 @@ ROWS = st.lists(
 )
 
 
+@unhurried
 @given(ROWS, st.randoms())
 def test_latest_labels_do_not_depend_on_the_order_of_rows(rows: list[Annotation], random: Any) -> None:
     shuffled = list(rows)
@@ -253,6 +257,7 @@ def test_latest_labels_do_not_depend_on_the_order_of_rows(rows: list[Annotation]
     assert latest_labels(shuffled) == latest_labels(rows)
 
 
+@unhurried
 @given(ROWS)
 def test_latest_labels_are_labels_that_were_given(rows: list[Annotation]) -> None:
     given_labels = {(one.task, one.annotator, one.label) for one in rows if one.label is not None}

@@ -88,6 +88,7 @@ def test_the_state_of_a_newer_connector_is_refused(path: Path) -> None:
         "nonsense",
         "nosuchdatabase://host/db",
         "postgresql://user:hunter2@host:port/db",
+        "postgresql//user:hunter2@host/db",
         "sqlite:////proc/none/a.sqlite",
     ],
 )

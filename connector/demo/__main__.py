@@ -158,8 +158,8 @@ class _Run:
 
 def _start(directory: Path, login: servers.Login) -> tuple[servers.Server, servers.Server]:
     with Reporter().stage("servers", "Starting Label Studio (most of a minute) and the ML backend"):
-        ml_backend = servers.start_ml_backend(directory, port=servers.free_port(ML_BACKEND_PORT))
         label_studio = servers.start_label_studio(directory, login, port=servers.free_port(LABEL_STUDIO_PORT))
+        ml_backend = servers.start_ml_backend(directory, port=servers.free_port(ML_BACKEND_PORT))
     return label_studio, ml_backend
 
 

@@ -1,6 +1,7 @@
 """What random order would have reached: the same start, the same annotations, the same model; no Label Studio.
 
-Left alone, Label Studio serves a random unlabelled task and asks for one annotation of it.
+Left alone, Label Studio serves a random unlabelled task and asks for one annotation of it, and a model is trained on
+what people answered.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from connector import activelab
 from connector.annotations import digest
@@ -25,7 +25,7 @@ RUNS = 3
 
 @dataclass
 class RandomOrder:
-    """One run in random order, under a project key of its own in the ML backend.
+    """One run in random order, on a project of its own in the ML backend.
 
     `labels` {(Label Studio's task id, person): class} grows with every `step`.
     """
@@ -35,7 +35,6 @@ class RandomOrder:
     backend: Backend
     labels: Labels
     rng: np.random.Generator
-    trained: bool = False
 
     def step(self, count: int) -> None:
         """`count` people in turn label a random unlabelled task each; fewer when no more are left."""
@@ -46,7 +45,7 @@ class RandomOrder:
             self.labels[task, person] = self.corpus.answer(self.project.tasks[task], person, 0)
 
     def train(self) -> None:
-        """Consensus and training as `connector sync` does them."""
+        """Train on the majority's labels: people's own, but for the ties among the labels of the start."""
         classes = self.corpus.classes
         keys = sorted(self.labels)
         tasks = sorted({task for task, _ in keys})
@@ -58,17 +57,8 @@ class RandomOrder:
             n_tasks=len(tasks),
             n_classes=len(classes),
         )
-        consensus = self._consensus(labels, tasks)
-        self.backend.train(KEY, classes, dict(zip(tasks, consensus.tolist(), strict=True)))
-        self.trained = True
-
-    def _consensus(self, labels: activelab.Labels, tasks: list[int]) -> NDArray[np.int64]:
-        # What the backend holds before the first training of this run is the model of the run before.
-        known = self.backend.probabilities(KEY) if self.trained else None
-        if known is None:
-            return activelab.majority_vote(labels)
-        place = {int(task): index for index, task in enumerate(known.ids)}
-        return activelab.consensus(labels, known.pred_probs[[place[task] for task in tasks]])[0]
+        consensus = activelab.majority_vote(labels).tolist()
+        self.backend.train(KEY, classes, dict(zip(tasks, consensus, strict=True)))
 
 
 def replay(

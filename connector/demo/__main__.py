@@ -8,7 +8,6 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -27,6 +26,7 @@ from connector.progress import Reporter
 
 # The addresses that the README names, where they are free.
 LABEL_STUDIO_PORT, ML_BACKEND_PORT = 8080, 9090
+DIRECTORY = Path(".demo")
 ROUNDS, ROUNDS_WITH_DATA = 10, 25
 EMAIL, PASSWORD = "admin@example.com", "label-studio"
 MARK = "This directory was made by connector.demo, which empties it when it starts.\n"
@@ -80,11 +80,11 @@ def demo(
     out.print(_table(rows, random_order))
     out.print(f"{time.monotonic() - started:.0f} s in all, the servers' start included.")
     if keep:
-        again = "" if directory == Path(".demo") else f" --dir {directory}"
+        stopping = "make demo-stop" if directory == DIRECTORY else f"python -m connector.demo stop --dir {directory}"
         out.print(
             f"\nLabel Studio goes on at {label_studio.url}/projects/{run.project.id}/data "
             f"(login {login.email}, password {login.password}), the ML backend at {ml_backend.url}.\n"
-            f"Stop both with: make demo-stop (or python -m connector.demo stop{again})",
+            f"Stop both with: {stopping}",
             soft_wrap=True,
             highlight=False,
         )
@@ -195,12 +195,12 @@ def _table(rows: list[Round], random_order: list[float]) -> Table:
     return table
 
 
-def main(command: Callable[..., object] = demo) -> None:
+def main() -> None:
     """Entry point: errors become one sentence and an exit code."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     try:
-        command()
+        demo()
     except ConnectorError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -127,6 +127,8 @@ def free_port(preferred: int = 0) -> int:
     """`preferred` when nothing listens there, any free port otherwise."""
     for port in (preferred, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
+            # Connections of a server that has just ended do not make its port busy.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
     raise ConnectorError("This machine has no free port on its loopback address.")

@@ -1,0 +1,46 @@
+"""What the demo's servers need before any is started, and whom `stop` leaves alone."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from connector.demo import servers
+from connector.demo.project import label_config
+from connector.errors import UsageError
+from connector.label_config import find_control
+
+
+def test_missing_label_studio_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_VENV", str(tmp_path))
+    with pytest.raises(UsageError, match="run `make setup`"):
+        servers.label_studio_program()
+
+
+def test_stop_leaves_another_process_with_the_same_number_alone(tmp_path: Path) -> None:
+    record = {"name": "ml-backend", "url": "http://127.0.0.1:1", "pid": os.getpid(), "command": ["ml-backend", "serve"]}
+    (tmp_path / "ml-backend.json").write_text(json.dumps(record))
+    assert servers.running(tmp_path) == []
+    assert servers.stop(tmp_path, servers.ML_BACKEND) is False
+    assert not (tmp_path / "ml-backend.json").exists()
+
+
+def test_preferred_port_is_taken_only_when_it_is_free() -> None:
+    with socket.socket() as taken:
+        taken.bind((servers.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert servers.free_port(port) != port
+    assert servers.free_port(port) == port
+
+
+def test_config_is_label_config_xml_for_its_own_classes() -> None:
+    written = (Path(__file__).resolve().parents[2] / "label_config.xml").read_text(encoding="utf-8")
+    assert label_config(["Impolite", "Polite"]) == written
+
+
+def test_config_gets_the_classes_of_other_data() -> None:
+    control = find_control(label_config(["ham & eggs", "spam", "undecided"]))
+    assert (control.name, control.classes) == ("label", ("ham & eggs", "spam", "undecided"))

@@ -218,6 +218,11 @@ class Expected:
                     break
         return self._held.get(person.user_id)
 
+    def hold(self, person: Person, task: int | None) -> None:
+        """The person holds `task` since before."""
+        assert task in self._window
+        self._held[person.user_id] = task
+
     def answer(self, person: Person) -> None:
         """The person labels the task they hold: its place in the window is used up."""
         self._window.remove(self._held.pop(person.user_id))

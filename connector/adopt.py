@@ -10,7 +10,7 @@ from typing import Any
 
 from connector import queue
 from connector.annotations import read_task
-from connector.errors import ConnectorError, UsageError
+from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
 from connector.label_studio import LabelStudio
 from connector.state import ProjectState, now
@@ -118,6 +118,8 @@ def _connect(project_id: int, gateway: LabelStudio, url: str) -> int:
             return int(connected["id"])
     try:
         backend = gateway.connect_backend(project_id, url, BACKEND_TITLE)
+    except TryAgainLater:
+        raise
     except ConnectorError as error:
         raise UsageError(
             f"Label Studio could not connect the ML backend at {url}. It must reach that address itself; for a private "
@@ -144,7 +146,7 @@ def _read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".csv":
-                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+                rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
             elif path.suffix in (".jsonl", ".ndjson"):
                 rows = [json.loads(line) for line in file if line.strip()]
             else:
@@ -156,6 +158,10 @@ def _read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
     if not rows:
         raise UsageError(f"{path} holds no rows.")
     for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise UsageError(
+                f"Row {number} of {path} has more values than columns: put quotes around texts with commas."
+            )
         if not isinstance(row, dict) or data_key not in row:
             raise UsageError(f"Row {number} of {path} has no '{data_key}', which the labelling config shows.")
     return rows

@@ -89,18 +89,22 @@ class LabelStudio:
 
         `progress` is told how many tasks have come and how many there are.
         """
-        params: dict[str, Any] = {"project": project, "page_size": PAGE_SIZE, "fields": "all", "resolve_uri": "false"}
-        if since is not None:
-            changed = {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": since}
-            params["query"] = json.dumps({"filters": {"conjunction": "and", "items": [changed]}})
-        done, page, total = 0, 1, None
-        while total is None or done < total:
-            answer = self._call("GET", "api/tasks", params={**params, "page": page})
+        params = {"project": project, "page_size": PAGE_SIZE, "page": 1, "fields": "all", "resolve_uri": "false"}
+        changed = {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": since}
+        done, last, left = 0, 0, 1
+        while left > 0:
+            # Always the first page of what lies beyond the last id seen: numbered pages shift when tasks are deleted.
+            beyond = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
+            items = [beyond] if since is None else [beyond, changed]
+            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+            answer = self._call("GET", "api/tasks", params={**params, "query": json.dumps(query)})
             rows: list[dict[str, Any]] = answer["tasks"]
-            done, page, total = done + len(rows), page + 1, answer["total"]
             if not rows:
                 return
-            progress(done, total)
+            if rows[-1]["id"] <= last:
+                raise ConnectorError(f"Label Studio at {self.url} sent the same tasks again; its filters do not work.")
+            done, last, left = done + len(rows), rows[-1]["id"], answer["total"] - len(rows)
+            progress(done, done + left)
             yield rows
 
     def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:

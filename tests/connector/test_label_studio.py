@@ -95,18 +95,31 @@ def test_the_clock_of_the_server_is_kept(connect: Connect) -> None:
     assert gateway.server_time == datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 
 
+def beyond_id(task: int) -> dict[str, Any]:
+    """The filter for tasks with a greater id."""
+    return {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task}
+
+
 def test_pages_are_read_until_all_tasks_have_come(connect: Connect) -> None:
     pages = [[{"id": 1}, {"id": 2}], [{"id": 3}, {"id": 4}], [{"id": 5}]]
-    server = Server(*(ok({"tasks": page, "total": 5}) for page in pages))
+    beyond = [5, 3, 1]  # tasks with a greater id than the last one read
+    server = Server(*(ok({"tasks": page, "total": total}) for page, total in zip(pages, beyond, strict=True)))
     told: list[tuple[int, int]] = []
     gateway = connect(server)
     assert list(gateway.tasks(7, progress=lambda done, total: told.append((done, total)))) == pages
     assert told == [(2, 5), (4, 5), (5, 5)]
     assert gateway.calls == 3
-    assert [request.url.params["page"] for request in server.requests] == ["1", "2", "3"]
     sent = server.requests[0].url.params
     assert (sent["project"], sent["fields"], sent["page_size"]) == ("7", "all", str(PAGE_SIZE))
-    assert "query" not in sent
+    queries = [json.loads(request.url.params["query"]) for request in server.requests]
+    assert [query["filters"]["items"] for query in queries] == [[beyond_id(0)], [beyond_id(2)], [beyond_id(4)]]
+    assert [query["ordering"] for query in queries] == [["tasks:id"]] * 3
+
+
+def test_a_server_that_sends_the_same_page_again_is_refused(connect: Connect) -> None:
+    page = ok({"tasks": [{"id": 1}], "total": 5})
+    with pytest.raises(ConnectorError, match="same tasks again"):
+        list(connect(Server(page, page)).tasks(7))
 
 
 @pytest.mark.parametrize("total", [0, 4], ids=["nothing to read", "tasks deleted while reading"])
@@ -120,12 +133,13 @@ def test_since_asks_for_tasks_updated_later(connect: Connect) -> None:
     server = Server(ok({"tasks": [], "total": 0}))
     list(connect(server).tasks(7, "2026-03-01T10:00:00.000000Z"))
     assert json.loads(server.requests[0].url.params["query"])["filters"]["items"] == [
+        beyond_id(0),
         {
             "filter": "filter:tasks:updated_at",
             "operator": "greater",
             "type": "Datetime",
             "value": "2026-03-01T10:00:00.000000Z",
-        }
+        },
     ]
 
 

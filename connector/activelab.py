@@ -33,6 +33,12 @@ class Labels:
     n_tasks: int
     n_classes: int
 
+    def votes(self) -> Floats:
+        """How many annotators chose each class, (n_tasks, n_classes)."""
+        votes = np.zeros((self.n_tasks, self.n_classes))
+        np.add.at(votes, (self.task, self.label), 1.0)
+        return votes
+
     def dense(self) -> Floats:
         """The (n_tasks, n_annotators) table of class indices that cleanlab takes, NaN where there is no label.
 
@@ -49,8 +55,7 @@ def majority_vote(labels: Labels) -> Ints:
 
     A tie goes to the class that is more frequent in all labels, then to the one that comes first in the config.
     """
-    votes = np.zeros((labels.n_tasks, labels.n_classes))
-    np.add.at(votes, (labels.task, labels.label), 1.0)
+    votes = labels.votes()
     frequency = votes.sum(axis=0) / max(len(labels.label), 1)
     return np.asarray(np.argmax(votes + 0.5 * frequency, axis=1), np.int64)  # 0.5 * frequency < 1 only breaks ties
 
@@ -71,6 +76,18 @@ def consensus(labels: Labels, pred_probs: Floats) -> tuple[Ints, Floats]:
             table, pred_probs, return_detailed_quality=False, return_annotator_stats=False, verbose=False
         )["label_quality"]
     return quality["consensus_label"].to_numpy(np.int64), quality["consensus_quality_score"].to_numpy(np.float64)
+
+
+def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
+    """Consensus labels (n_tasks,) to train on: CROWDLAB's, but never a class that nobody chose for the task.
+
+    Where most tasks have one label, CROWDLAB trusts the model above its annotators, and a model trained on labels of its
+    own making confirms itself (docs/decisions.md has the measurement). There the majority decides, ties by the model.
+    """
+    chosen, _ = consensus(labels, pred_probs)
+    votes = labels.votes()
+    heard = votes[np.arange(labels.n_tasks), chosen] > 0
+    return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
 
 
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:

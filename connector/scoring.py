@@ -106,11 +106,11 @@ def _indexed(labels: Mapping[tuple[int, int], str], tasks: list[int], classes: t
 def _consensus(
     labels: activelab.Labels, tasks: list[int], classes: tuple[str, ...], known: Probabilities | None
 ) -> dict[int, str]:
-    """{task: class}: the majority vote at first, CROWDLAB's choice once there are probabilities."""
+    """{task: class}: the majority vote at first, CROWDLAB's choice among those heard once there are probabilities."""
     if known is None or not tasks:
         chosen = activelab.majority_vote(labels)
     else:
-        chosen, _ = activelab.consensus(labels, _rows(known, tasks, classes))
+        chosen = activelab.heard_consensus(labels, _rows(known, tasks, classes))
     return {task: classes[index] for task, index in zip(tasks, chosen, strict=True)}
 
 

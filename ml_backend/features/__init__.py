@@ -97,7 +97,7 @@ class Features:
         if not new:
             return known
         new_texts = [texts[position] for position in new]
-        computed = np.hstack([self._encoder.encode(new_texts), self._map(recipe.lexical).transform(new_texts)])
+        computed = np.hstack([self._encoder.encode_again(new_texts), self._map(recipe.lexical).transform(new_texts)])
         features = np.empty((len(texts), computed.shape[1]), dtype=np.float32)
         features[new] = computed
         if positions:

@@ -11,7 +11,7 @@ from cleanlab.multiannotator import get_active_learning_scores, get_label_qualit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.activelab import Floats, Labels, consensus, majority_vote, scores
+from connector.activelab import Floats, Labels, consensus, heard_consensus, majority_vote, scores
 
 unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 
@@ -151,6 +151,26 @@ def test_with_one_label_each_the_label_the_model_doubts_is_worth_most() -> None:
     assert labelled.argmin() == 5
     np.testing.assert_allclose(labelled, expected[0])
     np.testing.assert_allclose(unlabelled, expected[1])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_trained_on_is_crowdlabs_choice_wherever_somebody_made_it(seed: int) -> None:
+    labels, pred_probs, _ = random_case(seed)
+    chosen, crowdlab = heard_consensus(labels, pred_probs), consensus(labels, pred_probs)[0]
+    votes = labels.votes()
+    every = np.arange(labels.n_tasks)
+    assert (votes[every, chosen] > 0).all()
+    heard = votes[every, crowdlab] > 0
+    assert (chosen[heard] == crowdlab[heard]).all()
+    assert (votes[every, chosen][~heard] == votes[~heard].max(axis=1)).all()
+
+
+def test_a_model_that_is_sure_never_overrules_the_only_label() -> None:
+    rows: Rows = [(0, 0, 0), (0, 1, 0), *((task, task % 2, 0) for task in range(1, 40))]
+    labels = labels_of(rows)
+    pred_probs = np.tile([0.001, 0.999], (40, 1))
+    assert (consensus(labels, pred_probs)[0] == 1).any()  # CROWDLAB does
+    assert (heard_consensus(labels, pred_probs) == 0).all()
 
 
 def test_without_unlabelled_tasks_there_are_scores_for_the_labelled_alone() -> None:

@@ -29,6 +29,25 @@ def test_it_is_all_minilm_l6_v2_mean_pooled_and_normalised(encoder: Encoder) -> 
     np.testing.assert_allclose(embeddings, pooled.numpy(), atol=1e-5)
 
 
+def test_recent_texts_are_not_embedded_twice(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[str] = []
+    encode = encoder.encode
+
+    def count(texts: list[str]) -> object:
+        embedded.extend(texts)
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "encode", count)
+    monkeypatch.setattr("ml_backend.features.encoder.RECENT", 3)
+    first = encoder.encode_again(["one text", "another", "one text"])
+    again = encoder.encode_again(["another", "a third", "one text"])
+    assert embedded == ["one text", "another", "a third"]
+    assert np.array_equal(first[[1, 2]], again[[0, 2]])
+    encoder.encode_again(["a fourth"])
+    encoder.encode_again(["another"])  # the one asked for longest ago made room
+    assert embedded[-2:] == ["a fourth", "another"]
+
+
 def test_other_weights_under_the_packages_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "false_weights"
     (package / "model").mkdir(parents=True)

@@ -81,8 +81,9 @@ def consensus(labels: Labels, pred_probs: Floats) -> tuple[Ints, Floats]:
 def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
     """Consensus labels (n_tasks,) to train on: CROWDLAB's, but never a class that nobody chose for the task.
 
-    Where most tasks have one label, CROWDLAB trusts the model above its annotators, and a model trained on labels of its
-    own making confirms itself (docs/decisions.md has the measurement). There the majority decides, ties by the model.
+    Where most tasks have one label, CROWDLAB trusts the model above its annotators, and a model trained on labels of
+    its own making confirms itself (docs/decisions.md has the measurement). Where its choice is nobody's, the majority
+    decides, ties by the model.
     """
     chosen, _ = consensus(labels, pred_probs)
     votes = labels.votes()

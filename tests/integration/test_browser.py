@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from loop import Loop, Watched, new, project_under_our_queue
 from playwright.sync_api import Browser, Page, expect
 
 from connector.demo.people import Person
+from connector.selection import Slot
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio, Project
+    from conftest import LabelStudio
+
+start = project_under_our_queue
 
 TEXTS = [f"Could you look at section {number}, please?" for number in range(8)]
-SETTINGS = {"sampling": "Uncertainty sampling", "maximum_annotations": 1, "show_collab_predictions": True}
 
 
 @dataclass(frozen=True)
@@ -31,29 +34,29 @@ class Window:
 
 
 @pytest.fixture
-def window(
-    label_studio: LabelStudio, people: Callable[[int], list[Person]], make_project: Callable[..., Project]
-) -> Window:
-    """A published window of eight tasks, two of which the first person has labelled."""
-    return publish(label_studio, people(1)[0], make_project(TEXTS, **SETTINGS))
+def loop(people: Callable[[int], list[Person]], start: Callable[..., Loop]) -> Loop:
+    """A project that `init` has set up before anybody opened it, two of whose eight tasks the first person labelled."""
+    started = start(TEXTS)
+    for task in second_opinions(started):
+        started.label(people(1)[0], task)
+    return started
 
 
-def publish(label_studio: LabelStudio, first_person: Person, project: Project) -> Window:
-    """A window over all tasks, in an order that is not that of their ids, published over the plain API."""
-    call = label_studio.call
-    view = {"project": project.id, "data": {"title": "ActiveLab queue", "ordering": ["tasks:predictions_score"]}}
-    call("POST", "/api/dm/views/", json=view)
-    order = project.tasks[::-2] + project.tasks[::2]
-    for task in (order[1], order[5]):
-        first_person.submit({"id": task}, "politeness", "text", "Polite")
-        call("PATCH", f"/api/tasks/{task}", json={"overlap": 2, "is_labeled": False})
-    predictions = [
-        {"task": task, "result": [], "score": (rank + 1) / (len(order) + 1), "model_version": "window-1"}
-        for rank, task in enumerate(order)
-    ]
-    call("POST", f"/api/projects/{project.id}/import/predictions", json=predictions)
-    call("PATCH", f"/api/projects/{project.id}", json={"model_version": "window-1"})
-    return read_window(label_studio, project.id)
+def order_of(loop: Loop) -> list[int]:
+    """All tasks, in an order that is not that of their ids."""
+    return loop.tasks[::-2] + loop.tasks[::2]
+
+
+def second_opinions(loop: Loop) -> set[int]:
+    """The second and the sixth place of that order."""
+    return {order_of(loop)[1], order_of(loop)[5]}
+
+
+@pytest.fixture
+def window(label_studio: LabelStudio, loop: Loop) -> Window:
+    """A published window of all tasks, the labelled ones for a second opinion."""
+    loop.publish([Slot(task, relabel=task in second_opinions(loop)) for task in order_of(loop)])
+    return read_window(label_studio, loop.id)
 
 
 def read_window(label_studio: LabelStudio, project: int) -> Window:
@@ -194,19 +197,31 @@ def test_order_holds_after_save_on_settings_page(
 
 
 def test_save_on_annotation_page_opened_before_a_sync_cannot_bring_the_old_window_back(
-    label_studio: LabelStudio, window: Window, admin: Profile
+    label_studio: LabelStudio, loop: Loop, window: Window, admin: Profile
 ) -> None:
     admin.open_settings(window, "annotation")
-    path = f"/api/projects/{window.project}"
-    predictions = [{"task": window.order[-1], "result": [], "score": 0.5, "model_version": "window-2"}]
-    label_studio.call("POST", f"{path}/import/predictions", json=predictions)
-    label_studio.call("PATCH", path, json={"model_version": "window-2"})
-    label_studio.call("DELETE", f"{path}/model-versions/", json={"model_version": window.version})
+    published = loop.publish(new(*loop.tasks[:4]))
 
     sent, status = admin.press_save()
 
     assert (sent["model_version"], status) == (window.version, 400)
-    assert label_studio.call("GET", path)["model_version"] == "window-2"
+    assert loop.project()["model_version"] == published.version
+
+
+def test_save_between_flip_and_cleanup_does_not_lose_the_new_window(loop: Loop, window: Window, admin: Profile) -> None:
+    admin.open_settings(window, "annotation")
+    saved = []
+
+    def save_after_flip(name: str, about: Any) -> None:
+        if name == "update_project" and not saved:
+            saved.append(admin.press_save())
+
+    published = loop.publish(new(*loop.tasks[:4]), Watched(loop, after=save_after_flip))
+
+    (sent, status), *_ = saved
+    assert (sent["model_version"], status) == (window.version, 200)  # for a moment the old window was back
+    assert loop.project()["model_version"] == published.version
+    assert loop.versions() == {published.version: 4}
 
 
 def test_save_empties_model_version_where_predictions_are_not_shown(

@@ -72,7 +72,8 @@ def replay(
     progress: Callable[[int, int], None],
 ) -> list[float]:
     """Mean accuracy in random order at each of `label_counts`, the first of which is that of `start`."""
-    _put_texts(project, corpus, backend)
+    texts = {task: corpus.tasks[name] for task, name in project.tasks.items()}
+    backend.put_items(KEY, list(texts), [digest(text) for text in texts.values()], list(texts.values()))
     accuracies = np.zeros((RUNS, len(label_counts)))
     for run in range(RUNS):
         order = RandomOrder(project, corpus, backend, dict(start), np.random.default_rng([seed, run]))
@@ -84,13 +85,3 @@ def replay(
             accuracies[run, index] = measure.accuracy(KEY)
             progress(run * len(label_counts) + index + 1, RUNS * len(label_counts))
     return [float(value) for value in accuracies.mean(axis=0)]
-
-
-def _put_texts(project: Project, corpus: Corpus, backend: Backend) -> None:
-    """All runs share a key, and it holds the test texts, too: so the backend embeds every text once.
-
-    That the test texts take part in weighing n-grams, though in no training, can only help the random order.
-    """
-    texts = {task: corpus.tasks[name] for task, name in project.tasks.items()}
-    texts |= {-number: text for number, (text, _) in enumerate(corpus.test, start=1)}
-    backend.put_items(KEY, list(texts), [digest(text) for text in texts.values()], list(texts.values()))

@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .PHONY: setup demo demo-stop test lint constraints clean
 
-setup: $(VENV)/.done $(LS_VENV)/.done chromium
+setup: $(VENV)/.done $(LS_VENV)/.done
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,7 +37,7 @@ lint: $(VENV)/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup lint
+test: setup chromium lint
 	$(BIN)/python -m pytest
 
 # Renews constraints.txt from the ranges in pyproject.toml; needs uv. The version of torch and of Label Studio stay.

@@ -13,6 +13,7 @@ from connector.annotations import read_task
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
 from connector.label_studio import LabelStudio
+from connector.progress import Reporter
 from connector.state import ProjectState, now
 
 TAB_TITLE = "ActiveLab queue"
@@ -28,6 +29,7 @@ def adopt(
     min_annotations_per_task: int | None = None,
     backend_url: str | None = None,
     confirm: Callable[[str], bool],
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Prepares the project for our queue and returns what was done; doing it again changes nothing more.
 
@@ -42,13 +44,16 @@ def adopt(
             control_name = known["control"]["name"]
         control = find_control(project["label_config"], control_name)
         if known["original_settings"] is None:
-            _remember(project, gateway, state, control, confirm)
-        elif known["control"] is not None and control.name != known["control"]["name"]:
-            state.put(bookmark=None)  # the mirror holds the other control's labels
+            _remember(project, gateway, state, control, confirm, reporter or Reporter())
+        wrong = queue.wrong_settings(project)
+        if (project["label_config"], control.to_json()) != (known["label_config"], known["control"]) or (
+            "maximum_annotations" in wrong
+        ):
+            # The mirror holds other labels or texts, or flags that the PATCH below rewrites: read all again.
+            state.put(bookmark=None, window_options=None)
         state.put(control=control.to_json(), label_config=project["label_config"])
         if min_annotations_per_task is not None:
             state.put(min_annotations_per_task=min_annotations_per_task, window_options=None)
-        wrong = queue.wrong_settings(project)
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
@@ -74,6 +79,7 @@ def _remember(
     state: ProjectState,
     control: Control,
     confirm: Callable[[str], bool],
+    reporter: Reporter,
 ) -> None:
     """Asks before a rule of several annotations ends, then stores the settings and every task's overlap as they are."""
     rule = project["maximum_annotations"]
@@ -86,8 +92,9 @@ def _remember(
             f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that "
             f"rule, or --yes --min-annotations-per-task {rule} to keep it within our queue."
         )
-    for page in gateway.tasks(project["id"]):
-        state.store_originals([read_task(raw, control) for raw in page])
+    with reporter.stage("remember", "Remembering every task as it is") as stage:
+        pages = gateway.tasks(project["id"], progress=stage.count)
+        state.store_originals([read_task(raw, control) for page in pages for raw in page])
     # Last: it says that the memory is complete, whatever becomes of this init.
     names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
     state.put(original_settings={name: project[name] for name in names})
@@ -158,10 +165,10 @@ def _read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
     if not rows:
         raise UsageError(f"{path} holds no rows.")
     for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or data_key not in row:
+            raise UsageError(f"Row {number} of {path} has no '{data_key}', which the labelling config shows.")
         if None in row:
             raise UsageError(
                 f"Row {number} of {path} has more values than columns: put quotes around texts with commas."
             )
-        if not isinstance(row, dict) or data_key not in row:
-            raise UsageError(f"Row {number} of {path} has no '{data_key}', which the labelling config shows.")
     return rows

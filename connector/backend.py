@@ -20,6 +20,7 @@ from connector.errors import ConnectorError, TryAgainLater, UsageError
 
 PROTOCOL = 1
 TEXTS_A_CALL = 1000
+ANSWER_SECONDS = 300
 NPZ = {"Content-Type": "application/x-npz"}
 
 
@@ -88,8 +89,6 @@ class Backend:
         classes: Sequence[str],
         labels: dict[int, int],
         *,
-        folds: int = 3,
-        seed: int = 0,
         progress: Callable[[str, float], None] = lambda stage, share: None,
     ) -> str:
         """Trains on one consensus label an item ({id: position in classes}), waits, returns the new model version.
@@ -97,26 +96,25 @@ class Backend:
         `progress` is told the stage and the share done, several times a second at most. Raises ConnectorError with the
         backend's reason when the training fails.
         """
-        body = {
-            "classes": list(classes),
-            "ids": list(labels),
-            "labels": list(labels.values()),
-            "folds": folds,
-            "seed": seed,
-        }
+        body = {"classes": list(classes), "ids": list(labels), "labels": list(labels.values())}
         while True:
             answer = self._call("POST", f"/api/projects/{project}/train", json=body, accept=(409,))
             job = self._wait(project, _json(answer)["job"], progress)
             if answer.status_code != 409:  # else that was somebody else's training; ours is still to come
                 break
+        if job["state"] == "cancelled":
+            raise TryAgainLater(f"The training was stopped: {job['error']}")
         if job["state"] != "done":
             raise ConnectorError(f"The training failed: {job['error']}")
         return str(job["model_version"])
 
     def probabilities(self, project: str) -> Probabilities | None:
-        """Class probabilities for all items, or None before the first training."""
-        answer = self._call("GET", f"/api/projects/{project}/probabilities", accept=(404,))
-        if answer.status_code == 404:
+        """Class probabilities for all items, or None where a training has to come first.
+
+        That is so before the first one, and when the backend has another encoder than the model was trained with.
+        """
+        answer = self._call("GET", f"/api/projects/{project}/probabilities", accept=(404, 409))
+        if not answer.ok:
             return None
         arrays = _unpack(answer)
         return Probabilities(
@@ -134,15 +132,22 @@ class Backend:
 
     def _wait(self, project: str, job: str, progress: Callable[[str, float], None]) -> dict[str, Any]:
         while True:
-            state = _json(self._call("GET", f"/api/projects/{project}/jobs/{job}"))
+            answer = self._call("GET", f"/api/projects/{project}/jobs/{job}", accept=(404,))
+            if answer.status_code == 404:
+                raise TryAgainLater(f"The ML backend at {self.url} was restarted during the training.")
+            state = _json(answer)
             progress(state["stage"], state["progress"])
-            if state["state"] in ("done", "failed"):
+            if state["state"] in ("done", "failed", "cancelled"):
                 return state
             time.sleep(self._poll_seconds)
 
     def _call(self, method: str, path: str, *, accept: tuple[int, ...] = (), **body: Any) -> requests.Response:
         try:
-            answer = self._session.request(method, self.url + path, timeout=(5, 300), **body)
+            answer = self._session.request(method, self.url + path, timeout=(5, ANSWER_SECONDS), **body)
+        except requests.ReadTimeout as error:
+            raise TryAgainLater(
+                f"The ML backend at {self.url} is still busy after {ANSWER_SECONDS} s; what it has done is kept."
+            ) from error
         except requests.RequestException as error:
             raise TryAgainLater(
                 f"The ML backend at {self.url} does not answer: start it (ml-backend serve) or check ML_BACKEND_URL."

@@ -74,6 +74,7 @@ def init(
     Example: connector init --project 7
     """
     from connector.adopt import adopt, create
+    from connector.progress import Reporter
 
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
@@ -93,6 +94,7 @@ def init(
         min_annotations_per_task=min_annotations_per_task,
         backend_url=settings.ml_backend_url if connect_backend else None,
         confirm=confirm,
+        reporter=Reporter(),
     )
     if as_json:
         click.echo(json.dumps(done))
@@ -160,9 +162,6 @@ def sync(
     if as_json:
         click.echo(json.dumps(done))
         return
-    for name in done["restored"]:
-        what = "deleted the window's predictions" if name == "predictions" else f"changed {name}"
-        click.echo(f"Somebody had {what}; the queue is in order again.", err=True)
     click.echo(_words(done))
 
 
@@ -194,13 +193,15 @@ def _open(servers: dict[str, str | None]) -> tuple[Settings, LabelStudio, State]
 
 
 def _label_config(path: Path | None) -> str:
-    """The labelling config at `path`, or the packaged one (beside the package in a checkout)."""
-    here = Path(__file__).parent
-    candidates = [path] if path is not None else [here / "label_config.xml", here.parent / "label_config.xml"]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate.read_text(encoding="utf-8")
-    raise click.UsageError(f"{candidates[0]} does not exist.")
+    """The labelling config at `path`, or the packaged one."""
+    from connector.label_config import packaged_label_config
+
+    if path is None:
+        return packaged_label_config()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read: {error}.") from error
 
 
 def main() -> None:

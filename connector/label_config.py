@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -72,6 +73,13 @@ def find_control(label_config: str, name: str | None = None) -> Control:
         names = ", ".join(f"--control {control.name}" for control in servable)
         raise UsageError(f"The labelling config has several controls that can be served; choose one: {names}.")
     return servable[0]
+
+
+def packaged_label_config() -> str:
+    """`label_config.xml` as it was installed, or as it lies beside the package in a checkout."""
+    here = Path(__file__).parent
+    packaged, checkout = here / "label_config.xml", here.parent / "label_config.xml"
+    return (packaged if packaged.exists() else checkout).read_text(encoding="utf-8")
 
 
 def _nested_choices(label_config: str) -> set[str | None]:

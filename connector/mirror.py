@@ -61,17 +61,15 @@ def pull(
         project, restored = _restore(project, gateway, state, versions)
 
     before = state.tasks()
-    # Setting maximum_annotations rewrites overlaps and flags of all tasks and leaves their updated_at alone.
-    if everything or config_changed or known["bookmark"] is None or "maximum_annotations" in restored:
-        tasks = _read_all(project_id, gateway, state, control, progress)
+    bookmark = None if everything or config_changed else state.get()["bookmark"]
+    if bookmark is None:
+        tasks = _read_all(project_id, gateway, state, control, before, progress)
     else:
-        tasks = _read_changes(project, gateway, state, control, before, known["bookmark"], progress)
+        tasks = _read_changes(project, gateway, state, control, before, bookmark, progress)
     state.put(bookmark=(asked_at or _latest(tasks)).isoformat())
     if config_changed:
         state.put(control=control.to_json(), label_config=project["label_config"])
     changed = config_changed or _answers(before) != _answers(tasks)
-    if changed:
-        state.put(window_options=None)  # whatever happens to this sync, the next one knows that a new window is due
     return Pulled(project, control, tasks, versions, changed, restored)
 
 
@@ -94,15 +92,24 @@ def _restore(
         wrong["model_version"] = version  # a PATCH of show_collab_predictions without it may empty it
     if not wrong:
         return project, deleted
+    if "maximum_annotations" in wrong:
+        # It rewrites overlaps and flags of all tasks and leaves their updated_at alone: read all, now or next time.
+        state.put(bookmark=None)
     answer = gateway.update_project(project["id"], **wrong)
     restored = sorted(name for name, value in wrong.items() if (project.get(name) or "") != (value or ""))
     return {**project, **{name: answer[name] for name in wrong}}, restored + deleted
 
 
 def _read_all(
-    project_id: int, gateway: LabelStudio, state: ProjectState, control: Control, progress: Progress
+    project_id: int,
+    gateway: LabelStudio,
+    state: ProjectState,
+    control: Control,
+    before: Mapping[int, Task],
+    progress: Progress,
 ) -> dict[int, Task]:
     read = {raw["id"]: read_task(raw, control) for page in gateway.tasks(project_id, None, progress) for raw in page}
+    _expect_a_new_window(state, before, read)
     state.store_tasks(list(read.values()), all_of_them=True)
     return dict(sorted(read.items()))
 
@@ -129,11 +136,18 @@ def _read_changes(
         counted = _counters(gateway.get_project(project["id"]))
         missing = missing or any(mine > theirs for mine, theirs in zip(held, counted, strict=True))
     if missing:
-        return _read_all(project["id"], gateway, state, control, progress)
+        return _read_all(project["id"], gateway, state, control, before, progress)
     changed = [task for task in read.values() if task != before.get(task.id)]
     if changed:
+        _expect_a_new_window(state, before, tasks)
         state.store_tasks(changed)
     return dict(sorted(tasks.items()))
+
+
+def _expect_a_new_window(state: ProjectState, before: Mapping[int, Task], after: Mapping[int, Task]) -> None:
+    """Notes, before the mirror tells, that a new window is due: so the next sync knows whatever becomes of this one."""
+    if _answers(before) != _answers(after):
+        state.put(window_options=None)
 
 
 def _count(tasks: Mapping[int, Task]) -> tuple[int, int, int]:

@@ -20,6 +20,13 @@ class Reporter:
         self.seconds: dict[str, float] = {}
         self._console = console or Console(stderr=True)
 
+    def say(self, words: str) -> None:
+        """A sentence of its own, between stages."""
+        if self._console.is_terminal:
+            self._console.print(words, markup=False, highlight=False)
+        else:
+            log.info(words)
+
     @contextmanager
     def stage(self, name: str, words: str) -> Iterator[Stage]:
         """Runs one stage: `name` is its key in `seconds`, `words` what is shown."""

@@ -17,7 +17,7 @@ from connector.errors import ConnectorError
 from connector.label_config import Control
 from connector.label_studio import LabelStudio
 from connector.selection import Slot
-from connector.state import ProjectState
+from connector.state import KEEP_SECONDS, ProjectState
 
 VERSION_PREFIX = "activelab-"
 ATTEMPTS = 3
@@ -102,6 +102,7 @@ def publish(
     for task in opening:
         if not _open(gateway, state, tasks[task], control, skip_queue):
             raced.add(task)
+        state.keep_lock(at_most_every=KEEP_SECONDS)
         done += 1
         progress(done, steps)
     state.keep_lock()
@@ -109,7 +110,8 @@ def publish(
     served = [slot for slot in window if slot.task not in raced]
     state.store_window(version, len(window), served, options)
     for task, overlap in closing.items():
-        close(gateway, state, tasks.get(task), task, overlap)
+        close(gateway, state, control, tasks.get(task), task, overlap)
+        state.keep_lock(at_most_every=KEEP_SECONDS)
         done += 1
         progress(done, steps)
     for old in sorted(our_versions(old_versions) - {version}):
@@ -121,13 +123,19 @@ def publish(
     return Published(version, served, len(raced))
 
 
-def close(gateway: LabelStudio, state: ProjectState, task: Task | None, task_id: int, overlap: int) -> None:
+def close(
+    gateway: LabelStudio, state: ProjectState, control: Control, task: Task | None, task_id: int, overlap: int
+) -> None:
     """Closes a reopened task, unless Label Studio has done so or the task (None) is gone.
 
-    A task that lost its labels meanwhile is a new one again: its overlap is restored and it stays open.
+    A task that lost its labels, before or since it was read, is a new one again: its overlap is restored and it stays
+    open.
     """
     if task is not None and not task.is_labeled:
-        gateway.update_task(task_id, overlap=overlap, is_labeled=bool(latest_labels(task.annotations)))
+        labelled = bool(latest_labels(task.annotations))
+        answer = gateway.update_task(task_id, overlap=overlap, is_labeled=labelled)
+        if labelled and not latest_labels(read_task(answer, control).annotations):
+            gateway.update_task(task_id, overlap=overlap, is_labeled=False)
     state.close_task(task_id)
 
 
@@ -175,7 +183,7 @@ def _open(gateway: LabelStudio, state: ProjectState, task: Task, control: Contro
     current = read_task(answer, control)
     if {row.id for row in current.annotations} == {row.id for row in task.annotations}:
         return True
-    close(gateway, state, current, task.id, state.reopened()[task.id])
+    close(gateway, state, control, current, task.id, state.reopened()[task.id])
     return False
 
 

@@ -13,7 +13,7 @@ from connector.annotations import digest, latest_labels
 from connector.backend import Backend, Probabilities
 from connector.mirror import Pulled
 from connector.progress import Reporter
-from connector.state import ProjectState
+from connector.state import KEEP_SECONDS, ProjectState
 
 # A model is retrained when this many consensus labels differ from those it was trained on, or this share of them if
 # more.
@@ -70,7 +70,12 @@ def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, rep
         position = {name: index for index, name in enumerate(classes)}
         with reporter.stage("train", f"Training on {len(result.consensus)} labels") as stage:
             chosen = {task: position[name] for task, name in result.consensus.items()}
-            backend.train(project, classes, chosen, progress=stage.share)
+
+            def progress(note: str, share: float) -> None:
+                state.keep_lock(at_most_every=KEEP_SECONDS)
+                stage.share(note, share)
+
+            backend.train(project, classes, chosen, progress=progress)
         state.store_trained(result.consensus)
         result.trained = True
         with reporter.stage("probabilities", "Fetching class probabilities"):

@@ -35,8 +35,11 @@ class Candidate:
 
 
 def active_annotators(annotations: Iterable[Annotation]) -> set[int]:
-    """Who annotated or skipped within ACTIVE_DAYS of the project's latest annotation (imports are nobody's)."""
-    rows = [(moment(row.updated_at), row) for row in annotations if row.annotator]
+    """Who annotated or skipped within ACTIVE_DAYS of the project's latest annotation.
+
+    Imported ground truth is nobody's work.
+    """
+    rows = [(moment(row.updated_at), row) for row in annotations if row.annotator and not row.ground_truth]
     if not rows:
         return set()
     since = max(when for when, _ in rows) - timedelta(days=ACTIVE_DAYS)

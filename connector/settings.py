@@ -41,6 +41,8 @@ class Settings(BaseSettings):
             complete = False
         if not complete:
             raise ValueError("is not a web address")
+        if parts.username or parts.password:
+            raise ValueError("holds a user name or password, which would be printed with the address")
         return value.rstrip("/")
 
     @field_validator("label_studio_api_key")

@@ -25,6 +25,7 @@ from connector.errors import TryAgainLater, UsageError
 from connector.selection import Slot
 
 LOCK_SECONDS = 900
+KEEP_SECONDS = 10
 _CHUNK = 500  # below SQLite's limit on bound parameters
 
 
@@ -67,6 +68,7 @@ class State:
             detail = getattr(error, "orig", None) or error
             raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {detail}.") from error
         if version != schema.VERSION:
+            self.engine.dispose()
             raise UsageError(
                 f"The state database has schema {version} and this connector knows {schema.VERSION}: "
                 "use the connector version that wrote it, or a newer one."
@@ -98,6 +100,7 @@ class ProjectState:
         self._engine = engine
         self._key = key
         self._holder: str | None = None
+        self._kept = float("-inf")
 
     # -- the project's own row ---------------------------------------------------------------------------------------
 
@@ -117,8 +120,8 @@ class ProjectState:
     def lock(self) -> Iterator[None]:
         """Holds the project for one process. Raises TryAgainLater when another holds it.
 
-        The lock of a dead process of this machine is taken over at once, that of another machine after LOCK_SECONDS
-        without `keep_lock`.
+        The lock of a dead process of this machine is taken over at once, any other after LOCK_SECONDS without
+        `keep_lock`.
         """
         holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         current = self.get()["lock_holder"]
@@ -142,8 +145,13 @@ class ProjectState:
                     schema.projects.update().where(schema.projects.c.lock_holder == holder).values(lock_holder=None)
                 )
 
-    def keep_lock(self) -> None:
-        """Says that the holder is alive. Raises TryAgainLater when the lock was lost to another process."""
+    def keep_lock(self, *, at_most_every: float = 0.0) -> None:
+        """Says that the holder is alive; nothing is done within `at_most_every` seconds of the last time.
+
+        Raises TryAgainLater when the lock was lost to another process.
+        """
+        if time.monotonic() - self._kept < at_most_every:
+            return
         with self._engine.begin() as db:
             kept = db.execute(
                 schema.projects.update()
@@ -152,6 +160,7 @@ class ProjectState:
             )
         if kept.rowcount != 1:
             raise TryAgainLater("Another sync took this project over; nothing more was written.")
+        self._kept = time.monotonic()
 
     # -- the mirror --------------------------------------------------------------------------------------------------
 

@@ -54,9 +54,18 @@ def sync(
     """
     if state.get()["adopted_at"] is None:
         raise UsageError(f"Project {project_id} is not set up yet: run connector init --project {project_id} first.")
+    wanted = state.get()["min_annotations_per_task"]
+    if wanted > options.max_annotations_per_task:
+        raise UsageError(
+            f"Project {project_id} was set up to have {wanted} annotations on every task (--min-annotations-per-task), "
+            f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
+        )
     with state.lock():
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             pulled = pull(project_id, gateway, state, repair=not options.dry_run, progress=stage.count)
+        for name in pulled.restored:
+            what = "deleted the window's predictions" if name == "predictions" else f"changed {name}"
+            reporter.say(f"Somebody had {what}; this sync puts the queue in order again.")
         if not _work_to_do(pulled, state, options):
             return _summary(pulled, state, reporter)
         backend = connect()
@@ -64,7 +73,9 @@ def sync(
             return _round(pulled, gateway, backend, state, options, reporter)
         except StaleTasks:  # deleted since it was read: once more, on a fresh reading
             with reporter.stage("pull", "Reading all of the project again") as stage:
-                pulled = pull(project_id, gateway, state, everything=True, progress=stage.count)
+                again = pull(project_id, gateway, state, everything=True, progress=stage.count)
+            again.restored[:0] = pulled.restored
+            pulled = again
             return _round(pulled, gateway, backend, state, options, reporter)
 
 

@@ -20,7 +20,7 @@ class Job:
     """Where a job stands; `progress` from 0 to 1, `seconds_left` None where nobody can tell."""
 
     job: str
-    state: Literal["queued", "running", "done", "failed"] = "queued"
+    state: Literal["queued", "running", "done", "failed", "cancelled"] = "queued"
     stage: str = "waiting"
     progress: float = 0.0
     seconds_left: float | None = None
@@ -110,6 +110,8 @@ class Jobs:
             self._set(project, job, state="running", stage="starting")
             try:
                 version = work(Progress(update, self._cancelled))
+            except Cancelled as error:
+                self._set(project, job, state="cancelled", seconds_left=None, error=str(error))
             except BackendError as error:
                 log.warning("Training of project %s failed: %s", project, error)
                 self._set(project, job, state="failed", seconds_left=None, error=str(error))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ml_backend.arrays import Array
 from ml_backend.classifiers.logistic import LogisticClassifier
-from ml_backend.errors import Conflict, InvalidRequest, NotFound
+from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
 from ml_backend.jobs import Job, Jobs
 from ml_backend.label_config import control_of, find_controls
@@ -129,7 +129,8 @@ class Service:
     def probabilities(self, project: str) -> dict[str, Array]:
         """Out-of-sample probabilities of all items whose text is held, as docs/backend-api.md lists the arrays.
 
-        Raises NotFound before the first training, Conflict where the encoder is another than the model's.
+        Raises NotFound before the first training, Conflict where the encoder is another than the model's or the
+        model's features are damaged: where only a new training helps.
         """
         opened = self._project(project)
         model = opened.model
@@ -137,7 +138,10 @@ class Service:
             raise NotFound("The project has no model yet; train one first.")
         if not opened.features.matches(model.recipe):
             raise Conflict("The model was trained with another sentence encoder; train again.")
-        opened.features.fill(model.recipe)
+        try:
+            opened.features.fill(model.recipe)
+        except CorruptModel as error:
+            raise Conflict(str(error)) from error
         ids: list[int] = []
         pred_probs: list[Array] = [np.zeros((0, len(model.classes)), dtype=np.float32)]
         fold: list[Array] = [np.zeros(0, dtype=np.int8)]

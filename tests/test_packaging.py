@@ -32,9 +32,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as `python -m build` makes it: its build backend comes into an environment of its own."""
+    """The wheel as `python -m build` makes it, with the pinned build backend."""
     target = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", target, ROOT, cwd=target)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, ROOT, cwd=target)
     (made,) = target.glob("*.whl")
     return made
 

@@ -112,8 +112,8 @@ class _Run:
         self.reporter = Reporter()
         with self.reporter.stage("project", "Making a project and signing people up"):
             self.project: Project = create_project(label_studio, login, texts_to_label)
-            names = texts_to_label.annotators or [f"annotator{n + 1}" for n in range(texts_to_label.labels_a_task)]
-            people = [Person.sign_up(label_studio.url, f"{name.lower()}@example.com") for name in names]
+            count = len(texts_to_label.annotators) or texts_to_label.labels_a_task
+            people = [Person.sign_up(label_studio.url, f"annotator{n + 1}@example.com") for n in range(count)]
         self.crowd = Crowd(people, self.project, texts_to_label)
         self.measure = Measure(ml_backend.url, self.project.config, texts_to_label.test)
         self.connector = Connector(label_studio.url, login.token, ml_backend.url, directory / "connector.sqlite")

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from connector.demo.corpus import Corpus
 from connector.demo.servers import Login, Server, local_session
 from connector.errors import ConnectorError
+from connector.label_config import packaged_label_config
 
 TITLE = "Demo: polite or not?"
 
@@ -92,9 +93,7 @@ def create_project(server: Server, login: Login, corpus: Corpus) -> Project:
 
 def label_config(classes: list[str]) -> str:
     """`label_config.xml`, its choices replaced where `classes` are others than it has."""
-    here = Path(__file__).resolve().parents[1]
-    packaged, checkout = here / "label_config.xml", here.parent / "label_config.xml"
-    config = (packaged if packaged.exists() else checkout).read_text(encoding="utf-8")
+    config = packaged_label_config()
     root = ElementTree.fromstring(config)
     choices = _choices(root)
     if sorted(choice.attrib["value"] for choice in choices) == sorted(classes):

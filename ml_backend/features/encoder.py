@@ -125,10 +125,14 @@ def packaged_weights(package: str = PACKAGE) -> Path | None:
 
 
 def _fingerprint(model: "SentenceTransformer") -> str:
+    import torch
+
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.cpu().numpy().tobytes())
+        # As bytes: NumPy knows no bfloat16, in which many encoders are kept.
+        digest.update(str(tensor.dtype).encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     # A module's printed form names its way of pooling and whether it normalises.
     digest.update(repr([type(module).__name__ for module in model]).encode())
     digest.update(repr(model.max_seq_length).encode())

@@ -48,7 +48,7 @@ class Server:
     def get_project(self, project: int) -> dict[str, Any]:
         return dict(self.project)
 
-    def tasks(self, project: int) -> Iterator[list[dict[str, Any]]]:
+    def tasks(self, project: int, **progress: Any) -> Iterator[list[dict[str, Any]]]:
         for page in (1, 2, 3):
             if page == self.fail_on_page:
                 raise TryAgainLater("Label Studio does not answer.")

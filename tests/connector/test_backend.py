@@ -170,7 +170,7 @@ def test_training_waits_for_the_job_and_tells_how_far_it_is(server: Server, back
     version = backend.train("7", ("a", "b"), {5: 0, 9: 1}, progress=lambda stage, share: told.append((stage, share)))
     assert version == "v3"
     assert told == [("waiting", 0.0), ("fitting", 0.4), ("done", 1.0)]
-    assert server.bodies(TRAIN) == [{"classes": ["a", "b"], "ids": [5, 9], "labels": [0, 1], "folds": 3, "seed": 0}]
+    assert server.bodies(TRAIN) == [{"classes": ["a", "b"], "ids": [5, 9], "labels": [0, 1]}]
 
 
 def test_somebody_elses_training_is_waited_for_and_then_ours_is_done(server: Server, backend: Backend) -> None:

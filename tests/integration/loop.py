@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,15 +141,10 @@ class Loop:
         answer: list[dict[str, Any]] = self.call("GET", "/api/tasks", params=query)["tasks"]
         return answer
 
-    def task(self, task: int) -> dict[str, Any]:
-        """One task with all its annotations."""
-        answer: dict[str, Any] = self.call("GET", f"/api/tasks/{task}")
-        return answer
-
-    def flags(self, task: int) -> tuple[int, bool]:
-        """The task's overlap and whether it is complete."""
-        row = self.task(task)
-        return row["overlap"], row["is_labeled"]
+    def flags(self, *tasks: int) -> list[tuple[int, bool]]:
+        """Overlap and whether it is complete, of each of the tasks."""
+        known = {row["id"]: (row["overlap"], row["is_labeled"]) for row in self.rows()}
+        return [known[task] for task in tasks]
 
     def annotations(self) -> dict[int, dict[str, Any]]:
         """Every annotation of the project, whole."""
@@ -303,7 +299,7 @@ def project_under_our_queue(
     for database, loop in opened:
         database.close()
         for gateway in loop.gateways:
-            gateway._http.httpx_client.close()
+            gateway.close()
 
 
 def start_connector(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
@@ -356,7 +352,7 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self.calls: list[tuple[str, str]] = []
         self.fail_with: int | None = None
-        self.reached = threading.Event()
+        self._reached = threading.Event()
         self._released = threading.Event()
         self._hold: tuple[str, str] | None = None
         proxy = self
@@ -390,12 +386,21 @@ class Proxy:
         self._thread.start()
 
     def hold(self, method: str, path: str) -> None:
-        """Holds back the answer to the next call whose path matches `path`; `reached` is set when it has been made."""
-        self.reached.clear()
+        """Holds back the answer to the next call whose path matches `path`, after Label Studio has given it."""
+        self._reached.clear()
         self._released.clear()
         self._hold = (method, path)
 
+    def wait_until_reached(self, process: subprocess.Popen[str]) -> bool:
+        """Whether `process` waits for the answer that is held back; false when it ended without, or takes too long."""
+        deadline = time.monotonic() + 60
+        while not self._reached.wait(0.1):
+            if process.poll() is not None or time.monotonic() > deadline:
+                return False
+        return True
+
     def release(self) -> None:
+        """Lets the answer go."""
         self._released.set()
 
     def close(self) -> None:
@@ -414,7 +419,7 @@ class Proxy:
         kept = {name: answer.headers[name] for name in ("Content-Type", "Date") if name in answer.headers}
         if self._hold is not None and method == self._hold[0] and re.fullmatch(self._hold[1], path.split("?")[0]):
             self._hold = None
-            self.reached.set()
+            self._reached.set()
             self._released.wait(60)
         return answer.status_code, kept, answer.content
 

@@ -43,7 +43,7 @@ def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Star
     loop.label(first, loop.tasks[0])
     loop.label(first, loop.tasks[1])
     loop.label(other, loop.tasks[1])
-    before, flags = loop.project(), {task: loop.flags(task) for task in loop.tasks}
+    before, flags = loop.project(), dict(zip(loop.tasks, loop.flags(*loop.tasks), strict=True))
     assert flags[loop.tasks[0]] == (2, False)
 
     done = loop.adopt()
@@ -166,14 +166,14 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(s
     for task in t[:4]:
         loop.label(first, task)
     loop.label(other, t[3])
-    assert loop.flags(t[3]) == (2, True)
+    assert loop.flags(t[3]) == [(2, True)]
 
     done = connector(loop, "init", "--project", str(loop.id), "--yes", "--min-annotations-per-task", "2")
     assert done.returncode == 0, done.stderr
     summary = loop.sync(window=5)
     assert summary["window"]["relabel"] == 3
     assert [slot.task for slot in loop.state.window() if slot.relabel] == t[:3] == loop.window[:3]
-    assert [loop.flags(task) for task in t[:4]] == [(2, False)] * 3 + [(1, True)]
+    assert loop.flags(*t[:4]) == [(2, False)] * 3 + [(1, True)]
     assert [loop.turn(person) for person in (other, third, other)] == t[:3]
 
     loop.sync(window=5)

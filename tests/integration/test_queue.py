@@ -46,7 +46,7 @@ def test_people_in_turn_are_served_the_window_in_rank_order_and_a_fourth_continu
     assert sorted(task for _, task in served) == sorted(loop.window)
     annotators = {row["id"]: [one["completed_by"] for one in row["annotations"]] for row in loop.rows()}
     for task in (t[0], t[1], t[2]):
-        assert loop.flags(task) == (2, True)
+        assert loop.flags(task) == [(2, True)]
         assert len(annotators[task]) == len(set(annotators[task])) == 2
 
 
@@ -115,8 +115,8 @@ def test_publishing_writes_in_proportion_to_what_changes(start: Start, people: P
         ("delete_version", old),
     ]
     assert gateway.calls <= len(gateway.writes) + 1  # and one look whether the flip still stands
-    assert loop.flags(t[0]) == (1, True)
-    assert [loop.flags(task) for task in t[1:4]] == [(2, False)] * 3
+    assert loop.flags(t[0]) == [(1, True)]
+    assert loop.flags(*t[1:4]) == [(2, False)] * 3
     assert loop.versions() == {published.version: 13}
     untouched = {row["id"]: (row["overlap"], row["updated_at"]) for row in loop.rows()}
     assert {task for task in t if flags[task] != untouched[task]} == {t[0], t[2], t[3]}
@@ -189,7 +189,7 @@ def test_whoever_asks_in_the_middle_gets_the_old_window_the_new_one_or_what_they
     assert loop.give(others[0]) == fresh[2]
     # An answer to the withdrawn one, from a page that is still open, is accepted all the same.
     loop.label(others[0], t[0])
-    assert loop.flags(t[0]) == (1, True)
+    assert loop.flags(t[0]) == [(1, True)]
 
 
 def test_a_settings_page_saved_between_flip_and_cleanup_does_not_bring_the_old_window_back(
@@ -258,7 +258,7 @@ def test_sync_closes_a_task_that_is_open_with_as_many_rows_as_its_overlap(
     assert loop.give(other) is None, "a zombie alone in the window makes everybody's next task 404"
 
     loop.sync()
-    assert loop.flags(zombie) == (1, True)
+    assert loop.flags(zombie) == [(1, True)]
     loop.assert_published()
     assert loop.give(other) == loop.window[0] != zombie
 
@@ -272,14 +272,14 @@ def test_second_opinion_is_asked_beside_two_annotations_of_one_person_and_closed
     loop.label(first, twice)
     loop.label(first, twice, "Impolite")
     loop.publish([*second(twice), *new(*loop.tasks[1:])])
-    assert loop.flags(twice) == (3, False)
+    assert loop.flags(twice) == [(3, False)]
     assert loop.turn(other) == twice
     # Two people, three rows: for Label Studio the task is neither complete nor free.
-    assert loop.flags(twice) == (3, False)
+    assert loop.flags(twice) == [(3, False)]
     assert loop.give(third) == loop.tasks[1]
 
     loop.sync()
-    assert loop.flags(twice)[1] is True
+    assert loop.flags(twice)[0][1] is True
     loop.assert_published()
 
 
@@ -325,7 +325,7 @@ def test_sync_restores_settings_that_somebody_saved_and_the_order_holds(
     expected = Expected(loop)
     if "maximum_annotations" not in saved:  # which rewrites overlaps, so that there is another window
         assert loop.window == [t[5], t[0], t[6], t[4], t[3], t[2], t[1]]
-        assert loop.flags(t[0]) == (2, False)
+        assert loop.flags(t[0]) == [(2, False)]
     assert [loop.turn(person) for person in others] == [expected.turn(person) for person in others]
     assert loop.sync()["restored"] == []
 
@@ -342,7 +342,7 @@ def test_second_opinions_that_a_saved_rule_closed_are_open_again_after_the_next_
     loop.publish([*second(*t[:4]), *new(*t[13:])])
     loop.set(maximum_annotations=3)
     loop.set(maximum_annotations=1)
-    assert [loop.flags(task) for task in t[:4]] == [(1, True)] * 4, "Label Studio closes all of them"
+    assert loop.flags(*t[:4]) == [(1, True)] * 4, "Label Studio closes all of them"
 
     done = loop.sync()
     assert done["trained"]
@@ -414,7 +414,7 @@ def test_second_opinion_is_closed_again_when_an_annotation_arrived_since_the_rea
     assert published.raced == 1
     assert [slot.task for slot in published.window] == t[1:]
     assert loop.window == t[1:]
-    assert loop.flags(t[0]) == (1, True)
+    assert loop.flags(t[0]) == [(1, True)]
     assert loop.state.reopened() == {t[1]: 1}
     kept = loop.annotations()[arrived[0]]
     assert kept["result"][0]["value"]["choices"] == ["Impolite"]
@@ -435,7 +435,7 @@ def test_new_task_that_is_labelled_while_a_window_is_published_blocks_nobody(sta
 
     loop.publish(new(t[4], t[3], t[2]), Watched(loop, before=submit))
     assert [loop.turn(person) for person in (other, first)] == [t[3], t[2]]
-    assert loop.flags(t[4]) == (1, True)
+    assert loop.flags(t[4]) == [(1, True)]
 
 
 class Forgetful(Watched):
@@ -541,12 +541,12 @@ def test_task_with_an_imported_ground_truth_is_asked_of_one_person_at_a_time(sta
     loop = start([imported("Thank you.", "Polite"), *texts(4)])
     first, other = people(2)
     truth = loop.tasks[0]
-    assert [row["ground_truth"] for row in loop.task(truth)["annotations"]] == [True]
+    assert [row["ground_truth"] for row in loop.annotations().values()] == [True]
     loop.publish([*second(truth), *new(*loop.tasks[1:])])
-    assert loop.flags(truth) == (1, False)
+    assert loop.flags(truth) == [(1, False)]
     assert [loop.give(first), loop.give(other)] == [truth, loop.tasks[1]]
     loop.label(first, truth)
-    assert loop.flags(truth) == (1, True)
+    assert loop.flags(truth) == [(1, True)]
     assert loop.give(first) == loop.tasks[2]
 
 

@@ -29,7 +29,7 @@ def test_second_opinion_on_a_task_that_somebody_skipped_goes_to_the_next_person_
     skipper.skip({"id": t[0]})
     loop.publish([*second(t[0]), *new(*t[1:])])
     # One label and one skip: the skip counts as a row unless it is queued again for others.
-    assert loop.flags(t[0]) == ((2 if mode == OTHERS else 3), False)
+    assert loop.flags(t[0]) == [((2 if mode == OTHERS else 3), False)]
 
     assert loop.give(first) == t[1]
     assert loop.give(skipper) == t[2]
@@ -37,13 +37,13 @@ def test_second_opinion_on_a_task_that_somebody_skipped_goes_to_the_next_person_
     assert loop.give(fourth) == t[3]
     loop.label(third, t[0])
     # Under REQUEUE_FOR_ME the two people who labelled it are fewer than the overlap: Label Studio leaves it open.
-    assert loop.flags(t[0])[1] is (mode != ME)
+    assert loop.flags(t[0])[0][1] is (mode != ME)
     loop.label(fourth, t[3])
     assert loop.give(fourth) == t[4]
 
     before = loop.annotations()
     loop.sync()
-    assert loop.flags(t[0])[1] is True
+    assert loop.flags(t[0])[0][1] is True
     loop.assert_published()
     assert loop.annotations() == before
 
@@ -63,19 +63,19 @@ def test_second_opinion_that_is_skipped_is_served_as_the_rule_says_and_to_the_ne
 
     # Queued for others: the next one gets it at once. For me: nobody else does. Ignored: the skip has completed it.
     assert loop.give(third) == (t[0] if mode == OTHERS else t[2])
-    assert loop.flags(t[0]) == (2, mode == IGNORE)
+    assert loop.flags(t[0]) == [(2, mode == IGNORE)]
     if mode == OTHERS:
         loop.label(third, t[0])
-        assert loop.flags(t[0]) == (2, True)
+        assert loop.flags(t[0]) == [(2, True)]
         return
 
     loop.label(third, t[2])
     loop.publish([*second(t[0]), *new(*t[3:])])
-    assert loop.flags(t[0]) == (3, False)
+    assert loop.flags(t[0]) == [(3, False)]
     assert loop.give(third) == t[0]
     loop.label(third, t[0])
     loop.sync()
-    assert loop.flags(t[0])[1] is True
+    assert loop.flags(t[0])[0][1] is True
     loop.assert_published()
 
 
@@ -87,7 +87,7 @@ def test_skipped_new_task_goes_to_whom_the_rule_says_and_blocks_nobody(start: St
     loop.publish(new(t[3], t[1], t[4], t[0], t[2]))
     assert loop.give(first) == t[3]
     first.skip({"id": t[3]})
-    assert loop.flags(t[3]) == (1, mode == IGNORE)
+    assert loop.flags(t[3]) == [(1, mode == IGNORE)]
 
     assert loop.turn(first) == t[1]
     assert loop.turn(other) == (t[3] if mode == OTHERS else t[4])
@@ -144,11 +144,11 @@ def test_rule_changed_after_publishing_is_followed_by_the_next_sync(start: Start
     loop.label(first, t[0])
     skipper.skip({"id": t[0]})
     loop.publish([*second(t[0]), *new(*t[1:])])
-    assert loop.flags(t[0]) == (2, False)
+    assert loop.flags(t[0]) == [(2, False)]
 
     loop.set(skip_queue=IGNORE)
     assert loop.give(third) == t[1], "a label and a skip are two rows now: the task is served to nobody"
     loop.sync()
     loop.assert_published()
     assert loop.state.reopened() == {}
-    assert loop.flags(t[0])[1] is True
+    assert loop.flags(t[0])[0][1] is True

@@ -525,7 +525,7 @@ def test_second_sync_of_a_project_ends_with_3_while_the_first_one_runs(start: St
     proxy.hold("POST", r"/api/projects/\d+/import/predictions")
     running = start_connector(loop, "sync", "--project", str(loop.id))
     try:
-        assert proxy.reached.wait(60)
+        assert proxy.wait_until_reached(running)
         done = connector(loop, "sync", "--project", str(loop.id))
         assert (done.returncode, done.stdout) == (3, "")
         assert "Another sync holds this project" in done.stderr
@@ -563,19 +563,18 @@ def test_sync_after_one_that_was_killed_leaves_one_window_as_it_was_published(
             loop.set(sampling="Sequential sampling")
         proxy.hold(method, path)
         killed = start_connector(loop, "sync", "--project", str(loop.id))
-        try:
-            assert proxy.reached.wait(60), moment
-        finally:
-            killed.kill()
-            killed.communicate(timeout=60)
-            proxy.release()
+        reached = proxy.wait_until_reached(killed)
+        killed.kill()
+        _, errors = killed.communicate(timeout=60)
+        proxy.release()
+        assert reached, f"{moment}: {errors}"
         assert loop.state.get()["lock_holder"] is not None, moment
         assert loop.give(third) is not None, moment
 
         loop.sync()
         loop.assert_published()
         assert loop.state.reopened() == dict.fromkeys(t[2:6], 1), moment
-        assert [loop.flags(task) for task in t[:6]] == [(1, True)] * 2 + [(2, False)] * 4, moment
+        assert loop.flags(*t[:6]) == [(1, True)] * 2 + [(2, False)] * 4, moment
         assert loop.state.get()["lock_holder"] is None, moment
 
     assert loop.sync()["seconds"].keys() == {"pull"}

@@ -46,9 +46,9 @@ def adopt(
         if known["original_settings"] is None:
             _remember(project, gateway, state, control, confirm, reporter or Reporter())
         wrong = queue.wrong_settings(project)
-        if (project["label_config"], control.to_json()) != (known["label_config"], known["control"]) or (
-            "maximum_annotations" in wrong
-        ):
+        known_control = Control.from_json(known["control"]) if known["control"] else None
+        same_config = (control, project["label_config"]) == (known_control, known["label_config"])
+        if not same_config or "maximum_annotations" in wrong:
             # The mirror holds other labels or texts, or flags that the PATCH below rewrites: read all again.
             state.put(bookmark=None, window_options=None)
         state.put(control=control.to_json(), label_config=project["label_config"])

@@ -222,6 +222,24 @@ def test_the_chosen_control_is_remembered_and_another_can_be_chosen(state: Proje
     assert state.get()["bookmark"] is None  # the mirror holds labels of the other one
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"label_config": CONFIG.replace('"Impolite"', '"Rude"')}, {"maximum_annotations": 3}],
+    ids=["another config", "overlaps rewritten"],
+)
+def test_what_makes_the_mirror_stale_between_two_inits_is_read_again(
+    state: ProjectState, change: dict[str, Any]
+) -> None:
+    server = Server()
+    init(server, state)
+    state.put(bookmark="2026-03-01T10:00:00+00:00", window_options={"window": 100})
+    init(server, state)
+    assert state.get()["bookmark"] is not None
+    server.project.update(change)
+    init(server, state)
+    assert (state.get()["bookmark"], state.get()["window_options"]) == (None, None)
+
+
 # -- the tab and the backend -----------------------------------------------------------------------------------------
 
 
@@ -275,6 +293,14 @@ def test_a_project_is_made_from_a_file_of_texts(tmp_path: Path, name: str, conte
     assert create("New", tmp_path / name, server, CONFIG) == 8  # type: ignore[arg-type]
     assert server.made == [("New", CONFIG)]
     assert server.imported == [{"text": "Hello", "source": "a"}, {"text": "Two\nlines, quoted", "source": "b"}]
+
+
+@pytest.mark.parametrize("line", ["3", "null", '"text"', "[1]", "{}"])
+def test_a_line_that_is_no_row_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(f'{{"text": "Hello"}}\n{line}\n')
+    with pytest.raises(UsageError, match="Row 2"):
+        create("New", path, Server(), CONFIG)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [b"text\n\xff\xfe\n", b'text\n"never ended', b"text\nHello,and,more\n"])

@@ -202,6 +202,20 @@ def test_a_failed_training_tells_the_backends_reason(server: Server, backend: Ba
     assert error.value.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [(404, {"detail": "There is no such job."}), (200, job("cancelled", error="The server is stopping."))],
+    ids=["restarted", "stopping"],
+)
+def test_a_backend_that_restarts_during_a_training_is_for_the_next_sync(
+    server: Server, backend: Backend, answer: tuple[int, Any]
+) -> None:
+    server.on(TRAIN, (202, job("queued")))
+    server.on(JOB, (200, job("running")), answer)
+    with pytest.raises(TryAgainLater):
+        backend.train("7", ("a", "b"), {5: 0, 9: 1})
+
+
 def test_a_training_is_not_asked_for_twice_when_the_connection_breaks(server: Server, backend: Backend) -> None:
     server.on(TRAIN, (0, None))
     with pytest.raises(TryAgainLater):
@@ -233,6 +247,13 @@ def test_probabilities_come_as_the_server_has_them(server: Server, backend: Back
 
 def test_before_the_first_training_there_are_no_probabilities(server: Server, backend: Backend) -> None:
     server.on(PROBABILITIES, (404, {"detail": "Project 7 has no model yet."}))
+    assert backend.probabilities("7") is None
+
+
+def test_a_model_of_another_encoder_counts_as_none_so_that_the_next_sync_trains(
+    server: Server, backend: Backend
+) -> None:
+    server.on(PROBABILITIES, (409, {"detail": "The model was trained with another sentence encoder; train again."}))
     assert backend.probabilities("7") is None
 
 

@@ -426,6 +426,45 @@ def test_overlaps_that_maximum_annotations_rewrote_are_read_again(studio: Studio
     assert same(studio, pulled)
 
 
+def test_a_reading_that_failed_after_maximum_annotations_was_restored_is_made_up_for(
+    studio: Studio, state: ProjectState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(studio, state)
+    studio.settings["maximum_annotations"] = 3
+    for task in studio.rows.values():
+        task["overlap"] = 3
+    studio.wait(600)
+
+    def fail(*arguments: Any) -> Any:
+        raise TryAgainLater("Label Studio does not answer.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(studio, "tasks", fail)
+        with pytest.raises(TryAgainLater):
+            read(studio, state)
+    assert studio.settings["maximum_annotations"] == 1
+    assert same(studio, read(studio, state))
+    assert studio.read_everything()
+
+
+def test_a_sync_that_was_killed_while_it_stored_what_it_read_leaves_the_next_one_work(
+    studio: Studio, state: ProjectState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(studio, state)
+    studio.annotate(3, 1)
+    stored = state.store_tasks
+
+    def store_and_die(*arguments: Any, **how: Any) -> None:
+        stored(*arguments, **how)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(state, "store_tasks", store_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            read(studio, state)
+    assert asks_for_the_backend(studio, state)
+
+
 @pytest.mark.parametrize("version", ["", None, "somebody-elses"])
 def test_another_model_version_is_replaced_by_the_published_window(
     studio: Studio, state: ProjectState, version: str | None

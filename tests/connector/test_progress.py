@@ -24,6 +24,15 @@ def test_off_a_terminal_each_stage_is_one_plain_line(caplog: pytest.LogCaptureFi
     assert shown.getvalue() == ""
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_sentence_goes_to_whoever_watches(terminal: bool, caplog: pytest.LogCaptureFixture) -> None:
+    where, shown = console(terminal=terminal)
+    with caplog.at_level(logging.INFO, "connector"):
+        Reporter(where).say("Somebody had changed [sampling].")
+    told = shown.getvalue().splitlines() if terminal else [record.message for record in caplog.records]
+    assert told == ["Somebody had changed [sampling]."]
+
+
 def test_on_a_terminal_there_is_a_bar_and_no_line(caplog: pytest.LogCaptureFixture) -> None:
     where, shown = console(terminal=True)
     with caplog.at_level(logging.INFO, "connector"), Reporter(where).stage("pull", "Reading tasks") as stage:

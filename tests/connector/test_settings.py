@@ -90,6 +90,18 @@ def test_all_that_is_missing_is_named_with_what_to_give(monkeypatch: pytest.Monk
     assert "\n" not in words
 
 
+@pytest.mark.parametrize("variable", ["LABEL_STUDIO_URL", "ML_BACKEND_URL"])
+def test_a_password_within_an_address_is_refused_and_not_printed(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LABEL_STUDIO_URL": "http://a", "LABEL_STUDIO_API_KEY": "t"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(variable, "http://somebody:hidden@a:8080")
+    with pytest.raises(UsageError, match=variable) as error:
+        load_settings()
+    assert "hidden" not in str(error.value)
+
+
 @pytest.mark.parametrize("blank", ["", "   "])
 @pytest.mark.parametrize("name", ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"])
 def test_a_blank_variable_is_named(name: str, blank: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features.encoder import Encoder, packaged_weights
+from ml_backend.features.encoder import Encoder, _fingerprint, packaged_weights
 
 TEXTS = ["Would you please look at this?", "Stop it.", "", "long " * 400, "Stop it."]
 
@@ -27,6 +28,13 @@ def test_it_is_all_minilm_l6_v2_mean_pooled_and_normalised(encoder: Encoder) -> 
     embeddings = encoder.encode(TEXTS)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, pooled.numpy(), atol=1e-5)
+
+
+def test_weights_in_bfloat16_have_a_fingerprint_of_their_own() -> None:
+    first = SentenceTransformer(str(packaged_weights()))
+    half = SentenceTransformer(str(packaged_weights())).bfloat16()
+    assert _fingerprint(first) == _fingerprint(SentenceTransformer(str(packaged_weights())))
+    assert _fingerprint(first) != _fingerprint(half)
 
 
 def test_recent_texts_are_not_embedded_twice(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

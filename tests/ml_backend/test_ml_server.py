@@ -257,7 +257,7 @@ def test_everything_answers_in_time_while_a_training_runs(
     again = client.post("train", classes=["Polite", "Impolite"], ids=[0, 1], labels=[0, 1])
     assert again.status_code == 409
     assert again.json()["job"] == job["job"]
-    health, setup, stages = [], [], set()
+    health, setup, predict, stages = [], [], [], set()
     while job["state"] in ("queued", "running"):
         stages.add(job["stage"])
         started = time.monotonic()
@@ -267,16 +267,23 @@ def test_everything_answers_in_time_while_a_training_runs(
         body = {"project": "trained.1", "schema": label_config}
         assert requests.post(f"{server.url}/setup", json=body, timeout=3).json()["model_version"]
         setup.append(time.monotonic() - started)
+        started = time.monotonic()
+        task = {"id": 1, "data": {"text": f"A text that nobody has seen, number {len(predict)}"}}
+        body = {"tasks": [task], "project": "trained.1", "label_config": label_config}
+        answer = requests.post(f"{server.url}/predict", json=body, timeout=100).json()
+        assert answer["results"][0]["result"]
+        predict.append(time.monotonic() - started)
         job = client.get(f"jobs/{job['job']}").json()
         assert 0 <= job["progress"] <= 1
         time.sleep(0.01)
     assert job["state"] == "done", job
     assert job["model_version"] == client.get("model").json()["model_version"]
-    assert len(health) > 20
+    assert len(health) >= 5
     assert "embedding texts" in stages
-    print(f"health: {max(health):.3f} s at most, setup: {max(setup):.3f} s")
+    print(f"health: {max(health):.3f} s at most, setup: {max(setup):.3f} s, predict: {max(predict):.3f} s")
     assert max(health) < 0.5
     assert max(setup) < 1.5
+    assert max(predict) < 20
 
 
 def test_predictions_go_on_without_a_gap_while_models_are_swapped(

@@ -6,7 +6,7 @@ and for a labelled one alike), chooses the window of the most valuable tasks and
 label stream.
 
 Reading order: `cli`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `label_config`, `annotations`, `scoring`,
-`backend`, `activelab`, `selection`, `queue`, `adopt`, `state`, `schema`, `progress`.
+`backend`, `activelab`, `selection`, `queue`, `adopt`, `state`, `lock`, `schema`, `progress`.
 """
 
 __version__ = "0.1.0"

@@ -16,8 +16,9 @@ from connector.annotations import Task, choice_result, latest_labels, lock_rows,
 from connector.errors import ConnectorError
 from connector.label_config import Control
 from connector.label_studio import LabelStudio
+from connector.lock import KEEP_SECONDS
 from connector.selection import Slot
-from connector.state import KEEP_SECONDS, ProjectState
+from connector.state import ProjectState
 
 VERSION_PREFIX = "activelab-"
 ATTEMPTS = 3

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from connector import activelab
 from connector.annotations import digest, latest_labels
 from connector.backend import Backend, Probabilities
+from connector.lock import KEEP_SECONDS
 from connector.mirror import Pulled
 from connector.progress import Reporter
-from connector.state import KEEP_SECONDS, ProjectState
+from connector.state import ProjectState
 
 # A model is retrained when this many consensus labels differ from those it was trained on, or this share of them if
 # more.

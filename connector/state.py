@@ -8,10 +8,7 @@ process killed anywhere leaves the state of a finished step.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,11 +18,10 @@ import sqlalchemy as sa
 
 from connector import schema
 from connector.annotations import Annotation, Task
-from connector.errors import TryAgainLater, UsageError
+from connector.errors import UsageError
+from connector.lock import ProjectLock
 from connector.selection import Slot
 
-LOCK_SECONDS = 900
-KEEP_SECONDS = 10
 _CHUNK = 500  # below SQLite's limit on bound parameters
 
 
@@ -99,8 +95,7 @@ class ProjectState:
     def __init__(self, engine: sa.Engine, key: int) -> None:
         self._engine = engine
         self._key = key
-        self._holder: str | None = None
-        self._kept = float("-inf")
+        self._lock = ProjectLock(engine, key)
 
     # -- the project's own row ---------------------------------------------------------------------------------------
 
@@ -116,51 +111,13 @@ class ProjectState:
         with self._engine.begin() as db:
             db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(**values))
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the project for one process. Raises TryAgainLater when another holds it.
-
-        The lock of a dead process of this machine is taken over at once, any other after LOCK_SECONDS without
-        `keep_lock`.
-        """
-        holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        current = self.get()["lock_holder"]
-        free = (schema.projects.c.lock_holder.is_(None)) | (schema.projects.c.lock_until < time.time())
-        if current is not None and _is_dead(current):
-            free = free | (schema.projects.c.lock_holder == current)
-        with self._engine.begin() as db:
-            taken = db.execute(
-                schema.projects.update()
-                .where((schema.projects.c.key == self._key) & free)
-                .values(lock_holder=holder, lock_until=time.time() + LOCK_SECONDS)
-            )
-        if taken.rowcount != 1:
-            raise TryAgainLater("Another sync holds this project; try again when it has ended.")
-        self._holder = holder
-        try:
-            yield
-        finally:
-            with self._engine.begin() as db:
-                db.execute(
-                    schema.projects.update().where(schema.projects.c.lock_holder == holder).values(lock_holder=None)
-                )
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Holds the project for one process, as ProjectLock.hold says."""
+        return self._lock.hold()
 
     def keep_lock(self, *, at_most_every: float = 0.0) -> None:
-        """Says that the holder is alive; nothing is done within `at_most_every` seconds of the last time.
-
-        Raises TryAgainLater when the lock was lost to another process.
-        """
-        if time.monotonic() - self._kept < at_most_every:
-            return
-        with self._engine.begin() as db:
-            kept = db.execute(
-                schema.projects.update()
-                .where((schema.projects.c.key == self._key) & (schema.projects.c.lock_holder == self._holder))
-                .values(lock_until=time.time() + LOCK_SECONDS)
-            )
-        if kept.rowcount != 1:
-            raise TryAgainLater("Another sync took this project over; nothing more was written.")
-        self._kept = time.monotonic()
+        """Says that the holder is alive, as ProjectLock.keep says."""
+        self._lock.keep(at_most_every=at_most_every)
 
     # -- the mirror --------------------------------------------------------------------------------------------------
 
@@ -240,20 +197,6 @@ class ProjectState:
             )
             for row in task_rows
         }
-
-    def counts(self) -> tuple[int, int]:
-        """How many tasks and how many annotation rows (skips included) the mirror holds."""
-        with self._engine.connect() as db:
-            return (
-                db.execute(
-                    sa.select(sa.func.count()).select_from(schema.tasks).where(self._rows(schema.tasks))
-                ).scalar_one(),
-                db.execute(
-                    sa.select(sa.func.count())
-                    .select_from(schema.annotation_rows)
-                    .where(self._rows(schema.annotation_rows))
-                ).scalar_one(),
-            )
 
     # -- what init found, what the model knows, what is published ----------------------------------------------------
 
@@ -356,17 +299,3 @@ class ProjectState:
 def _chunks(ids: list[int]) -> Iterator[list[int]]:
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]
-
-
-def _is_dead(holder: str) -> bool:
-    """Whether the holder ran on this machine and is gone."""
-    host, pid, _ = holder.rsplit(":", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -333,13 +333,13 @@ def test_sync_restores_settings_that_somebody_saved_and_the_order_holds(
 def test_second_opinions_that_a_saved_rule_closed_are_open_again_after_the_next_sync(
     start: Start, people: People
 ) -> None:
-    loop = start(texts(24))
+    loop = start(texts(18))
     first, *others = people(3)
-    for index, task in enumerate(loop.tasks[:12]):
+    for index, task in enumerate(loop.tasks[:6]):
         loop.label(first, task, "Impolite" if index % 2 else "Polite")
-    loop.label(others[0], loop.tasks[12])
+    loop.label(others[0], loop.tasks[6])
     t = loop.tasks
-    loop.publish([*second(*t[:4]), *new(*t[13:])])
+    loop.publish([*second(*t[:4]), *new(*t[7:])])
     loop.set(maximum_annotations=3)
     loop.set(maximum_annotations=1)
     assert loop.flags(*t[:4]) == [(1, True)] * 4, "Label Studio closes all of them"
@@ -480,16 +480,16 @@ def test_old_window_holds_when_imports_keep_failing(start: Start, people: People
 def test_sync_succeeds_when_a_task_of_the_window_is_deleted_while_it_publishes(
     start: Start, people: People, moment: str
 ) -> None:
-    loop = start(texts(24))
+    loop = start(texts(18))
     first, other = people(2)
-    for index, task in enumerate(loop.tasks[:12]):
+    for index, task in enumerate(loop.tasks[:6]):
         loop.label(first, task, "Impolite" if index % 2 else "Polite")
     loop.label(other, loop.tasks[0], "Impolite")
     gone: list[int] = []
 
     def delete(name: str, about: Any) -> None:
         if name == moment and not gone:
-            gone.append(about if moment == "open" else loop.tasks[20])
+            gone.append(about if moment == "open" else loop.tasks[15])
             loop.call("DELETE", f"/api/tasks/{gone[0]}")
 
     gateway = Watched(loop, before=delete)
@@ -497,7 +497,7 @@ def test_sync_succeeds_when_a_task_of_the_window_is_deleted_while_it_publishes(
 
     assert len(gone) == 1
     assert [name for name, _ in gateway.writes].count("import_predictions") == 2
-    assert done["tasks"] == 23
+    assert done["tasks"] == 17
     assert done["window"]["relabel"] > 0
     assert gone[0] not in loop.window
     assert gone[0] not in loop.state.reopened()

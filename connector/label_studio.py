@@ -53,10 +53,6 @@ class LabelStudio:
         """Ends the connection."""
         self._http.httpx_client.close()
 
-    def version(self) -> str:
-        """The server's release, for example "1.23.2"."""
-        return str(self._call("GET", "api/version").get("release", "unknown"))
-
     # -- project -----------------------------------------------------------------------------------------------------
 
     def get_project(self, project: int) -> dict[str, Any]:

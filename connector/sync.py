@@ -75,8 +75,7 @@ def sync(
             with reporter.stage("pull", "Reading all of the project again") as stage:
                 again = pull(project_id, gateway, state, everything=True, progress=stage.count)
             again.restored[:0] = pulled.restored
-            pulled = again
-            return _round(pulled, gateway, backend, state, options, reporter)
+            return _round(again, gateway, backend, state, options, reporter)
 
 
 def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:

@@ -31,13 +31,6 @@ class Person:
         person._send_form("/user/signup/", allow_newsletters="false", how_find_us="Ot", elaborate="")
         return person
 
-    @classmethod
-    def log_in(cls, url: str, email: str, password: str) -> Person:
-        """An existing user, through the login page."""
-        person = cls(url, email, password)
-        person._send_form("/user/login/", persist_session="on")
-        return person
-
     def close(self) -> None:
         """Close the connection to Label Studio; the user stays."""
         self.session.close()

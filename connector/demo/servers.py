@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,10 +46,19 @@ class Server:
     command: list[str]
 
 
-def start_label_studio(directory: Path, login: Login, *, port: int | None = None, timeout_s: float = 180) -> Server:
-    """Start Label Studio on SQLite with `login` as its administrator; returns when it answers.
+def start_label_studio(
+    directory: Path,
+    login: Login,
+    *,
+    port: int | None = None,
+    timeout_s: float = 180,
+    environment: Mapping[str, str] | None = None,
+) -> Server:
+    """Start Label Studio with `login` as its administrator; returns when it answers.
 
-    The first start in a directory creates the database, which takes most of a minute. Without `port`, a free one.
+    It runs on SQLite and talks to an ML backend on this machine, unless variables in `environment`, which come before
+    the ones set here, say otherwise. The first start in a directory creates the database, which takes most of a minute.
+    Without `port`, a free one.
     Raises UsageError when Label Studio is not installed, ConnectorError with the end of its log when it does not start.
     """
     data = directory / LABEL_STUDIO
@@ -56,7 +66,7 @@ def start_label_studio(directory: Path, login: Login, *, port: int | None = None
     port = port or free_port()
     command = [str(label_studio_program()), "start", "--no-browser", "--internal-host", HOST]
     command += ["--port", str(port), "--data-dir", str(data.resolve())]
-    environment = {
+    settings = {
         "LABEL_STUDIO_USERNAME": login.email,
         "LABEL_STUDIO_PASSWORD": login.password,
         "LABEL_STUDIO_USER_TOKEN": login.token,
@@ -71,7 +81,7 @@ def start_label_studio(directory: Path, login: Login, *, port: int | None = None
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
     }
-    return _start(LABEL_STUDIO, command, environment, port, directory, timeout_s)
+    return _start(LABEL_STUDIO, command, settings | dict(environment or {}), port, directory, timeout_s)
 
 
 def start_ml_backend(directory: Path, *, port: int | None = None, timeout_s: float = 120) -> Server:

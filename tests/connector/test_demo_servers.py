@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,41 @@ def test_missing_label_studio_is_named_with_the_remedy(tmp_path: Path, monkeypat
     monkeypatch.setenv("LABEL_STUDIO_VENV", str(tmp_path))
     with pytest.raises(UsageError, match="run `make setup`"):
         servers.label_studio_program()
+
+
+# Answers every request with its own environment.
+SHOWS_ITS_ENVIRONMENT = """#!{python}
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(dict(os.environ)).encode())
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""
+
+
+def test_variables_given_to_label_studio_come_before_the_ones_it_is_started_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "label-studio"
+    program.parent.mkdir()
+    program.write_text(SHOWS_ITS_ENVIRONMENT.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("LABEL_STUDIO_VENV", str(tmp_path))
+    login = servers.Login("admin@example.com", "secret", "0" * 40)
+    given = {"DJANGO_DB": "default", "SSRF_PROTECTION_ENABLED": "true"}
+    server = servers.start_label_studio(tmp_path, login, environment=given)
+    try:
+        with servers.local_session() as session:
+            shown = session.get(server.url, timeout=10).json()
+    finally:
+        servers.stop(tmp_path, servers.LABEL_STUDIO)
+    assert {name: shown[name] for name in given} == given
+    assert (shown["ML_BLOCK_LOCAL_IP"], shown["LABEL_STUDIO_USERNAME"]) == ("false", "admin@example.com")
 
 
 def test_stop_leaves_another_process_with_the_same_number_alone(tmp_path: Path) -> None:

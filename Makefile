@@ -26,6 +26,10 @@ $(LS_VENV)/.done: constraints.txt
 chromium: $(VENV)/.done
 	@sh tests/install-chromium.sh $(BIN)/python
 
+.PHONY: postgresql
+postgresql:
+	@sh tests/install-postgresql.sh
+
 demo: setup
 	$(BIN)/python -m connector.demo $(if $(DATA),--data $(DATA)) $(DEMO_ARGS)
 
@@ -37,7 +41,7 @@ lint: $(VENV)/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup chromium lint
+test: setup chromium postgresql lint
 	$(BIN)/python -m pytest
 
 # Renews constraints.txt from the ranges in pyproject.toml; needs uv. The version of torch and of Label Studio stay.

@@ -5,8 +5,9 @@ ML backend trained on them, scores all tasks with ActiveLab (what would one more
 and for a labelled one alike), chooses the window of the most valuable tasks and publishes it as the order of the
 label stream.
 
-Reading order: `cli`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `label_config`, `annotations`, `scoring`,
-`backend`, `activelab`, `selection`, `queue`, `adopt`, `state`, `lock`, `schema`, `progress`.
+Reading order: `cli`, `console`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `label_config`, `annotations`,
+`scoring`, `backend`, `activelab`, `selection`, `queue`, `adopt`, `undo`, `status`, `doctor`, `export`, `state`,
+`database`, `lock`, `schema`, `progress`.
 """
 
 __version__ = "0.1.0"

@@ -91,6 +91,24 @@ def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
     return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
 
 
+def heard_quality(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats:
+    """CROWDLAB's probability (n_tasks,) that the label `chosen` for each task is right.
+
+    Each of `chosen` (n_tasks,) must be the label of one of the task's annotators, as `heard_consensus` gives them.
+    """
+    table, pred_probs = labels.dense(), _without_ties(pred_probs)
+    rows = np.arange(labels.n_tasks)
+    if _one_label_each(table):
+        return np.asarray(pred_probs[rows, chosen], np.float64)
+    from cleanlab.multiannotator import get_label_quality_multiannotator
+
+    with _silence():
+        detailed = get_label_quality_multiannotator(
+            table, pred_probs, return_detailed_quality=True, return_annotator_stats=False, verbose=False
+        )["detailed_label_quality"].to_numpy(np.float64)
+    return np.asarray(detailed[rows, (table == chosen[:, None]).argmax(axis=1)], np.float64)
+
+
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
     """ActiveLab scores in [0, 1] of the labelled and the unlabelled tasks; the lowest is worth most.
 

@@ -57,11 +57,10 @@ def adopt(
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
-        created = dict(known["created"] or {})
-        created["tab"] = _tab(project_id, gateway)
+        _tab(project_id, gateway)
         if backend_url is not None:
-            created["backend"] = _connect(project_id, gateway, backend_url)
-        state.put(created=created, adopted_at=known["adopted_at"] or now())
+            _connect(project_id, gateway, backend_url)
+        state.put(adopted_at=known["adopted_at"] or now())
     return {
         "project": project_id,
         "title": project["title"],
@@ -95,36 +94,36 @@ def _remember(
     with reporter.stage("remember", "Remembering every task as it is") as stage:
         pages = gateway.tasks(project["id"], progress=stage.count)
         state.store_originals([read_task(raw, control) for page in pages for raw in page])
+    lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
+    found = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
     # Last: it says that the memory is complete, whatever becomes of this init.
     names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
-    state.put(original_settings={name: project[name] for name in names})
+    state.put(original_settings={name: project[name] for name in names}, found=found)
 
 
-def _tab(project_id: int, gateway: LabelStudio) -> int:
-    """The tab that orders tasks by prediction score, made if it is not there; its id.
+def _tab(project_id: int, gateway: LabelStudio) -> None:
+    """Makes the tab that orders tasks by prediction score, if it is not there.
 
     A direct link to the label stream follows the order of the project's first tab, hence made before there is any
     other.
     """
-    for tab in gateway.tabs(project_id):
-        if tab["data"].get("title") == TAB_TITLE:
-            return int(tab["id"])
+    if any(tab["data"].get("title") == TAB_TITLE for tab in gateway.tabs(project_id)):
+        return
     data = {"title": TAB_TITLE, "type": "list", "target": "tasks", "ordering": ["tasks:predictions_score"]}
-    return int(gateway.create_tab(project_id, data)["id"])
+    gateway.create_tab(project_id, data)
 
 
-def _connect(project_id: int, gateway: LabelStudio, url: str) -> int:
-    """Connects the ML backend unless it is; its id.
+def _connect(project_id: int, gateway: LabelStudio, url: str) -> None:
+    """Connects the ML backend unless it is.
 
     On connecting, Label Studio makes the backend's title the project's model version when it has none, and would then
     show the model's answers in every form: that is taken back.
     """
     before = gateway.get_project(project_id)["model_version"]
-    for connected in gateway.backends(project_id):
-        if connected["url"].rstrip("/") == url:
-            return int(connected["id"])
+    if any(connected["url"].rstrip("/") == url for connected in gateway.backends(project_id)):
+        return
     try:
-        backend = gateway.connect_backend(project_id, url, BACKEND_TITLE)
+        gateway.connect_backend(project_id, url, BACKEND_TITLE)
     except TryAgainLater:
         raise
     except ConnectorError as error:
@@ -134,7 +133,6 @@ def _connect(project_id: int, gateway: LabelStudio, url: str) -> int:
         ) from error
     if gateway.get_project(project_id)["model_version"] != before:
         gateway.update_project(project_id, model_version=before)
-    return int(backend["id"])
 
 
 def create(title: str, data: Path, gateway: LabelStudio, label_config: str) -> int:

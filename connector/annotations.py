@@ -16,7 +16,8 @@ class Annotation:
     """One row of Label Studio's annotations: what somebody answered, or that they skipped.
 
     `label` is a class of the control, or None for a skip, an empty result or a choice the config no longer has
-    (`unknown`). `annotator` is 0 where the user was deleted: all of them count as one.
+    (`unknown`). `annotator` is 0 where the user was deleted: all of them count as one. `lead_time` is in seconds, None
+    where Label Studio was not told.
     """
 
     id: int
@@ -27,6 +28,8 @@ class Annotation:
     ground_truth: bool
     updated_at: str
     unknown: bool = False
+    created_at: str = ""
+    lead_time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
         ground_truth=bool(raw["ground_truth"]),
         updated_at=raw["updated_at"],
         unknown=choice is not None and label is None,
+        created_at=raw["created_at"],
+        lead_time=raw.get("lead_time"),
     )
 
 

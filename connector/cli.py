@@ -1,41 +1,19 @@
-"""The command line: options, exit codes, output; the work is done elsewhere."""
+"""The command line: commands, options, output; the work is done elsewhere."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from connector import __version__
-from connector.errors import ConnectorError, TryAgainLater
+from connector import __version__, console
+from connector.console import open_servers, server_options
 
 if TYPE_CHECKING:
     from connector.backend import Backend
-    from connector.label_studio import LabelStudio
-    from connector.settings import Settings
-    from connector.state import State
-
-_SERVERS = (
-    click.option("--label-studio-url", metavar="URL", help="Address of Label Studio [env LABEL_STUDIO_URL]."),
-    click.option("--ml-backend-url", metavar="URL", help="Address of the ML backend [env ML_BACKEND_URL]."),
-    click.option(
-        "--state", "state_url", metavar="URL", help="State database, an SQLAlchemy URL [env CONNECTOR_STATE]."
-    ),
-    click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error, too."),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
-)
-
-
-def _servers(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_SERVERS):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +34,7 @@ def cli() -> None:
 @click.option("--min-annotations-per-task", type=click.IntRange(min=1), help="Ask for this many on every task.")
 @click.option("--connect-backend", is_flag=True, help="Connect the ML backend in Label Studio's settings, too.")
 @click.option("--yes", is_flag=True, help="End a rule of several annotations a task without asking.")
-@_servers
+@server_options
 def init(
     project_id: int | None,
     title: str | None,
@@ -78,7 +56,7 @@ def init(
 
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
-    settings, gateway, state = _open(servers)
+    settings, gateway, state = open_servers(servers)
     if project_id is None:
         config = _label_config(label_config)
         project_id = create(str(title), Path(str(data)), gateway, config)
@@ -128,7 +106,7 @@ def init(
     help="Show the model's answer on new tasks (never on second opinions).",
 )
 @click.option("--dry-run", is_flag=True, help="Say what the next window would be; change nothing.")
-@_servers
+@server_options
 def sync(
     project_id: int,
     window: int,
@@ -147,7 +125,7 @@ def sync(
     from connector.sync import SyncOptions
     from connector.sync import sync as run
 
-    settings, gateway, state = _open(servers)
+    settings, gateway, state = open_servers(servers)
     on_exit = click.get_current_context().call_on_close
 
     def connect() -> Backend:
@@ -170,26 +148,120 @@ def _words(done: dict[str, Any]) -> str:
     size = done["window"]
     trained = f"trained {done['model_version']}" if done["trained"] else f"model {done['model_version'] or 'none yet'}"
     verb = "would hold" if done.get("dry_run") else "holds"
+    left_out = [
+        f"{done['without_text']} tasks have no text" * bool(done["without_text"]),
+        f"{done['unknown_choices']} annotations hold a choice that the config no longer has"
+        * bool(done["unknown_choices"]),
+    ]
+    notes = "".join(f" Left out: {note}." for note in left_out if note)
     return (
         f"Project {done['project']}, round {done['round']}: {done['annotations']} annotations by {done['annotators']} "
         f"on {done['tasks']} tasks; {trained}; the window {verb} {size['size']} tasks, {size['new']} new and "
-        f"{size['relabel']} for a second opinion."
+        f"{size['relabel']} for a second opinion.{notes}"
     )
 
 
-def _open(servers: dict[str, str | None]) -> tuple[Settings, LabelStudio, State]:
-    """Settings, gateway and state, from options before the environment."""
-    from connector.label_studio import LabelStudio
-    from connector.settings import load_settings
-    from connector.state import State
+_project = click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The project.")
 
-    settings = load_settings(**servers)
-    gateway = LabelStudio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
-    state = State(settings.state_url)
-    context = click.get_current_context()
-    context.call_on_close(gateway.close)
-    context.call_on_close(state.close)
-    return settings, gateway, state
+
+@cli.command()
+@click.option("--project", "project_id", type=click.IntRange(min=1), help="One project; without it, all of them.")
+@server_options
+def status(project_id: int | None, as_json: bool, **servers: str | None) -> None:
+    """Show the last sync, the queue, the labels and the model, and what comes next.
+
+    Example: connector status --project 7
+    """
+    from connector.status import status as look
+    from connector.status import words
+
+    settings, gateway, state = open_servers(servers)
+    url = settings.label_studio_url
+    wanted = state.adopted(url) if project_id is None else [project_id]
+    found = [look(project, gateway, state.project(url, project)) for project in wanted]
+    if as_json:
+        click.echo(json.dumps({"projects": found} if project_id is None else found[0]))
+    elif found:
+        click.echo("\n\n".join(words(one) for one in found))
+    else:
+        click.echo(f"No project of {url} is set up yet: connector init --project ID takes one over.")
+
+
+@cli.command()
+@_project
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file, or folder, to write.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "jsonl", "parquet", "label-studio", "datasets"]),
+    help="Read from the ending of --out where it is .csv, .jsonl or .parquet.",
+)
+@click.option("--no-model", is_flag=True, help="Leave the ML backend alone: labels and majority, no probabilities.")
+@server_options
+def export(
+    project_id: int, out: Path, file_format: str | None, no_model: bool, as_json: bool, **servers: str | None
+) -> None:
+    """Write every task with its annotations, consensus label, the model's view and its rank.
+
+    Example: connector export --project 7 --out labels.csv
+    """
+    from connector.backend import Backend
+    from connector.export import export as write
+    from connector.export import format_of
+    from connector.progress import Reporter
+
+    chosen = file_format or format_of(out)
+    settings, gateway, state = open_servers(servers)
+    backend = None if no_model else Backend(settings.ml_backend_url)
+    if backend is not None:
+        click.get_current_context().call_on_close(backend.close)
+    project = state.project(settings.label_studio_url, project_id)
+    done = write(project_id, gateway, backend, project, out, chosen, Reporter())
+    if as_json:
+        click.echo(json.dumps(done))
+        return
+    click.echo(
+        f"Wrote {done['tasks']} tasks with {done['annotations']} annotations, "
+        f"{done['consensus']} of them with a consensus label, to {out}."
+    )
+
+
+@cli.command()
+@_project
+@server_options
+def undo(project_id: int, as_json: bool, **servers: str | None) -> None:
+    """Give the project back as init found it; all annotations stay.
+
+    Example: connector undo --project 7
+    """
+    from connector.progress import Reporter
+    from connector.undo import undo as give_back
+    from connector.undo import words
+
+    settings, gateway, state = open_servers(servers)
+    done = give_back(project_id, gateway, state.project(settings.label_studio_url, project_id), Reporter())
+    click.echo(json.dumps(done) if as_json else words(done))
+
+
+@cli.command()
+@_project
+@server_options
+def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
+    """Name what breaks the queue, and the remedy; change nothing.
+
+    Example: connector doctor --project 7
+
+    Exit code 2 when somebody has to change something, 3 when a server is away, 0 otherwise.
+    """
+    from connector.doctor import examine, exit_code, words
+
+    settings, gateway, state = open_servers(servers)
+    findings = examine(project_id, gateway, state.project(settings.label_studio_url, project_id), settings)
+    if as_json:
+        click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))
+    else:
+        click.echo(words(project_id, findings))
+    click.get_current_context().exit(exit_code(findings))
 
 
 def _label_config(path: Path | None) -> str:
@@ -205,42 +277,8 @@ def _label_config(path: Path | None) -> str:
 
 
 def main() -> None:
-    """Entry point: errors become one sentence and an exit code (0 done, 1 unforeseen, 2 usage, 3 try again later)."""
-    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
-    for noisy in ("httpx", "urllib3", "label_studio_sdk"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    verbose = "--verbose" in sys.argv
-    try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.Abort:
-        click.echo("Stopped.", err=True)
-        sys.exit(1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if verbose:
-            logging.exception("The error in full:")
-        known = _as_connector_error(error)
-        click.echo(f"Error: {known}", err=True)
-        sys.exit(known.exit_code)
-
-
-def _as_connector_error(error: Exception) -> ConnectorError:
-    """The error as one sentence of ours; an unforeseen one is told by its first line."""
-    from sqlalchemy.exc import OperationalError
-
-    if isinstance(error, ConnectorError):
-        return error
-    first = (str(error).splitlines() or [""])[0]
-    if isinstance(error, OperationalError):
-        return TryAgainLater(f"The state database in CONNECTOR_STATE failed: {error.orig or first}.")
-    return ConnectorError(f"unforeseen {type(error).__name__}: {first}. Run with --verbose for the details.")
+    """Entry point."""
+    console.run(cli)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -130,6 +131,22 @@ class LabelStudio:
         """Deletes all predictions of one version. Label Studio forgets project.model_version if it is that one."""
         self._call("DELETE", f"api/projects/{project}/model-versions/", json={"model_version": version})
 
+    # -- the server and its people ---------------------------------------------------------------------------------
+
+    def version(self) -> dict[str, Any]:
+        """Label Studio's version (`release`) and `edition`."""
+        answer: dict[str, Any] = self._call("GET", "api/version/")
+        return answer
+
+    def whoami(self) -> dict[str, Any]:
+        """The user of the token, with `email` and `permissions`."""
+        answer: dict[str, Any] = self._call("GET", "api/current-user/whoami")
+        return answer
+
+    def emails(self) -> dict[int, str]:
+        """The users of the organization: {id: e-mail address}."""
+        return {user["id"]: user["email"] for user in self._call("GET", "api/users/")}
+
     # -- Data Manager tabs and ML backends -----------------------------------------------------------------------------
 
     def tabs(self, project: int) -> list[dict[str, Any]]:
@@ -152,6 +169,27 @@ class LabelStudio:
         body = {"project": project, "url": url, "title": title}
         answer: dict[str, Any] = self._call("POST", "api/ml/", json=body, retries=0)
         return answer
+
+    def delete_tab(self, tab: int) -> None:
+        """Removes a tab of the Data Manager."""
+        self._delete(f"api/dm/views/{tab}/")
+
+    def delete_backend(self, backend: int) -> None:
+        """Disconnects an ML backend; the webhook that Label Studio made for it stays."""
+        self._delete(f"api/ml/{backend}")
+
+    def webhooks(self, project: int) -> list[dict[str, Any]]:
+        """The project's webhooks."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/webhooks/", params={"project": project})
+        return answer
+
+    def delete_webhook(self, webhook: int) -> None:
+        """Removes a webhook."""
+        self._delete(f"api/webhooks/{webhook}/")
+
+    def _delete(self, path: str) -> None:
+        with contextlib.suppress(_Gone):
+            self._call("DELETE", path, missing=_Gone)
 
     # -- one call ------------------------------------------------------------------------------------------------------
 
@@ -239,6 +277,10 @@ class LabelStudio:
         if status == 400:
             raise refused(f"Label Studio refused: {_words(response)}")
         raise ConnectorError(f"Label Studio answered {status}: {_words(response)}")
+
+
+class _Gone(UsageError):
+    """What is to be deleted is not there (any more)."""
 
 
 def _words(response: httpx.Response) -> str:

@@ -52,9 +52,7 @@ def pull(
     # What happens from now on is for the next sync: the server's clock, since tasks carry its time.
     asked_at = gateway.server_time
     config_changed = project["label_config"] != known["label_config"]
-    control = Control.from_json(known["control"])
-    if config_changed:
-        control = find_control(project["label_config"], control.name)
+    control = _control(project, known)
     versions = gateway.model_versions(project_id)
     restored: list[str] = []
     if repair:
@@ -62,15 +60,42 @@ def pull(
 
     before = state.tasks()
     bookmark = None if everything or config_changed else state.get()["bookmark"]
-    if bookmark is None:
-        tasks = _read_all(project_id, gateway, state, control, before, progress)
-    else:
-        tasks = _read_changes(project, gateway, state, control, before, bookmark, progress)
+    tasks, all_read = _read(project, gateway, control, before, bookmark, progress)
+    changed = config_changed or _answers(before) != _answers(tasks)
+    if _answers(before) != _answers(tasks):
+        # Before the mirror tells: so the next sync knows that a new window is due, whatever becomes of this one.
+        state.put(window_options=None)
+    if all_read:
+        state.store_tasks(list(tasks.values()), all_of_them=True)
+    elif renewed := [task for task in tasks.values() if task != before.get(task.id)]:
+        state.store_tasks(renewed)
     state.put(bookmark=(asked_at or _latest(tasks)).isoformat())
     if config_changed:
         state.put(control=control.to_json(), label_config=project["label_config"])
-    changed = config_changed or _answers(before) != _answers(tasks)
     return Pulled(project, control, tasks, versions, changed, restored)
+
+
+def look(
+    project_id: int, gateway: LabelStudio, state: ProjectState, progress: Progress = lambda done, total: None
+) -> Pulled:
+    """The project as it is now, without a trace: nothing is stored, nothing is restored, no lock is needed."""
+    known = state.get()
+    project = gateway.get_project(project_id)
+    control = _control(project, known)
+    before = state.tasks()
+    bookmark = known["bookmark"] if project["label_config"] == known["label_config"] else None
+    tasks, _ = _read(project, gateway, control, before, bookmark, progress)
+    return Pulled(
+        project, control, tasks, gateway.model_versions(project_id), changed=_answers(before) != _answers(tasks)
+    )
+
+
+def _control(project: Mapping[str, Any], known: Mapping[str, Any]) -> Control:
+    """The control that is served, read anew when the labelling config has changed."""
+    control = Control.from_json(known["control"])
+    if project["label_config"] == known["label_config"]:
+        return control
+    return find_control(project["label_config"], control.name)
 
 
 def _restore(
@@ -100,54 +125,42 @@ def _restore(
     return {**project, **{name: answer[name] for name in wrong}}, restored + deleted
 
 
-def _read_all(
-    project_id: int,
-    gateway: LabelStudio,
-    state: ProjectState,
-    control: Control,
-    before: Mapping[int, Task],
-    progress: Progress,
-) -> dict[int, Task]:
-    read = {raw["id"]: read_task(raw, control) for page in gateway.tasks(project_id, None, progress) for raw in page}
-    _expect_a_new_window(state, before, read)
-    state.store_tasks(list(read.values()), all_of_them=True)
-    return dict(sorted(read.items()))
-
-
-def _read_changes(
+def _read(
     project: Mapping[str, Any],
     gateway: LabelStudio,
-    state: ProjectState,
     control: Control,
     before: Mapping[int, Task],
-    bookmark: str,
+    bookmark: str | None,
     progress: Progress,
+) -> tuple[dict[int, Task], bool]:
+    """All tasks, by id, and whether all were read: `before` with those updated since the bookmark, where that will do.
+
+    It will not without a bookmark, or when the project's counters do not fit the result.
+    """
+    if bookmark is not None:
+        since = (datetime.fromisoformat(bookmark) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        tasks = {**before, **_read_pages(project["id"], gateway, control, since, progress)}
+        if _fit(project, gateway, tasks):
+            return dict(sorted(tasks.items())), False
+    return dict(sorted(_read_pages(project["id"], gateway, control, None, progress).items())), True
+
+
+def _read_pages(
+    project_id: int, gateway: LabelStudio, control: Control, since: str | None, progress: Progress
 ) -> dict[int, Task]:
-    """The mirror with the tasks updated since the bookmark; read anew where the project's counters do not fit it."""
-    since = (datetime.fromisoformat(bookmark) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    read = {
-        raw["id"]: read_task(raw, control) for page in gateway.tasks(project["id"], since, progress) for raw in page
-    }
-    tasks = {**before, **read}
+    return {raw["id"]: read_task(raw, control) for page in gateway.tasks(project_id, since, progress) for raw in page}
+
+
+def _fit(project: Mapping[str, Any], gateway: LabelStudio, tasks: Mapping[int, Task]) -> bool:
+    """Whether the project's counters fit the mirror: deleted tasks and annotations show there alone."""
     held, counted = _count(tasks), _counters(project)
-    missing = any(mine < theirs for mine, theirs in zip(held, counted, strict=True))
-    if any(mine > theirs for mine, theirs in zip(held, counted, strict=True)):
-        # Somebody has annotated since the project was read, or something was deleted, which no filter shows.
-        counted = _counters(gateway.get_project(project["id"]))
-        missing = missing or any(mine > theirs for mine, theirs in zip(held, counted, strict=True))
-    if missing:
-        return _read_all(project["id"], gateway, state, control, before, progress)
-    changed = [task for task in read.values() if task != before.get(task.id)]
-    if changed:
-        _expect_a_new_window(state, before, tasks)
-        state.store_tasks(changed)
-    return dict(sorted(tasks.items()))
-
-
-def _expect_a_new_window(state: ProjectState, before: Mapping[int, Task], after: Mapping[int, Task]) -> None:
-    """Notes, before the mirror tells, that a new window is due: so the next sync knows whatever becomes of this one."""
-    if _answers(before) != _answers(after):
-        state.put(window_options=None)
+    if any(mine < theirs for mine, theirs in zip(held, counted, strict=True)):
+        return False
+    if held == counted:
+        return True
+    # Somebody has annotated since the project was read, or something was deleted.
+    counted = _counters(gateway.get_project(project["id"]))
+    return not any(mine > theirs for mine, theirs in zip(held, counted, strict=True))
 
 
 def _count(tasks: Mapping[int, Task]) -> tuple[int, int, int]:

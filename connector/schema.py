@@ -1,10 +1,10 @@
-"""The tables of the state database."""
+"""The tables of the state database, and the steps from the schema of an older connector to this one."""
 
 from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -19,13 +19,16 @@ projects = sa.Table(
     sa.Column("label_config", sa.Text),
     sa.Column("min_annotations_per_task", sa.Integer, nullable=False, default=1),
     sa.Column("original_settings", sa.JSON),
-    sa.Column("created", sa.JSON),  # what init made in Label Studio: {"tab": id, "backend": id}
+    # Ids of what init found and must outlive undo: {"tabs": [...], "backends": [...], "webhooks": [...]}
+    sa.Column("found", sa.JSON),
     sa.Column("bookmark", sa.String(40)),
     sa.Column("round", sa.Integer, nullable=False, default=0),
     sa.Column("queue_version", sa.String(100)),
     sa.Column("model_version", sa.String(100)),
     sa.Column("queue_size", sa.Integer),
     sa.Column("window_options", sa.JSON),
+    # How the latest sync ended: {"at", "result": "published", "nothing new" or "failed", "error"}
+    sa.Column("last_sync", sa.JSON),
     sa.Column("lock_holder", sa.String(200)),
     sa.Column("lock_until", sa.Float),
     sa.UniqueConstraint("url", "project_id"),
@@ -58,8 +61,10 @@ annotation_rows = sa.Table(
     sa.Column("ground_truth", sa.Boolean, nullable=False),
     sa.Column("updated_at", sa.String(40), nullable=False),
     sa.Column("unknown", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.String(40), nullable=False),
+    sa.Column("lead_time", sa.Float),
 )
-# Every task's overlap and is_labeled as init found them.
+# Every task's overlap and is_labeled as init found them; `answers`: how many annotations and skips it had.
 originals = sa.Table(
     "originals",
     metadata,
@@ -67,6 +72,7 @@ originals = sa.Table(
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("overlap", sa.Integer, nullable=False),
     sa.Column("is_labeled", sa.Boolean, nullable=False),
+    sa.Column("answers", sa.Integer),
 )
 # Consensus labels that the current model was trained on.
 trained = sa.Table(
@@ -76,6 +82,7 @@ trained = sa.Table(
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("label", sa.String(500), nullable=False),
 )
+# The published window; `answers`: how many annotations and skips the task had then. One more and its place is used up.
 window = sa.Table(
     "window",
     metadata,
@@ -83,6 +90,7 @@ window = sa.Table(
     sa.Column("rank", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("task", sa.Integer, nullable=False),
     sa.Column("relabel", sa.Boolean, nullable=False),
+    sa.Column("answers", sa.Integer, nullable=False, server_default="0"),
 )
 # Labelled tasks that were reopened for a second opinion, with what to restore; written before Label Studio is asked.
 reopened = sa.Table(
@@ -100,3 +108,17 @@ rounds = sa.Table(
     sa.Column("at", sa.String(40), nullable=False),
     sa.Column("summary", sa.JSON, nullable=False),
 )
+
+# What brings a database of schema n to n + 1. Everything is read again where the mirror holds more than before.
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE projects ADD COLUMN found JSON",
+        "ALTER TABLE projects ADD COLUMN last_sync JSON",
+        "ALTER TABLE projects DROP COLUMN created",
+        "ALTER TABLE annotations ADD COLUMN created_at VARCHAR(40) NOT NULL DEFAULT ''",
+        "ALTER TABLE annotations ADD COLUMN lead_time FLOAT",
+        "ALTER TABLE originals ADD COLUMN answers INTEGER",
+        'ALTER TABLE "window" ADD COLUMN answers INTEGER NOT NULL DEFAULT 0',
+        "UPDATE projects SET bookmark = NULL, window_options = NULL",
+    ),
+}

@@ -29,7 +29,8 @@ class Scored:
     """What the labels and the model say.
 
     `labels` {(task, annotator): class}, `consensus` {task: class}, `scores` {task: ActiveLab score, lowest first; empty
-    while there is no model}, `predicted` {task: the model's class}.
+    while there is no model}, `predicted` {task: the model's class}, `agreement`: the share of labelled tasks whose
+    consensus label is the model's out-of-sample class, None while there is no such task.
     """
 
     labels: dict[tuple[int, int], str]
@@ -39,6 +40,20 @@ class Scored:
     labels_changed: int = 0
     trained: bool = False
     model_version: str | None = None
+    agreement: float | None = None
+
+
+@dataclass
+class Review:
+    """Each labelled task's consensus and each task's class probabilities, for who takes the results out.
+
+    `quality` {task: CROWDLAB's probability that the consensus label is right; empty while there is no model},
+    `pred_probs` {task: probabilities by the config's classes}, out-of-sample for labelled tasks.
+    """
+
+    scored: Scored
+    quality: dict[int, float] = field(default_factory=dict)
+    pred_probs: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, reporter: Reporter) -> Scored:
@@ -47,15 +62,10 @@ def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, rep
     Until labels of two classes are there, or with "never" and no model, there are no scores.
     """
     project, classes = str(pulled.project["id"]), pulled.control.classes
-    texts = {task.id: task.text for task in pulled.tasks.values() if task.text is not None}
+    texts = _texts(pulled)
     result = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
     labelled = sorted({task for task, _ in result.labels})
-    with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
-        backend.check()
-        digests = [digest(text) for text in texts.values()]
-        backend.put_items(project, list(texts), digests, list(texts.values()), stage.count)
-    with reporter.stage("probabilities", "Fetching class probabilities"):
-        known = backend.probabilities(project)
+    known = _ask(pulled, backend, texts, reporter)
     labels = _indexed(result.labels, labelled, classes)
     result.consensus = _consensus(labels, labelled, classes, known)
     last = state.trained() if known is not None else {}
@@ -91,6 +101,45 @@ def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, rep
     with reporter.stage("score", "Scoring with ActiveLab"):
         _score_all(result, labels, labelled, texts, classes, known)
     return result
+
+
+def review(pulled: Pulled, backend: Backend | None, reporter: Reporter) -> Review:
+    """What the labels and the model as it is say, training nothing; without a backend, the labels alone."""
+    classes, texts = pulled.control.classes, _texts(pulled)
+    scored = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
+    labelled = sorted({task for task, _ in scored.labels})
+    known = _ask(pulled, backend, texts, reporter) if backend is not None else None
+    labels = _indexed(scored.labels, labelled, classes)
+    scored.consensus = _consensus(labels, labelled, classes, known)
+    result = Review(scored)
+    if known is None:
+        return result
+    scored.model_version = known.model_version
+    everyone = sorted(texts)
+    result.pred_probs = dict(zip(everyone, _rows(known, everyone, classes), strict=True))
+    if labelled:
+        with reporter.stage("score", "Scoring with ActiveLab"):
+            _score_all(scored, labels, labelled, texts, classes, known)
+            position = {name: index for index, name in enumerate(classes)}
+            chosen = np.array([position[scored.consensus[task]] for task in labelled], np.int64)
+            quality = activelab.heard_quality(labels, _rows(known, labelled, classes), chosen)
+        result.quality = {task: float(value) for task, value in zip(labelled, quality, strict=True)}
+    return result
+
+
+def _texts(pulled: Pulled) -> dict[int, str]:
+    return {task.id: task.text for task in pulled.tasks.values() if task.text is not None}
+
+
+def _ask(pulled: Pulled, backend: Backend, texts: Mapping[int, str], reporter: Reporter) -> Probabilities | None:
+    """Brings the backend the texts it lacks; its probabilities, or None while it has no model."""
+    project = str(pulled.project["id"])
+    with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
+        backend.check()
+        digests = [digest(text) for text in texts.values()]
+        backend.put_items(project, list(texts), digests, list(texts.values()), stage.count)
+    with reporter.stage("probabilities", "Fetching class probabilities"):
+        return backend.probabilities(project)
 
 
 def _indexed(labels: Mapping[tuple[int, int], str], tasks: list[int], classes: tuple[str, ...]) -> activelab.Labels:
@@ -144,6 +193,11 @@ def _score_all(
             strict=True,
         )
     }
+    place = {int(item): index for index, item in enumerate(known.ids)}
+    held_out = [task for task in labelled if task in place and known.fold[place[task]] >= 0]
+    if held_out:
+        agreeing = sum(result.predicted[task] == result.consensus[task] for task in held_out)
+        result.agreement = agreeing / len(held_out)
 
 
 def _rows(known: Probabilities, tasks: list[int], classes: tuple[str, ...]) -> NDArray[np.float64]:

@@ -8,21 +8,28 @@ process killed anywhere leaves the state of a finished step.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from connector import schema
+from connector import database, schema
 from connector.annotations import Annotation, Task
-from connector.errors import UsageError
 from connector.lock import ProjectLock
 from connector.selection import Slot
 
 _CHUNK = 500  # below SQLite's limit on bound parameters
+
+
+@dataclass(frozen=True)
+class Original:
+    """A task as init found it; `answers`: how many annotations and skips it had, None in an old state database."""
+
+    overlap: int
+    is_labeled: bool
+    answers: int | None
 
 
 def now() -> str:
@@ -30,45 +37,12 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat()
 
 
-def _create_tables(engine: sa.Engine, attempts: int = 10) -> int:
-    """Makes the tables that are not there; the schema's version."""
-    try:
-        with engine.begin() as db:
-            schema.metadata.create_all(db)
-            version = db.execute(sa.select(schema.meta.c.schema_version)).scalar()
-            if version is None:
-                db.execute(schema.meta.insert().values(schema_version=schema.VERSION))
-        return int(version or schema.VERSION)
-    except sa.exc.DBAPIError as error:
-        # Another process may be making the same tables; SQLite tells that in words alone.
-        if attempts == 1 or not (isinstance(error, sa.exc.IntegrityError) or "already exists" in str(error)):
-            raise
-        time.sleep(0.1)
-        return _create_tables(engine, attempts - 1)
-
-
 class State:
     """The state database; `project(url, id)` gives what is kept about one project."""
 
     def __init__(self, url: str) -> None:
-        """Opens or creates the database. Raises UsageError when it cannot be."""
-        try:
-            parsed = sa.make_url(url)
-            if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-                Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-            # Another process may be writing its mirror; SQLite's own patience of 5 s is short for that.
-            patience = {"timeout": 60} if parsed.get_backend_name() == "sqlite" else {}
-            self.engine = sa.create_engine(parsed, connect_args=patience)
-            version = _create_tables(self.engine)
-        except (sa.exc.SQLAlchemyError, OSError, ImportError, ValueError) as error:
-            detail = getattr(error, "orig", None) or error
-            raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {detail}.") from error
-        if version != schema.VERSION:
-            self.engine.dispose()
-            raise UsageError(
-                f"The state database has schema {version} and this connector knows {schema.VERSION}: "
-                "use the connector version that wrote it, or a newer one."
-            )
+        """Opens or creates the database; raises as database.connect."""
+        self.engine = database.connect(url)
 
     def close(self) -> None:
         """Ends the connections."""
@@ -87,6 +61,13 @@ class State:
             with self.engine.connect() as db:
                 key = db.execute(find).scalar_one()
         return ProjectState(self.engine, int(key))
+
+    def adopted(self, url: str) -> list[int]:
+        """The projects of the Label Studio at `url` that `init` has set up and `undo` has not given back."""
+        wanted = (schema.projects.c.url == url) & schema.projects.c.adopted_at.is_not(None)
+        with self.engine.connect() as db:
+            found = db.execute(sa.select(schema.projects.c.project_id).where(wanted)).scalars()
+            return sorted(found)
 
 
 class ProjectState:
@@ -208,15 +189,23 @@ class ProjectState:
                 db,
                 schema.originals,
                 (
-                    {"task": task.id, "overlap": task.overlap, "is_labeled": task.is_labeled}
+                    {
+                        "task": task.id,
+                        "overlap": task.overlap,
+                        "is_labeled": task.is_labeled,
+                        "answers": len(task.annotations),
+                    }
                     for task in tasks
                     if task.id not in known
                 ),
             )
 
-    def originals(self) -> dict[int, tuple[int, bool]]:
-        """Overlap and is_labeled of each task as init found them."""
-        return {row["task"]: (row["overlap"], row["is_labeled"]) for row in self._all(schema.originals)}
+    def originals(self) -> dict[int, Original]:
+        """Each task as init found it."""
+        return {
+            row["task"]: Original(row["overlap"], row["is_labeled"], row["answers"])
+            for row in self._all(schema.originals)
+        }
 
     def store_trained(self, labels: dict[int, str]) -> None:
         """Remembers the consensus labels that the current model was trained on, {task: class}."""
@@ -247,12 +236,16 @@ class ProjectState:
 
         `size`: how many predictions Label Studio holds of it; tasks labelled meanwhile are no longer in `window`.
         """
+        answers = {task.id: len(task.annotations) for task in self.tasks([slot.task for slot in window]).values()}
         with self._engine.begin() as db:
             db.execute(schema.window.delete().where(self._rows(schema.window)))
             self._insert(
                 db,
                 schema.window,
-                ({"rank": rank, "task": slot.task, "relabel": slot.relabel} for rank, slot in enumerate(window)),
+                (
+                    {"rank": rank, "task": slot.task, "relabel": slot.relabel, "answers": answers.get(slot.task, 0)}
+                    for rank, slot in enumerate(window)
+                ),
             )
             db.execute(
                 schema.projects.update()
@@ -266,6 +259,10 @@ class ProjectState:
             Slot(row["task"], row["relabel"]) for row in sorted(self._all(schema.window), key=lambda row: row["rank"])
         ]
 
+    def answers_at_publishing(self) -> dict[int, int]:
+        """How many annotations and skips each task of the published window had then: one more, and it was served."""
+        return {row["task"]: row["answers"] for row in self._all(schema.window)}
+
     def store_round(self, number: int, summary: dict[str, Any]) -> None:
         """Records a finished sync that published a window."""
         with self._engine.begin() as db:
@@ -273,8 +270,28 @@ class ProjectState:
             self._insert(db, schema.rounds, [{"round": number, "at": now(), "summary": summary}])
 
     def rounds(self) -> list[dict[str, Any]]:
-        """The summaries of all rounds, oldest first."""
-        return [row["summary"] for row in sorted(self._all(schema.rounds), key=lambda row: row["round"])]
+        """The summaries of all rounds, oldest first, each with `at`, when it ended."""
+        rows = sorted(self._all(schema.rounds), key=lambda row: row["round"])
+        return [{**row["summary"], "at": row["at"]} for row in rows]
+
+    def last_round(self) -> dict[str, Any] | None:
+        """The summary of the latest round with `at`, or None before the first."""
+        newest = sa.select(schema.rounds).where(self._rows(schema.rounds)).order_by(schema.rounds.c.round.desc())
+        with self._engine.connect() as db:
+            row = db.execute(newest.limit(1)).mappings().first()
+        return None if row is None else {**row["summary"], "at": row["at"]}
+
+    def forget_adoption(self) -> None:
+        """Forgets what init found and what is published, as before `init`; the rounds stay."""
+        with self._engine.begin() as db:
+            for table in (schema.originals, schema.window, schema.reopened):
+                db.execute(table.delete().where(self._rows(table)))
+            blank = ("adopted_at", "original_settings", "found", "bookmark", "queue_version", "queue_size")
+            db.execute(
+                schema.projects.update()
+                .where(schema.projects.c.key == self._key)
+                .values(**dict.fromkeys((*blank, "window_options")), min_annotations_per_task=1)
+            )
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from connector import queue
-from connector.errors import StaleTasks, UsageError
+from connector.errors import ConnectorError, StaleTasks, UsageError
 from connector.label_studio import LabelStudio
 from connector.mirror import Pulled, pull
 from connector.progress import Reporter
 from connector.selection import Candidate, Slot, active_annotators, choose_window, eligible
-from connector.state import ProjectState
+from connector.state import ProjectState, now
 
 if TYPE_CHECKING:
     from connector.backend import Backend
@@ -52,20 +55,21 @@ def sync(
     `connect` gives the ML backend and is called only when there is something to do.
     Raises UsageError when the project is not adopted, TryAgainLater when another sync holds it or a server is away.
     """
-    if state.get()["adopted_at"] is None:
-        raise UsageError(f"Project {project_id} is not set up yet: run connector init --project {project_id} first.")
+    adopted(project_id, state)
     wanted = state.get()["min_annotations_per_task"]
     if wanted > options.max_annotations_per_task:
         raise UsageError(
             f"Project {project_id} was set up to have {wanted} annotations on every task (--min-annotations-per-task), "
             f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
         )
-    with state.lock():
+    with state.lock(), _recorded(state, options):
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             pulled = pull(project_id, gateway, state, repair=not options.dry_run, progress=stage.count)
         for name in pulled.restored:
             what = "deleted the window's predictions" if name == "predictions" else f"changed {name}"
             reporter.say(f"Somebody had {what}; this sync puts the queue in order again.")
+        if pulled.restored:
+            reporter.say(f"What else may break the queue: connector doctor --project {project_id}")
         if not _work_to_do(pulled, state, options):
             return _summary(pulled, state, reporter)
         backend = connect()
@@ -76,6 +80,30 @@ def sync(
                 again = pull(project_id, gateway, state, everything=True, progress=stage.count)
             again.restored[:0] = pulled.restored
             return _round(again, gateway, backend, state, options, reporter)
+
+
+def adopted(project_id: int, state: ProjectState) -> None:
+    """Raises UsageError unless `init` has set the project up."""
+    if state.get()["adopted_at"] is None:
+        raise UsageError(f"Project {project_id} is not set up yet: run connector init --project {project_id} first.")
+
+
+@contextlib.contextmanager
+def _recorded(state: ProjectState, options: SyncOptions) -> Iterator[None]:
+    """Remembers how a sync ended, for `connector status`; a dry run leaves no trace."""
+    before = state.get()["round"]
+    try:
+        yield
+    except Exception as error:
+        if not options.dry_run:
+            words = str(error) if isinstance(error, ConnectorError) else f"{type(error).__name__}: {error}"
+            # The state database itself may be what failed.
+            with contextlib.suppress(SQLAlchemyError):
+                state.put(last_sync={"at": now(), "result": "failed", "error": words})
+        raise
+    if not options.dry_run:
+        result = "published" if state.get()["round"] > before else "nothing new"
+        state.put(last_sync={"at": now(), "result": result, "error": None})
 
 
 def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:
@@ -180,8 +208,16 @@ def _summary(
         "labels_changed": scored.labels_changed if scored else 0,
         "trained": bool(scored and scored.trained),
         "model_version": scored.model_version if scored else known["model_version"],
+        "model_agreement": scored.agreement if scored else _last_agreement(state),
         "queue_version": known["queue_version"],
         "window": {"size": len(window), "new": len(window) - relabel, "relabel": relabel},
+        "without_text": sum(task.text is None for task in pulled.tasks.values()),
+        "unknown_choices": sum(row.unknown for row in rows),
         "restored": pulled.restored,
         "seconds": dict(reporter.seconds),
     }
+
+
+def _last_agreement(state: ProjectState) -> float | None:
+    last = state.last_round()
+    return last.get("model_agreement") if last else None

@@ -66,7 +66,7 @@ def within(full: str, package: str) -> bool:
 def test_the_reader_of_imports_finds_them() -> None:
     assert {"connector.queue", "connector.mirror", "connector.errors"} <= modules_imported("connector.sync")
     assert "connector.scoring" in modules_imported("connector.sync")  # inside a function
-    assert "connector.settings" in modules_imported("connector.cli")
+    assert "connector.settings" in modules_imported("connector.console")
     assert "connector.backend" not in modules_imported("connector.sync")  # for type checkers alone
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from connector.adopt import TAB_TITLE, adopt, create
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.state import ProjectState, State
+from connector.state import Original, ProjectState, State
 
 CONFIG = (Path(__file__).parents[2] / "label_config.xml").read_text(encoding="utf-8")
 READY = {
@@ -82,6 +82,9 @@ class Server:
     def backends(self, project: int) -> list[dict[str, Any]]:
         return self.connected
 
+    def webhooks(self, project: int) -> list[dict[str, Any]]:
+        return []
+
     def connect_backend(self, project: int, url: str, title: str) -> dict[str, Any]:
         if self.refusal is not None:
             raise self.refusal
@@ -124,7 +127,7 @@ def test_the_settings_the_queue_needs_are_set_and_those_before_remembered(state:
     assert done["changed"] == ["sampling", "show_collab_predictions"]
     original = state.get()["original_settings"]
     assert (original["sampling"], original["show_collab_predictions"]) == ("Sequential sampling", False)
-    assert state.originals() == {number: (number % 3 + 1, number % 2 == 0) for number in range(1, 7)}
+    assert state.originals() == {number: Original(number % 3 + 1, number % 2 == 0, answers=0) for number in range(1, 7)}
     assert (done["control"], done["classes"]) == ("politeness", ["Polite", "Impolite"])
 
 
@@ -159,7 +162,7 @@ def test_overlaps_are_all_remembered_even_when_the_first_init_failed_half_way(st
     assert server.writes == []
     server.fail_on_page = 0
     init(server, state, lambda question: True)
-    assert state.originals() == {number: (number % 3 + 1, number % 2 == 0) for number in range(1, 7)}
+    assert state.originals() == {number: Original(number % 3 + 1, number % 2 == 0, answers=0) for number in range(1, 7)}
     assert state.get()["original_settings"]["maximum_annotations"] == 3
 
 
@@ -169,7 +172,7 @@ def test_a_later_init_does_not_take_our_settings_for_the_originals(state: Projec
     server.project["sampling"] = "Uniform sampling"
     assert init(server, state)["changed"] == ["sampling"]
     assert state.get()["original_settings"]["sampling"] == "Sequential sampling"
-    assert state.originals()[1] == (2, False)
+    assert (state.originals()[1].overlap, state.originals()[1].is_labeled) == (2, False)
 
 
 # -- the rule of several annotations ---------------------------------------------------------------------------------
@@ -250,7 +253,7 @@ def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState
     init(server, state)
     assert [tab["data"]["title"] for tab in server.views] == ["Default", TAB_TITLE]
     assert server.views[1]["data"]["ordering"] == ["tasks:predictions_score"]
-    assert state.get()["created"] == {"tab": server.views[1]["id"]}
+    assert state.get()["found"]["tabs"] == [3]
 
 
 @pytest.mark.parametrize("version", ["", "v1"])
@@ -258,7 +261,7 @@ def test_connecting_the_backend_leaves_the_model_version(state: ProjectState, ve
     server = Server(model_version=version)
     init(server, state, backend_url="http://model:9090")
     assert server.project["model_version"] == version
-    assert state.get()["created"]["backend"] == 50
+    assert state.get()["found"]["backends"] == []
 
 
 def test_a_backend_that_is_connected_is_not_connected_again(state: ProjectState) -> None:
@@ -266,7 +269,7 @@ def test_a_backend_that_is_connected_is_not_connected_again(state: ProjectState)
     server.connected.append({"id": 9, "url": "http://model:9090/", "title": "Ours"})
     init(server, state, backend_url="http://model:9090")
     assert "backend" not in server.writes
-    assert state.get()["created"]["backend"] == 9
+    assert state.get()["found"]["backends"] == [9]
 
 
 def test_a_backend_that_label_studio_cannot_reach_is_told_with_what_to_do(state: ProjectState) -> None:

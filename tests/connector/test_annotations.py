@@ -51,7 +51,7 @@ def raw_annotation(**changes: Any) -> dict[str, Any]:
         "was_cancelled": False,
         "ground_truth": False,
         "lead_time": 3.4,
-        "created_at": "2026-03-01T10:00:00.000000Z",
+        "created_at": "2026-03-01T09:59:00.000000Z",
         "updated_at": "2026-03-01T10:00:00.000000Z",
         "result": [region()],
         **changes,
@@ -93,7 +93,15 @@ def row(
 
 def test_an_annotation_is_read_with_its_annotator_and_class() -> None:
     assert read_annotation(raw_annotation(), 7, CONTROL) == Annotation(
-        31, 7, 5, "Polite", skipped=False, ground_truth=False, updated_at="2026-03-01T10:00:00.000000Z"
+        31,
+        7,
+        5,
+        "Polite",
+        skipped=False,
+        ground_truth=False,
+        updated_at="2026-03-01T10:00:00.000000Z",
+        created_at="2026-03-01T09:59:00.000000Z",
+        lead_time=3.4,
     )
 
 

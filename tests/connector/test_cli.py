@@ -28,6 +28,8 @@ SUMMARY = {
     "model_version": "v3",
     "queue_version": "activelab-1",
     "window": {"size": 20, "new": 15, "relabel": 5},
+    "without_text": 2,
+    "unknown_choices": 0,
     "restored": ["sampling"],
     "seconds": {"pull": 0.5},
 }
@@ -296,7 +298,8 @@ def test_without_json_a_sync_is_told_in_a_sentence(connector: Run, plan: Any) ->
     done = connector("sync", "--project", "7")
     assert done.code == 0
     assert "Project 7, round 3: 60 annotations by 4 on 200 tasks; trained v3" in done.out
-    assert "20 tasks, 15 new and 5 for a second opinion" in done.out
+    assert "20 tasks, 15 new and 5 for a second opinion. Left out: 2 tasks have no text." in done.out
+    assert "choice" not in done.out
 
 
 def test_a_dry_run_says_what_would_be(connector: Run, plan: Any) -> None:

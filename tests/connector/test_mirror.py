@@ -70,6 +70,7 @@ class Studio:
                 "was_cancelled": choice is None,
                 "ground_truth": False,
                 "result": [region] if choice is not None else [],
+                "created_at": self.rows[task]["updated_at"],
                 "updated_at": self.rows[task]["updated_at"],
             }
         )

@@ -63,6 +63,7 @@ class Server:
             "was_cancelled": skipped,
             "ground_truth": False,
             "result": [] if skipped else [region],
+            "created_at": AT,
             "updated_at": AT,
         }
 

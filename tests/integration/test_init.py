@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop import Loop, connector, project_under_our_queue, texts
+from loop import Loop, connector, on_both_databases, project_under_our_queue, texts
 
 from connector import queue
 from connector.adopt import TAB_TITLE
 from connector.demo.people import Person
 from connector.errors import UsageError
+from connector.state import Original
 
 if TYPE_CHECKING:
     from conftest import LabelStudio
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
 
+pytestmark = on_both_databases
 start = project_under_our_queue
 
 
@@ -55,7 +57,7 @@ def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Star
     assert remembered["sampling"] == "Sequential sampling"
     assert remembered["maximum_annotations"] == 2
     assert remembered == {name: before[name] for name in remembered}
-    assert loop.state.originals() == flags
+    assert {task: (known.overlap, known.is_labeled) for task, known in loop.state.originals().items()} == flags
 
 
 def test_init_twice_is_the_same_as_once(start: Start) -> None:
@@ -95,7 +97,7 @@ def test_init_that_failed_half_way_still_knows_what_was_there(start: Start) -> N
     loop.adopt()
     assert loop.state.get()["original_settings"]["maximum_annotations"] == 2
     assert loop.state.get()["original_settings"]["sampling"] == "Sequential sampling"
-    assert loop.state.originals() == dict.fromkeys(loop.tasks, (2, False))
+    assert loop.state.originals() == dict.fromkeys(loop.tasks, Original(2, False, answers=0))
 
 
 def test_tab_comes_first_where_there_is_none_and_a_direct_link_follows_the_window(start: Start, people: People) -> None:
@@ -147,7 +149,7 @@ def test_rule_of_several_annotations_ends_only_with_a_yes(start: Start, people: 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["changed"] == ["maximum_annotations", "sampling"]
     assert loop.project()["maximum_annotations"] == 1
-    assert {overlap for overlap, _ in loop.state.originals().values()} == {3}
+    assert {known.overlap for known in loop.state.originals().values()} == {3}
 
 
 def test_refusal_in_a_prompt_changes_nothing(start: Start) -> None:

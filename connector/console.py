@@ -1,0 +1,92 @@
+"""What all commands share: the options that name the servers, opening them, and errors as one sentence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from connector.errors import ConnectorError
+
+if TYPE_CHECKING:
+    from connector.label_studio import LabelStudio
+    from connector.settings import Settings
+    from connector.state import State
+
+_SERVERS = (
+    click.option("--label-studio-url", metavar="URL", help="Address of Label Studio [env LABEL_STUDIO_URL]."),
+    click.option("--ml-backend-url", metavar="URL", help="Address of the ML backend [env ML_BACKEND_URL]."),
+    click.option(
+        "--state", "state_url", metavar="URL", help="State database, an SQLAlchemy URL [env CONNECTOR_STATE]."
+    ),
+    click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error, too."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
+)
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that every command takes."""
+    for option in reversed(_SERVERS):
+        command = option(command)
+    return command
+
+
+def open_servers(servers: dict[str, str | None]) -> tuple[Settings, LabelStudio, State]:
+    """Settings, gateway and state, from options before the environment."""
+    from connector.label_studio import LabelStudio
+    from connector.settings import load_settings
+    from connector.state import State
+
+    settings = load_settings(**servers)
+    gateway = LabelStudio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
+    state = State(settings.state_url)
+    context = click.get_current_context()
+    context.call_on_close(gateway.close)
+    context.call_on_close(state.close)
+    return settings, gateway, state
+
+
+def run(cli: click.Group) -> None:
+    """Runs the command: errors become one sentence and an exit code.
+
+    0 done, 1 unforeseen, 2 somebody has to change something, 3 try again later.
+    """
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
+    for noisy in ("httpx", "urllib3", "label_studio_sdk"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    verbose = "--verbose" in sys.argv
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)  # a command's own exit code comes back as a value
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if verbose:
+            logging.exception("The error in full:")
+        known = _as_connector_error(error)
+        click.echo(f"Error: {known}", err=True)
+        sys.exit(known.exit_code)
+
+
+def _as_connector_error(error: Exception) -> ConnectorError:
+    """The error as one sentence of ours; an unforeseen one is told by its first line."""
+    from sqlalchemy.exc import DBAPIError
+
+    if isinstance(error, ConnectorError):
+        return error
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, DBAPIError):
+        from connector.database import explain
+
+        return explain(error)
+    return ConnectorError(f"unforeseen {type(error).__name__}: {first}. Run with --verbose for the details.")

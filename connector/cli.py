@@ -170,10 +170,14 @@ _project = click.option("--project", "project_id", type=click.IntRange(min=1), r
 def status(project_id: int | None, as_json: bool, **servers: str | None) -> None:
     """Show the last sync, the queue, the labels and the model, and what comes next.
 
+    Changes nothing, and works while a sync runs.
+
     Example: connector status --project 7
+
+    Exit code 3 when Label Studio does not answer, and 2 when it refuses: then this is what the last sync knew.
     """
+    from connector.status import exit_code, words
     from connector.status import status as look
-    from connector.status import words
 
     settings, gateway, state = open_servers(servers)
     url = settings.label_studio_url
@@ -185,6 +189,7 @@ def status(project_id: int | None, as_json: bool, **servers: str | None) -> None
         click.echo("\n\n".join(words(one) for one in found))
     else:
         click.echo(f"No project of {url} is set up yet: connector init --project ID takes one over.")
+    click.get_current_context().exit(exit_code(found))
 
 
 @cli.command()

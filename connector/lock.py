@@ -76,6 +76,11 @@ class ProjectLock:
         self._kept = time.monotonic()
 
 
+def is_held(holder: str | None, until: float | None, at: float) -> bool:
+    """Whether the lock of a project's row is held at the time `at`, by a process that may still be alive."""
+    return holder is not None and until is not None and until >= at and not _is_dead(holder)
+
+
 def _is_dead(holder: str) -> bool:
     """Whether the holder ran on this machine and is gone."""
     host, pid, _ = holder.rsplit(":", 2)

@@ -1,0 +1,269 @@
+"""`connector status`: how a project stands, for who looks once a day; nothing is changed anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from connector import queue
+from connector.annotations import Annotation, Task, moment
+from connector.errors import ConnectorError
+from connector.label_studio import LabelStudio
+from connector.lock import is_held
+from connector.mirror import Pulled, look
+from connector.selection import Slot
+from connector.state import ProjectState
+from connector.sync import adopted
+
+NEXT_TASKS = 5
+TEXT_WIDTH = 60
+RECENT_DAYS = 7
+
+
+def status(
+    project_id: int,
+    gateway: LabelStudio,
+    state: ProjectState,
+    clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+) -> dict[str, Any]:
+    """How the project stands now (the object that `--json` prints); its keys are described in the README.
+
+    `clock`: an aware datetime, whose time zone says when a day begins. Where Label Studio does not answer or refuses,
+    `error` says so and the rest is what the last sync knew. Raises UsageError when the project is not adopted.
+    """
+    adopted(project_id, state)
+    now = clock()
+    known, window, answers = state.get(), state.window(), state.answers_at_publishing()
+    mirrored = state.tasks()
+    pulled: Pulled | None = None
+    error: ConnectorError | None = None
+    try:
+        pulled = look(project_id, gateway, state)
+    except ConnectorError as failure:
+        error = failure
+    tasks = pulled.tasks if pulled else mirrored
+    left = [slot for slot in window if slot.task in tasks and _rows(tasks, slot) <= answers[slot.task]]
+    found = {
+        "project": project_id,
+        "title": pulled.project["title"] if pulled else None,
+        "label_studio": gateway.url,
+        "at": now.isoformat(timespec="seconds"),
+        "error": {"message": str(error), "exit_code": error.exit_code} if error else None,
+        "last_sync": _with_age(known["last_sync"], now),
+        "last_round": _last_round(state, now),
+        "sync_running": is_held(known["lock_holder"], known["lock_until"], now.timestamp()),
+        "queue": _queue(known, window, left, tasks, pulled),
+        "labels": _labels([row for task in tasks.values() for row in task.annotations], now),
+        "tasks": _tasks(tasks),
+        "model": _model(known, state),
+        "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
+        "next_tasks": [_next_task(window.index(slot) + 1, slot, tasks) for slot in left[:NEXT_TASKS]],
+    }
+    return {**found, "next_step": _next_step(found, pulled)}
+
+
+def exit_code(found: Iterable[Mapping[str, Any]]) -> int:
+    """0 where Label Studio told all of it, or else the code of the gravest error: 2 before 3."""
+    return min((one["error"]["exit_code"] for one in found if one["error"]), default=0)
+
+
+# -- the parts -----------------------------------------------------------------------------------------------------
+
+
+def _with_age(known: Mapping[str, Any] | None, now: datetime) -> dict[str, Any] | None:
+    if known is None:
+        return None
+    return {**known, "seconds_ago": max(0, round((now - moment(known["at"])).total_seconds()))}
+
+
+def _last_round(state: ProjectState, now: datetime) -> dict[str, Any] | None:
+    last = state.last_round()
+    return None if last is None else _with_age({"number": last["round"], "at": last["at"]}, now)
+
+
+def _rows(tasks: Mapping[int, Task], slot: Slot) -> int:
+    return len(tasks[slot.task].annotations)
+
+
+def _queue(
+    known: Mapping[str, Any],
+    window: list[Slot],
+    left: list[Slot],
+    tasks: Mapping[int, Task],
+    pulled: Pulled | None,
+) -> dict[str, Any] | None:
+    version = known["queue_version"]
+    if version is None:
+        return None
+    there = sum(slot.task in tasks for slot in window)
+    return {
+        "version": version,
+        "size": len(window),
+        "served": there - len(left),
+        "left": len(left),
+        "second_opinions_open": sum(slot.relabel for slot in left),
+        "in_charge": None if pulled is None else not _changed_settings(pulled, version),
+    }
+
+
+def _changed_settings(pulled: Pulled, version: str) -> list[str]:
+    """What somebody has changed in Label Studio so that it no longer serves the window in order."""
+    changed = sorted(queue.wrong_settings(pulled.project))
+    served = pulled.project["model_version"] or ""
+    # Another window of ours stands where a sync was killed right after it had published: it is as good as this one.
+    if served != version and served not in queue.our_versions(pulled.versions):
+        changed.append("model_version")
+    if version and not queue.our_versions(pulled.versions):
+        changed.append("the window's predictions")
+    return changed
+
+
+def _labels(rows: list[Annotation], now: datetime) -> dict[str, Any]:
+    """Labels that people gave; what was imported as ground truth is counted by itself."""
+    labels = [row for row in rows if row.label is not None and not row.ground_truth]
+    # A state database of an older connector does not know when an annotation was made.
+    made = [moment(row.created_at or row.updated_at) for row in labels]
+    recent = sum(when > now - timedelta(days=RECENT_DAYS) for when in made)
+    return {
+        "total": len(labels),
+        "annotators": len({row.annotator for row in labels}),
+        "today": sum(when.astimezone(now.tzinfo).date() == now.date() for when in made),
+        "mean_of_7_days": round(recent / RECENT_DAYS, 1),
+        "ground_truth": sum(row.label is not None and row.ground_truth for row in rows),
+        "skipped": sum(row.skipped for row in rows),
+        "unknown_choices": sum(row.unknown for row in rows),
+    }
+
+
+def _tasks(tasks: Mapping[int, Task]) -> dict[str, int]:
+    labelled = sum(any(row.label is not None for row in task.annotations) for task in tasks.values())
+    return {
+        "total": len(tasks),
+        "labelled": labelled,
+        "unlabelled": len(tasks) - labelled,
+        "without_text": sum(task.text is None for task in tasks.values()),
+    }
+
+
+def _model(known: Mapping[str, Any], state: ProjectState) -> dict[str, Any] | None:
+    if known["model_version"] is None:
+        return None
+    last = state.last_round() or {}
+    return {"version": known["model_version"], "agreement": last.get("model_agreement")}
+
+
+def _row_ids(tasks: Mapping[int, Task]) -> set[int]:
+    return {row.id for task in tasks.values() for row in task.annotations}
+
+
+def _next_task(rank: int, slot: Slot, tasks: Mapping[int, Task]) -> dict[str, Any]:
+    # In one line, and without what a terminal would take for a command.
+    text = "".join(letter for letter in " ".join((tasks[slot.task].text or "").split()) if letter.isprintable())
+    short = text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 1].rstrip() + "…"
+    return {"rank": rank, "task": slot.task, "text": short, "second_opinion": slot.relabel}
+
+
+def _next_step(found: Mapping[str, Any], pulled: Pulled | None) -> str:
+    """One sentence: what happens next, or what somebody should do."""
+    project, window, new = found["project"], found["queue"], found["new_annotations"]
+    run = f"run connector sync --project {project}"
+    if pulled is None:
+        return f"This is what the last sync knew; for more, connector doctor --project {project}"
+    if found["sync_running"]:
+        return "A sync is at work right now."
+    if (last := found["last_sync"]) and last["result"] == "failed":
+        return f"The last sync failed: {last['error'].rstrip('.')}; connector doctor --project {project}"
+    if window is None:
+        return f"There is no window yet: {run}"
+    if not window["in_charge"]:
+        changed = ", ".join(_changed_settings(pulled, window["version"]))
+        return f"Label Studio does not serve the window in order, since somebody changed {changed}: {run}"
+    if window["size"] and not window["left"]:
+        return f"The window is used up, and what is left comes at random: {run}"
+    if new:
+        return f"{_count(new, 'new annotation')}: the next connector sync chooses a new window."
+    if pulled.changed:
+        return "The project has changed: the next connector sync chooses a new window."
+    if not window["size"]:
+        return "There is no task left to ask for."
+    return "Nothing new: annotators go on with this window, and the next connector sync leaves it as it is."
+
+
+# -- for people ----------------------------------------------------------------------------------------------------
+
+
+def words(found: Mapping[str, Any]) -> str:
+    """The status as a person reads it, times in words."""
+    title = f" ({found['title']})" if found["title"] else ""
+    lines = [f"Project {found['project']}{title} at {found['label_studio']}"]
+    if found["error"]:
+        lines.append(f"  {found['error']['message']}")
+    parts = {
+        "Last sync": _sync_words(found["last_sync"]),
+        "Last round": _round_words(found["last_round"]),
+        "Queue": _queue_words(found),
+        "Labels": _labels_words(found["labels"]),
+        "Tasks": _tasks_words(found["tasks"]),
+        "Model": _model_words(found["model"]),
+    }
+    lines += [f"  {name:<12}{said}" for name, said in parts.items()]
+    for index, task in enumerate(found["next_tasks"]):
+        kind = "second opinion" if task["second_opinion"] else "new"
+        lines.append(f"  {'' if index else 'Next':<12}{task['rank']}. task {task['task']} ({kind}): {task['text']}")
+    return "\n".join([*lines, f"  {found['next_step']}"])
+
+
+def _sync_words(last: Mapping[str, Any] | None) -> str:
+    if last is None:
+        return "never"
+    said = {"published": "published a window", "nothing new": "found nothing new"}
+    return f"{_ago(last['seconds_ago'])}, {said.get(last['result']) or 'failed: ' + last['error']}"
+
+
+def _round_words(last: Mapping[str, Any] | None) -> str:
+    return "none yet" if last is None else f"{last['number']}, {_ago(last['seconds_ago'])}"
+
+
+def _queue_words(found: Mapping[str, Any]) -> str:
+    window, running = found["queue"], "; a sync holds the project right now" * found["sync_running"]
+    if window is None:
+        return f"no window yet{running}"
+    opinions = f", {window['second_opinions_open']} of them for a second opinion" * bool(window["left"])
+    size = _count(window["size"], "task")
+    return f"{size}: {window['served']} answered, {window['left']} left{opinions} ({window['version']}){running}"
+
+
+def _labels_words(labels: Mapping[str, Any]) -> str:
+    more = [
+        f"{labels['ground_truth']} imported as ground truth" * bool(labels["ground_truth"]),
+        f"{labels['skipped']} skipped" * bool(labels["skipped"]),
+        f"{labels['unknown_choices']} with a choice that the config no longer has" * bool(labels["unknown_choices"]),
+    ]
+    said = f"{labels['total']:,} by {_count(labels['annotators'], 'annotator')}"
+    rate = f"{labels['today']} today, {labels['mean_of_7_days']:g} a day over the last {RECENT_DAYS} days"
+    return "; ".join([said, rate, *filter(None, more)])
+
+
+def _tasks_words(tasks: Mapping[str, int]) -> str:
+    without = f"; {tasks['without_text']} without a text" * bool(tasks["without_text"])
+    return f"{tasks['total']:,}: {tasks['labelled']:,} labelled, {tasks['unlabelled']:,} unlabelled{without}"
+
+
+def _model_words(model: Mapping[str, Any] | None) -> str:
+    if model is None:
+        return "none yet"
+    if model["agreement"] is None:
+        return str(model["version"])
+    return f"{model['version']}, out of sample it agrees with {model['agreement']:.0%} of the consensus labels"
+
+
+def _ago(seconds: int) -> str:
+    for name, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            return f"{_count(seconds // length, name)} ago"
+    return "less than a minute ago"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,17 +1,23 @@
-"""A real Label Studio, a real ML backend and a real browser, one of each for all tests; projects are made fresh."""
+"""A real Label Studio, a real ML backend and a real browser for all tests; projects are made fresh.
+
+There is one Label Studio on SQLite and, for the tests that ask for both, one on PostgreSQL. Each starts when the first
+test needs it, with an ML backend of its own: a backend tells projects apart by their ids.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from playwright.sync_api import Browser, sync_playwright
+from postgresql import PostgreSQL, running_postgresql
 
 from connector.demo import servers
 from connector.demo.people import Person
@@ -23,11 +29,16 @@ LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123
 
 @dataclass(frozen=True)
 class LabelStudio:
-    """A running Label Studio and its administrator; `api` is a session with the administrator's token."""
+    """A running Label Studio and its administrator; `api` is a session with the administrator's token.
+
+    `database`: "sqlite" or "postgresql"; `people`: the users who have signed up so far.
+    """
 
     url: str
     login: servers.Login
     api: requests.Session
+    database: str
+    people: list[Person] = field(default_factory=list)
 
     @property
     def token(self) -> str:
@@ -49,39 +60,95 @@ class Project:
 
 
 @pytest.fixture(scope="session")
-def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
-    directory = tmp_path_factory.mktemp("label-studio")
-    try:
-        server = servers.start_label_studio(directory, LOGIN)
-    except UsageError as error:
-        pytest.fail(str(error))
-    with servers.local_session() as api:
-        api.headers["Authorization"] = f"Token {LOGIN.token}"
-        yield LabelStudio(server.url, LOGIN, api)
-    servers.stop(directory, servers.LABEL_STUDIO)
+def label_studio(request: pytest.FixtureRequest) -> LabelStudio:
+    """Label Studio on SQLite, unless a test is parametrised with "postgresql", as `loop.on_both_databases` does."""
+    database = getattr(request, "param", "sqlite")
+    server: LabelStudio = request.getfixturevalue(f"label_studio_on_{database}")
+    return server
 
 
 @pytest.fixture(scope="session")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def label_studio_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
+    with running_label_studio(tmp_path_factory.mktemp("label-studio"), "sqlite", {}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def label_studio_on_postgresql(
+    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL
+) -> Iterator[LabelStudio]:
+    postgresql.create_database("label-studio")
+    environment = {
+        "DJANGO_DB": "default",
+        "POSTGRE_NAME": "label-studio",
+        "POSTGRE_USER": postgresql.user,
+        "POSTGRE_PASSWORD": postgresql.password,
+        "POSTGRE_HOST": postgresql.host,
+        "POSTGRE_PORT": str(postgresql.port),
+    }
+    with running_label_studio(tmp_path_factory.mktemp("label-studio"), "postgresql", environment) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_label_studio(directory: Path, database: str, environment: dict[str, str]) -> Iterator[LabelStudio]:
+    try:
+        server = servers.start_label_studio(directory, LOGIN, environment=environment)
+    except UsageError as error:
+        pytest.fail(str(error))
+    with contextlib.ExitStack() as after:
+        after.callback(servers.stop, directory, servers.LABEL_STUDIO)
+        api = after.enter_context(servers.local_session())
+        api.headers["Authorization"] = f"Token {LOGIN.token}"
+        label_studio = LabelStudio(server.url, LOGIN, api, database)
+        yield label_studio
+        for person in label_studio.people:
+            person.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running PostgreSQL server, for databases that a test makes."""
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest, label_studio: LabelStudio) -> str:
     """The address of a running ML backend with the packaged weights."""
-    directory = tmp_path_factory.mktemp("ml-backend")
+    address: str = request.getfixturevalue(f"backend_beside_{label_studio.database}")
+    return address
+
+
+@pytest.fixture(scope="session")
+def backend_beside_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_backend(tmp_path_factory.mktemp("ml-backend")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def backend_beside_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_backend(tmp_path_factory.mktemp("ml-backend")) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def running_backend(directory: Path) -> Iterator[str]:
     yield servers.start_ml_backend(directory).url
     servers.stop(directory, servers.ML_BACKEND)
 
 
 @pytest.fixture(scope="session")
-def people(label_studio: LabelStudio) -> Iterator[Callable[[int], list[Person]]]:
+def people(label_studio: LabelStudio) -> Callable[[int], list[Person]]:
     """`people(n)`: n users of Label Studio, the same ones in every test; a fresh project knows none of them."""
-    signed_up: list[Person] = []
 
     def first(count: int) -> list[Person]:
+        signed_up = label_studio.people
         for number in range(len(signed_up), count):
             signed_up.append(Person.sign_up(label_studio.url, f"annotator{number + 1}@example.com"))
         return signed_up[:count]
 
-    yield first
-    for person in signed_up:
-        person.close()
+    return first
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 OPTIONS = SyncOptions()
 ROOT = Path(__file__).resolve().parents[2]
 
+# The tests of a module with this mark run on Label Studio on SQLite and on PostgreSQL.
+on_both_databases = pytest.mark.parametrize("label_studio", ["sqlite", "postgresql"], indirect=True)
+
 
 def new(*tasks: int) -> list[Slot]:
     """Places of a window for new tasks."""

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loop import OPTIONS, Expected, Loop, Watched, new, project_under_our_queue, second, texts
+from loop import OPTIONS, Expected, Loop, Watched, new, on_both_databases, project_under_our_queue, second, texts
 
 from connector import queue
 from connector.demo.people import Person
 from connector.errors import ConnectorError, StaleTasks
 
+pytestmark = on_both_databases
 start = project_under_our_queue
 
 People = Callable[[int], list[Person]]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from loop import Loop, new, project_under_our_queue, second, texts
+from loop import Loop, new, on_both_databases, project_under_our_queue, second, texts
 
 from connector.demo.people import Person
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
 
+pytestmark = on_both_databases
 start = project_under_our_queue
 
 OTHERS, ME, IGNORE = "REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"

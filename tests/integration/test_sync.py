@@ -16,6 +16,7 @@ from loop import (
     Watched,
     connector,
     new,
+    on_both_databases,
     project_under_our_queue,
     proxy_to_label_studio,
     second,
@@ -32,6 +33,7 @@ from connector.state import State
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
 
+pytestmark = on_both_databases
 start = project_under_our_queue
 proxy = proxy_to_label_studio
 

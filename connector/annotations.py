@@ -34,7 +34,10 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Task:
-    """A task as Label Studio holds it; `text` is None where the data key is missing, empty or not a text."""
+    """A task as Label Studio holds it, its annotations by id.
+
+    `text` is None where the data key is missing, empty or not a text.
+    """
 
     id: int
     text: str | None
@@ -64,7 +67,10 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
         is_labeled=raw["is_labeled"],
         overlap=raw["overlap"],
         updated_at=raw["updated_at"],
-        annotations=tuple(read_annotation(row, raw["id"], control) for row in raw["annotations"]),
+        # On PostgreSQL they come in whatever order the database finds them.
+        annotations=tuple(
+            sorted((read_annotation(row, raw["id"], control) for row in raw["annotations"]), key=lambda row: row.id)
+        ),
     )
 
 

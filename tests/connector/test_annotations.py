@@ -172,6 +172,13 @@ def test_a_task_is_read_with_its_annotations() -> None:
     assert [(one.id, one.task, one.annotator) for one in task.annotations] == [(31, 7, 5), (32, 7, 6)]
 
 
+def test_the_annotations_of_a_task_stand_by_id_in_whatever_order_they_come() -> None:
+    rows = [raw_annotation(id=number) for number in (32, 33, 31)]
+    task = read_task(raw_task(annotations=rows), CONTROL)
+    assert [row.id for row in task.annotations] == [31, 32, 33]
+    assert task == read_task(raw_task(annotations=rows[::-1]), CONTROL)
+
+
 @pytest.mark.parametrize(
     "data",
     [{}, {"other": "x"}, {"text": ""}, {"text": " \n\t"}, {"text": None}, {"text": 12}, {"text": ["a"]}, {"text": {}}],

@@ -1,4 +1,4 @@
-"""`connector status` on a real Label Studio, by the real command: what it tells, how it fails, and that it only reads."""
+"""`connector status` on a real Label Studio, by the real command: what it tells, how it fails, and no trace of it."""
 
 from __future__ import annotations
 

@@ -79,8 +79,8 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
     annotator = raw["completed_by"]
     if isinstance(annotator, dict):  # some endpoints expand the user
         annotator = annotator["id"]
-    choice = None if raw["was_cancelled"] else _choice(raw["result"], control)
-    label = control.spellings.get(choice) if choice is not None else None
+    chosen = None if raw["was_cancelled"] else choice(raw["result"], control)
+    label = control.spellings.get(chosen) if chosen is not None else None
     return Annotation(
         id=raw["id"],
         task=task,
@@ -89,13 +89,14 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
         skipped=bool(raw["was_cancelled"]),
         ground_truth=bool(raw["ground_truth"]),
         updated_at=raw["updated_at"],
-        unknown=choice is not None and label is None,
+        unknown=chosen is not None and label is None,
         created_at=raw["created_at"],
         lead_time=raw.get("lead_time"),
     )
 
 
-def _choice(result: Any, control: Control) -> str | None:
+def choice(result: Any, control: Control) -> str | None:
+    """The choice in an annotation's `result` as it is spelled there, None where there is none or are several."""
     for region in result or []:
         if region.get("from_name") == control.name and region.get("type", "choices") == "choices":
             choices = region.get("value", {}).get("choices") or []

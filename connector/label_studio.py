@@ -18,6 +18,7 @@ import httpx
 from label_studio_sdk.base_client import LabelStudioBase
 from label_studio_sdk.core.api_error import ApiError
 
+from connector.answers import read, refused_token, something_else
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
 
 PAGE_SIZE = 500
@@ -45,7 +46,7 @@ class LabelStudio:
             # Without the slash the SDK exchanges tokens beside the path that Label Studio may be served under.
             client = LabelStudioBase(base_url=url + "/", api_key=api_key, httpx_client=http)
         except ApiError as error:  # a personal access token that says itself that it is over
-            raise UsageError(self._refused_token()) from error
+            raise refused_token(url) from error
         except Exception as error:
             raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
         self._http = client._client_wrapper.httpx_client
@@ -58,14 +59,12 @@ class LabelStudio:
 
     def get_project(self, project: int) -> dict[str, Any]:
         """The project's settings and counters."""
-        answer: dict[str, Any] = self._call("GET", f"api/projects/{project}/", what=f"project {project}")
-        return answer
+        return self._project(self._call("GET", f"api/projects/{project}/", what=f"project {project}"))
 
     def create_project(self, title: str, label_config: str) -> dict[str, Any]:
         """Makes a project."""
         body = {"title": title, "label_config": label_config}
-        answer: dict[str, Any] = self._call("POST", "api/projects/", json=body, retries=0)
-        return answer
+        return self._project(self._call("POST", "api/projects/", json=body, retries=0))
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
         """Adds tasks, 2,500 a call."""
@@ -222,9 +221,10 @@ class LabelStudio:
             raise UsageError(f"LABEL_STUDIO_URL is not a web address: {self.url}.") from error
         except httpx.HTTPError as error:
             raise TryAgainLater(
-                f"Label Studio at {self.url} does not answer: {str(error) or type(error).__name__}."
+                f"Label Studio at {self.url} does not answer ({str(error) or type(error).__name__}): "
+                "start it or check LABEL_STUDIO_URL."
             ) from error
-        return self._body(response, what, missing, refused)
+        return read(response, self.url, what, missing, refused)
 
     def _count(self, request: httpx.Request) -> None:
         self.calls += 1
@@ -239,56 +239,15 @@ class LabelStudio:
         if self._last_status >= 500:
             return TryAgainLater(f"Label Studio at {self.url} failed with {self._last_status}.")
         if self._last_status in (401, 403):
-            return UsageError(self._refused_token())
-        return UsageError(f"{self.url} does not speak Label Studio's API: check LABEL_STUDIO_URL.")
+            return refused_token(self.url)
+        return something_else(self.url)
 
-    def _refused_token(self) -> str:
-        return (
-            f"Label Studio at {self.url} refuses the token in LABEL_STUDIO_API_KEY (wrong or expired): "
-            "make a new one on its Account & Settings page."
-        )
-
-    def _body(
-        self, response: httpx.Response, what: str, missing: type[ConnectorError], refused: type[ConnectorError]
-    ) -> Any:
-        status = response.status_code
-        if status < 300:
-            if not response.content:
-                return {}
-            try:
-                return response.json()
-            except ValueError as error:
-                raise UsageError(f"{self.url} does not speak Label Studio's API: check LABEL_STUDIO_URL.") from error
-        if response.is_redirect:
-            raise UsageError(
-                f"Label Studio at {self.url} redirects to {response.headers.get('location')}: "
-                "give that address in LABEL_STUDIO_URL."
-            )
-        if status == 401:
-            raise UsageError(self._refused_token())
-        if status == 403:
-            raise UsageError(
-                f"The user of LABEL_STUDIO_API_KEY has no right to do this in Label Studio: {_words(response)}"
-            )
-        if status == 404:
-            raise missing(f"Label Studio at {self.url} has no {what}: {_words(response)}")
-        if status >= 500 or status in (408, 409, 429):
-            raise TryAgainLater(f"Label Studio at {self.url} failed with {status}: {_words(response)}")
-        if status == 400:
-            raise refused(f"Label Studio refused: {_words(response)}")
-        raise ConnectorError(f"Label Studio answered {status}: {_words(response)}")
+    def _project(self, answer: Any) -> dict[str, Any]:
+        """The answer, if it is a project: another server may answer anything."""
+        if not (isinstance(answer, dict) and {"id", "label_config"} <= answer.keys()):
+            raise something_else(self.url)
+        return answer
 
 
 class _Gone(UsageError):
     """What is to be deleted is not there (any more)."""
-
-
-def _words(response: httpx.Response) -> str:
-    """What the server said, in one line."""
-    try:
-        body = response.json()
-    except ValueError:
-        return (response.reason_phrase or "no reason given").rstrip(".") + "."
-    detail = body.get("detail") or "no reason given" if isinstance(body, dict) else str(body)
-    fields = body.get("validation_errors") if isinstance(body, dict) else None
-    return " ".join(f"{detail} {json.dumps(fields) if fields else ''}".split()).rstrip(".") + "."

@@ -14,6 +14,7 @@ from connector.label_studio import PAGE_SIZE, LabelStudio
 
 URL = "http://studio:8080"
 TOKEN = "b5a2c9d8e7f60123456789abcdef0123456789ab"
+PROJECT = {"id": 7, "label_config": "<View/>"}
 Answer = httpx.Response | Exception
 
 
@@ -75,20 +76,20 @@ PAGE = httpx.Response(200, html="<html><title>Label Studio: Sign in</title></htm
 
 
 def test_a_legacy_token_goes_as_it_is(connect: Connect) -> None:
-    server = Server(ok({"id": 7}))
-    assert connect(server).get_project(7) == {"id": 7}
+    server = Server(ok(PROJECT))
+    assert connect(server).get_project(7) == PROJECT
     assert server.requests[0].headers["Authorization"] == f"Token {TOKEN}"
     assert str(server.requests[0].url) == f"{URL}/api/projects/7/"
 
 
 def test_a_label_studio_under_a_path_is_reached_there(connect: Connect) -> None:
-    server = Server(ok({"id": 7}))
+    server = Server(ok(PROJECT))
     connect(server, "https://host/label-studio").get_project(7)
     assert str(server.requests[0].url) == "https://host/label-studio/api/projects/7/"
 
 
 def test_the_clock_of_the_server_is_kept(connect: Connect) -> None:
-    gateway = connect(Server(ok({}, headers={"Date": "Sun, 01 Mar 2026 10:00:00 GMT"}), ok({})))
+    gateway = connect(Server(ok(PROJECT, headers={"Date": "Sun, 01 Mar 2026 10:00:00 GMT"}), ok(PROJECT)))
     assert gateway.server_time is None
     gateway.get_project(7)
     gateway.get_project(7)
@@ -151,7 +152,7 @@ def test_a_task_is_opened_by_overlap_and_flag_and_the_answer_is_given(connect: C
 
 
 def test_settings_are_sent_as_they_are_given_empty_ones_too(connect: Connect) -> None:
-    server = Server(ok({"id": 7}))
+    server = Server(ok(PROJECT))
     connect(server).update_project(7, model_version="", maximum_annotations=1, show_overlap_first=False)
     assert server.bodies() == [{"model_version": "", "maximum_annotations": 1, "show_overlap_first": False}]
 
@@ -181,9 +182,9 @@ def test_many_tasks_are_imported_in_parts(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
     [
-        (401, UsageError, "refuses the token in LABEL_STUDIO_API_KEY"),
+        (401, UsageError, "refuses the token in LABEL_STUDIO_API_KEY (The server's words): make a new one"),
         (403, UsageError, "has no right to do this in Label Studio: The server's words."),
-        (404, UsageError, "has no project 7: The server's words."),
+        (404, UsageError, "has no project 7, or none that the token's user may see: The server's words."),
         (400, ConnectorError, "Label Studio refused: The server's words."),
         (405, ConnectorError, "Label Studio answered 405: The server's words."),
         (409, TryAgainLater, "failed with 409: The server's words."),
@@ -231,6 +232,26 @@ def test_a_page_instead_of_json_is_a_wrong_address(connect: Connect) -> None:
         connect(Server(PAGE)).get_project(7)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok({"hello": "world"}),
+        ok(["hello"]),
+        ok({"id": 7, "name": "Seven"}),
+        httpx.Response(204),
+        httpx.Response(404, html="<h1>Not found</h1>"),
+        httpx.Response(404, json={"detail": "Not Found"}),
+        httpx.Response(404, json=["Not found"]),
+    ],
+    ids=["an object", "a list", "another object", "nothing", "a page", "a backend's 404", "a list with 404"],
+)
+def test_an_answer_that_is_not_label_studios_is_a_wrong_address(connect: Connect, answer: httpx.Response) -> None:
+    with pytest.raises(UsageError, match="does not speak Label Studio's API: check LABEL_STUDIO_URL"):
+        connect(Server(answer)).get_project(7)
+    with pytest.raises(UsageError, match="does not speak Label Studio's API: check LABEL_STUDIO_URL"):
+        connect(Server(answer)).create_project("Title", "<View/>")
+
+
 @pytest.mark.parametrize("status", [301, 302, 308])
 def test_a_redirect_is_told_with_the_address_to_give(connect: Connect, status: int) -> None:
     answer = httpx.Response(status, headers={"Location": "https://studio/api/projects/7/"})
@@ -254,8 +275,8 @@ def test_a_window_with_a_task_that_is_gone_is_stale(connect: Connect) -> None:
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
 def test_reading_is_tried_again_after_a_passing_failure(connect: Connect, status: int) -> None:
-    server = Server(refused(status), refused(status), ok({"id": 7}))
-    assert connect(server).get_project(7) == {"id": 7}
+    server = Server(refused(status), refused(status), ok(PROJECT))
+    assert connect(server).get_project(7) == PROJECT
     assert len(server.requests) == 3
 
 
@@ -290,15 +311,15 @@ def test_nothing_that_would_stand_twice_is_sent_again(
 @pytest.mark.parametrize(
     ("failure", "words"),
     [
-        (httpx.ConnectError("[Errno 111] Connection refused"), "does not answer: [Errno 111] Connection refused."),
-        (httpx.ReadTimeout(""), "does not answer: ReadTimeout."),
-        (httpx.RemoteProtocolError("Server disconnected"), "does not answer: Server disconnected."),
+        (httpx.ConnectError("[Errno 111] Connection refused"), "does not answer ([Errno 111] Connection refused)"),
+        (httpx.ReadTimeout(""), "does not answer (ReadTimeout)"),
+        (httpx.RemoteProtocolError("Server disconnected"), "does not answer (Server disconnected)"),
     ],
 )
 def test_a_server_that_does_not_answer_is_for_later(connect: Connect, failure: Exception, words: str) -> None:
     with pytest.raises(TryAgainLater) as error:
         connect(Server(failure)).get_project(7)
-    assert str(error.value) == f"Label Studio at {URL} {words}"
+    assert str(error.value) == f"Label Studio at {URL} {words}: start it or check LABEL_STUDIO_URL."
 
 
 # -- tokens ----------------------------------------------------------------------------------------------------------
@@ -316,7 +337,7 @@ def personal_token(kind: str = "refresh", days: float = 30) -> str:
 @sdk_warning
 def test_a_personal_access_token_is_exchanged_once(connect: Connect) -> None:
     access = personal_token("access", 0.1)
-    server = Server(ok({"access": access}), ok({"id": 7}))
+    server = Server(ok({"access": access}), ok(PROJECT))
     gateway = connect(server, token=personal_token())
     gateway.get_project(7)
     gateway.get_project(7)
@@ -330,7 +351,7 @@ def test_a_personal_access_token_is_exchanged_once(connect: Connect) -> None:
 
 @sdk_warning
 def test_a_personal_access_token_is_exchanged_under_the_same_path(connect: Connect) -> None:
-    server = Server(ok({"access": personal_token("access", 0.1)}), ok({"id": 7}))
+    server = Server(ok({"access": personal_token("access", 0.1)}), ok(PROJECT))
     connect(server, "https://host/label-studio", personal_token()).get_project(7)
     assert [request.url.path for request in server.requests] == [
         "/label-studio/api/token/refresh/",

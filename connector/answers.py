@@ -1,0 +1,76 @@
+"""What an HTTP answer of Label Studio means: its JSON, or one of our errors with the server's own words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from connector.errors import ConnectorError, TryAgainLater, UsageError
+
+
+def read(
+    response: httpx.Response, url: str, what: str, missing: type[ConnectorError], refused: type[ConnectorError]
+) -> Any:
+    """The answer's JSON. Raises `missing` on 404 (there is no `what`), `refused` on 400, and as LabelStudio else."""
+    status = response.status_code
+    if status < 300:
+        if not response.content:
+            return {}
+        try:
+            return response.json()
+        except ValueError as error:
+            raise something_else(url) from error
+    if response.is_redirect:
+        raise UsageError(
+            f"Label Studio at {url} redirects to {response.headers.get('location')}: give that address in "
+            "LABEL_STUDIO_URL."
+        )
+    words = _words(response)
+    if status == 401:
+        raise refused_token(url, words.rstrip("."))
+    if status == 403:
+        raise UsageError(f"The user of LABEL_STUDIO_API_KEY has no right to do this in Label Studio: {words}")
+    if status == 404 and not _is_label_studios(response):
+        raise something_else(url)
+    if status == 404:
+        raise missing(f"Label Studio at {url} has no {what}, or none that the token's user may see: {words}")
+    if status >= 500 or status in (408, 409, 429):
+        raise TryAgainLater(f"Label Studio at {url} failed with {status}: {words}")
+    if status == 400:
+        raise refused(f"Label Studio refused: {words}")
+    raise ConnectorError(f"Label Studio answered {status}: {words}")
+
+
+def refused_token(url: str, reason: str = "wrong or expired") -> UsageError:
+    """The token is not taken; `reason` in the server's words."""
+    return UsageError(
+        f"Label Studio at {url} refuses the token in LABEL_STUDIO_API_KEY ({reason}): make a new one on its "
+        "Account & Settings page."
+    )
+
+
+def something_else(url: str) -> UsageError:
+    """What answers at the address is no Label Studio."""
+    return UsageError(f"{url} does not speak Label Studio's API: check LABEL_STUDIO_URL.")
+
+
+def _is_label_studios(response: httpx.Response) -> bool:
+    """Whether an error has the form that Label Studio gives its own."""
+    try:
+        body = response.json()
+    except ValueError:
+        return False
+    return isinstance(body, dict) and "status_code" in body
+
+
+def _words(response: httpx.Response) -> str:
+    """What the server said, in one line."""
+    try:
+        body = response.json()
+    except ValueError:
+        return (response.reason_phrase or "no reason given").rstrip(".") + "."
+    detail = body.get("detail") or "no reason given" if isinstance(body, dict) else str(body)
+    fields = body.get("validation_errors") if isinstance(body, dict) else None
+    return " ".join(f"{detail} {json.dumps(fields) if fields else ''}".split()).rstrip(".") + "."

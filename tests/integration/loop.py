@@ -171,12 +171,14 @@ class Loop:
     def dump(self) -> dict[str, Any]:
         """Everything that the connector could change in Label Studio."""
         backends = self.call("GET", "/api/ml/", params={"project": self.id})
+        webhooks = self.call("GET", "/api/webhooks/", params={"project": self.id})
         return {
             "project": self.project(),
             "tabs": self.tabs(),
             "tasks": self.rows(),
             "predictions": self.predictions(),
             "backends": [backend["id"] for backend in backends],
+            "webhooks": webhooks,
         }
 
     def assert_published(self) -> None:
@@ -270,6 +272,18 @@ class Watched(Gateway):
     def delete_version(self, project: int, version: str) -> None:
         write = super().delete_version
         self._watch("delete_version", version, lambda: write(project, version))
+
+    def delete_tab(self, tab: int) -> None:
+        delete = super().delete_tab
+        self._watch("delete_tab", tab, lambda: delete(tab))
+
+    def delete_backend(self, backend: int) -> None:
+        delete = super().delete_backend
+        self._watch("delete_backend", backend, lambda: delete(backend))
+
+    def delete_webhook(self, webhook: int) -> None:
+        delete = super().delete_webhook
+        self._watch("delete_webhook", webhook, lambda: delete(webhook))
 
     def _watch(self, name: str, about: Any, write: Callable[[], Any]) -> Any:
         self.writes.append((name, about))

@@ -48,6 +48,9 @@ KEYS = {
     "model_version",
     "queue_version",
     "window",
+    "model_agreement",
+    "without_text",
+    "unknown_choices",
     "restored",
     "seconds",
 }

@@ -1,0 +1,331 @@
+"""`connector undo` on a real Label Studio: the project is as `init` found it, but for what people annotated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from loop import Loop, Proxy, Watched, connector, new, project_under_our_queue, second, start_connector, texts
+from loop import proxy_to_label_studio as proxy_to_label_studio
+
+from connector.demo.people import Person
+from connector.errors import TryAgainLater
+from connector.progress import Reporter
+from connector.undo import undo
+
+People = Callable[[int], list[Person]]
+Start = Callable[..., Loop]
+
+start = project_under_our_queue
+
+# What every save of a project or a task sets, whoever saves: nobody can put that back.
+STAMPS = ("updated_at", "updated_by")
+# What Label Studio counts up when somebody annotates.
+COUNTERS = (
+    "num_tasks_with_annotations",
+    "useful_annotation_number",
+    "skipped_annotations_number",
+    "total_annotations_number",
+    "finished_task_number",
+    "queue_total",
+    "queue_done",
+)
+
+
+# Every kind of write that undo makes, in its order.
+WRITES = ("close", "update_project", "open", "delete_version", "delete_tab", "delete_webhook", "delete_backend")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def give_back(loop: Loop, gateway: Any = None) -> dict[str, Any]:
+    return undo(loop.id, gateway or loop.gateway, loop.state, Reporter())
+
+
+def team_project(start: Start, people: People, count: int = 24, **options: Any) -> Loop:
+    """A project in the middle of its life: three annotations a task asked for, overlaps mixed, skips, a draft, more."""
+    loop = start(texts(count), adopted=False, maximum_annotations=3, sampling="Uniform sampling", **options)
+    loop.set(show_overlap_first=True, show_collab_predictions=False)
+    first, other = people(2)
+    for task in loop.tasks[:4]:
+        loop.label(first, task)
+    loop.label(other, loop.tasks[0], "Impolite")
+    first.skip({"id": loop.tasks[4]})
+    other.skip({"id": loop.tasks[1]})
+    other.draft({"id": loop.tasks[5]}, "politeness", "text", "Polite")
+    for task, overlap in ((1, 1), (6, 2), (7, 1), (8, 4), (9, 1)):
+        loop.call("PATCH", f"/api/tasks/{loop.tasks[task]}", json={"overlap": overlap})
+    # Reopened by hand, as a team may do it, against the rule that Label Studio itself would follow.
+    loop.call("PATCH", f"/api/tasks/{loop.tasks[1]}", json={"overlap": 1, "is_labeled": False})
+    loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": "Theirs", "type": "list"}})
+    rows = [{"task": loop.tasks[10], "result": [], "score": 0.5, "model_version": "theirs"}]
+    loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=rows)
+    loop.set(show_collab_predictions=False, model_version="theirs")
+    hook = {"project": loop.id, "url": "http://127.0.0.1:9/theirs", "send_for_all_actions": False, "actions": []}
+    loop.call("POST", "/api/webhooks/", json=hook)
+    return loop
+
+
+def without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def comparable(dump: dict[str, Any]) -> dict[str, Any]:
+    """A dump without the stamps that every save leaves."""
+    return {
+        **dump,
+        "project": without(dump["project"], *STAMPS),
+        "tasks": [without(row, *STAMPS) for row in dump["tasks"]],
+    }
+
+
+def label_everything_of(loop: Loop, person: Person, count: int, label: str, work: list[tuple[int, int, str]]) -> None:
+    """The person labels what the button gives, and the work is written down."""
+    for _ in range(count):
+        task = loop.turn(person, label)
+        if task is not None:
+            work.append((person.user_id, loop.tasks.index(task), label))
+
+
+# -- what it must show -------------------------------------------------------------------------------------------------
+
+
+def test_after_ten_rounds_and_undo_only_what_people_annotated_differs(start: Start, people: People) -> None:
+    crowd = people(3)
+    loop, twin = team_project(start, people), team_project(start, people)
+    before = loop.dump()
+    loop.adopt(backend_url=loop.backend)
+    work: list[tuple[int, int, str]] = []
+    reopened = 0
+    for number in range(10):
+        loop.sync(window=6)
+        reopened += len(loop.state.reopened())
+        for person in crowd:
+            label_everything_of(loop, person, 1, ("Polite", "Impolite")[(number + person.user_id) % 2], work)
+    loop.sync(window=6)
+    assert len(work) > 20
+    assert reopened > 0
+
+    done = give_back(loop)
+    after = loop.dump()
+
+    settings = ["maximum_annotations", "model_version", "sampling", "show_collab_predictions", "show_overlap_first"]
+    assert done["settings"] == settings
+    assert after["tabs"] == before["tabs"]
+    assert after["predictions"] == before["predictions"]
+    assert after["backends"] == before["backends"]
+    assert after["webhooks"] == before["webhooks"]
+    assert without(after["project"], *STAMPS, *COUNTERS) == without(before["project"], *STAMPS, *COUNTERS)
+    touched = {loop.tasks[task] for _, task, _ in work}
+    for now, then in zip(after["tasks"], before["tasks"], strict=True):
+        assert now["data"] == then["data"]
+        assert now["drafts"] == then["drafts"]
+        made = [row for row in now["annotations"] if row["id"] not in {old["id"] for old in then["annotations"]}]
+        assert [row for row in now["annotations"] if row not in made] == then["annotations"]
+        assert bool(made) == (now["id"] in touched)
+        if not made:
+            assert without(now, *STAMPS) == without(then, *STAMPS)
+    assert len(after["tasks"]) == len(before["tasks"])
+
+    # The twin never knew us: the same people gave the same answers, and Label Studio did the rest.
+    by_id = {person.user_id: person for person in crowd}
+    for person, task, label in work:
+        twin.label(by_id[person], twin.tasks[task], label)
+    assert loop.flags(*loop.tasks) == twin.flags(*twin.tasks)
+    counted = {name: after["project"][name] for name in COUNTERS}
+    assert counted == {name: twin.project()[name] for name in COUNTERS}
+
+
+def test_undo_may_be_killed_at_any_write_and_repeated(start: Start, people: People) -> None:
+    first, other = people(2)
+
+    def under_our_queue() -> Loop:
+        loop = team_project(start, people, 12)
+        loop.adopt(backend_url=loop.backend)
+        loop.publish(second(loop.tasks[0], loop.tasks[2]) + new(*loop.tasks[5:9]))
+        loop.turn(first)
+        loop.turn(other)
+        return loop
+
+    whole, torn = under_our_queue(), under_our_queue()
+    give_back(whole)
+
+    def killer(kind: str) -> Callable[[str, Any], None]:
+        def kill(name: str, about: Any) -> None:
+            if name == kind:
+                raise Killed
+
+        return kill
+
+    for kind in WRITES:
+        for moment in ("before", "after"):
+            with pytest.raises(Killed):
+                give_back(torn, Watched(torn, **{moment: killer(kind)}))
+    give_back(torn)
+    assert shape(torn) == shape(whole)
+    assert give_back(torn)["already"]
+
+
+def shape(loop: Loop) -> dict[str, Any]:
+    """What of a project can be compared with another's that was made and treated the same."""
+    dump = loop.dump()
+    project = dump["project"]
+    return {
+        "settings": {name: project[name] for name in (*COUNTERS, "sampling", "maximum_annotations", "model_version")},
+        "flags": loop.flags(*loop.tasks),
+        "annotations": [
+            [(row["completed_by"], row["result"] != [], row["was_cancelled"]) for row in task["annotations"]]
+            for task in dump["tasks"]
+        ],
+        "predictions": [(loop.tasks.index(row["task"]), row["model_version"]) for row in dump["predictions"]],
+        "tabs": [tab["data"].get("title") for tab in dump["tabs"]],
+        "backends": len(dump["backends"]),
+        "webhooks": [hook["url"] for hook in dump["webhooks"]],
+    }
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_did_and_can_be_given_twice(start: Start, people: People) -> None:
+    loop = team_project(start, people, 12)
+    before = comparable(loop.dump())
+    loop.adopt()
+    loop.publish(second(loop.tasks[2]) + new(*loop.tasks[5:9]))
+    told = connector(loop, "undo", "--project", str(loop.id))
+    assert told.returncode == 0, told.stderr
+    assert "restored maximum_annotations, model_version, sampling, show_collab_predictions, show_overlap_first" in (
+        told.stdout
+    )
+    assert "closed 1 second opinions" in told.stdout
+    assert "All annotations are kept." in told.stdout
+    assert comparable(loop.dump()) == before
+
+    again = connector(loop, "undo", "--project", str(loop.id), "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["already"] is True
+    assert comparable(loop.dump()) == before
+    refused = connector(loop, "sync", "--project", str(loop.id))
+    assert refused.returncode == 2
+    assert f"connector init --project {loop.id}" in refused.stderr
+    assert comparable(loop.dump()) == before
+
+
+def test_a_command_killed_in_the_middle_is_made_good_by_the_next(
+    start: Start, people: People, proxy_to_label_studio: Proxy
+) -> None:
+    proxy = proxy_to_label_studio
+    loop = team_project(start, people, 12, through=proxy.url)
+    before = comparable(loop.dump())
+    loop.adopt()
+    loop.publish(second(loop.tasks[2]) + new(*loop.tasks[5:9]))
+    proxy.hold("PATCH", f"/api/projects/{loop.id}/")
+    process = start_connector(loop, "undo", "--project", str(loop.id))
+    assert proxy.wait_until_reached(process)
+    process.kill()
+    process.communicate()
+    proxy.release()
+    told = connector(loop, "undo", "--project", str(loop.id))
+    assert told.returncode == 0, told.stderr
+    assert comparable(loop.dump()) == before
+
+
+def test_a_project_taken_over_again_after_undo_works_as_before(start: Start, people: People) -> None:
+    loop = start(texts(14), maximum_annotations=2)
+    loop.sync(window=4)
+    give_back(loop)
+    assert loop.project()["maximum_annotations"] == 2
+    assert loop.adopt()["already"] is False
+    loop.sync(window=4)
+    loop.assert_published()
+    person = people(1)[0]
+    assert loop.turn(person) == loop.window[0]
+
+
+# -- what people and time do -------------------------------------------------------------------------------------------
+
+
+def test_who_labels_while_undo_works_is_counted_as_label_studio_would(start: Start, people: People) -> None:
+    third = people(3)[2]
+    loop = team_project(start, people, 12)
+    loop.adopt()
+    loop.publish(new(*loop.tasks[5:9]))
+    late = loop.tasks[7]  # overlap 1: one more label completes it
+
+    def label_late(name: str, about: Any) -> None:
+        if name in ("open", "close") and about == late and third.user_id not in labelled_by(loop, late):
+            loop.label(third, late)
+
+    give_back(loop, Watched(loop, before=label_late))
+    assert labelled_by(loop, late) == {third.user_id}
+    assert loop.flags(late) == [(1, True)]
+
+
+def labelled_by(loop: Loop, task: int) -> set[int]:
+    rows = loop.call("GET", f"/api/tasks/{task}")["annotations"]
+    return {row["completed_by"]["id"] for row in rows}
+
+
+def test_tasks_imported_since_are_asked_for_as_often_as_all_others(start: Start, people: People) -> None:
+    person = people(1)[0]
+    loop = start(texts(6), maximum_annotations=3)
+    loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"text": "Imported since."}, {"text": "So was this."}])
+    fresh = sorted(row["id"] for row in loop.rows())[-2:]
+    loop.label(person, fresh[0])
+    loop.call("DELETE", f"/api/tasks/{loop.tasks[0]}/")
+    give_back(loop)
+    assert loop.flags(*loop.tasks[1:], *fresh) == [(3, False)] * 7
+
+
+def test_a_share_of_tasks_with_several_annotations_is_the_same_one_again(start: Start) -> None:
+    loop = start(texts(10), adopted=False, maximum_annotations=2)
+    loop.set(overlap_cohort_percentage=40)
+    before = loop.flags(*loop.tasks)
+    assert sorted(before) == [(1, False)] * 6 + [(2, False)] * 4
+    loop.adopt()
+    assert set(loop.flags(*loop.tasks)) == {(1, False)}
+    give_back(loop)
+    assert loop.flags(*loop.tasks) == before
+    assert loop.project()["overlap_cohort_percentage"] == 40
+
+
+def test_a_model_version_whose_predictions_are_gone_is_left_empty(start: Start, people: People) -> None:
+    loop = team_project(start, people, 12)
+    loop.adopt()
+    loop.publish(new(*loop.tasks[5:9]))
+    loop.call("DELETE", f"/api/projects/{loop.id}/model-versions/", json={"model_version": "theirs"})
+    give_back(loop)
+    assert not loop.project()["model_version"]
+    assert loop.versions() == {}
+
+
+def test_a_backend_and_a_tab_that_were_there_before_stay(start: Start) -> None:
+    loop = start(texts(4), adopted=False)
+    loop.call("POST", "/api/ml/", json={"project": loop.id, "url": loop.backend, "title": "ActiveLab"})
+    loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": "ActiveLab queue"}})
+    before = loop.dump()
+    loop.adopt(backend_url=loop.backend)
+    give_back(loop)
+    after = loop.dump()
+    assert (after["backends"], after["tabs"]) == (before["backends"], before["tabs"])
+    assert [hook["id"] for hook in after["webhooks"]] == [hook["id"] for hook in before["webhooks"]]
+    assert after["project"]["model_version"] == before["project"]["model_version"]
+
+
+def test_undo_gives_up_when_tasks_change_as_fast_as_it_restores_them(start: Start) -> None:
+    loop = start(texts(4), adopted=False)
+    loop.adopt()
+
+    def change(name: str, about: Any) -> None:
+        if name in ("open", "close"):
+            loop.call("PATCH", f"/api/tasks/{about}", json={"overlap": 5})
+
+    loop.call("PATCH", f"/api/tasks/{loop.tasks[0]}", json={"overlap": 5})
+    with pytest.raises(TryAgainLater, match="run undo again when fewer people label"):
+        give_back(loop, Watched(loop, after=change))
+    give_back(loop)
+    assert loop.flags(*loop.tasks) == [(1, False)] * 4

@@ -1,0 +1,159 @@
+"""`connector export`: every task with its annotations, consensus label, the model's view and its rank, as a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from connector.annotations import Task, read_task
+from connector.backend import Backend
+from connector.errors import TryAgainLater, UsageError
+from connector.formats import format_of, require, write
+from connector.label_config import find_control
+from connector.label_studio import LabelStudio
+from connector.mirror import Progress, Pulled
+from connector.progress import Reporter
+from connector.scoring import review
+from connector.state import ProjectState
+from connector.sync import adopted
+from connector.table import Table, open_places, to_json
+
+__all__ = ["export", "format_of"]
+
+# What `datasets` keeps in a folder that it wrote.
+_OF_DATASETS = re.compile(r"dataset_info\.json|state\.json|(data|cache)-.*\.arrow")
+
+
+def export(
+    project_id: int,
+    gateway: LabelStudio,
+    backend: Backend | None,
+    state: ProjectState,
+    out: Path,
+    file_format: str,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Writes the project's results to `out` in one of the formats and returns counts (what `--json` prints).
+
+    Without a backend, consensus labels are majority votes and the model's columns are empty. Nothing is changed in
+    Label Studio or the state, and no lock is taken. `out` is replaced as a whole or left as it was. Raises UsageError
+    when the project is not adopted, or `out` cannot be written; TryAgainLater when a server is away.
+    """
+    adopted(project_id, state)
+    require(file_format)
+    try:
+        target = _target(out, file_format)
+        if backend is not None:
+            with _offering_no_model():
+                backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
+        # Beside the target, where the room is and from where it takes its place in one step.
+        with tempfile.TemporaryDirectory(prefix=".connector-export-", dir=target.parent) as workshop:
+            spool, new = Path(workshop, "tasks"), Path(workshop, "new")
+            with reporter.stage("read", "Reading all of the project") as stage:
+                pulled = _read(project_id, gateway, state, spool, stage.count)
+            with _offering_no_model():
+                reviewed = review(pulled, backend, reporter)
+            places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
+            table = Table(pulled.control, pulled.tasks, reviewed, places, gateway.emails())
+            shape = table.label_studio if file_format == "label-studio" else table.row
+            with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
+                rows = (shape(raw) for raw in _spooled(spool, len(pulled.tasks), stage.count))
+                write(file_format, rows, pulled.control.classes, new)
+                _replace(target, new, Path(workshop, "old"))
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from error
+    answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
+    return {
+        "project": project_id,
+        "out": str(out),
+        "format": file_format,
+        "tasks": len(pulled.tasks),
+        "annotations": len(answers),
+        "consensus": len(reviewed.scored.consensus),
+        "without_text": sum(task.text is None for task in pulled.tasks.values()),
+        "unknown_choices": sum(row.unknown for row in answers),
+        "model_version": reviewed.scored.model_version,
+    }
+
+
+def _read(project_id: int, gateway: LabelStudio, state: ProjectState, spool: Path, progress: Progress) -> Pulled:
+    """Every task in one reading: as a record, and in the file `spool` as Label Studio holds it, one a line.
+
+    Not from the mirror, which keeps texts as the model reads them. The file, so that memory need not hold it all.
+    """
+    project = gateway.get_project(project_id)
+    control = find_control(project["label_config"], state.get()["control"]["name"])
+    tasks: dict[int, Task] = {}
+    # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
+    with spool.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        for page in gateway.tasks(project_id, progress=progress):
+            for raw in page:
+                tasks[raw["id"]] = read_task(raw, control)
+                file.write(to_json(raw) + "\n")
+    return Pulled(project, control, tasks, versions={}, changed=False)
+
+
+def _spooled(spool: Path, count: int, progress: Progress) -> Iterator[dict[str, Any]]:
+    with spool.open(encoding="utf-8", newline="\n") as file:
+        for done, line in enumerate(file, start=1):
+            yield json.loads(line)
+            progress(done, count)
+
+
+@contextlib.contextmanager
+def _offering_no_model() -> Iterator[None]:
+    """Names the way round an ML backend that is away."""
+    try:
+        yield
+    except TryAgainLater as error:
+        raise TryAgainLater(f"{error} With --no-model the export does without it.") from error
+
+
+# -- the place of the file ---------------------------------------------------------------------------------------------
+
+
+def _target(out: Path, file_format: str) -> Path:
+    """The file or folder that `out` leads to; raises UsageError where it may not be written or replaced."""
+    target = Path(os.path.realpath(out))
+    if not target.parent.is_dir():
+        raise UsageError(f"There is no folder {target.parent}: make it first, or give another --out.")
+    if not target.exists():
+        return target
+    if file_format == "datasets":
+        if not target.is_dir():
+            raise UsageError(f"{out} is a file, and --format datasets writes a folder: give another --out.")
+        names = {entry.name for entry in target.iterdir()}
+        others = sorted(name for name in names if not _OF_DATASETS.fullmatch(name))
+        if others:
+            raise UsageError(
+                f"{out} is there and is no folder that --format datasets wrote (it holds {others[0]}): nothing was "
+                "deleted; give another --out."
+            )
+    elif not target.is_file():
+        what = "a folder" if target.is_dir() else "no file"
+        raise UsageError(f"{out} is {what}, and --format {file_format} writes a file: give another --out.")
+    if not os.access(target, os.W_OK):
+        raise UsageError(f"{out} cannot be written: it is there and is read-only.")
+    return target
+
+
+def _replace(target: Path, new: Path, old: Path) -> None:
+    """Puts `new` in the place of `target` with its rights; a folder that stands there goes to `old` first."""
+    if target.exists():
+        shutil.copymode(target, new)
+    if not target.is_dir():
+        new.replace(target)
+        return
+    target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise

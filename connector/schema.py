@@ -109,12 +109,12 @@ rounds = sa.Table(
     sa.Column("summary", sa.JSON, nullable=False),
 )
 
-# What brings a database of schema n to n + 1. Everything is read again where the mirror holds more than before.
+# What brings a database of schema n to n + 1. Everything is read again where the mirror holds more than before. A
+# column that is no longer used stays: SQLite before 3.35 cannot drop it.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         "ALTER TABLE projects ADD COLUMN found JSON",
         "ALTER TABLE projects ADD COLUMN last_sync JSON",
-        "ALTER TABLE projects DROP COLUMN created",
         "ALTER TABLE annotations ADD COLUMN created_at VARCHAR(40) NOT NULL DEFAULT ''",
         "ALTER TABLE annotations ADD COLUMN lead_time FLOAT",
         "ALTER TABLE originals ADD COLUMN answers INTEGER",

@@ -21,8 +21,8 @@ def connect(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite and parsed.database not in (None, "", ":memory:"):
-            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        if sqlite and parsed.database and not parsed.database.startswith((":memory:", "file:")):
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": SQLITE_PATIENCE_SECONDS} if sqlite else {})
     except (sa.exc.SQLAlchemyError, OSError, ImportError, ValueError) as error:
         raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {error}.") from error
@@ -39,20 +39,37 @@ def connect(url: str) -> sa.Engine:
 def explain(error: sa.exc.DBAPIError, *, opening: bool = False) -> ConnectorError:
     """A failure of the state database as one of our errors, with what can be done about it."""
     said = str(error.orig or error).splitlines()[0].rstrip(".")
-    if "disk is full" in said or "No space left" in said:
+    if _any_of(("disk is full", "No space left"), said):
         return TryAgainLater(
             f"There is no room left for the state database in CONNECTOR_STATE ({said}): free some disk space. "
             "What was written before is kept."
         )
-    if "malformed" in said or "not a database" in said:
+    if _any_of(("malformed", "not a database", "no such table", "Could not decode"), said):
+        return _damaged(said.partition(" with text")[0])
+    if _any_of(("readonly", "read-only", "permission denied", "unable to open"), said):
         return UsageError(
-            f"The state database in CONNECTOR_STATE is damaged, or is no database ({said}). Put a copy back, or move "
-            "the file away and run connector init again: annotations are safe in Label Studio, but what init found at "
-            "first is known to that file alone."
+            f"The state database in CONNECTOR_STATE cannot be opened to write in it ({said}): check that it is a file "
+            "that this user may write, in a folder that this user may write."
         )
-    if opening:
+    if opening and not _any_of(_PASSING, said):
         return UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {said}.")
     return TryAgainLater(f"The state database in CONNECTOR_STATE failed: {said}.")
+
+
+# What SQLite and PostgreSQL say when opening them may succeed a little later.
+_PASSING = ("is locked", "Connection refused", "resolve host", "timeout", "starting up", "shutting down", "too many")
+
+
+def _any_of(phrases: tuple[str, ...], said: str) -> bool:
+    return any(phrase in said for phrase in phrases)
+
+
+def _damaged(said: str) -> UsageError:
+    return UsageError(
+        f"The state database in CONNECTOR_STATE is damaged, or is no database ({said}). Put a copy back, "
+        "or move it away and run connector init again: annotations are safe in Label Studio, but what init found "
+        "at first is known to that database alone."
+    )
 
 
 def _prepare(engine: sa.Engine, attempts: int = 10) -> None:
@@ -91,4 +108,7 @@ def _migrate(db: sa.Connection, version: int) -> None:
 
 def _version(db: sa.Connection, *, lock: bool = False) -> int:
     query = sa.select(schema.meta.c.schema_version)
-    return int(db.execute(query.with_for_update() if lock else query).scalar_one())
+    version = db.execute(query.with_for_update() if lock else query).scalar()
+    if version is None:
+        raise _damaged("it does not say its schema")
+    return int(version)

@@ -72,6 +72,9 @@ def load_settings(**options: Any) -> Settings:
     given = {names[name]: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{Path('.env').absolute()} cannot be read: {reason}.") from None
     except ValidationError as error:
         sentences = []
         for problem in error.errors(include_input=False, include_url=False):
@@ -79,4 +82,5 @@ def load_settings(**options: Any) -> Settings:
             what = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
             remedy = _REMEDIES.get(name)
             sentences.append(f"{name} {what}" + (f": give {remedy}" if remedy else ""))
-        raise UsageError("; ".join(sentences) + ". Use options, the environment or a .env file.") from None
+        folder = " What is called .env here is a folder." if Path(".env").is_dir() else ""
+        raise UsageError(f"{'; '.join(sentences)}. Use options, the environment or a .env file.{folder}") from None

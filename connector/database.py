@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from connector import schema
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 
+# What SQLite and PostgreSQL say when opening them may succeed a little later.
+_PASSING = ("is locked", "Connection refused", "resolve host", "timeout", "starting up", "shutting down", "too many")
 SQLITE_PATIENCE_SECONDS = 60  # another process may be writing its mirror; SQLite's own 5 s are short for that
 
 
@@ -48,16 +50,12 @@ def explain(error: sa.exc.DBAPIError, *, opening: bool = False) -> ConnectorErro
         return _damaged(said.partition(" with text")[0])
     if _any_of(("readonly", "read-only", "permission denied", "unable to open"), said):
         return UsageError(
-            f"The state database in CONNECTOR_STATE cannot be opened to write in it ({said}): check that it is a file "
-            "that this user may write, in a folder that this user may write."
+            f"The state database in CONNECTOR_STATE cannot be written ({said}): check its path, and that the "
+            "connector's user may write there and in its folder."
         )
     if opening and not _any_of(_PASSING, said):
         return UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {said}.")
     return TryAgainLater(f"The state database in CONNECTOR_STATE failed: {said}.")
-
-
-# What SQLite and PostgreSQL say when opening them may succeed a little later.
-_PASSING = ("is locked", "Connection refused", "resolve host", "timeout", "starting up", "shutting down", "too many")
 
 
 def _any_of(phrases: tuple[str, ...], said: str) -> bool:

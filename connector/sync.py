@@ -84,8 +84,12 @@ def sync(
 
 def adopted(project_id: int, state: ProjectState) -> None:
     """Raises UsageError unless `init` has set the project up."""
-    if state.get()["adopted_at"] is None:
-        raise UsageError(f"Project {project_id} is not set up yet: run connector init --project {project_id} first.")
+    known = state.get()
+    if known["adopted_at"] is None:  # the address is told, since the same server may have several
+        raise UsageError(
+            f"Project {project_id} of {known['url']} is not set up yet: run connector init --project {project_id} "
+            "first."
+        )
 
 
 @contextlib.contextmanager

@@ -65,6 +65,12 @@ class Backend:
                 "check ML_BACKEND_URL and run the same version of both."
             )
 
+    def model(self, project: str) -> dict[str, Any] | None:
+        """The project's current model (`model_version`, `classes`, …), or None before the first training."""
+        answer = self._call("GET", f"/api/projects/{project}/model", accept=(404,))
+        model = _json(answer) if answer.ok else {}
+        return model if model.get("model_version") else None
+
     def put_items(
         self,
         project: str,

@@ -146,6 +146,11 @@ class LabelStudio:
         """The users of the organization: {id: e-mail address}."""
         return {user["id"]: user["email"] for user in self._call("GET", "api/users/")}
 
+    def members(self, project: int) -> list[str]:
+        """The e-mail addresses of the project's own members; the open-source edition has no such call (UsageError)."""
+        path, query = f"api/projects/{project}/members/paginated/", {"implicit": "false", "page_size": 100}
+        return [member["email"] for member in self._call("GET", path, what="such list", params=query)["results"]]
+
     # -- Data Manager tabs and ML backends -----------------------------------------------------------------------------
 
     def tabs(self, project: int) -> list[dict[str, Any]]:

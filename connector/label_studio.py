@@ -22,6 +22,7 @@ from connector.answers import read, refused_token, something_else
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
 
 PAGE_SIZE = 500
+_PROJECT = {"id", "label_config"}
 TIMEOUT_SECONDS = 300.0  # deleting a version has taken three minutes on a busy SQLite server
 
 
@@ -59,12 +60,12 @@ class LabelStudio:
 
     def get_project(self, project: int) -> dict[str, Any]:
         """The project's settings and counters."""
-        return self._project(self._call("GET", f"api/projects/{project}/", what=f"project {project}"))
+        return self._object(_PROJECT, "GET", f"api/projects/{project}/", what=f"project {project}")
 
     def create_project(self, title: str, label_config: str) -> dict[str, Any]:
         """Makes a project."""
         body = {"title": title, "label_config": label_config}
-        return self._project(self._call("POST", "api/projects/", json=body, retries=0))
+        return self._object(_PROJECT, "POST", "api/projects/", json=body, retries=0)
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
         """Adds tasks, 2,500 a call."""
@@ -134,13 +135,11 @@ class LabelStudio:
 
     def version(self) -> dict[str, Any]:
         """Label Studio's version (`release`) and `edition`."""
-        answer: dict[str, Any] = self._call("GET", "api/version/")
-        return answer
+        return self._object({"release"}, "GET", "api/version/")
 
     def whoami(self) -> dict[str, Any]:
         """The user of the token, with `email` and `permissions`."""
-        answer: dict[str, Any] = self._call("GET", "api/current-user/whoami")
-        return answer
+        return self._object({"email"}, "GET", "api/current-user/whoami")
 
     def emails(self) -> dict[int, str]:
         """The users of the organization: {id: e-mail address}."""
@@ -202,7 +201,7 @@ class LabelStudio:
         method: str,
         path: str,
         *,
-        what: str = "that",
+        what: str = "such thing",
         json: Any = None,
         params: dict[str, Any] | None = None,
         retries: int | None = None,
@@ -231,6 +230,13 @@ class LabelStudio:
             ) from error
         return read(response, self.url, what, missing, refused)
 
+    def _object(self, keys: set[str], method: str, path: str, **request: Any) -> dict[str, Any]:
+        """One call's JSON, which has these keys if it is Label Studio that answers."""
+        answer = self._call(method, path, **request)
+        if not (isinstance(answer, dict) and keys <= answer.keys()):
+            raise something_else(self.url)
+        return answer
+
     def _count(self, request: httpx.Request) -> None:
         self.calls += 1
 
@@ -246,12 +252,6 @@ class LabelStudio:
         if self._last_status in (401, 403):
             return refused_token(self.url)
         return something_else(self.url)
-
-    def _project(self, answer: Any) -> dict[str, Any]:
-        """The answer, if it is a project: another server may answer anything."""
-        if not (isinstance(answer, dict) and {"id", "label_config"} <= answer.keys()):
-            raise something_else(self.url)
-        return answer
 
 
 class _Gone(UsageError):

@@ -58,6 +58,10 @@ def export(
             spool, new = Path(workshop, "tasks"), Path(workshop, "new")
             with reporter.stage("read", "Reading all of the project") as stage:
                 pulled = _read(project_id, gateway, state, spool, stage.count)
+            if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
+                raise UsageError(
+                    f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read."
+                )
             with _offering_no_model():
                 reviewed = review(pulled, backend, reporter)
             places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)

@@ -1,0 +1,328 @@
+"""Wrong tokens, addresses, projects, rights and ML backends: every command says what to do and changes nothing."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+import requests
+from commands import ASK_THE_BACKEND, COMMANDS, Answer, Commands
+from commands import commands as commands
+from commands import other_server as other_server
+from loop import Loop, project_under_our_queue, texts
+
+from connector.demo.people import Person
+from connector.errors import UsageError
+from connector.label_studio import LabelStudio as Gateway
+from connector.state import ProjectState, State
+
+if TYPE_CHECKING:
+    from conftest import LabelStudio
+
+Start = Callable[..., Loop]
+
+start = project_under_our_queue
+# The SDK reads the exchange of a personal access token in a way that pydantic deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
+
+NOWHERE = "http://127.0.0.1:9"
+PAGE = "<html><title>Welcome</title></html>"
+
+
+def synced(start: Start) -> Loop:
+    """A project with a window and a label that the next sync is to read."""
+    loop = start(texts(12))
+    loop.sync()
+    loop.call("POST", f"/api/tasks/{loop.window[0]}/annotations", json={"result": []})
+    return loop
+
+
+def kept(state: ProjectState) -> dict[str, Any]:
+    """What `init` found and what is published, as the state database has it."""
+    known = state.get()
+    names = ("adopted_at", "original_settings", "found", "queue_version", "label_config")
+    return {**{name: known[name] for name in names}, "window": state.window(), "originals": state.originals()}
+
+
+def assert_all_fail(
+    commands: Commands, loop: Loop, code: int, words: str, *, names: Any = tuple(COMMANDS), **environment: str
+) -> None:
+    """Each of the commands ends with the code and the words, and leaves Label Studio and its memory as they were."""
+    before, known = loop.dump(), kept(loop.state)
+    for name in names:
+        done = commands.fail(loop, name, **environment)
+        assert done.code == code, f"{name}: {done.said}"
+        assert words in " ".join(done.said.split()), f"{name}: {done.said}"
+    assert loop.dump() == before
+    assert kept(loop.state) == known
+    assert not (commands.folder / "out.csv").exists()
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+def send(person: Person, method: str, path: str, **request: Any) -> requests.Response:
+    """A call in the person's browser."""
+    headers = {"X-CSRFToken": person.session.cookies["csrftoken"], "Referer": person.url}
+    answer = person.session.request(method, person.url + path, headers=headers, timeout=30, **request)
+    assert answer.ok, answer.text
+    return answer
+
+
+@pytest.fixture
+def person(label_studio: LabelStudio) -> Iterator[Person]:
+    """A user who has just signed up."""
+    signed_up = Person.sign_up(label_studio.url, f"{uuid.uuid4().hex}@example.com")
+    yield signed_up
+    signed_up.close()
+
+
+def personal_access_token(person: Person) -> str:
+    token: str = send(person, "POST", "/api/token/").json()["token"]
+    return token
+
+
+def legacy_token(person: Person) -> str:
+    token: str = send(person, "GET", "/api/current-user/token").json()["token"]
+    return token
+
+
+def test_a_wrong_token_is_refused(commands: Commands, start: Start) -> None:
+    loop = synced(start)
+    assert_all_fail(
+        commands,
+        loop,
+        2,
+        f"Label Studio at {loop.server.url} refuses the token in LABEL_STUDIO_API_KEY (Invalid token): make a new one",
+        LABEL_STUDIO_API_KEY="f" * 40,
+    )
+
+
+def test_a_personal_access_token_that_was_revoked_is_refused(commands: Commands, start: Start, person: Person) -> None:
+    loop = synced(start)
+    token = personal_access_token(person)
+    assert commands.run(loop, "status", LABEL_STUDIO_API_KEY=token).code == 0
+    send(person, "POST", "/api/token/blacklist/", json={"refresh": token})
+    assert_all_fail(
+        commands, loop, 2, "refuses the token in LABEL_STUDIO_API_KEY (wrong or expired)", LABEL_STUDIO_API_KEY=token
+    )
+
+
+@pytest.fixture
+def sign(label_studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Callable[[timedelta], str]:
+    """`sign(lifetime)`: a personal access token of the administrator, signed with the server's own key."""
+
+    def token(lifetime: timedelta, key: str) -> str:
+        now = datetime.now(timezone.utc)
+        claims = {"token_type": "refresh", "exp": now + lifetime, "iat": now, "jti": uuid.uuid4().hex, "user_id": "1"}
+        return jwt.encode(claims, key, algorithm="HS256")
+
+    def is_taken(key: str) -> bool:
+        body = {"refresh": token(timedelta(hours=1), key)}
+        return requests.post(f"{label_studio.url}/api/token/refresh/", json=body, timeout=30).ok
+
+    files = tmp_path_factory.getbasetemp().glob("label-studio*/label-studio/.env")
+    keys = [key for file in files for key in re.findall(r"SECRET_KEY=['\"]?([^'\"\n]+)", file.read_text())]
+    key = next(filter(is_taken, keys))  # there may be a Label Studio on each kind of database
+    return lambda lifetime: token(lifetime, key)
+
+
+def test_a_personal_access_token_whose_time_is_over_is_refused(
+    commands: Commands, start: Start, sign: Callable[[timedelta], str]
+) -> None:
+    loop = synced(start)
+    assert commands.run(loop, "status", LABEL_STUDIO_API_KEY=sign(timedelta(hours=1))).code == 0
+    assert_all_fail(
+        commands,
+        loop,
+        2,
+        "refuses the token in LABEL_STUDIO_API_KEY (wrong or expired): make a new one",
+        LABEL_STUDIO_API_KEY=sign(timedelta(seconds=-1)),
+    )
+
+
+def test_a_personal_access_token_whose_time_ends_while_we_work_is_refused(
+    start: Start, sign: Callable[[timedelta], str]
+) -> None:
+    loop = start(texts(2))
+    gateway = Gateway(loop.server.url, sign(timedelta(seconds=2)))
+    loop.gateways.append(gateway)
+    time.sleep(3)
+    with pytest.raises(UsageError, match="refuses the token in LABEL_STUDIO_API_KEY"):
+        gateway.get_project(loop.id)
+
+
+def test_legacy_tokens_that_were_disabled_are_refused_with_that_reason(
+    commands: Commands, start: Start, person: Person
+) -> None:
+    loop = synced(start)
+    before, known = loop.dump(), kept(loop.state)
+    send(person, "POST", "/api/jwt/settings", json={"legacy_api_tokens_enabled": False})
+    try:
+        for name in COMMANDS:
+            done = commands.fail(loop, name)
+            assert done.code == 2, done.said
+            assert "legacy token authentication has been disabled for this organization): make a new one" in done.said
+    finally:
+        send(person, "POST", "/api/jwt/settings", json={"legacy_api_tokens_enabled": True})
+    assert (loop.dump(), kept(loop.state)) == (before, known)
+
+
+# -- rights and projects -----------------------------------------------------------------------------------------------
+
+
+def test_a_user_who_was_removed_may_not_see_the_project(commands: Commands, start: Start, person: Person) -> None:
+    loop = synced(start)
+    token = legacy_token(person)
+    assert commands.run(loop, "status", LABEL_STUDIO_API_KEY=token).code == 0
+    loop.call("DELETE", f"/api/organizations/1/memberships/{person.user_id}/")
+    words = f"has no project {loop.id}, or none that the token's user may see: No Project matches the given query."
+    assert_all_fail(commands, loop, 2, words, LABEL_STUDIO_API_KEY=token)
+
+
+def test_what_label_studio_forbids_is_told(start: Start, person: Person) -> None:
+    loop = synced(start)
+    gateway = Gateway(loop.server.url, legacy_token(person))
+    loop.gateways.append(gateway)
+    loop.call("DELETE", f"/api/organizations/1/memberships/{person.user_id}/")
+    with pytest.raises(
+        UsageError, match="user of LABEL_STUDIO_API_KEY has no right to do this in Label Studio: You do"
+    ):
+        list(gateway.tasks(loop.id))
+
+
+def test_the_personal_access_token_of_a_removed_user_makes_label_studio_fail(
+    commands: Commands, start: Start, person: Person
+) -> None:
+    loop = synced(start)
+    token = personal_access_token(person)
+    loop.call("DELETE", f"/api/organizations/1/memberships/{person.user_id}/")
+    assert_all_fail(commands, loop, 3, "failed with 500", LABEL_STUDIO_API_KEY=token)
+
+
+def test_a_project_that_was_deleted_is_told(commands: Commands, start: Start) -> None:
+    loop = synced(start)
+    loop.call("DELETE", f"/api/projects/{loop.id}/")
+    for name in COMMANDS:
+        done = commands.fail(loop, name)
+        assert (done.code, f"has no project {loop.id}, or none" in done.said) == (2, True), done.said
+
+
+def test_a_project_that_there_never_was_is_told(commands: Commands, start: Start) -> None:
+    loop = start([], adopted=False)
+    loop.id = 999_999
+    for name in ("init", "doctor"):
+        done = commands.fail(loop, name)
+        assert (done.code, "has no project 999999, or none" in done.said) == (2, True), done.said
+    for name in ("sync", "status", "export"):
+        done = commands.fail(loop, name)
+        assert done.code == 2
+        assert f"Project 999999 of {loop.server.url} is not set up yet: run connector init" in done.err
+    assert "nothing to undo" in commands.run(loop, "undo").out
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+
+def set_up_at(loop: Loop, url: str) -> None:
+    """Makes the state database know the project under another address, as if Label Studio had been there before."""
+    known = loop.state.get()
+    copied = {name: known[name] for name in known if name not in ("key", "url", "project_id")}
+    database = State(loop.state_url)
+    database.project(url, loop.id).put(**copied)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (NOWHERE, f"Label Studio at {NOWHERE} does not answer ([Errno 111] Connection refused): start it or check"),
+        ("http://no-such-host.invalid", "Label Studio at http://no-such-host.invalid does not answer ([Errno "),
+    ],
+    ids=["nothing listens", "no such host"],
+)
+def test_an_address_where_nothing_answers_is_for_later(commands: Commands, start: Start, url: str, words: str) -> None:
+    loop = synced(start)
+    set_up_at(loop, url)
+    assert_all_fail(commands, loop, 3, words, LABEL_STUDIO_URL=url)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (Answer(200, PAGE), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
+        (Answer(200, {"hello": "world"}), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
+        (Answer(200, ["hello"]), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
+        (Answer(404, PAGE), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
+        (Answer(404, {"detail": "Not Found"}), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
+        (Answer(500, PAGE), 3, "failed with 500: Internal Server Error."),
+        (Answer(301, PAGE, "https://studio.example"), 2, "redirects to https://studio.example: give that address"),
+    ],
+    ids=["a page", "an object", "a list", "a page not found", "an object not found", "a failure", "a redirect"],
+)
+def test_another_web_server_is_not_taken_for_label_studio(
+    commands: Commands, start: Start, other_server: Callable[[Answer], str], answer: Answer, code: int, words: str
+) -> None:
+    loop = synced(start)
+    url = other_server(answer)
+    set_up_at(loop, url)
+    assert_all_fail(commands, loop, code, words, LABEL_STUDIO_URL=url)
+
+
+def test_the_ml_backend_is_not_taken_for_label_studio(commands: Commands, start: Start) -> None:
+    loop = synced(start)
+    set_up_at(loop, loop.backend)
+    words = f"{loop.backend} does not speak Label Studio's API: check LABEL_STUDIO_URL"
+    assert_all_fail(commands, loop, 2, words, LABEL_STUDIO_URL=loop.backend)
+
+
+def test_another_name_of_the_same_label_studio_is_another_place(commands: Commands, start: Start) -> None:
+    loop = synced(start)
+    other = loop.server.url.replace("127.0.0.1", "localhost")
+    words = f"Project {loop.id} of {other} is not set up yet: run connector init --project {loop.id} first."
+    assert_all_fail(commands, loop, 2, words, names=("sync", "status", "export"), LABEL_STUDIO_URL=other)
+
+
+# -- the ML backend ----------------------------------------------------------------------------------------------------
+
+
+def test_a_backend_that_is_down_is_for_later(commands: Commands, start: Start) -> None:
+    loop = synced(start)
+    words = f"The ML backend at {NOWHERE} does not answer"
+    assert_all_fail(commands, loop, 3, words, names=ASK_THE_BACKEND, ML_BACKEND_URL=NOWHERE)
+    assert loop.sync()["round"] == 2, "and then it ends well"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        (Answer(200, {"status": "UP", "protocol": 2}), 2, "speaks protocol 2, this connector 1"),
+        (Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 1"),
+        (Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 1"),
+        (Answer(200, PAGE), 2, "is not an ML backend of ours: check ML_BACKEND_URL"),
+        (Answer(404, PAGE), 2, "check ML_BACKEND_URL"),
+        (Answer(503, PAGE), 3, "failed with 503"),
+    ],
+    ids=["another protocol", "no protocol", "a list", "a page", "a page not found", "a failure"],
+)
+def test_what_is_no_backend_of_ours_is_told(
+    commands: Commands, start: Start, other_server: Callable[[Answer], str], answer: Answer, code: int, words: str
+) -> None:
+    loop = synced(start)
+    assert_all_fail(commands, loop, code, words, names=ASK_THE_BACKEND, ML_BACKEND_URL=other_server(answer))
+    assert loop.sync()["round"] == 2, "and then it ends well"
+
+
+def test_label_studio_is_not_taken_for_the_backend(commands: Commands, start: Start) -> None:
+    loop = synced(start)
+    assert_all_fail(commands, loop, 2, "ML_BACKEND_URL", names=ASK_THE_BACKEND, ML_BACKEND_URL=loop.server.url)
+    refused = commands.fail(loop, "init", "--connect-backend", ML_BACKEND_URL=loop.server.url)
+    assert refused.code == 2
+    assert f"Label Studio could not connect the ML backend at {loop.server.url}" in refused.err
+    assert loop.dump()["backends"] == []

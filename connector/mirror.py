@@ -59,7 +59,7 @@ def pull(
         project, restored = _restore(project, gateway, state, versions)
 
     before = state.tasks()
-    bookmark = None if everything or config_changed else state.get()["bookmark"]
+    bookmark = None if everything or _all_differ(project, known) else state.get()["bookmark"]
     tasks, all_read = _read(project, gateway, control, before, bookmark, progress)
     changed = config_changed or _answers(before) != _answers(tasks)
     if _answers(before) != _answers(tasks):
@@ -83,11 +83,21 @@ def look(
     project = gateway.get_project(project_id)
     control = _control(project, known)
     before = state.tasks()
-    bookmark = known["bookmark"] if project["label_config"] == known["label_config"] else None
+    bookmark = None if _all_differ(project, known) else known["bookmark"]
     tasks, _ = _read(project, gateway, control, before, bookmark, progress)
     return Pulled(
         project, control, tasks, gateway.model_versions(project_id), changed=_answers(before) != _answers(tasks)
     )
+
+
+def _all_differ(project: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether every task may differ from the mirror, whenever it was updated.
+
+    Another labelling config has other texts or labels. With another rule for skipped tasks Label Studio sets the flags
+    of all tasks anew and leaves their updated_at alone.
+    """
+    rule = (known["window_options"] or {}).get("skip_queue", project["skip_queue"])
+    return bool(project["label_config"] != known["label_config"] or project["skip_queue"] != rule)
 
 
 def _control(project: Mapping[str, Any], known: Mapping[str, Any]) -> Control:

@@ -33,12 +33,13 @@ class SyncOptions:
     prelabel_new: bool = False
     dry_run: bool = False
 
-    def chosen_under(self) -> dict[str, Any]:
-        """What a window depends on: another value asks for another window."""
+    def chosen_under(self, skip_queue: str) -> dict[str, Any]:
+        """What a window depends on, the project's rule for skipped tasks too: another value asks for another window."""
         return {
             "window": self.window,
             "max_annotations_per_task": self.max_annotations_per_task,
             "prelabel_new": self.prelabel_new,
+            "skip_queue": skip_queue,
         }
 
 
@@ -118,7 +119,7 @@ def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bo
     return (
         pulled.changed
         or options.train == "always"
-        or known["window_options"] != options.chosen_under()
+        or known["window_options"] != options.chosen_under(pulled.project["skip_queue"])
         or version is None
         or pulled.project["model_version"] != version
         or pulled.versions.get(version, 0) != known["queue_size"]
@@ -153,7 +154,7 @@ def _round(
             pulled.control,
             pulled.tasks,
             window,
-            options=options.chosen_under(),
+            options=options.chosen_under(pulled.project["skip_queue"]),
             old_versions=pulled.versions,
             prelabels=scored.predicted if options.prelabel_new else None,
             progress=stage.count,

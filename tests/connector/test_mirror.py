@@ -364,6 +364,21 @@ def test_a_config_whose_control_is_gone_stops_with_what_was_found(studio: Studio
         read(studio, state)
 
 
+def test_another_rule_for_skipped_tasks_has_everything_read_again_and_once(studio: Studio, state: ProjectState) -> None:
+    published(studio, state)
+    studio.wait(3600)
+    studio.settings["skip_queue"] = "IGNORE_SKIPPED"
+    for task in studio.rows.values():
+        task["is_labeled"] = True  # and updated_at stays
+    studio.calls.clear()
+    assert all(task.is_labeled for task in read(studio, state).tasks.values())
+    assert studio.read_everything()
+    state.store_window(OURS, 2, [Slot(1, False)], SyncOptions().chosen_under("IGNORE_SKIPPED"))
+    studio.calls.clear()
+    read(studio, state)
+    assert not studio.read_everything()
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
@@ -372,7 +387,7 @@ def published(studio: Studio, state: ProjectState) -> None:
     read(studio, state)
     studio.versions = {OURS: 2, "somebody-elses": 4}
     studio.settings["model_version"] = OURS
-    state.store_window(OURS, 2, [Slot(1, False), Slot(2, False)], SyncOptions().chosen_under())
+    state.store_window(OURS, 2, [Slot(1, False), Slot(2, False)], SyncOptions().chosen_under("REQUEUE_FOR_OTHERS"))
 
 
 def patches(studio: Studio) -> list[dict[str, Any]]:

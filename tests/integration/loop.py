@@ -89,7 +89,7 @@ class Loop:
                 pulled.tasks,
                 window,
                 old_versions=pulled.versions,
-                **{"options": OPTIONS.chosen_under(), **options},
+                **{"options": OPTIONS.chosen_under(pulled.project["skip_queue"]), **options},
             )
 
     def sync(self, gateway: Gateway | None = None, backend: Backend | None = None, **options: Any) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_publishing_writes_in_proportion_to_what_changes(start: Start, people: P
             pulled.control,
             pulled.tasks,
             [*new(*t[6:]), *second(t[1], t[2], t[3])],
-            options=OPTIONS.chosen_under(),
+            options=OPTIONS.chosen_under(pulled.project["skip_queue"]),
             old_versions=pulled.versions,
         )
 

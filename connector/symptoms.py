@@ -38,6 +38,11 @@ class Chart:
         """The window's tasks in rank order."""
         return [slot.task for slot in self.window]
 
+    def can_be_served(self, task: Task) -> bool:
+        """Whether Label Studio serves the task to somebody who has not answered it, as far as its flags go."""
+        rows = lock_rows(task.annotations, self.pulled.project["skip_queue"])
+        return not task.is_labeled and rows < task.overlap
+
     @property
     def sync(self) -> str:
         """The command that most remedies end in."""
@@ -113,12 +118,8 @@ def locks(chart: Chart, order_holds: bool) -> Finding:
     """Does somebody who is not there hold places of the window?"""
     if not order_holds:
         return ok("locks", "Cannot be told while tasks are not served in the window's order.")
-    tasks, rule = chart.pulled.tasks, chart.pulled.project["skip_queue"]
-    waiting = {
-        task
-        for task in chart.unanswered
-        if not tasks[task].is_labeled and lock_rows(tasks[task].annotations, rule) < tasks[task].overlap
-    }
+    tasks = chart.pulled.tasks
+    waiting = {task for task in chart.unanswered if chart.can_be_served(tasks[task])}
     held = evidence.held(chart.ranked, waiting, chart.answers, tasks)
     if not held:
         return ok("locks", "No place of the window is passed over.")
@@ -163,9 +164,9 @@ def skipped_for_good(tasks: Collection[Task], rule: str) -> list[Task]:
 def zombies(chart: Chart) -> Finding:
     """Are there labelled tasks in a state in which they are never served?"""
     asked = {slot.task for slot in chart.window if slot.relabel}
-    rule = chart.pulled.project["skip_queue"]
-    stuck = sorted(queue.to_close(chart.pulled.tasks, asked, rule))
-    shut = sorted(task for task in asked & chart.unanswered if not queue.is_open(chart.pulled.tasks[task], rule))
+    tasks = chart.pulled.tasks
+    stuck = sorted(queue.to_close(tasks, asked, chart.pulled.project["skip_queue"]))
+    shut = sorted(task for task in asked & chart.unanswered if not chart.can_be_served(tasks[task]))
     if not stuck and not shut:
         return ok("zombies", "No labelled task is open and yet never served.")
     told = []
@@ -180,15 +181,11 @@ def zombies(chart: Chart) -> Finding:
 
 def second_opinions(chart: Chart, url: str) -> Finding:
     """Are there labelled tasks open for one more annotation that we do not know of?"""
-    rule = chart.pulled.project["skip_queue"]
     known = {slot.task for slot in chart.window if slot.relabel} | chart.reopened
     unknown = sorted(
         task.id
         for task in chart.pulled.tasks.values()
-        if not task.is_labeled
-        and task.id not in known
-        and lock_rows(task.annotations, rule) < task.overlap
-        and latest_labels(task.annotations)
+        if task.id not in known and chart.can_be_served(task) and latest_labels(task.annotations)
     )
     if not unknown:
         return ok("second_opinions", f"{len(known)} labelled tasks are open for one more annotation, all asked by us.")

@@ -1,0 +1,135 @@
+"""Commands that are stopped by Ctrl-C, and commands that meet a running sync."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from commands import Commands
+from commands import commands as commands
+from loop import (
+    Loop,
+    Proxy,
+    command_environment,
+    project_under_our_queue,
+    proxy_to_label_studio,
+    start_connector,
+    texts,
+)
+
+from connector import queue
+from connector.demo.people import Person
+
+People = Callable[[int], list[Person]]
+Start = Callable[..., Loop]
+
+start = project_under_our_queue
+proxy = proxy_to_label_studio
+
+PROJECT = r"/api/projects/\d+/"
+
+
+def started(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
+    """The real command, for which Ctrl-C is what it is at a terminal, even where the tests run in the background."""
+    code = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from connector.cli import main\nmain()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, "--project", str(loop.id)],
+        env=command_environment(loop),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "path"),
+    [
+        ("init", "GET", "/api/tasks"),
+        ("init", "PATCH", PROJECT),
+        ("sync", "GET", "/api/tasks"),
+        ("sync", "POST", r"/api/projects/\d+/import/predictions"),
+        ("sync", "PATCH", PROJECT),
+        ("undo", "PATCH", PROJECT),
+        ("status", "GET", "/api/tasks"),
+        ("export", "GET", "/api/tasks"),
+        ("doctor", "GET", "/api/tasks"),
+    ],
+    ids=lambda value: value.strip("/").replace(r"\d+", "7"),
+)
+def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
+    start: Start, people: People, proxy: Proxy, command: str, method: str, path: str
+) -> None:
+    loop = start(texts(12), through=proxy.url, adopted=False, maximum_annotations=2)
+    more = {"init": ["--yes"], "export": ["--out", f"{loop.state_url.removeprefix('sqlite:///')}.csv"]}
+    first = people(1)[0]
+    for task in loop.tasks[:3]:
+        loop.label(first, task)
+    if command != "init":
+        loop.adopt()
+        loop.sync(window=4)
+        loop.label(first, loop.window[0])
+    annotations = loop.annotations()
+
+    proxy.hold(method, path)
+    running = started(loop, command, *more.get(command, []))
+    reached = proxy.wait_until_reached(running)
+    running.send_signal(signal.SIGINT)
+    try:
+        out, err = running.communicate(timeout=60)
+    finally:
+        proxy.release()
+    assert reached, err
+    assert (running.returncode, out) == (1, "")
+    assert err.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in err
+    assert loop.state.get()["lock_holder"] is None
+
+    again = started(loop, command, *more.get(command, []))
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    assert loop.annotations() == annotations
+    if command == "undo":
+        assert loop.project()["maximum_annotations"] == 2
+    else:
+        assert queue.wrong_settings(loop.project()) == {}
+    if command == "sync":
+        loop.assert_published()
+
+
+def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
+    commands: Commands, start: Start, proxy: Proxy
+) -> None:
+    loop = start(texts(12), through=proxy.url)
+    proxy.hold("POST", r"/api/projects/\d+/import/predictions")
+    running = start_connector(loop, "sync", "--project", str(loop.id))
+    try:
+        assert proxy.wait_until_reached(running)
+        before, known = loop.dump(), loop.state.get()
+        for name in ("init", "sync", "undo"):
+            done = commands.fail(loop, name)
+            assert done.code == 3
+            assert "Another sync holds this project; try again when it has ended." in done.err
+        for name in ("status", "export"):
+            done = commands.run(loop, name)
+            assert done.code == 0, done.said
+        # The window is not published yet, which doctor has to say.
+        assert commands.fail(loop, "doctor").code == 2
+        assert (loop.dump(), kept(loop)) == (before, {name: known[name] for name in kept(loop)})
+    finally:
+        proxy.release()
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    loop.assert_published()
+
+
+def kept(loop: Loop) -> dict[str, Any]:
+    """The project's row, without the time until which the sync holds it."""
+    return {name: value for name, value in loop.state.get().items() if name != "lock_until"}

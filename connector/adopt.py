@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,4 +170,18 @@ def _read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
             raise UsageError(
                 f"Row {number} of {path} has more values than columns: put quotes around texts with commas."
             )
+        if _cannot_be_stored(row):
+            raise UsageError(
+                f"Row {number} of {path} holds a NUL character or half a surrogate pair, which Label Studio cannot keep "
+                "on every database: take it out."
+            )
     return rows
+
+
+def _cannot_be_stored(value: Any) -> bool:
+    """Whether a text in `value` is one that Label Studio refuses on PostgreSQL, or cannot give back on SQLite."""
+    if isinstance(value, dict):
+        return any(map(_cannot_be_stored, [*value, *value.values()]))
+    if isinstance(value, list):
+        return any(map(_cannot_be_stored, value))
+    return isinstance(value, str) and re.search("[\0\ud800-\udfff]", value) is not None

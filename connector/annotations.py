@@ -62,8 +62,7 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
     text = raw["data"].get(control.data_key)
     return Task(
         id=raw["id"],
-        # A lone surrogate is valid in JSON and has no UTF-8 form; without it the rest of the text still counts.
-        text=text.encode(errors="replace").decode() if isinstance(text, str) and text.strip() else None,
+        text=_storable(text) if isinstance(text, str) and text.strip() else None,
         is_labeled=raw["is_labeled"],
         overlap=raw["overlap"],
         updated_at=raw["updated_at"],
@@ -72,6 +71,14 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
             sorted((read_annotation(row, raw["id"], control) for row in raw["annotations"]), key=lambda row: row.id)
         ),
     )
+
+
+def _storable(text: str) -> str:
+    """The text without what JSON can hold and others cannot; the rest of it still counts.
+
+    Half a surrogate pair has no UTF-8 form, and PostgreSQL takes no NUL.
+    """
+    return text.replace("\0", "?").encode(errors="replace").decode()
 
 
 def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotation:

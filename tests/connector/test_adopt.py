@@ -306,6 +306,16 @@ def test_a_line_that_is_no_row_is_refused(tmp_path: Path, line: str) -> None:
         create("New", path, Server(), CONFIG)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("line", [r'{"text": "a\u0000b"}', r'{"text": "a", "more": ["x", {"y": "half \ud83d"}]}'])
+def test_a_text_that_not_every_database_can_hold_is_refused_before_anything_is_made(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "whole \\ud83d\\ude00, and \\\\u0000"}\n' + line + "\n")
+    server = Server()
+    with pytest.raises(UsageError, match=r"Row 2 of .*texts\.jsonl holds a NUL character or half a surrogate pair"):
+        create("New", path, server, CONFIG)  # type: ignore[arg-type]
+    assert server.made == []
+
+
 @pytest.mark.parametrize("content", [b"text\n\xff\xfe\n", b'text\n"never ended', b"text\nHello,and,more\n"])
 def test_a_file_that_is_not_what_it_says_is_refused_before_anything_is_made(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "texts.csv"

@@ -197,6 +197,10 @@ def test_a_lone_surrogate_leaves_the_rest_of_the_text() -> None:
     assert digest(text)
 
 
+def test_a_nul_leaves_the_rest_of_the_text() -> None:
+    assert read_task(raw_task(data={"text": "caf\u00e9 \0 ok"}), CONTROL).text == "caf\u00e9 ? ok"
+
+
 def test_a_real_pair_of_surrogates_is_untouched() -> None:
     assert read_task(raw_task(data={"text": "fine \U0001f600"}), CONTROL).text == "fine \U0001f600"
 

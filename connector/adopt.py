@@ -172,8 +172,8 @@ def _read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
             )
         if _cannot_be_stored(row):
             raise UsageError(
-                f"Row {number} of {path} holds a NUL character or half a surrogate pair, which Label Studio cannot keep "
-                "on every database: take it out."
+                f"Row {number} of {path} holds a NUL character or half a surrogate pair, which Label Studio cannot "
+                "keep on every database: take it out."
             )
     return rows
 

@@ -43,6 +43,18 @@ def test_a_dotenv_file_in_the_working_directory_is_read(monkeypatch: pytest.Monk
     assert settings.ml_backend_url == "https://model:9090"
 
 
+def test_a_dotenv_that_is_a_folder_is_no_file_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").mkdir()  # as a virtual environment may be called
+    assert load_settings().label_studio_url == "http://studio:8080"
+    monkeypatch.delenv("LABEL_STUDIO_URL")
+    assert refusal().endswith("or a .env file. What is called .env here is a folder.")
+
+
+def test_a_dotenv_that_is_no_utf_8_is_named_and_not_repeated(tmp_path: Path) -> None:
+    Path(".env").write_text(f"LABEL_STUDIO_API_KEY={TOKEN}\n", encoding="utf-16")  # as some shells write it
+    assert refusal() == f"{tmp_path}/.env cannot be read: it is not UTF-8 text."
+
+
 def test_the_environment_wins_over_a_dotenv_file() -> None:
     Path(".env").write_text("LABEL_STUDIO_URL=http://from-file:8080\n")
     assert load_settings().label_studio_url == "http://studio:8080"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +16,9 @@ from loop import ROOT, Loop, project_under_our_queue, texts
 from connector import queue, schema
 from connector.demo.people import Person
 from connector.state import State
+
+if TYPE_CHECKING:
+    from postgresql import PostgreSQL
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
@@ -256,3 +259,37 @@ def test_a_state_of_the_first_release_goes_on_and_can_be_undone(
     assert (project["maximum_annotations"], project["sampling"]) == (2, "Sequential sampling")
     assert {overlap for overlap, _ in loop.flags(*loop.tasks)} == {2}
     assert loop.annotations() == annotations
+
+
+def test_a_state_of_the_first_release_on_postgresql_is_brought_up_to_date_or_left_as_it_was(
+    postgresql: PostgreSQL,
+) -> None:
+    name = "state-of-the-first-release"
+    postgresql.create_database(name)
+    with postgresql.connect(name) as db:
+        db.execute(FIRST_RELEASE.encode())
+
+    def stop(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
+        if statement.startswith("UPDATE projects"):  # the last step of the migration
+            raise KeyboardInterrupt
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            State(postgresql.url(name))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", stop)
+    with postgresql.connect(name) as db:
+        query = "SELECT column_name FROM information_schema.columns WHERE table_name = 'projects'"
+        columns = {row[0] for row in db.execute(query)}
+        assert ("created" in columns, "last_sync" in columns) == (True, False)
+        assert db.execute("SELECT schema_version FROM meta").fetchall() == [(1,)]
+
+    opened = State(postgresql.url(name))
+    state = opened.project("http://studio", 7)
+    known = state.get()
+    assert (known["round"], known["bookmark"], known["last_sync"]) == (2, None, None)
+    assert state.tasks()[1].annotations[0].label == "Polite"
+    assert state.answers_at_publishing() == {1: 0, 2: 0}
+    state.put(last_sync={"at": "now", "result": "published", "error": None})
+    opened.close()

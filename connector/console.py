@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, TryAgainLater
 
 if TYPE_CHECKING:
     from connector.label_studio import LabelStudio
@@ -89,4 +90,6 @@ def _as_connector_error(error: Exception) -> ConnectorError:
         from connector.database import explain
 
         return explain(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return TryAgainLater("There is no room left on the disk that the output goes to: free some space.")
     return ConnectorError(f"unforeseen {type(error).__name__}: {first}. Run with --verbose for the details.")

@@ -242,7 +242,7 @@ def set_up_at(loop: Loop, url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        (NOWHERE, f"Label Studio at {NOWHERE} does not answer ([Errno 111] Connection refused): start it or check"),
+        (NOWHERE, f"Label Studio at {NOWHERE} does not answer ([Errno "),
         ("http://no-such-host.invalid", "Label Studio at http://no-such-host.invalid does not answer ([Errno "),
     ],
     ids=["nothing listens", "no such host"],

@@ -93,7 +93,7 @@ def label_studio_on_postgresql(
 @contextlib.contextmanager
 def running_label_studio(directory: Path, database: str, environment: dict[str, str]) -> Iterator[LabelStudio]:
     try:
-        server = servers.start_label_studio(directory, LOGIN, environment=environment)
+        server = servers.start_label_studio(directory, LOGIN, timeout_s=300, environment=environment)
     except UsageError as error:
         pytest.fail(str(error))
     with contextlib.ExitStack() as after:

@@ -8,22 +8,23 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from connector.annotations import Task, read_task
+from connector import table
+from connector.annotations import Task, choice, read_task
 from connector.backend import Backend
 from connector.errors import TryAgainLater, UsageError
 from connector.formats import format_of, require, write
 from connector.label_config import find_control
 from connector.label_studio import LabelStudio
-from connector.mirror import Progress, Pulled
+from connector.mirror import Progress, Pulled, look
 from connector.progress import Reporter
 from connector.scoring import review
 from connector.state import ProjectState
 from connector.sync import adopted
-from connector.table import Table, open_places, to_json
+from connector.table import Extras, label_studio_task, open_places, to_json
 
 __all__ = ["export", "format_of"]
 
@@ -55,24 +56,30 @@ def export(
                 backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
         # Beside the target, where the room is and from where it takes its place in one step.
         with tempfile.TemporaryDirectory(prefix=".connector-export-", dir=target.parent) as workshop:
-            spool, new = Path(workshop, "tasks"), Path(workshop, "new")
-            with reporter.stage("read", "Reading all of the project") as stage:
-                pulled = _read(project_id, gateway, state, spool, stage.count)
+            new, spool = Path(workshop, "new"), Path(workshop, "tasks")
+            whole = file_format == "label-studio"
+            with reporter.stage("read", "Reading the project in Label Studio") as stage:
+                if whole:
+                    pulled = _read_whole(project_id, gateway, state, spool, stage.count)
+                else:
+                    pulled = look(project_id, gateway, state, stage.count)
             if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
                 raise UsageError(
                     f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read."
                 )
             with _offering_no_model():
                 reviewed = review(pulled, backend, reporter)
-            places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
-            table = Table(pulled.control, pulled.tasks, reviewed, places, gateway.emails())
-            shape = table.label_studio if file_format == "label-studio" else table.row
             with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
-                rows = (shape(raw) for raw in _spooled(spool, len(pulled.tasks), stage.count))
-                write(file_format, rows, pulled.control.classes, new)
+                rows: Iterable[dict[str, Any]]
+                if whole:
+                    rows = (label_studio_task(raw, pulled.control, reviewed) for raw in _spooled(spool))
+                else:
+                    rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, _extras(pulled, gateway, state))
+                write(file_format, _counted(rows, len(pulled.tasks), stage.count), pulled.control.classes, new)
                 _replace(target, new, Path(workshop, "old"))
     except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror or error}.") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow has words of its own
+        raise UsageError(f"{out} cannot be written: {reason}.") from error
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
     return {
         "project": project_id,
@@ -87,10 +94,24 @@ def export(
     }
 
 
-def _read(project_id: int, gateway: LabelStudio, state: ProjectState, spool: Path, progress: Progress) -> Pulled:
-    """Every task in one reading: as a record, and in the file `spool` as Label Studio holds it, one a line.
+def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras:
+    """What rows tell beside the records, and what Label Studio holds where a record holds nothing."""
+    untold = [
+        task.id for task in pulled.tasks.values() if task.text is None or any(row.unknown for row in task.annotations)
+    ]
+    texts: dict[int, Any] = {}
+    choices: dict[int, str | None] = {}
+    for raw in gateway.tasks_by_id(pulled.project["id"], untold):
+        texts[raw["id"]] = raw["data"].get(pulled.control.data_key)
+        choices.update({row["id"]: choice(row["result"], pulled.control) for row in raw["annotations"]})
+    places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
+    return Extras(places, gateway.emails(), texts, choices)
 
-    Not from the mirror, which keeps texts as the model reads them. The file, so that memory need not hold it all.
+
+def _read_whole(project_id: int, gateway: LabelStudio, state: ProjectState, spool: Path, progress: Progress) -> Pulled:
+    """Every task as a record, and whole in the file `spool`, one a line: memory need not hold them.
+
+    All of it in one reading, so that the consensus is that of the annotations beside it.
     """
     project = gateway.get_project(project_id)
     control = find_control(project["label_config"], state.get()["control"]["name"])
@@ -104,11 +125,15 @@ def _read(project_id: int, gateway: LabelStudio, state: ProjectState, spool: Pat
     return Pulled(project, control, tasks, versions={}, changed=False)
 
 
-def _spooled(spool: Path, count: int, progress: Progress) -> Iterator[dict[str, Any]]:
+def _spooled(spool: Path) -> Iterator[dict[str, Any]]:
     with spool.open(encoding="utf-8", newline="\n") as file:
-        for done, line in enumerate(file, start=1):
-            yield json.loads(line)
-            progress(done, count)
+        yield from map(json.loads, file)
+
+
+def _counted(rows: Iterable[dict[str, Any]], total: int, progress: Progress) -> Iterator[dict[str, Any]]:
+    for done, row in enumerate(rows, start=1):
+        yield row
+        progress(done, total)
 
 
 @contextlib.contextmanager

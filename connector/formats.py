@@ -39,12 +39,13 @@ def require(file_format: str) -> None:
 
 
 def write(file_format: str, rows: Rows, classes: Sequence[str], path: Path) -> None:
-    """Writes rows to the file `path` (datasets: a folder); of "label-studio", rows are tasks in Label Studio's JSON."""
+    """Writes rows to the file `path` (datasets: a folder); for "label-studio" they are tasks in Label Studio's JSON."""
     _WRITERS[file_format](rows, classes, path)
 
 
 def _open(path: Path) -> IO[str]:
-    return path.open("w", encoding="utf-8", newline="")
+    # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
+    return path.open("w", encoding="utf-8", errors="replace", newline="")
 
 
 def _csv(rows: Rows, classes: Sequence[str], path: Path) -> None:

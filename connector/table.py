@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from connector.annotations import Annotation, Task, choice, choice_result
+from connector.annotations import Annotation, Task, choice_result
 from connector.label_config import Control
 from connector.queue import VERSION_PREFIX
 from connector.selection import Slot
@@ -43,7 +44,7 @@ def columns(classes: Sequence[str]) -> list[str]:
     return [
         *("task_id", "text", "consensus", "quality", "agreement", "label_count", "predicted"),
         *map(probability_column, classes),
-        *("model_version", "score", "rank", "second_opinion", "annotations", "data"),
+        *("model_version", "score", "rank", "second_opinion", "annotations"),
     ]
 
 
@@ -67,111 +68,94 @@ def open_places(
     }
 
 
-class Table:
-    """What is known of a project's tasks beside Label Studio's JSON of them.
+@dataclass(frozen=True)
+class Extras:
+    """What is told of tasks beside their records and the review.
 
-    `places` as `open_places` gives them; `emails` {annotator: e-mail address}.
+    `places` as `open_places` gives them; `emails` {annotator: e-mail address}; `texts` {task: what stands where its
+    text should be} and `choices` {annotation: choice that the config no longer has}, where records say None.
     """
 
-    def __init__(
-        self,
-        control: Control,
-        tasks: Mapping[int, Task],
-        review: Review,
-        places: Mapping[int, tuple[int, bool]],
-        emails: Mapping[int, str],
-    ) -> None:
-        self._control = control
-        self._tasks = tasks
-        self._review = review
-        self._places = places
-        self._emails = emails
-        self._heard: dict[int, list[str]] = {}
-        for (task, _), label in review.scored.labels.items():
-            self._heard.setdefault(task, []).append(label)
+    places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
+    emails: Mapping[int, str] = field(default_factory=dict)
+    texts: Mapping[int, Any] = field(default_factory=dict)
+    choices: Mapping[int, str | None] = field(default_factory=dict)
 
-    def row(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """The task `raw` (of `GET /api/tasks?fields=all`) by `columns`; None where there is nothing to say."""
-        number, key = raw["id"], self._control.data_key
-        scored = self._review.scored
-        heard, consensus = self._heard.get(number, []), scored.consensus.get(number)
-        probabilities = self._review.pred_probs.get(number)
-        rank, relabel = self._places.get(number, (None, False))
-        result = {entry["id"]: entry["result"] for entry in raw["annotations"]}
+
+def rows(tasks: Iterable[Task], control: Control, review: Review, extras: Extras) -> Iterator[dict[str, Any]]:
+    """A row for each task, by `columns`; None where there is nothing to say."""
+    heard: dict[int, list[str]] = {}
+    for (number, _), label in review.scored.labels.items():
+        heard.setdefault(number, []).append(label)
+    for task in tasks:
+        labels, consensus = heard.get(task.id, []), review.scored.consensus.get(task.id)
+        probabilities = review.pred_probs.get(task.id)
+        rank, relabel = extras.places.get(task.id, (None, False))
         row = {
-            "task_id": number,
-            "text": raw["data"].get(key),
+            "task_id": task.id,
+            "text": extras.texts.get(task.id) if task.text is None else task.text,
             "consensus": consensus,
-            "quality": self._review.quality.get(number),
-            "agreement": heard.count(consensus) / len(heard) if consensus is not None else None,
-            "label_count": len(heard),
-            "predicted": None if probabilities is None else self._control.classes[int(probabilities.argmax())],
-            "model_version": None if probabilities is None else scored.model_version,
-            "score": scored.scores.get(number),
+            "quality": review.quality.get(task.id),
+            "agreement": labels.count(consensus) / len(labels) if consensus is not None else None,
+            "label_count": len(labels),
+            "predicted": None if probabilities is None else control.classes[int(probabilities.argmax())],
+            "model_version": None if probabilities is None else review.scored.model_version,
+            "score": review.scored.scores.get(task.id),
             "rank": rank,
             "second_opinion": relabel,
-            "annotations": [self._annotation(one, result[one.id]) for one in self._tasks[number].annotations],
-            "data": {name: value for name, value in raw["data"].items() if name != key},
+            "annotations": [_annotation(one, extras) for one in task.annotations],
         }
-        for index, name in enumerate(self._control.classes):
+        for index, name in enumerate(control.classes):
             row[probability_column(name)] = None if probabilities is None else float(probabilities[index])
-        return {name: row[name] for name in columns(self._control.classes)}
+        yield {name: row[name] for name in columns(control.classes)}
 
-    def _annotation(self, one: Annotation, result: Any) -> dict[str, Any]:
-        return {
-            "id": one.id,
-            "annotator": self._emails.get(one.annotator, str(one.annotator)) if one.annotator else None,
-            "annotator_id": one.annotator or None,
-            "label": choice(result, self._control) if one.unknown else one.label,
-            "unknown_choice": one.unknown,
-            "created_at": one.created_at,
-            "updated_at": one.updated_at,
-            "lead_time": one.lead_time,
-            "skipped": one.skipped,
-            "ground_truth": one.ground_truth,
-        }
 
-    def label_studio(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """The task `raw` as Label Studio's own import takes it, its consensus label among the predictions.
+def _annotation(one: Annotation, extras: Extras) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "annotator": extras.emails.get(one.annotator, str(one.annotator)) if one.annotator else None,
+        "annotator_id": one.annotator or None,
+        "label": extras.choices.get(one.id) if one.unknown else one.label,
+        "unknown_choice": one.unknown,
+        "created_at": one.created_at,
+        "updated_at": one.updated_at,
+        "lead_time": one.lead_time,
+        "skipped": one.skipped,
+        "ground_truth": one.ground_truth,
+    }
 
-        Label Studio's own export names predictions by their ids alone, and its import then fails. Left out are the
-        windows of ours, and the consensus of an earlier export.
-        """
-        number = raw["id"]
-        predictions = [
-            _exported(one)
-            for one in raw["predictions"]
-            if not (one["model_version"] or "").startswith(VERSION_PREFIX) and one["model_version"] != CONSENSUS_VERSION
-        ]
-        consensus = self._review.scored.consensus.get(number)
-        if consensus is not None:
-            predictions.append(
-                {
-                    "result": choice_result(self._control, consensus),
-                    "score": self._review.quality.get(number),
-                    "model_version": CONSENSUS_VERSION,
-                }
-            )
-        return {
-            **{name: raw[name] for name in _TASK_KEYS if name in raw},
-            "annotations": [_exported(one) for one in raw["annotations"]],
-            "predictions": predictions,
-            "total_predictions": len(predictions),
-        }
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """The row for formats whose columns have one type each: a value that is no text as JSON."""
+    text = row["text"]
+    return row if text is None or isinstance(text, str) else {**row, "text": to_json(text)}
+
+
+def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) -> dict[str, Any]:
+    """A task of `GET /api/tasks?fields=all` as Label Studio's import takes it, its consensus among the predictions.
+
+    Label Studio's own export names predictions by their ids alone, and its import fails on them. Left out are the
+    windows of ours, and the consensus of an earlier export.
+    """
+    predictions = [
+        _exported(one)
+        for one in raw["predictions"]
+        if not (one["model_version"] or "").startswith(VERSION_PREFIX) and one["model_version"] != CONSENSUS_VERSION
+    ]
+    consensus = review.scored.consensus.get(raw["id"])
+    if consensus is not None:
+        quality, result = review.quality.get(raw["id"]), choice_result(control, consensus)
+        predictions.append({"result": result, "score": quality, "model_version": CONSENSUS_VERSION})
+    return {
+        **{name: raw[name] for name in _TASK_KEYS if name in raw},
+        "annotations": [_exported(one) for one in raw["annotations"]],
+        "predictions": predictions,
+        "total_predictions": len(predictions),
+    }
 
 
 def _exported(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in _NOT_EXPORTED}
-
-
-def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row for formats whose columns have one type each: other data, and a text that is none, as JSON."""
-    text = row["text"]
-    return {
-        **row,
-        "text": text if text is None or isinstance(text, str) else to_json(text),
-        "data": to_json(row["data"]),
-    }
 
 
 def to_json(value: Any) -> str:

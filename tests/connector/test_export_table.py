@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from connector.annotations import read_task
+from connector.annotations import Task, choice, read_task
 from connector.errors import UsageError
 from connector.formats import ENDINGS, format_of, require, write
 from connector.label_config import Control
 from connector.scoring import Review, Scored
 from connector.selection import Slot
-from connector.table import CONSENSUS_VERSION, Table, columns, flat, open_places
+from connector.table import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, open_places, rows
 
 ODD = ("label", "text", "", "a,b;c", 'quo"ted', "line\nbreak", "é", "É", "_type", "a.b", "1", "prob_1", "consensus")
 CONTROL = Control("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
+EXTRAS = Extras()
 AT = "2026-03-01T10:00:00.000000Z"
 
 
@@ -58,36 +58,39 @@ def task(number: int, *annotations: dict[str, Any], **more: Any) -> dict[str, An
     }
 
 
-def table(
-    raw: dict[str, Any], control: Control = CONTROL, *, places: Mapping[int, Any] | None = None, **known: Any
-) -> Table:
-    """The table of one task with what is `known` of it: labels, consensus, scores, quality, pred_probs."""
-    review = Review(
-        Scored(known.get("labels", {}), known.get("consensus", {}), known.get("scores", {}), model_version="v1"),
-        known.get("quality", {}),
-        known.get("pred_probs", {}),
-    )
-    return Table(control, {raw["id"]: read_task(raw, control)}, review, places or {}, {1: "one@example.com"})
+def record(raw: dict[str, Any], control: Control = CONTROL) -> Task:
+    return read_task(raw, control)
+
+
+def reviewed(**known: Any) -> Review:
+    """A review with what is `known`: labels, consensus, scores, quality, pred_probs."""
+    scored = Scored(known.get("labels", {}), known.get("consensus", {}), known.get("scores", {}), model_version="v1")
+    return Review(scored, known.get("quality", {}), known.get("pred_probs", {}))
+
+
+def row(raw: dict[str, Any], control: Control = CONTROL, extras: Extras = EXTRAS, **known: Any) -> dict[str, Any]:
+    """The row of the one task `raw`."""
+    (made,) = rows([record(raw, control)], control, reviewed(**known), extras)
+    return made
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_row_says_all_there_is() -> None:
-    raw = task(7, annotation(2, 2, "Impolite"), annotation(1, 1, "Polite"), data={"text": "Hello", "source": "mail"})
-    row = table(
-        raw,
+    told = row(
+        task(7, annotation(2, 2, "Impolite"), annotation(1, 1, "Polite")),
         labels={(7, 1): "Polite", (7, 2): "Impolite", (7, 3): "Polite", (8, 1): "Impolite"},
         consensus={7: "Polite"},
         quality={7: 0.9},
         scores={7: 0.4},
         pred_probs={7: np.array([0.3, 0.7])},
-        places={7: (4, True)},
-    ).row(raw)
-    annotations = row.pop("annotations")
-    assert row == {
+        extras=Extras(places={7: (4, True)}, emails={1: "one@example.com"}),
+    )
+    annotations = told.pop("annotations")
+    assert told == {
         "task_id": 7,
-        "text": "Hello",
+        "text": "Text 7",
         "consensus": "Polite",
         "quality": 0.9,
         "agreement": 2 / 3,
@@ -99,7 +102,6 @@ def test_a_row_says_all_there_is() -> None:
         "score": 0.4,
         "rank": 4,
         "second_opinion": True,
-        "data": {"source": "mail"},
     }
     assert annotations[0] == {
         "id": 1,
@@ -117,11 +119,10 @@ def test_a_row_says_all_there_is() -> None:
 
 
 def test_where_nothing_is_known_a_row_is_empty() -> None:
-    raw = task(7)
-    row = table(raw).row(raw)
-    assert list(row) == columns(CONTROL.classes)
-    held = {"task_id": 7, "text": "Text 7", "label_count": 0, "second_opinion": False, "annotations": [], "data": {}}
-    assert {name: value for name, value in row.items() if value is not None} == held
+    told = row(task(7))
+    assert list(told) == columns(CONTROL.classes)
+    held = {"task_id": 7, "text": "Text 7", "label_count": 0, "second_opinion": False, "annotations": []}
+    assert {name: value for name, value in told.items() if value is not None} == held
 
 
 def test_a_choice_that_the_config_no_longer_has_is_told_as_it_stands() -> None:
@@ -134,7 +135,8 @@ def test_a_choice_that_the_config_no_longer_has_is_told_as_it_stands() -> None:
         annotation(4, 1, None),
         annotation(5, None, "i"),
     )
-    told = table(raw, control).row(raw)["annotations"]
+    choices = {one["id"]: choice(one["result"], control) for one in raw["annotations"]}
+    told = row(raw, control, Extras(choices=choices))["annotations"]
     assert [one["label"] for one in told] == ["p", "Spam", None, None, "i"], "the alias names the class"
     assert [one["unknown_choice"] for one in told] == [False, True, False, False, False]
     assert (told[4]["annotator"], told[4]["annotator_id"]) == (None, None), "a user who was deleted"
@@ -150,21 +152,20 @@ def test_no_class_name_takes_another_columns_place() -> None:
     [("", ""), (" \n", " \n"), ("=1+1", "=1+1"), (None, None), (5, "5"), (True, "true"), (["é"], '["é"]')],
 )
 def test_a_text_stays_as_it_is_and_another_value_is_told_in_json(value: Any, told: str | None) -> None:
-    raw = task(7, data={"text": value, "more": {"é": None}})
-    row = table(raw).row(raw)
-    assert row["text"] == value
-    assert type(row["text"]) is type(value)
-    assert (flat(row)["text"], flat(row)["data"]) == (told, '{"more":{"é":null}}')
+    made = row(task(7, data={"text": value}), extras=Extras(texts={7: value}))
+    assert made["text"] == value
+    assert type(made["text"]) is type(value)
+    assert flat(made)["text"] == told
 
 
 def test_a_missing_text_is_empty() -> None:
-    raw = task(7, data={"note": "x"})
-    assert (table(raw).row(raw)["text"], table(raw).row(raw)["data"]) == (None, {"note": "x"})
+    assert row(task(7, data={"note": "x"}), extras=Extras(texts={7: None}))["text"] is None
+    assert row(task(7, data={"note": "x"}))["text"] is None
 
 
 def test_places_are_open_until_somebody_answers() -> None:
     raws = [task(1), task(2, annotation(1, 1, "Polite")), task(3, annotation(2, 1, "Polite")), task(4), task(6)]
-    tasks = {raw["id"]: read_task(raw, CONTROL) for raw in raws}
+    tasks = {raw["id"]: record(raw) for raw in raws}
     window = [Slot(4, False), Slot(3, True), Slot(5, False), Slot(2, True), Slot(1, False), Slot(6, False)]
     # 3 was answered since, 5 is gone, 6 came with a window that is newer than the answers.
     answers = {4: 0, 3: 0, 5: 0, 2: 1, 1: 0}
@@ -191,7 +192,7 @@ def test_label_studio_gets_the_consensus_among_other_peoples_predictions() -> No
             prediction(CONSENSUS_VERSION, old),
         ],
     )
-    told = table(raw, consensus={7: "Polite"}, quality={7: 0.8}).label_studio(raw)
+    told = label_studio_task(raw, CONTROL, reviewed(consensus={7: "Polite"}, quality={7: 0.8}))
     assert [one["model_version"] for one in told["predictions"]] == ["theirs", None, "consensus"]
     (region,) = told["predictions"][-1].pop("result")
     assert region == {
@@ -209,24 +210,24 @@ def test_label_studio_gets_the_consensus_among_other_peoples_predictions() -> No
 
 def test_label_studio_gets_no_consensus_where_there_is_none_and_no_score_without_a_model() -> None:
     raw = task(7)
-    assert table(raw).label_studio(raw)["predictions"] == []
-    (told,) = table(raw, consensus={7: "Polite"}).label_studio(raw)["predictions"]
+    assert label_studio_task(raw, CONTROL, reviewed())["predictions"] == []
+    (told,) = label_studio_task(raw, CONTROL, reviewed(consensus={7: "Polite"}))["predictions"]
     assert told["score"] is None
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def rows(count: int, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+def many(count: int, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """Rows of tasks 1 to `count`, each with probabilities that tell it and the class apart."""
     control = Control("politeness", "text", "text", classes, {name: name for name in classes})
-    made = []
-    for number in range(1, count + 1):
-        raw, label = task(number), classes[number % len(classes)]
-        known: dict[str, Any] = {"consensus": {number: label}, "labels": {(number, 1): label}} if number % 3 else {}
-        probabilities = np.arange(len(classes)) + number / 10_000
-        made.append(table(raw, control, pred_probs={number: probabilities}, **known).row(raw))
-    return made
+    consensus = {number: classes[number % len(classes)] for number in range(1, count + 1) if number % 3}
+    known = reviewed(
+        consensus=consensus,
+        labels={(number, 1): label for number, label in consensus.items()},
+        pred_probs={number: np.arange(len(classes)) + number / 10_000 for number in range(1, count + 1)},
+    )
+    return list(rows((record(task(number), control) for number in range(1, count + 1)), control, known, EXTRAS))
 
 
 def read(file_format: str, path: Path) -> list[dict[str, Any]]:
@@ -238,19 +239,19 @@ def read(file_format: str, path: Path) -> list[dict[str, Any]]:
         return pd.read_parquet(path).to_dict("records")
     loaded = datasets.load_from_disk(path)
     names = loaded.features["consensus"].names
-    return [{**row, "consensus": None if row["consensus"] is None else names[row["consensus"]]} for row in loaded]
+    return [{**one, "consensus": None if one["consensus"] is None else names[one["consensus"]]} for one in loaded]
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "datasets"])
 def test_odd_class_names_and_many_rows_come_back(file_format: str, tmp_path: Path) -> None:
-    written = rows(2500, ODD)
+    written = many(2500, ODD)
     write(file_format, iter(written), ODD, tmp_path / "new")
     found = read(file_format, tmp_path / "new")
-    assert [row["task_id"] for row in found] == list(range(1, 2501))
+    assert [one["task_id"] for one in found] == list(range(1, 2501))
     for name in ODD:
-        assert [row[f"prob_{name}"] for row in found] == [row[f"prob_{name}"] for row in written]
+        assert [one[f"prob_{name}"] for one in found] == [one[f"prob_{name}"] for one in written]
     if file_format != "csv":  # where an empty class and no class look the same
-        assert [row["consensus"] for row in found] == [row["consensus"] for row in written]
+        assert [one["consensus"] for one in found] == [one["consensus"] for one in written]
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
@@ -266,10 +267,17 @@ def test_a_project_without_tasks_is_a_file_without_rows(file_format: str, tmp_pa
         assert next(csv.reader([path.read_text()])) == columns(CONTROL.classes)
 
 
+def test_a_lone_surrogate_leaves_the_rest(tmp_path: Path) -> None:
+    made = row(task(7, data={"text": ["a\ud800b"]}), extras=Extras(texts={7: ["a\ud800b"]}))
+    for file_format in ("csv", "jsonl"):
+        write(file_format, [made], CONTROL.classes, tmp_path / file_format)
+        assert "a?b" in (tmp_path / file_format).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "label-studio"])
 def test_a_full_disk_is_an_error_of_the_system(file_format: str) -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        write(file_format, rows(2500, CONTROL.classes), CONTROL.classes, Path("/dev/full"))
+        write(file_format, many(2500, CONTROL.classes), CONTROL.classes, Path("/dev/full"))
 
 
 # -- formats by name ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,33 @@ def test_a_sync_at_work_is_not_waited_for(start: Start, people: People, folder: 
     assert len(pd.read_csv(folder / "labels.csv")) == 15
 
 
+def calls(loop: Loop, out: Path, file_format: str) -> int:
+    """How many calls an export makes when the last sync is long past and nothing has changed since."""
+    later = datetime.now(timezone.utc) + timedelta(minutes=5)
+    loop.state.put(bookmark=later.isoformat())
+    loop.gateway.calls = 0
+    write(loop, out, file_format)
+    return loop.gateway.calls
+
+
+def test_a_large_project_costs_no_more_calls_than_a_small_one(start: Start, folder: Path) -> None:
+    loop = start(texts(1200))
+    loop.read()
+    for file_format in ("csv", "parquet"):
+        assert calls(loop, folder / "labels", file_format) == 4, "the project, what changed, versions and users"
+    assert list(pd.read_parquet(folder / "labels")["text"]) == texts(1200)
+    assert calls(loop, folder / "labels", "label-studio") == 4, "the project and three pages of tasks"
+
+
+def test_many_tasks_without_a_text_are_told_as_they_are(start: Start, folder: Path) -> None:
+    blank: list[Any] = [" " * (1 + number % 7) if number % 3 else number for number in range(700)]
+    loop = start([{"text": value} for value in blank])
+    loop.read()
+    assert calls(loop, folder / "labels", "jsonl") == 4 + 3, "300 tasks a call"
+    lines = (folder / "labels").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == blank
+
+
 def test_a_project_without_tasks(start: Start, folder: Path) -> None:
     loop = start([])
     for file_format in ("csv", "jsonl", "parquet", "label-studio"):
@@ -243,7 +271,7 @@ def test_a_file_that_cannot_grow_leaves_the_old_one(start: Start, folder: Path, 
     before = content(folder)
     done = subprocess.run(
         [*COMMAND, "export", "--no-model", "--project", str(loop.id), "--out", str(out), "--format", file_format],
-        env=command_environment(loop),
+        env=command_environment(loop, changed={"PYTHONDONTWRITEBYTECODE": "1"}),  # it would be cut short as well
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
         capture_output=True,
         text=True,

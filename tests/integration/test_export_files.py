@@ -232,7 +232,6 @@ def expected(story: Story) -> list[dict[str, Any]]:
                 "rank": ranks.get(task),
                 "second_opinion": task in ranks and task in second,
                 "annotations": annotations,
-                "data": {name: value for name, value in raw["data"].items() if name != "text"},
             }
         )
     return rows
@@ -324,7 +323,7 @@ def test_the_summary_counts_what_was_written(story: Story, expected: list[dict[s
 def test_csv_by_pandas(story: Story, expected: list[dict[str, Any]]) -> None:
     frame = pd.read_csv(story.files["csv"], converters={"text": str}, float_precision="round_trip")
     assert list(frame.columns) == list(expected[0])
-    read = unframed(frame, of_json=("annotations", "data"))
+    read = unframed(frame, of_json=("annotations",))
     assert read == [flat(row) | {"text": flat(row)["text"] or ""} for row in expected]
 
 
@@ -358,7 +357,7 @@ def test_jsonl_by_pandas(story: Story, expected: list[dict[str, Any]]) -> None:
 def test_parquet_by_pandas(story: Story, expected: list[dict[str, Any]]) -> None:
     frame = pd.read_parquet(story.files["parquet"])
     assert list(frame.columns) == list(expected[0])
-    assert unframed(frame, of_json=("data",)) == [flat(row) for row in expected]
+    assert unframed(frame) == [flat(row) for row in expected]
 
 
 def test_datasets_folder_by_load_from_disk(story: Story, expected: list[dict[str, Any]]) -> None:
@@ -371,7 +370,7 @@ def test_datasets_folder_by_load_from_disk(story: Story, expected: list[dict[str
         named = {name: row[name] for name in ("consensus", "predicted")}
         for name, index in named.items():
             named[name] = None if index is None else read.features[name].int2str(index)
-        rows.append({**row, **named, "data": json.loads(row["data"])})
+        rows.append({**row, **named})
     assert rows == [flat(row) for row in expected]
 
 

@@ -111,7 +111,7 @@ def test_a_database_that_cannot_be_opened_is_one_sentence(url: str) -> None:
 def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("These are notes, and there are enough of them to be no database.\n" * 20)
-    with pytest.raises(UsageError, match="is no database .file is not a database.*move"):
+    with pytest.raises(UsageError, match=r"is no database .file is not a database.*move"):
         State(f"sqlite:///{other}")
     assert other.read_text().startswith("These are notes")
 

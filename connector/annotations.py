@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from connector.label_config import Control
 
 
-@dataclass(frozen=True)
-class Annotation:
+class Annotation(NamedTuple):
     """One row of Label Studio's annotations: what somebody answered, or that they skipped.
 
     `label` is a class of the control, or None for a skip, an empty result or a choice the config no longer has
@@ -32,8 +30,7 @@ class Annotation:
     lead_time: float | None = None
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """A task as Label Studio holds it, its annotations by id.
 
     `text` is None where the data key is missing, empty or not a text.

@@ -135,7 +135,7 @@ def sync(
         on_exit(backend.close)
         return backend
 
-    options = SyncOptions(window, max_annotations_per_task, train, prelabel == "new", dry_run)
+    options = SyncOptions(window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer)
     done = run(project_id, gateway, connect, state.project(settings.label_studio_url, project_id), options, Reporter())
     if as_json:
         click.echo(json.dumps(done))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from connector import activelab
+from connector import activelab, oracle
 from connector.annotations import digest, latest_labels
 from connector.backend import Backend, Probabilities
 from connector.lock import KEEP_SECONDS
@@ -22,6 +23,19 @@ RETRAIN_LABELS = 10
 RETRAIN_SHARE = 0.02
 # A class that the model does not know yet (it was added to the config since) gets this probability.
 UNKNOWN_CLASS = 1e-3
+
+
+class Scorer(Protocol):
+    """Who finds consensus labels and scores: the module `activelab`, or `oracle`, which asks cleanlab."""
+
+    def heard_consensus(self, labels: activelab.Labels, pred_probs: activelab.Floats) -> activelab.Ints: ...
+
+    def scores(
+        self, labels: activelab.Labels, pred_probs: activelab.Floats, pred_probs_unlabeled: activelab.Floats
+    ) -> tuple[activelab.Floats, activelab.Floats]: ...
+
+
+SCORERS: dict[str, Scorer] = {"activelab": activelab, "cleanlab": oracle}
 
 
 @dataclass
@@ -56,7 +70,14 @@ class Review:
     pred_probs: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, reporter: Reporter) -> Scored:
+def score(
+    pulled: Pulled,
+    backend: Backend,
+    state: ProjectState,
+    train: str,
+    reporter: Reporter,
+    scorer: Scorer = activelab,
+) -> Scored:
     """Scores every task that has a text. `train`: "auto" (when labels changed enough), "always" or "never".
 
     Until labels of two classes are there, or with "never" and no model, there are no scores.
@@ -67,7 +88,7 @@ def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, rep
     labelled = sorted({task for task, _ in result.labels})
     known = _ask(pulled, backend, texts, reporter)
     labels = _indexed(result.labels, labelled, classes)
-    result.consensus = _consensus(labels, labelled, classes, known)
+    result.consensus = _consensus(labels, labelled, classes, known, scorer)
     last = state.trained() if known is not None else {}
     result.labels_changed = sum(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
@@ -99,18 +120,18 @@ def score(pulled: Pulled, backend: Backend, state: ProjectState, train: str, rep
     if not labelled:  # all labels were taken back: nothing to score by
         return result
     with reporter.stage("score", "Scoring with ActiveLab"):
-        _score_all(result, labels, labelled, texts, classes, known)
+        _score_all(result, labels, labelled, texts, classes, known, scorer)
     return result
 
 
-def review(pulled: Pulled, backend: Backend | None, reporter: Reporter) -> Review:
+def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: Scorer = activelab) -> Review:
     """What the labels and the model as it is say, training nothing; without a backend, the labels alone."""
     classes, texts = pulled.control.classes, _texts(pulled)
     scored = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
     labelled = sorted({task for task, _ in scored.labels})
     known = _ask(pulled, backend, texts, reporter) if backend is not None else None
     labels = _indexed(scored.labels, labelled, classes)
-    scored.consensus = _consensus(labels, labelled, classes, known)
+    scored.consensus = _consensus(labels, labelled, classes, known, scorer)
     result = Review(scored)
     if known is None:
         return result
@@ -119,12 +140,28 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter) -> Revie
     result.pred_probs = dict(zip(everyone, _rows(known, everyone, classes), strict=True))
     if labelled:
         with reporter.stage("score", "Scoring with ActiveLab"):
-            _score_all(scored, labels, labelled, texts, classes, known)
+            _score_all(scored, labels, labelled, texts, classes, known, scorer)
             position = {name: index for index, name in enumerate(classes)}
             chosen = np.array([position[scored.consensus[task]] for task in labelled], np.int64)
-            quality = activelab.heard_quality(labels, _rows(known, labelled, classes), chosen)
+            quality = activelab.crowdlab(labels, _rows(known, labelled, classes)).of(chosen)
         result.quality = {task: float(value) for task, value in zip(labelled, quality, strict=True)}
     return result
+
+
+def largest_difference(pulled: Pulled, known: Probabilities) -> tuple[float, int]:
+    """The largest difference between our scores and cleanlab's on the project as it is, and of how many scores.
+
+    `known`: the model's probabilities. cleanlab takes its time: some 0.3 ms a labelled task.
+    """
+    classes, texts = pulled.control.classes, _texts(pulled)
+    heard = latest_labels(row for task in texts for row in pulled.tasks[task].annotations)
+    labelled = sorted({task for task, _ in heard})
+    if not labelled:
+        return 0.0, 0
+    labels, new = _indexed(heard, labelled, classes), sorted(set(texts) - set(labelled))
+    probs = (_rows(known, labelled, classes), _rows(known, new, classes))
+    ours, theirs = (np.concatenate(one.scores(labels, *probs)) for one in (activelab, oracle))
+    return float(np.abs(ours - theirs).max()), len(ours)
 
 
 def _texts(pulled: Pulled) -> dict[int, str]:
@@ -159,13 +196,17 @@ def _indexed(labels: Mapping[tuple[int, int], str], tasks: list[int], classes: t
 
 
 def _consensus(
-    labels: activelab.Labels, tasks: list[int], classes: tuple[str, ...], known: Probabilities | None
+    labels: activelab.Labels,
+    tasks: list[int],
+    classes: tuple[str, ...],
+    known: Probabilities | None,
+    scorer: Scorer,
 ) -> dict[int, str]:
     """{task: class}: the majority vote at first, CROWDLAB's choice among those heard once there are probabilities."""
     if known is None or not tasks:
         chosen = activelab.majority_vote(labels)
     else:
-        chosen = activelab.heard_consensus(labels, _rows(known, tasks, classes))
+        chosen = scorer.heard_consensus(labels, _rows(known, tasks, classes))
     return {task: classes[index] for task, index in zip(tasks, chosen, strict=True)}
 
 
@@ -176,11 +217,12 @@ def _score_all(
     texts: Mapping[int, str],
     classes: tuple[str, ...],
     known: Probabilities,
+    scorer: Scorer,
 ) -> None:
     """Fills in the scores and the model's classes."""
     unlabelled = sorted(set(texts) - set(labelled))
     pred_probs, pred_probs_unlabeled = _rows(known, labelled, classes), _rows(known, unlabelled, classes)
-    of_labelled, of_unlabelled = activelab.scores(labels, pred_probs, pred_probs_unlabeled)
+    of_labelled, of_unlabelled = scorer.scores(labels, pred_probs, pred_probs_unlabeled)
     result.scores = {
         task: float(value)
         for task, value in zip([*labelled, *unlabelled], np.concatenate([of_labelled, of_unlabelled]), strict=True)

@@ -131,53 +131,24 @@ class ProjectState:
                     for task in tasks
                 ),
             )
-            self._insert(db, schema.annotation_rows, (vars(row) for task in tasks for row in task.annotations))
+            self._insert(db, schema.annotation_rows, (row._asdict() for task in tasks for row in task.annotations))
 
     def tasks(self, ids: Iterable[int] | None = None) -> dict[int, Task]:
         """The mirrored tasks by id, with their annotations: all of them, or those of `ids` that are there."""
-        where_task, where_row = self._rows(schema.tasks), self._rows(schema.annotation_rows)
-        with self._engine.connect() as db:
-            if ids is None:
-                task_rows = (
-                    db.execute(sa.select(schema.tasks).where(where_task).order_by(schema.tasks.c.id)).mappings().all()
-                )
-                rows = (
-                    db.execute(sa.select(schema.annotation_rows).where(where_row).order_by(schema.annotation_rows.c.id))
-                    .mappings()
-                    .all()
-                )
-            else:
-                task_rows, rows = [], []
-                for part in _chunks(list(ids)):
-                    task_rows += (
-                        db.execute(sa.select(schema.tasks).where(where_task & schema.tasks.c.id.in_(part)))
-                        .mappings()
-                        .all()
-                    )
-                    rows += (
-                        db.execute(
-                            sa.select(schema.annotation_rows)
-                            .where(where_row & schema.annotation_rows.c.task.in_(part))
-                            .order_by(schema.annotation_rows.c.id)
-                        )
-                        .mappings()
-                        .all()
-                    )
+        tasks, rows = schema.tasks.c, schema.annotation_rows.c
+        read_tasks = sa.select(*(tasks[name] for name in Task._fields if name != "annotations"))
+        read_tasks = read_tasks.where(self._rows(schema.tasks)).order_by(tasks.id)
+        read_rows = sa.select(*(rows[name] for name in Annotation._fields))
+        read_rows = read_rows.where(self._rows(schema.annotation_rows)).order_by(rows.id)
         by_task: dict[int, list[Annotation]] = {}
-        for row in rows:
-            values = {name: value for name, value in row.items() if name != "project"}
-            by_task.setdefault(row["task"], []).append(Annotation(**values))
-        return {
-            row["id"]: Task(
-                row["id"],
-                row["text"],
-                row["is_labeled"],
-                row["overlap"],
-                row["updated_at"],
-                tuple(by_task.get(row["id"], ())),
-            )
-            for row in task_rows
-        }
+        found: list[Sequence[Any]] = []
+        with self._engine.connect() as db:
+            for part in [None] if ids is None else _chunks(list(ids)):
+                of_part = read_rows if part is None else read_rows.where(rows.task.in_(part))
+                for row in db.execute(of_part).all():
+                    by_task.setdefault(row.task, []).append(Annotation._make(row))
+                found += db.execute(read_tasks if part is None else read_tasks.where(tasks.id.in_(part))).all()
+        return {row[0]: Task._make((*row, tuple(by_task.get(row[0], ())))) for row in found}
 
     # -- what init found, what the model knows, what is published ----------------------------------------------------
 

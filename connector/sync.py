@@ -32,6 +32,7 @@ class SyncOptions:
     train: str = "auto"
     prelabel_new: bool = False
     dry_run: bool = False
+    scorer: str = "activelab"  # the setting CONNECTOR_SCORER
 
     def chosen_under(self, skip_queue: str) -> dict[str, Any]:
         """What a window depends on, the project's rule for skipped tasks too: another value asks for another window."""
@@ -139,9 +140,10 @@ def _round(
     reporter: Reporter,
 ) -> dict[str, Any]:
     # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
-    from connector.scoring import score
+    from connector.scoring import SCORERS, score
 
-    scored = score(pulled, backend, state, options.train if not options.dry_run else "never", reporter)
+    train = options.train if not options.dry_run else "never"
+    scored = score(pulled, backend, state, train, reporter, SCORERS[options.scorer])
     with reporter.stage("select", "Choosing the next window"):
         window = _choose(pulled, scored, backend, state, options)
     if options.dry_run:

@@ -11,7 +11,7 @@ from cleanlab.multiannotator import get_active_learning_scores, get_label_qualit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.activelab import Floats, Labels, consensus, heard_consensus, majority_vote, scores
+from connector.activelab import Floats, Ints, Labels, annotator_stats, crowdlab, heard_consensus, majority_vote, scores
 
 unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 
@@ -53,6 +53,12 @@ def dense(labels: Labels) -> Floats:
     for task, annotator, label in zip(labels.task, labels.annotator, labels.label, strict=True):
         table[task, people.index(annotator)] = label
     return table
+
+
+def consensus(labels: Labels, pred_probs: Floats) -> tuple[Ints, Floats]:
+    """Consensus labels and their quality."""
+    known = crowdlab(labels, pred_probs)
+    return known.label, known.quality
 
 
 @contextlib.contextmanager
@@ -125,11 +131,86 @@ def test_scores_are_activelabs(seed: int) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-12)
 
 
-def test_an_annotator_without_labels_has_no_column() -> None:
+def test_an_annotator_without_labels_is_left_out() -> None:
     with_gap = labels_of([(0, 0, 0), (0, 7, 1), (1, 7, 1), (2, 0, 0)])
     without = labels_of([(0, 0, 0), (0, 1, 1), (1, 1, 1), (2, 0, 0)])
-    assert with_gap.dense().shape == (3, 2)
-    np.testing.assert_array_equal(with_gap.dense(), without.dense())
+    pred_probs = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]])
+    gap, none = crowdlab(with_gap, pred_probs), crowdlab(without, pred_probs)
+    assert gap.annotators.tolist() == [0, 7]
+    np.testing.assert_array_equal(gap.probs, none.probs)
+    for got, wanted in zip(
+        scores(with_gap, pred_probs, pred_probs), scores(without, pred_probs, pred_probs), strict=True
+    ):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_without_any_label_new_tasks_still_have_scores() -> None:
+    labelled, unlabelled = scores(labels_of([]), np.zeros((0, 2)), np.array([[0.5, 0.5], [0.9, 0.1]]))
+    with silenced():
+        _, expected = get_active_learning_scores(pred_probs_unlabeled=np.array([[0.5, 0.5], [0.9, 0.1]]))
+    assert labelled.shape == (0,)
+    np.testing.assert_allclose(unlabelled, expected)
+
+
+def test_who_shares_no_task_is_rated_by_how_probable_their_labels_are() -> None:
+    labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1), (2, 2, 1)])
+    known = crowdlab(labels, np.array([[0.8, 0.2], [0.3, 0.7], [0.25, 0.75]]))
+    stats = annotator_stats(labels, known)
+    assert stats.annotators.tolist() == [0, 1, 2]
+    assert stats.quality[2] == pytest.approx(known.probs[2, 1])
+    assert stats.n_labels.tolist() == [2, 2, 1]
+
+
+WRONG_LABELS = {
+    "a class that is none": ([(0, 0, 0), (1, 0, 2)], "label: row 1 is 2, not between 0 and 1"),
+    "a negative class": ([(0, 0, -1)], "label: row 0 is -1, not between 0 and 1"),
+    "a negative annotator": ([(0, 0, 1), (1, -3, 1)], "annotator: row 1 is -3, not 0 or more"),
+    "two labels of one annotator": ([(0, 4, 1), (1, 4, 0), (0, 4, 0)], "annotator: row 2 is a second label"),
+}
+
+
+@pytest.mark.parametrize(("rows", "words"), WRONG_LABELS.values(), ids=WRONG_LABELS)
+def test_wrong_labels_are_named_with_their_first_row(rows: Rows, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        labels_of(rows)
+
+
+def test_labels_of_tasks_that_are_none_and_tasks_without_labels_are_named() -> None:
+    column = np.array([0, 2])
+    with pytest.raises(ValueError, match="task: row 1 is 2, not between 0 and 1"):
+        Labels(column, column, np.array([0, 0]), n_tasks=2, n_classes=2)
+    with pytest.raises(ValueError, match="task: task 1 has no label"):
+        Labels(column, column, np.array([0, 0]), n_tasks=3, n_classes=2)
+    with pytest.raises(ValueError, match="arrays of one length"):
+        Labels(column, column[:1], np.array([0, 0]), n_tasks=3, n_classes=2)
+    with pytest.raises(ValueError, match="n_classes must be at least 2"):
+        Labels(column, column, np.array([0, 0]), n_tasks=3, n_classes=1)
+
+
+WRONG_PROBS = {
+    "not a number": ([[0.5, 0.5], [np.nan, 1.0]], "row 1 holds"),
+    "negative": ([[1.2, -0.2], [0.5, 0.5]], "row 0 holds"),
+    "not summing to one": ([[0.5, 0.5], [0.5, 0.4]], "row 1 sums to 0.9, not to one"),
+    "another number of classes": ([[1.0], [1.0]], r"must have the shape \(2, 2\), not \(2, 1\)"),
+    "another number of tasks": ([[0.5, 0.5]], r"must have the shape \(2, 2\), not \(1, 2\)"),
+}
+
+
+@pytest.mark.parametrize(("probs", "words"), WRONG_PROBS.values(), ids=WRONG_PROBS)
+def test_wrong_probabilities_are_named_with_their_first_row(probs: list[list[float]], words: str) -> None:
+    labels, right = labels_of([(0, 0, 0), (1, 0, 1)]), np.full((2, 2), 0.5)
+    with pytest.raises(ValueError, match="pred_probs.* " + words):
+        scores(labels, np.array(probs), right)
+    with pytest.raises(ValueError, match="pred_probs.* " + words):
+        crowdlab(labels, np.array(probs))
+
+
+def test_wrong_probabilities_of_new_tasks_are_named_too() -> None:
+    labels, right = labels_of([(0, 0, 0), (1, 0, 1)]), np.full((2, 2), 0.5)
+    with pytest.raises(ValueError, match=r"pred_probs_unlabeled: row 0 sums to 0\.9"):
+        scores(labels, right, np.array([[0.5, 0.4]]))
+    with pytest.raises(ValueError, match=r"pred_probs_unlabeled must have the shape \(1, 2\)"):
+        scores(labels, right, np.array([[1.0]]))
 
 
 def test_one_label_each_is_its_own_consensus_and_the_models_probability_its_quality() -> None:

@@ -340,6 +340,22 @@ def test_options_reach_the_sync(connector: Run, plan: Any) -> None:
     assert (given.prelabel_new, given.dry_run) == (True, True)
 
 
+@pytest.mark.parametrize("scorer", ["activelab", "cleanlab"])
+def test_the_scorer_is_a_setting(connector: Run, plan: Any, monkeypatch: pytest.MonkeyPatch, scorer: str) -> None:
+    calls = plan(SUMMARY)
+    monkeypatch.setenv("CONNECTOR_SCORER", scorer)
+    connector("sync", "--project", "7")
+    assert calls[0][4].scorer == scorer
+
+
+def test_a_scorer_that_there_is_not_is_refused(connector: Run, plan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan(SUMMARY)
+    monkeypatch.setenv("CONNECTOR_SCORER", "best")
+    done = connector("sync", "--project", "7")
+    assert done.code == 2
+    assert "CONNECTOR_SCORER" in done.err
+
+
 def test_the_defaults_are_those_of_the_help(connector: Run, plan: Any) -> None:
     calls = plan(SUMMARY)
     connector("sync", "--project", "7")

@@ -190,4 +190,5 @@ def test_the_state_is_kept_in_one_place_whatever_the_directory(monkeypatch: pyte
 
 def test_every_setting_has_a_variable_in_capitals() -> None:
     aliases = [field.alias for field in Settings.model_fields.values()]
-    assert aliases == ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL", "CONNECTOR_STATE"]
+    addresses = ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL", "CONNECTOR_STATE"]
+    assert aliases == [*addresses, "CONNECTOR_SCORER"]

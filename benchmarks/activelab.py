@@ -1,0 +1,110 @@
+"""ActiveLab scores: ours beside cleanlab's on the same inputs, and how ours grow.
+
+    python benchmarks/activelab.py [--large/--no-large]
+
+Three labels a task, five classes, as many unlabelled tasks as labelled ones; the best of three runs of ours, one of
+cleanlab's. The largest input is measured in a process of its own, which tells its memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+import warnings
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from connector.activelab import Floats, Labels, scores
+
+CLASSES, LABELS_A_TASK = 5, 3
+COMPARED = ((10_000, 50), (40_000, 50))
+GROWTH = ((10_000, 500), (100_000, 500), (1_000_000, 500))
+
+
+@click.command()
+@click.option("--large/--no-large", default=True, help="Measure up to 1,000,000 labelled tasks, too.")
+@click.option("--one", nargs=2, type=int, hidden=True)
+def main(large: bool, one: tuple[int, int] | None) -> None:
+    """Print the tables."""
+    if one is not None:
+        print(json.dumps(alone(*one)))
+        return
+    table = Table("labelled tasks", "annotators", "cleanlab, s", "ours, s", "times faster", "largest difference")
+    for n_tasks, n_annotators in COMPARED:
+        theirs, ours, difference = compared(n_tasks, n_annotators)
+        table.add_row(
+            f"{n_tasks:,}",
+            str(n_annotators),
+            f"{theirs:.2f}",
+            f"{ours:.4f}",
+            f"{theirs / ours:.0f}",
+            f"{difference:.1e}",
+        )
+    Console().print(table)
+    if not large:
+        return
+    table = Table("labelled and as many unlabelled tasks", "annotators", "ours, s", "µs a task", "memory, MB")
+    for n_tasks, n_annotators in GROWTH:
+        command = [sys.executable, __file__, "--one", str(n_tasks), str(n_annotators)]
+        done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        per_task = 1e6 * done["seconds"] / n_tasks
+        table.add_row(
+            f"{n_tasks:,}", str(n_annotators), f"{done['seconds']:.3f}", f"{per_task:.1f}", f"{done['mb']:.0f}"
+        )
+    Console().print(table)
+
+
+def drawn(n_tasks: int, n_annotators: int) -> tuple[Labels, Floats, Floats]:
+    """Labels of people who err in a quarter of them, and a model's probabilities."""
+    random = np.random.default_rng(0)
+    task = np.repeat(np.arange(n_tasks), LABELS_A_TASK)
+    first = random.integers(0, n_annotators, n_tasks)
+    annotator = ((first[:, None] + np.arange(LABELS_A_TASK) * (n_annotators // LABELS_A_TASK)) % n_annotators).ravel()
+    truth = random.integers(0, CLASSES, n_tasks)
+    guess = random.integers(0, CLASSES, len(task))
+    label = np.where(random.random(len(task)) < 0.25, guess, truth[task])
+    pred_probs = random.dirichlet(np.full(CLASSES, 0.6), 2 * n_tasks)
+    return Labels(task, annotator, label, n_tasks, CLASSES), pred_probs[:n_tasks], pred_probs[n_tasks:]
+
+
+def compared(n_tasks: int, n_annotators: int) -> tuple[float, float, float]:
+    """Seconds of cleanlab, seconds of ours, largest difference of a score."""
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    labels, pred_probs, unlabeled = drawn(n_tasks, n_annotators)
+    table = np.full((n_tasks, n_annotators), np.nan)
+    table[labels.task, labels.annotator] = labels.label
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        started = time.perf_counter()
+        expected = get_active_learning_scores(table, pred_probs, unlabeled)
+        theirs = time.perf_counter() - started
+    ours = min(timed(labels, pred_probs, unlabeled) for _ in range(3))
+    got = scores(labels, pred_probs, unlabeled)
+    difference = max(float(np.abs(mine - wanted).max()) for mine, wanted in zip(got, expected, strict=True))
+    return theirs, ours, difference
+
+
+def timed(labels: Labels, pred_probs: Floats, unlabeled: Floats) -> float:
+    started = time.perf_counter()
+    scores(labels, pred_probs, unlabeled)
+    return time.perf_counter() - started
+
+
+def alone(n_tasks: int, n_annotators: int) -> dict[str, float]:
+    """Seconds and the process's largest memory."""
+    labels, pred_probs, unlabeled = drawn(n_tasks, n_annotators)
+    seconds = timed(labels, pred_probs, unlabeled)
+    return {"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The scorer that is cleanlab itself, kept silent: CONNECTOR_SCORER=cleanlab, and what doctor compares ours with.
+
+Slower by two orders of magnitude, and a dense table of tasks by annotators. Pure: arrays in, arrays out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from connector.activelab import Floats, Ints, Labels
+
+
+def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
+    """As activelab.heard_consensus, from cleanlab's consensus labels."""
+    table, leaning = _dense(labels), _without_ties(pred_probs)
+    votes = labels.votes()
+    if _one_label_each(votes):  # nothing to weigh annotators by: cleanlab refuses, and the label stands
+        return np.asarray(votes.argmax(axis=1), np.int64)
+    from cleanlab.multiannotator import get_label_quality_multiannotator
+
+    with _silence():
+        quality = get_label_quality_multiannotator(
+            table, leaning, return_detailed_quality=False, return_annotator_stats=False, verbose=False
+        )["label_quality"]
+    chosen = quality["consensus_label"].to_numpy(np.int64)
+    heard = votes[np.arange(labels.n_tasks), chosen] > 0
+    return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
+
+
+def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
+    """As activelab.scores, by cleanlab's get_active_learning_scores."""
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    unlabeled_probs = pred_probs_unlabeled if len(pred_probs_unlabeled) else None
+    with _silence():
+        labeled, unlabeled = get_active_learning_scores(_dense(labels), _without_ties(pred_probs), unlabeled_probs)
+    return np.asarray(labeled, np.float64), np.asarray(unlabeled, np.float64)
+
+
+def _dense(labels: Labels) -> Floats:
+    """The (n_tasks, n_annotators) table of class indices that cleanlab takes, NaN where there is no label.
+
+    Annotators without labels have no column: cleanlab raises on an empty one.
+    """
+    annotators, column = np.unique(labels.annotator, return_inverse=True)
+    table = np.full((labels.n_tasks, len(annotators)), np.nan)
+    table[labels.task, column] = labels.label
+    return table
+
+
+def _one_label_each(votes: Floats) -> bool:
+    return bool((votes.sum(axis=1) == 1).all())
+
+
+def _without_ties(pred_probs: Floats) -> Floats:
+    """Rows with equal entries lean by 1e-9 to the class that comes first in the config.
+
+    cleanlab breaks exact ties at random, and fails where there is nothing else to go by.
+    """
+    tied = (np.diff(np.sort(pred_probs, axis=1), axis=1) == 0).any(axis=1)
+    lean = 1e-9 * np.arange(pred_probs.shape[1], 0, -1)
+    leaning = (pred_probs + lean) / (1 + lean.sum())
+    return np.where(tied[:, None], leaning, pred_probs)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """cleanlab prints notices and warns about small data; a cron job's output is for the connector's own words."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

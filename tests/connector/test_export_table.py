@@ -236,7 +236,8 @@ def read(file_format: str, path: Path) -> list[dict[str, Any]]:
     if file_format == "jsonl":
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     if file_format == "parquet":
-        return pd.read_parquet(path).to_dict("records")
+        frame = pd.read_parquet(path).astype(object)
+        return frame.where(frame.notna(), None).to_dict("records")
     loaded = datasets.load_from_disk(path)
     names = loaded.features["consensus"].names
     return [{**one, "consensus": None if one["consensus"] is None else names[one["consensus"]]} for one in loaded]
@@ -278,6 +279,14 @@ def test_a_lone_surrogate_leaves_the_rest(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_of_the_system(file_format: str) -> None:
     with pytest.raises(OSError, match="No space left on device"):
         write(file_format, many(2500, CONTROL.classes), CONTROL.classes, Path("/dev/full"))
+
+
+def test_csv_quotes_all_that_a_reader_may_take_for_the_end_of_a_line(tmp_path: Path) -> None:
+    odd = ["a\rb", "\rc", "a\nb", "a\r\nb\r\n", ' "a", b ', "\x85\u2028"]
+    made = [row(task(number, data={"text": text})) for number, text in enumerate(odd)]
+    write("csv", made, CONTROL.classes, tmp_path / "new")
+    found = pd.read_csv(tmp_path / "new", converters={"text": str})["text"]
+    assert list(found) == [one["text"] for one in made]
 
 
 # -- formats by name ---------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ TEXTS: list[Any] = [
     1.5,
     True,
     ["a", 'list "of" texts'],
+    "a carriage return\ralone",
 ]
 # Texts that Label Studio joins from rows which it also gives one by one.
 IN_ANY_ORDER = ("annotations_ids", "annotations_results", "predictions_results", "predictions_model_versions")

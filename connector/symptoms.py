@@ -242,7 +242,8 @@ def last_sync(project_id: int, known: Mapping[str, Any], tasks: Collection[Task]
             f"Mend what it names, then run {command}.",
             away=away,
         )
-    since = sum(moment(row.created_at) > at for task in tasks for row in task.annotations)
+    # An older connector's mirror does not tell when annotations were made.
+    since = sum(bool(row.created_at) and moment(row.created_at) > at for task in tasks for row in task.annotations)
     if since and now - at > STALE:
         return warning(
             "last_sync",

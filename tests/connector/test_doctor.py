@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -345,7 +344,7 @@ def test_last_sync_is_judged_by_its_end_and_by_what_came_since() -> None:
     assert "The ML backend is down." in failed.cause
     assert last_sync(ended(1, "failed", "Down."), away=True).away
 
-    unknown = task(1, replace(row(1, 1), created_at=""))
+    unknown = task(1, row(1, 1)._replace(created_at=""))
     assert symptoms.last_sync(7, {**KNOWN, "last_sync": ended(600)}, [unknown], NOW, away=False).level == "ok"
 
     until = NOW.timestamp() + 60

@@ -5,9 +5,10 @@ ML backend trained on them, scores all tasks with ActiveLab (what would one more
 and for a labelled one alike), chooses the window of the most valuable tasks and publishes it as the order of the
 label stream.
 
-Reading order: `cli`, `console`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `label_config`, `annotations`,
-`scoring`, `backend`, `activelab`, `selection`, `queue`, `adopt`, `undo`, `status`, `doctor`, `export`, `state`,
-`database`, `lock`, `schema`, `progress`.
+Reading order: `cli`, `console`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `answers`, `label_config`,
+`annotations`, `scoring`, `backend`, `activelab`, `oracle`, `selection`, `queue`, `adopt`, `undo`, `status`, `doctor`
+(with `findings`, `checks`, `symptoms`, `evidence`), `export` (with `table`, `formats`), `state`, `database`, `lock`,
+`schema`, `progress`.
 """
 
 __version__ = "0.1.0"

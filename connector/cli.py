@@ -221,7 +221,7 @@ def export(
     if backend is not None:
         click.get_current_context().call_on_close(backend.close)
     project = state.project(settings.label_studio_url, project_id)
-    done = write(project_id, gateway, backend, project, out, chosen, Reporter())
+    done = write(project_id, gateway, backend, project, out, chosen, Reporter(), settings.scorer)
     if as_json:
         click.echo(json.dumps(done))
         return

@@ -21,7 +21,7 @@ from connector.label_config import find_control
 from connector.label_studio import LabelStudio
 from connector.mirror import Progress, Pulled, look
 from connector.progress import Reporter
-from connector.scoring import review
+from connector.scoring import SCORERS, review
 from connector.state import ProjectState
 from connector.sync import adopted
 from connector.table import Extras, label_studio_task, open_places, to_json
@@ -40,6 +40,7 @@ def export(
     out: Path,
     file_format: str,
     reporter: Reporter,
+    scorer: str = "activelab",
 ) -> dict[str, Any]:
     """Writes the project's results to `out` in one of the formats and returns counts (what `--json` prints).
 
@@ -68,7 +69,7 @@ def export(
                     f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read."
                 )
             with _offering_no_model():
-                reviewed = review(pulled, backend, reporter)
+                reviewed = review(pulled, backend, reporter, SCORERS[scorer])
             with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
                 rows: Iterable[dict[str, Any]]
                 if whole:

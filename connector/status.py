@@ -43,7 +43,7 @@ def status(
     except ConnectorError as failure:
         error = failure
     tasks = pulled.tasks if pulled else mirrored
-    left = [slot for slot in window if slot.task in tasks and _rows(tasks, slot) <= answers[slot.task]]
+    left = [slot for slot in window if slot.task in tasks and _rows(tasks, slot) <= answers.get(slot.task, -1)]
     found = {
         "project": project_id,
         "title": pulled.project["title"] if pulled else None,

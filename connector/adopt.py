@@ -60,7 +60,7 @@ def adopt(
             gateway.update_project(project_id, **wrong, **keep)
         _tab(project_id, gateway)
         if backend_url is not None:
-            _connect(project_id, gateway, backend_url)
+            _connect(project_id, gateway, backend_url, state)
         state.put(adopted_at=known["adopted_at"] or now())
     return {
         "project": project_id,
@@ -82,6 +82,16 @@ def _remember(
     reporter: Reporter,
 ) -> None:
     """Asks before a rule of several annotations ends, then stores the settings and every task's overlap as they are."""
+    if queue.our_versions(gateway.model_versions(project["id"])) and not confirm(
+        f"Project {project['id']} holds windows that this state database (CONNECTOR_STATE) knows nothing of: another "
+        "connector runs it, or its state database is lost. How the project was before is known to that database alone: "
+        "undo will not bring it back. Take the project over all the same?"
+    ):
+        raise UsageError(
+            f"Nothing was changed: project {project['id']} holds windows that this state database (CONNECTOR_STATE) "
+            "knows nothing of. Use the state database that init was run with; where it is lost, give --yes to take the "
+            "project over as it is."
+        )
     rule = project["maximum_annotations"]
     if rule > 1 and not confirm(
         f"Project {project['id']} asks for {rule} annotations of every task (maximum_annotations). Our queue needs "
@@ -96,7 +106,7 @@ def _remember(
         pages = gateway.tasks(project["id"], progress=stage.count)
         state.store_originals([read_task(raw, control) for page in pages for raw in page])
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
-    found = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
+    found: dict[str, Any] = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
     # Last: it says that the memory is complete, whatever becomes of this init.
     names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
     state.put(original_settings={name: project[name] for name in names}, found=found)
@@ -114,8 +124,8 @@ def _tab(project_id: int, gateway: LabelStudio) -> None:
     gateway.create_tab(project_id, data)
 
 
-def _connect(project_id: int, gateway: LabelStudio, url: str) -> None:
-    """Connects the ML backend unless it is.
+def _connect(project_id: int, gateway: LabelStudio, url: str, state: ProjectState) -> None:
+    """Connects the ML backend unless it is, and remembers its address for undo first.
 
     On connecting, Label Studio makes the backend's title the project's model version when it has none, and would then
     show the model's answers in every form: that is taken back.
@@ -123,6 +133,8 @@ def _connect(project_id: int, gateway: LabelStudio, url: str) -> None:
     before = gateway.get_project(project_id)["model_version"]
     if any(connected["url"].rstrip("/") == url for connected in gateway.backends(project_id)):
         return
+    found = state.get()["found"] or {}
+    state.put(found={**found, "connected": [*found.get("connected", []), url]})
     try:
         gateway.connect_backend(project_id, url, BACKEND_TITLE)
     except TryAgainLater:

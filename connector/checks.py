@@ -139,7 +139,16 @@ def model_version(project: Mapping[str, Any], versions: Mapping[str, int], known
         return problem("model_version", cause, repair)
     if served == ours:
         return ok("model_version", f"The project serves our window ({ours})." if ours else "The window is empty.")
-    if not served:
+    if served in queue.unknown_newer(versions, ours):
+        return warning(
+            "model_version",
+            f"The project serves a newer window ({served}) than the one we know ({ours}): a sync was killed right "
+            "after it had published, or a connector with another state database runs this project, too.",
+            f"Run {sync}; if this comes again, look for the other connector.",
+        )
+    if served in queue.our_versions(versions):
+        cause = f"The project serves an old window of ours ({served})."
+    elif not served:
         cause = "The project's model_version is empty: tasks come in random order."
     else:
         cause = f"The project's model_version is '{served}', not our window ({ours}): tasks come in another order."

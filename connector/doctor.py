@@ -1,4 +1,4 @@
-"""`connector doctor`: names what breaks the queue in silence, and the remedy; it changes nothing anywhere."""
+"""`connector doctor`: names what breaks the queue in silence, and the remedy; it changes nothing in Label Studio."""
 
 from __future__ import annotations
 
@@ -130,6 +130,10 @@ class _Examination:
                 return
         yield ok("adopted", f"Set up for '{self.control.name}' with {', '.join(self.control.classes)}.")
         pulled = look(self.project_id, self.gateway, self.state)
+        if self.state.get()["queue_version"] != self.known["queue_version"]:
+            # A sync has published meanwhile: what Label Studio said is of another window than what we know.
+            self.known = self.state.get()
+            pulled = look(self.project_id, self.gateway, self.state)
         self.tasks = pulled.tasks
         chart = symptoms.chart(self.project_id, pulled, self.state)
         order = [
@@ -141,15 +145,8 @@ class _Examination:
         yield from order
         yield symptoms.window(chart)
         yield symptoms.locks(chart, all(finding.level == "ok" for finding in order))
-        yield symptoms.skip_queue(chart, self.gateway.url, self._emails)
+        yield symptoms.skip_queue(chart, self.gateway.url, self.gateway.emails)
         yield symptoms.zombies(chart)
         yield symptoms.second_opinions(chart, self.gateway.url)
         yield symptoms.texts(chart, self.gateway.url)
         yield symptoms.choices(chart)
-
-    def _emails(self) -> dict[int, str]:
-        """The users' addresses; without them where the token's user may not see them."""
-        try:
-            return self.gateway.emails()
-        except UsageError:
-            return {}

@@ -12,6 +12,7 @@ from connector.annotations import Annotation, Task, moment
 # Somebody who is at work on a task keeps it from the others for about as long as they need for one each. A place that
 # each of them has passed over this often on average is held by somebody who is not there.
 PASSED_OVER = 3
+LONGEST_LEAD_TIME = 30 * 86_400.0  # seconds; annotations made over the API may hold any number
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def answers_since(published: datetime, tasks: Mapping[int, Task]) -> list[Answer
         for row in sorted(rows, key=lambda row: (moment(row.created_at), row.id)):
             created = moment(row.created_at)
             if created >= published:
-                served = created - timedelta(seconds=row.lead_time or 0.0)
+                served = created - timedelta(seconds=min(row.lead_time or 0.0, LONGEST_LEAD_TIME))
                 certain = last is not None and last >= published
                 answers.append(Answer(row.task, annotator, max(served, last) if last else served, certain))
             last = created

@@ -77,7 +77,7 @@ def export(
                 else:
                     rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, _extras(pulled, gateway, state))
                 write(file_format, _counted(rows, len(pulled.tasks), stage.count), pulled.control.classes, new)
-                _replace(target, new, Path(workshop, "old"))
+                _replace(target, new, Path(workshop, "old"), out)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow has words of its own
         raise UsageError(f"{out} cannot be written: {reason}.") from error
@@ -159,13 +159,7 @@ def _target(out: Path, file_format: str) -> Path:
     if file_format == "datasets":
         if not target.is_dir():
             raise UsageError(f"{out} is a file, and --format datasets writes a folder: give another --out.")
-        names = {entry.name for entry in target.iterdir()}
-        others = sorted(name for name in names if not _OF_DATASETS.fullmatch(name))
-        if others:
-            raise UsageError(
-                f"{out} is there and is no folder that --format datasets wrote (it holds {others[0]}): nothing was "
-                "deleted; give another --out."
-            )
+        _check_datasets_folder(target, out)
     elif not target.is_file():
         what = "a folder" if target.is_dir() else "no file"
         raise UsageError(f"{out} is {what}, and --format {file_format} writes a file: give another --out.")
@@ -174,13 +168,25 @@ def _target(out: Path, file_format: str) -> Path:
     return target
 
 
-def _replace(target: Path, new: Path, old: Path) -> None:
+def _check_datasets_folder(target: Path, out: Path) -> None:
+    """Raises UsageError unless the folder is empty or holds what `datasets` wrote and nothing else."""
+    names = sorted(entry.name for entry in target.iterdir())
+    others = [name for name in names if not _OF_DATASETS.fullmatch(name)]
+    if others or (names and not {"dataset_info.json", "state.json"} <= set(names)):
+        raise UsageError(
+            f"{out} is there and is no folder that --format datasets wrote (it holds {(others or names)[0]}): nothing "
+            "was deleted; give another --out."
+        )
+
+
+def _replace(target: Path, new: Path, old: Path, out: Path) -> None:
     """Puts `new` in the place of `target` with its rights; a folder that stands there goes to `old` first."""
     if target.exists():
         shutil.copymode(target, new)
     if not target.is_dir():
         new.replace(target)
         return
+    _check_datasets_folder(target, out)  # once more: the export took its time
     target.rename(old)
     try:
         new.rename(target)

@@ -150,8 +150,11 @@ class LabelStudio:
         return self._object({"email"}, "GET", "api/current-user/whoami")
 
     def emails(self) -> dict[int, str]:
-        """The users of the organization: {id: e-mail address}."""
-        return {user["id"]: user["email"] for user in self._call("GET", "api/users/")}
+        """The users of the organization, {id: e-mail address}; none where the token's user may not see them."""
+        try:
+            return {user["id"]: user["email"] for user in self._call("GET", "api/users/")}
+        except UsageError:
+            return {}
 
     def members(self, project: int) -> list[str]:
         """The e-mail addresses of the project's own members; the open-source edition has no such call (UsageError)."""

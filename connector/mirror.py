@@ -120,8 +120,8 @@ def _restore(
     deleted = ["predictions"] if known["queue_size"] and not versions.get(ours) else []
     if deleted and version != ours:
         deleted.insert(0, "model_version")
-    # Another window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.
-    if ours and versions.get(ours) and version != ours and version not in queue.our_versions(versions):
+    # A newer window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.
+    if ours and versions.get(ours) and version != ours and version not in queue.unknown_newer(versions, ours):
         wrong["model_version"] = ours
     elif wrong:
         wrong["model_version"] = version  # a PATCH of show_collab_predictions without it may empty it

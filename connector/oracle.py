@@ -1,4 +1,4 @@
-"""The scorer that is cleanlab itself, kept silent: CONNECTOR_SCORER=cleanlab, and what doctor compares ours with.
+"""The scorer that is cleanlab itself, kept silent: CONNECTOR_SCORER=cleanlab.
 
 Slower by two orders of magnitude, and a dense table of tasks by annotators. Pure: arrays in, arrays out.
 """

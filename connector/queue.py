@@ -1,7 +1,8 @@
 """From a window to the least writes that make Label Studio serve it.
 
 At every instant an annotator who asks is given the old queue, the new one or the task they hold: the new window is
-imported beside the old one, one PATCH of the project flips between them, and only then is the old one cleaned up.
+imported beside the old one, and one PATCH of the project flips between them. The old one stays for a day: a form that
+was opened from it names its prediction when it is submitted, and Label Studio refuses that once it is deleted.
 Calls are in proportion to the window and to the tasks that enter or leave it, never to the project.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from connector.annotations import Task, choice_result, latest_labels, lock_rows, read_task
@@ -21,7 +22,11 @@ from connector.selection import Slot
 from connector.state import ProjectState
 
 VERSION_PREFIX = "activelab-"
+_STAMP = "%Y%m%d-%H%M%S-%f"
 ATTEMPTS = 3
+# How long an old window stays: as long as Label Studio keeps a task for whoever was given it.
+KEEP_WINDOWS = timedelta(hours=24)
+DELETED_A_TIME = 10  # a project that was left alone for a day has hundreds, and each takes most of a second
 
 # What the project must be set to for Label Studio to serve the window in order. show_collab_predictions is on because
 # Label Studio empties model_version whenever its settings are saved while it is off; predictions are empty, so forms
@@ -50,7 +55,33 @@ def wrong_settings(project: Mapping[str, Any]) -> dict[str, Any]:
 
 def our_versions(versions: Collection[str]) -> set[str]:
     """Those of a project's model versions that are windows of ours."""
-    return {version for version in versions if version.startswith(VERSION_PREFIX)}
+    return {version for version in versions if is_ours(version)}
+
+
+def is_ours(version: str | None) -> bool:
+    """Whether a model version is a window of ours: the prefix and a time, since others may like the prefix, too."""
+    return version is not None and version.startswith(VERSION_PREFIX) and published_at(version) is not None
+
+
+def published_at(version: str) -> datetime | None:
+    """When a window of ours was made, in UTC, as its version says; None where it says nothing."""
+    try:
+        stamp = datetime.strptime(version.removeprefix(VERSION_PREFIX), _STAMP)
+    except ValueError:
+        return None
+    return stamp.replace(tzinfo=timezone.utc)
+
+
+def expired(versions: Collection[str], current: str | None, now: datetime | None = None) -> list[str]:
+    """Windows of ours, without the `current` one, that no open form can come from any more; oldest first."""
+    now = now or datetime.now(timezone.utc)
+    made = {version: published_at(version) for version in our_versions(versions) - {current}}
+    return sorted(version for version, at in made.items() if at is not None and now - at > KEEP_WINDOWS)
+
+
+def unknown_newer(versions: Collection[str], current: str | None) -> set[str]:
+    """Windows of ours made after the `current` one, where there is one: a sync was killed before it could tell."""
+    return {version for version in our_versions(versions) if current and version > current}
 
 
 def to_close(tasks: Mapping[int, Task], second_opinions: Collection[int], skip_queue: str) -> dict[int, int]:
@@ -84,9 +115,9 @@ def publish(
 ) -> Published:
     """Makes Label Studio serve `window` in rank order, reopening and closing labelled tasks as it asks.
 
-    `tasks`: the mirror; `old_versions`: windows to clean up afterwards; `prelabels`: {task: class} shown preselected
-    on new tasks. Raises StaleTasks when a task of the window is gone (nothing was flipped), ConnectorError when Label
-    Studio keeps fewer predictions than it was sent.
+    `tasks`: the mirror; `old_versions`: all that Label Studio holds, the expired ones of which are deleted (at most
+    DELETED_A_TIME); `prelabels`: {task: class} shown preselected on new tasks. Raises StaleTasks when a task of the
+    window is gone (nothing was flipped), ConnectorError when Label Studio keeps fewer predictions than it was sent.
     """
     project_id, skip_queue = project["id"], project["skip_queue"]
     second_opinions = {slot.task for slot in window if slot.relabel}
@@ -98,7 +129,7 @@ def publish(
 
     version = ""
     if window:
-        version = _import(gateway, project_id, control, window, prelabels or {})
+        version = _import(gateway, project_id, control, window, prelabels or {}, old_versions)
     raced = set()
     for task in opening:
         if not _open(gateway, state, tasks[task], control, skip_queue):
@@ -115,8 +146,9 @@ def publish(
         state.keep_lock(at_most_every=KEEP_SECONDS)
         done += 1
         progress(done, steps)
-    for old in sorted(our_versions(old_versions) - {version}):
+    for old in expired(old_versions, version)[:DELETED_A_TIME]:
         gateway.delete_version(project_id, old)
+        state.keep_lock()
     # A settings page loaded before the flip and saved after it sends the old version, and deleting that one empties the
     # project's model_version.
     if gateway.get_project(project_id)["model_version"] != version:
@@ -141,16 +173,22 @@ def close(
 
 
 def _import(
-    gateway: LabelStudio, project: int, control: Control, window: Sequence[Slot], prelabels: Mapping[int, str]
+    gateway: LabelStudio,
+    project: int,
+    control: Control,
+    window: Sequence[Slot],
+    prelabels: Mapping[int, str],
+    old_versions: Collection[str],
 ) -> str:
     """Imports the window under a version of its own, which it returns.
 
     `score` is the rank in [0, 1]: Label Studio serves the lowest first. When the server kept another number of rows
     than it was sent, the version is deleted and a new one tried: rows of one version sent twice would stand twice.
     """
-    kept = 0
+    kept, taken = 0, set(old_versions)
     for _ in range(ATTEMPTS):
-        version = VERSION_PREFIX + datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S-%f")
+        version = _new_version(taken)
+        taken.add(version)
         kept = gateway.import_predictions(
             project,
             [
@@ -171,6 +209,14 @@ def _import(
     raise ConnectorError(
         f"Label Studio kept {kept} of {len(window)} predictions of a new window; the old one still holds."
     )
+
+
+def _new_version(old_versions: Collection[str]) -> str:
+    """A version later than all of ours, even those of a machine whose clock is ahead."""
+    at = datetime.now(timezone.utc)
+    made = [old for old in map(published_at, our_versions(old_versions)) if old is not None]
+    at = max([at, *(old + timedelta(microseconds=1) for old in made)])
+    return VERSION_PREFIX + at.strftime(_STAMP)
 
 
 def _open(gateway: LabelStudio, state: ProjectState, task: Task, control: Control, skip_queue: str) -> bool:

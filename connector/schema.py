@@ -19,7 +19,8 @@ projects = sa.Table(
     sa.Column("label_config", sa.Text),
     sa.Column("min_annotations_per_task", sa.Integer, nullable=False, default=1),
     sa.Column("original_settings", sa.JSON),
-    # Ids of what init found and must outlive undo: {"tabs": [...], "backends": [...], "webhooks": [...]}
+    # Ids of what init found and must outlive undo: {"tabs": [...], "backends": [...], "webhooks": [...]}; and the
+    # addresses of the ML backends that it connected itself: {"connected": [...]}.
     sa.Column("found", sa.JSON),
     sa.Column("bookmark", sa.String(40)),
     sa.Column("round", sa.Integer, nullable=False, default=0),

@@ -148,22 +148,6 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
     return result
 
 
-def largest_difference(pulled: Pulled, known: Probabilities) -> tuple[float, int]:
-    """The largest difference between our scores and cleanlab's on the project as it is, and of how many scores.
-
-    `known`: the model's probabilities. cleanlab takes its time: some 0.3 ms a labelled task.
-    """
-    classes, texts = pulled.control.classes, _texts(pulled)
-    heard = latest_labels(row for task in texts for row in pulled.tasks[task].annotations)
-    labelled = sorted({task for task, _ in heard})
-    if not labelled:
-        return 0.0, 0
-    labels, new = _indexed(heard, labelled, classes), sorted(set(texts) - set(labelled))
-    probs = (_rows(known, labelled, classes), _rows(known, new, classes))
-    ours, theirs = (np.concatenate(one.scores(labels, *probs)) for one in (activelab, oracle))
-    return float(np.abs(ours - theirs).max()), len(ours)
-
-
 def _texts(pulled: Pulled) -> dict[int, str]:
     return {task.id: task.text for task in pulled.tasks.values() if task.text is not None}
 

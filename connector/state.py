@@ -153,23 +153,19 @@ class ProjectState:
     # -- what init found, what the model knows, what is published ----------------------------------------------------
 
     def store_originals(self, tasks: Iterable[Task]) -> None:
-        """Remembers overlap and is_labeled of tasks that are not remembered yet."""
-        known = {row["task"] for row in self._all(schema.originals)}
-        with self._engine.begin() as db:
-            self._insert(
-                db,
-                schema.originals,
-                (
-                    {
-                        "task": task.id,
-                        "overlap": task.overlap,
-                        "is_labeled": task.is_labeled,
-                        "answers": len(task.annotations),
-                    }
-                    for task in tasks
-                    if task.id not in known
-                ),
-            )
+        """Remembers overlap, is_labeled and the number of annotations of tasks, and forgets what it knew before."""
+        self._replace(
+            schema.originals,
+            (
+                {
+                    "task": task.id,
+                    "overlap": task.overlap,
+                    "is_labeled": task.is_labeled,
+                    "answers": len(task.annotations),
+                }
+                for task in tasks
+            ),
+        )
 
     def originals(self) -> dict[int, Original]:
         """Each task as init found it."""

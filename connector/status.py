@@ -1,4 +1,4 @@
-"""`connector status`: how a project stands, for who looks once a day; nothing is changed anywhere."""
+"""`connector status`: how a project stands, for who looks once a day; nothing is changed in Label Studio."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def status(
     state: ProjectState,
     clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
 ) -> dict[str, Any]:
-    """How the project stands now (the object that `--json` prints); its keys are described in the README.
+    """How the project stands now (the object that `--json` prints); docs/commands.md describes its keys.
 
     `clock`: an aware datetime, whose time zone says when a day begins. Where Label Studio does not answer or refuses,
     `error` says so and the rest is what the last sync knew. Raises UsageError when the project is not adopted.
@@ -111,10 +111,11 @@ def _changed_settings(pulled: Pulled, version: str) -> list[str]:
     """What somebody has changed in Label Studio so that it no longer serves the window in order."""
     changed = sorted(queue.wrong_settings(pulled.project))
     served = pulled.project["model_version"] or ""
-    # Another window of ours stands where a sync was killed right after it had published: it is as good as this one.
-    if served != version and served not in queue.our_versions(pulled.versions):
+    # A newer window of ours stands where a sync was killed right after it had published: it is as good as this one.
+    newer = queue.unknown_newer(pulled.versions, version)
+    if served != version and served not in newer:
         changed.append("model_version")
-    if version and not queue.our_versions(pulled.versions):
+    if version and not pulled.versions.get(version) and not newer:
         changed.append("the window's predictions")
     return changed
 

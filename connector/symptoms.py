@@ -60,7 +60,7 @@ def chart(project_id: int, pulled: Pulled, state: ProjectState) -> Chart:
         pulled,
         version,
         window,
-        {slot.task for slot in window if len(pulled.tasks[slot.task].annotations) <= before[slot.task]},
+        {slot.task for slot in window if len(pulled.tasks[slot.task].annotations) <= before.get(slot.task, -1)},
         set(state.reopened()),
         evidence.answers_since(published, pulled.tasks) if published else [],
         active_annotators(row for task in pulled.tasks.values() for row in task.annotations),
@@ -75,8 +75,7 @@ def _published_at(version: str | None, state: ProjectState) -> datetime | None:
     if last is not None and last["queue_version"] == version:
         return datetime.fromisoformat(last["at"])
     # The sync was killed before it ended: the version tells when it began to publish.
-    stamp = datetime.strptime(version.removeprefix(queue.VERSION_PREFIX), "%Y%m%d-%H%M%S-%f")
-    return stamp.replace(tzinfo=timezone.utc)
+    return queue.published_at(version)
 
 
 def window(chart: Chart) -> Finding:

@@ -65,6 +65,7 @@ def sync(
             f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
         )
     with state.lock(), _recorded(state, options):
+        adopted(project_id, state)  # once more: undo may have held the lock
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             pulled = pull(project_id, gateway, state, repair=not options.dry_run, progress=stage.count)
         for name in pulled.restored:
@@ -73,6 +74,10 @@ def sync(
         if pulled.restored:
             reporter.say(f"What else may break the queue: connector doctor --project {project_id}")
         if not _work_to_do(pulled, state, options):
+            if not options.dry_run:
+                # One a sync: there is no hurry, and a sync with nothing to do shall stay a quick one.
+                for old in queue.expired(pulled.versions, state.get()["queue_version"])[:1]:
+                    gateway.delete_version(project_id, old)
             return _summary(pulled, state, reporter)
         backend = connect()
         try:
@@ -124,7 +129,7 @@ def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bo
         or version is None
         or pulled.project["model_version"] != version
         or pulled.versions.get(version, 0) != known["queue_size"]
-        or bool(queue.our_versions(pulled.versions) - {version})
+        or bool(queue.unknown_newer(pulled.versions, version))
         or not asked.issuperset(state.reopened())
         or any(not queue.is_open(pulled.tasks[task], pulled.project["skip_queue"]) for task in asked)
         or bool(queue.to_close(pulled.tasks, asked, pulled.project["skip_queue"]))

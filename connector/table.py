@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.annotations import Annotation, Task, choice_result
 from connector.label_config import Control
-from connector.queue import VERSION_PREFIX
+from connector.queue import is_ours
 from connector.selection import Slot
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) 
     predictions = [
         _exported(one)
         for one in raw["predictions"]
-        if not (one["model_version"] or "").startswith(VERSION_PREFIX) and one["model_version"] != CONSENSUS_VERSION
+        if not is_ours(one["model_version"]) and one["model_version"] != CONSENSUS_VERSION
     ]
     consensus = review.scored.consensus.get(raw["id"])
     if consensus is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector import queue
-from connector.adopt import BACKEND_TITLE, TAB_TITLE
+from connector.adopt import TAB_TITLE
 from connector.annotations import moment
 from connector.errors import StaleTasks, TryAgainLater
 from connector.label_studio import LabelStudio
@@ -41,7 +41,8 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
             return {**done, "settings": [], "second_opinions": 0, "tasks": 0, "predictions": 0, "removed": []}
         original: dict[str, Any] = known["original_settings"]
         with reporter.stage("second_opinions", "Closing second opinions") as stage:
-            done["second_opinions"] = _close_second_opinions(gateway, state, stage)
+            project = gateway.get_project(project_id)
+            done["second_opinions"] = _close_second_opinions(project, gateway, state, stage)
         # With no overlap above 1 left, Label Studio gives every task its overlap back within this one call.
         done["settings"], project = _restore_settings(project_id, gateway, original)
         with reporter.stage("tasks", "Giving tasks their overlaps back") as stage:
@@ -60,19 +61,23 @@ def words(done: Mapping[str, Any]) -> str:
         return f"Project {done['project']} is not set up in this state database: there is nothing to undo."
     settings = ", ".join(done["settings"]) or "no setting"
     removed = ", ".join(("the window's predictions", *done["removed"]) if done["predictions"] else done["removed"])
+    one_by_one = f" and, one by one, {done['tasks']} tasks" if done["tasks"] else ""
     return (
-        f"Project {done['project']} is as init found it: restored {settings} and {done['tasks']} tasks, closed "
-        f"{done['second_opinions']} second opinions, removed {removed or 'nothing'}. All annotations are kept. If "
-        "cron runs connector sync for it, take that line out."
+        f"Project {done['project']} is as init found it: restored {settings}{one_by_one}; closed "
+        f"{done['second_opinions']} second opinion{'' if done['second_opinions'] == 1 else 's'}; removed "
+        f"{removed or 'nothing'}. All annotations are kept. If cron runs connector sync for it, take that line out."
     )
 
 
-def _close_second_opinions(gateway: LabelStudio, state: ProjectState, stage: Stage) -> int:
+def _close_second_opinions(project: Mapping[str, Any], gateway: LabelStudio, state: ProjectState, stage: Stage) -> int:
     """Closes the tasks that were reopened, whose overlaps would keep Label Studio from restoring all others at once."""
     reopened = state.reopened()
+    there = {raw["id"]: raw for raw in gateway.tasks_by_id(project["id"], sorted(reopened))}
     for number, (task, overlap) in enumerate(sorted(reopened.items()), start=1):
-        with contextlib.suppress(StaleTasks):  # deleted since
-            gateway.update_task(task, overlap=overlap, is_labeled=True)
+        if task in there:
+            complete = _is_complete(there[task]["annotations"], overlap, project["skip_queue"])
+            with contextlib.suppress(StaleTasks):  # deleted since
+                gateway.update_task(task, overlap=overlap, is_labeled=complete)
         state.close_task(task)
         state.keep_lock(at_most_every=KEEP_SECONDS)
         stage.count(number, len(reopened))
@@ -174,21 +179,23 @@ def _delete_windows(project_id: int, gateway: LabelStudio, state: ProjectState) 
     return sum(versions[version] for version in ours)
 
 
-def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[int]]) -> list[str]:
+def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[Any]]) -> list[str]:
     """Removes our tab, and the ML backend with its webhook where init connected it; their names."""
     removed = []
     for tab in gateway.tabs(project_id):
         if tab["data"].get("title") == TAB_TITLE and tab["id"] not in found.get("tabs", []):
             gateway.delete_tab(tab["id"])
             removed.append("the Data Manager's tab")
+    connected = found.get("connected", [])
+    if not connected:
+        return removed
+    # Label Studio makes a webhook for each backend and leaves it behind, even when the backend is removed by hand.
+    for webhook in gateway.webhooks(project_id):
+        if webhook["id"] not in found["webhooks"] and webhook["url"] in [f"{url}/webhook" for url in connected]:
+            gateway.delete_webhook(webhook["id"])
+            removed.append("the ML backend's webhook")
     for backend in gateway.backends(project_id):
-        if backend["title"] == BACKEND_TITLE and backend["id"] not in found.get("backends", []):
-            # Label Studio made it for the backend and leaves it behind; first, since it is found by the backend's URL.
-            for webhook in gateway.webhooks(project_id):
-                ours = webhook["url"] == backend["url"].rstrip("/") + "/webhook"
-                if ours and webhook["id"] not in found.get("webhooks", []):
-                    gateway.delete_webhook(webhook["id"])
-                    removed.append("the ML backend's webhook")
+        if backend["id"] not in found["backends"] and backend["url"].rstrip("/") in connected:
             gateway.delete_backend(backend["id"])
             removed.append("the ML backend")
     return removed

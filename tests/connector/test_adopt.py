@@ -44,6 +44,7 @@ class Server:
         self.made: list[tuple[str, str]] = []
         self.imported: list[dict[str, Any]] = []
         self.writes: list[Any] = []
+        self.versions: dict[str, int] = {}
 
     def get_project(self, project: int) -> dict[str, Any]:
         return dict(self.project)
@@ -81,6 +82,9 @@ class Server:
 
     def backends(self, project: int) -> list[dict[str, Any]]:
         return self.connected
+
+    def model_versions(self, project: int) -> dict[str, int]:
+        return self.versions
 
     def webhooks(self, project: int) -> list[dict[str, Any]]:
         return []
@@ -246,6 +250,19 @@ def test_what_makes_the_mirror_stale_between_two_inits_is_read_again(
 # -- the tab and the backend -----------------------------------------------------------------------------------------
 
 
+def test_a_project_that_another_state_database_runs_is_not_taken_over_without_asking(state: ProjectState) -> None:
+    server = Server()
+    server.versions = {"theirs": 3, "activelab-20260301-100000-000000": 20}
+    with pytest.raises(UsageError, match=r"Nothing was changed.*knows nothing of.*--yes"):
+        init(server, state, lambda question: False)
+    assert server.writes == []
+    assert state.get()["original_settings"] is None
+    asked: list[str] = []
+    init(server, state, lambda question: not asked.append(question))  # type: ignore[func-returns-value]
+    assert "another connector runs it, or its state database is lost" in asked[0]
+    init(server, state)  # a project that is ours by now is not asked about again
+
+
 def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState) -> None:
     server = Server()
     server.views.append({"id": 3, "data": {"title": "Default"}})
@@ -262,6 +279,7 @@ def test_connecting_the_backend_leaves_the_model_version(state: ProjectState, ve
     init(server, state, backend_url="http://model:9090")
     assert server.project["model_version"] == version
     assert state.get()["found"]["backends"] == []
+    assert state.get()["found"]["connected"] == ["http://model:9090"]
 
 
 def test_a_backend_that_is_connected_is_not_connected_again(state: ProjectState) -> None:
@@ -270,6 +288,7 @@ def test_a_backend_that_is_connected_is_not_connected_again(state: ProjectState)
     init(server, state, backend_url="http://model:9090")
     assert "backend" not in server.writes
     assert state.get()["found"]["backends"] == [9]
+    assert "connected" not in state.get()["found"]
 
 
 def test_a_backend_that_label_studio_cannot_reach_is_told_with_what_to_do(state: ProjectState) -> None:

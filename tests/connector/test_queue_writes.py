@@ -438,4 +438,4 @@ def test_only_settings_that_differ_are_wrong() -> None:
 
 
 def test_windows_of_ours_are_known_by_their_name() -> None:
-    assert our_versions([OLD, "BertClassifier", "activelab"]) == {OLD}
+    assert our_versions([OLD, "BertClassifier", "activelab", "activelab-v1", "activelab-20260101"]) == {OLD}

@@ -16,7 +16,7 @@ from connector.annotations import Annotation, Task
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.lock import LOCK_SECONDS
 from connector.selection import Slot
-from connector.state import ProjectState, State
+from connector.state import Original, ProjectState, State
 
 URL = "http://studio:8080"
 
@@ -206,14 +206,10 @@ def test_a_failed_transaction_leaves_the_mirror_as_it_was(project: ProjectState)
 # -- what init found, the model and the window -----------------------------------------------------------------------
 
 
-def test_originals_are_stored_once(project: ProjectState) -> None:
-    project.store_originals([Task(1, "a", True, 3, "x"), Task(2, "b", False, 1, "x")])
-    project.store_originals([Task(1, "a", False, 1, "x"), Task(3, "c", False, 2, "x")])
-    assert {task: (known.overlap, known.is_labeled) for task, known in project.originals().items()} == {
-        1: (3, True),
-        2: (1, False),
-        3: (2, False),
-    }
+def test_originals_are_those_of_the_latest_init_that_looked(project: ProjectState) -> None:
+    project.store_originals([Task(1, "a", True, 3, "x", (row(11, 1),)), Task(2, "b", False, 1, "x")])
+    project.store_originals([Task(1, "a", False, 1, "x"), Task(3, "c", True, 2, "x", (row(12, 3), row(13, 3, 2)))])
+    assert project.originals() == {1: Original(1, False, 0), 3: Original(2, True, 2)}
 
 
 def test_trained_labels_replace_each_other(project: ProjectState) -> None:

@@ -119,10 +119,11 @@ class Loop:
 
     def turn(self, person: Person, label: str = "Polite") -> int | None:
         """The person asks for a task and labels what they are given."""
-        task = self.give(person)
-        if task is not None:
-            self.label(person, task, label)
-        return task
+        task = person.next_task(self.id)
+        if task is None:
+            return None
+        person.submit(task, "politeness", "text", label)  # as it was served: with the prediction that it came with
+        return int(task["id"])
 
     # -- Label Studio, seen from outside -----------------------------------------------------------------------------
 
@@ -175,7 +176,9 @@ class Loop:
         """Everything that the connector could change in Label Studio."""
         backends = self.call("GET", "/api/ml/", params={"project": self.id})
         webhooks = self.call("GET", "/api/webhooks/", params={"project": self.id})
+        drafts = [self.call("GET", f"/api/tasks/{row['id']}/drafts") for row in self.rows()]  # everybody's
         return {
+            "drafts": [draft for of_task in drafts for draft in of_task],
             "project": self.project(),
             "tabs": self.tabs(),
             "tasks": self.rows(),
@@ -189,8 +192,8 @@ class Loop:
         version = self.state.get()["queue_version"]
         window = self.state.window()
         assert self.project()["model_version"] == version
-        ours = [row for row in self.predictions() if row["model_version"].startswith(queue.VERSION_PREFIX)]
-        assert {row["model_version"] for row in ours} == {version}
+        assert not queue.unknown_newer(self.versions(), version)
+        ours = [row for row in self.predictions() if row["model_version"] == version]
         ranked = [row["task"] for row in sorted(ours, key=lambda row: row["score"])]
         assert [task for task in ranked if task in self.window] == self.window
         asked = {slot.task for slot in window if slot.relabel}

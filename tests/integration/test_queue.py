@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -113,12 +114,11 @@ def test_publishing_writes_in_proportion_to_what_changes(start: Start, people: P
         ("open", t[3]),
         ("update_project", {"model_version": published.version}),
         ("close", t[0]),
-        ("delete_version", old),
     ]
     assert gateway.calls <= len(gateway.writes) + 1  # and one look whether the flip still stands
     assert loop.flags(t[0]) == [(1, True)]
     assert loop.flags(*t[1:4]) == [(2, False)] * 3
-    assert loop.versions() == {published.version: 13}
+    assert loop.versions() == {published.version: 13, old: 6}  # for the forms that were opened from it
     untouched = {row["id"]: (row["overlap"], row["updated_at"]) for row in loop.rows()}
     assert {task for task in t if flags[task] != untouched[task]} == {t[0], t[2], t[3]}
     loop.assert_published()
@@ -137,8 +137,9 @@ def test_predictions_are_ranks_without_an_answer_and_prelabels_never_stand_on_se
     assert len({row["score"] for row in rows}) == 3
     assert [row["result"] for row in rows] == [[], [], []]
 
-    loop.publish([*new(t[3]), *second(t[1]), *new(t[0])], prelabels=dict.fromkeys(t, "Impolite"))
-    rows = sorted(loop.predictions(), key=lambda row: row["score"])
+    version = loop.publish([*new(t[3]), *second(t[1]), *new(t[0])], prelabels=dict.fromkeys(t, "Impolite")).version
+    rows = [row for row in loop.predictions() if row["model_version"] == version]
+    rows.sort(key=lambda row: row["score"])
     shown = [[region["value"]["choices"] for region in row["result"]] for row in rows]
     assert shown == [[["Impolite"]], [], [["Impolite"]]]
     given = people(2)[1].next_task(loop.id)
@@ -170,20 +171,14 @@ def test_whoever_asks_in_the_middle_gets_the_old_window_the_new_one_or_what_they
     gateway = Watched(loop, after=ask)
     loop.publish([*new(*fresh[:2]), *second(t[1]), *new(*fresh[2:])], gateway)
 
-    assert [name for name, _ in gateway.writes] == [
-        "import_predictions",
-        "open",
-        "update_project",
-        "close",
-        "delete_version",
-    ]
+    assert [name for name, _ in gateway.writes] == ["import_predictions", "open", "update_project", "close"]
     assert given == [
         ("import_predictions", old[0]),
         ("open", old[1]),
         ("update_project", fresh[0]),
         ("close", fresh[1]),
-        ("delete_version", t[1]),
     ]
+    assert loop.give(next(waiting)) == t[1]
     # A new task that people hold stays theirs although it left the window; a withdrawn second opinion does not.
     assert loop.give(others[1]) == t[2]
     assert loop.give(others[2]) == old[0]
@@ -193,20 +188,99 @@ def test_whoever_asks_in_the_middle_gets_the_old_window_the_new_one_or_what_they
     assert loop.flags(t[0]) == [(1, True)]
 
 
-def test_a_settings_page_saved_between_flip_and_cleanup_does_not_bring_the_old_window_back(
+def test_a_settings_page_saved_while_a_sync_publishes_does_not_bring_the_old_window_back(
     start: Start, people: People
 ) -> None:
     loop = start(texts(6))
     t = loop.tasks
-    old = loop.publish(new(*t)).version
+    loop.label(people(1)[0], t[0])
+    old = loop.publish([*second(t[0]), *new(*t[1:])]).version
 
     def save(name: str, about: Any) -> None:
-        if name == "delete_version":
+        if name == "close":
             loop.set(show_collab_predictions=True, model_version=old)
 
-    loop.publish(new(*reversed(t)), Watched(loop, before=save))
+    loop.publish(new(*reversed(t[1:])), Watched(loop, before=save))
     loop.assert_published()
     assert [loop.turn(person) for person in people(3)] == [t[5], t[4], t[3]]
+
+
+def test_an_old_window_that_a_settings_page_brought_back_is_put_right_by_the_next_sync(
+    start: Start, people: People
+) -> None:
+    loop = start(texts(16))
+    old = loop.sync()["queue_version"]
+    current = loop.publish(new(*loop.tasks[10:])).version
+    loop.set(model_version=old)
+    assert loop.sync()["restored"] == ["model_version"]
+    assert loop.project()["model_version"] == current
+    assert loop.turn(people(1)[0]) == loop.tasks[10]
+
+
+@pytest.mark.parametrize("relabel", [False, True], ids=["new task", "second opinion"])
+def test_forms_opened_before_a_sync_can_be_submitted_skipped_and_kept_as_drafts_after_it(
+    start: Start, people: People, relabel: bool
+) -> None:
+    loop = start(texts(20))
+    author, *others = people(4)
+    for task in loop.tasks[:3]:
+        loop.label(author, task)
+    loop.publish([*(second if relabel else new)(*loop.tasks[: 3 if relabel else 0]), *new(*loop.tasks[3:12])])
+    served = [person.next_task(loop.id) for person in others]
+    assert all(task is not None and task["predictions"] for task in served)
+
+    loop.publish(new(*reversed(loop.tasks[3:])))
+
+    by_submit, by_skip, by_draft = others
+    annotation = by_submit.submit(served[0], "politeness", "text", "Impolite")
+    by_skip.skip(served[1])
+    by_draft.draft(served[2], "politeness", "text", "Polite")
+    assert annotation in loop.annotations()
+    loop.publish(new(*loop.tasks[12:]))
+    by_draft.submit(served[2], "politeness", "text", "Polite")
+    rows = loop.annotations()
+    assert sum(row["was_cancelled"] for row in rows.values()) == 1
+    assert len(rows) == 6
+
+
+def windows_ago(loop: Loop, *hours: float) -> list[str]:
+    """Windows of ours as syncs of so many hours ago have left them."""
+    versions = []
+    for ago in hours:
+        at = datetime.now(timezone.utc) - timedelta(hours=ago)
+        versions.append(f"{queue.VERSION_PREFIX}{at:%Y%m%d-%H%M%S-%f}")
+        rows = [{"task": loop.tasks[0], "result": [], "score": 0.5, "model_version": versions[-1]}]
+        loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=rows)
+    return versions
+
+
+def test_windows_that_no_form_can_come_from_any_more_are_deleted(start: Start) -> None:
+    loop = start(texts(16))
+    gone, kept = windows_ago(loop, 25), windows_ago(loop, 23, 1)
+    published = loop.publish(new(*loop.tasks))
+    assert set(loop.versions()) == {published.version, *kept}
+    assert gone[0] not in loop.versions()
+
+
+def test_a_sync_with_nothing_new_deletes_one_of_them(start: Start) -> None:
+    loop = start(texts(16))
+    loop.sync()
+    oldest, older = windows_ago(loop, 50, 30)
+    gateway = Watched(loop)
+    loop.sync(gateway)
+    assert gateway.writes == [("delete_version", oldest)]
+    loop.sync(dry_run=True)
+    assert older in loop.versions()
+    loop.sync()
+    assert list(loop.versions()) == [loop.state.get()["queue_version"]]
+
+
+def test_windows_of_a_machine_whose_clock_is_ahead_are_never_newer_than_the_next(start: Start, people: People) -> None:
+    loop = start(texts(16))
+    (ahead,) = windows_ago(loop, -5)
+    assert loop.publish(new(*loop.tasks)).version > ahead
+    loop.assert_published()
+    assert loop.turn(people(1)[0]) == loop.tasks[0]
 
 
 # -- all locked ------------------------------------------------------------------------------------------------------
@@ -459,11 +533,9 @@ def test_import_that_keeps_fewer_rows_is_repeated_under_a_new_version(start: Sta
     gateway = Forgetful(loop, times=1)
     published = loop.publish(new(*reversed(loop.tasks)), gateway)
     assert [name for name, _ in gateway.writes].count("import_predictions") == 2
-    deleted = [about for name, about in gateway.writes if name == "delete_version"]
-    assert len(deleted) == 2
-    assert old in deleted
-    assert published.version not in deleted
-    assert loop.versions() == {published.version: 6}
+    (deleted,) = [about for name, about in gateway.writes if name == "delete_version"]
+    assert deleted not in (old, published.version)
+    assert loop.versions() == {old: 6, published.version: 6}
     assert [loop.turn(person) for person in people(3)] == loop.tasks[:2:-1]
 
 

@@ -332,9 +332,15 @@ def project_under_our_queue(
 
 
 def start_connector(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
-    """Starts the real command in a process of its own."""
+    """Starts the real command in a process of its own, which Ctrl-C reaches.
+
+    A shell has what it starts in the background ignore Ctrl-C, and whatever that starts in turn.
+    """
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import connector.cli as c; c.main()"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "connector.cli", *arguments],
+        [sys.executable, "-c", code, *arguments],
         env=command_environment(loop),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

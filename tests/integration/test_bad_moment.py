@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +12,6 @@ from commands import commands as commands
 from loop import (
     Loop,
     Proxy,
-    command_environment,
     project_under_our_queue,
     proxy_to_label_studio,
     start_connector,
@@ -31,22 +28,6 @@ start = project_under_our_queue
 proxy = proxy_to_label_studio
 
 PROJECT = r"/api/projects/\d+/"
-
-
-def started(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
-    """The real command, for which Ctrl-C is what it is at a terminal, even where the tests run in the background."""
-    code = (
-        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from connector.cli import main\nmain()"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments, "--project", str(loop.id)],
-        env=command_environment(loop),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(
@@ -79,7 +60,7 @@ def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
     annotations = loop.annotations()
 
     proxy.hold(method, path)
-    running = started(loop, command, *more.get(command, []))
+    running = start_connector(loop, command, "--project", str(loop.id), *more.get(command, []))
     reached = proxy.wait_until_reached(running)
     running.send_signal(signal.SIGINT)
     try:
@@ -92,7 +73,7 @@ def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
     assert "Traceback" not in err
     assert loop.state.get()["lock_holder"] is None
 
-    again = started(loop, command, *more.get(command, []))
+    again = start_connector(loop, command, "--project", str(loop.id), *more.get(command, []))
     _, err = again.communicate(timeout=60)
     assert again.returncode == 0, err
     assert loop.annotations() == annotations

@@ -167,6 +167,12 @@ class Loop:
         _forget_the_clock(rows)
         return sorted(rows, key=lambda row: (row["task"], row["id"]))
 
+    def served(self) -> list[dict[str, Any]]:
+        """The predictions of the version that the project serves, by rank."""
+        version = self.project()["model_version"]
+        rows = [row for row in self.predictions() if row["model_version"] == version]
+        return sorted(rows, key=lambda row: float(row["score"]))
+
     def tabs(self) -> list[dict[str, Any]]:
         """The Data Manager's tabs in order."""
         answer: list[dict[str, Any]] = self.call("GET", "/api/dm/views/", params={"project": self.id})

@@ -376,7 +376,7 @@ def test_prelabel_shows_the_model_s_answer_on_new_tasks_only(start: Start, peopl
     done = summary(loop, "--prelabel", "new")
     assert done["trained"]
     assert done["window"]["relabel"] > 0
-    shown = {row["task"]: row["result"] for row in loop.predictions()}
+    shown = {row["task"]: row["result"] for row in loop.served()}
     assert all(shown[task] == [] for task in shown if task in labelled)
     probabilities = Backend(loop.backend).probabilities(str(loop.id))
     assert probabilities is not None
@@ -387,7 +387,7 @@ def test_prelabel_shows_the_model_s_answer_on_new_tasks_only(start: Start, peopl
             assert (region["from_name"], region["to_name"], region["type"]) == ("politeness", "text", "choices")
 
     summary(loop)
-    assert {str(row["result"]) for row in loop.predictions()} == {"[]"}, "another option asks for another window"
+    assert {str(row["result"]) for row in loop.served()} == {"[]"}, "another option asks for another window"
 
 
 def test_window_and_maximum_of_annotations_are_kept(start: Start, people: People) -> None:

@@ -22,7 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from connector.activelab import Floats, Labels, scores
+from connector.activelab import scores
+from connector.crowdlab import Floats, Labels
 
 CLASSES, LABELS_A_TASK = 5, 3
 COMPARED = ((10_000, 50), (40_000, 50))

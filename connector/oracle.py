@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from connector.activelab import Floats, Ints, Labels
+from connector.crowdlab import Floats, Ints, Labels
 
 
 def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:

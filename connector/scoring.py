@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from connector import activelab, oracle
 from connector.annotations import digest, latest_labels
 from connector.backend import Backend, Probabilities
+from connector.crowdlab import Floats, Ints, Labels, crowdlab
 from connector.lock import KEEP_SECONDS
 from connector.mirror import Pulled
 from connector.progress import Reporter
@@ -28,11 +29,9 @@ UNKNOWN_CLASS = 1e-3
 class Scorer(Protocol):
     """Who finds consensus labels and scores: the module `activelab`, or `oracle`, which asks cleanlab."""
 
-    def heard_consensus(self, labels: activelab.Labels, pred_probs: activelab.Floats) -> activelab.Ints: ...
+    def heard_consensus(self, labels: Labels, pred_probs: Floats) -> Ints: ...
 
-    def scores(
-        self, labels: activelab.Labels, pred_probs: activelab.Floats, pred_probs_unlabeled: activelab.Floats
-    ) -> tuple[activelab.Floats, activelab.Floats]: ...
+    def scores(self, labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]: ...
 
 
 SCORERS: dict[str, Scorer] = {"activelab": activelab, "cleanlab": oracle}
@@ -143,7 +142,7 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
             _score_all(scored, labels, labelled, texts, classes, known, scorer)
             position = {name: index for index, name in enumerate(classes)}
             chosen = np.array([position[scored.consensus[task]] for task in labelled], np.int64)
-            quality = activelab.crowdlab(labels, _rows(known, labelled, classes)).of(chosen)
+            quality = crowdlab(labels, _rows(known, labelled, classes)).of(chosen)
         result.quality = {task: float(value) for task, value in zip(labelled, quality, strict=True)}
     return result
 
@@ -163,14 +162,14 @@ def _ask(pulled: Pulled, backend: Backend, texts: Mapping[int, str], reporter: R
         return backend.probabilities(project)
 
 
-def _indexed(labels: Mapping[tuple[int, int], str], tasks: list[int], classes: tuple[str, ...]) -> activelab.Labels:
+def _indexed(labels: Mapping[tuple[int, int], str], tasks: list[int], classes: tuple[str, ...]) -> Labels:
     """Labels by position: tasks in the order of `tasks`, annotators by ascending id, classes as in the config."""
     annotators = sorted({annotator for _, annotator in labels})
     row = {task: index for index, task in enumerate(tasks)}
     column = {annotator: index for index, annotator in enumerate(annotators)}
     place = {name: index for index, name in enumerate(classes)}
     order = sorted(labels)
-    return activelab.Labels(
+    return Labels(
         task=np.array([row[task] for task, _ in order], np.int64),
         annotator=np.array([column[annotator] for _, annotator in order], np.int64),
         label=np.array([place[labels[key]] for key in order], np.int64),
@@ -180,7 +179,7 @@ def _indexed(labels: Mapping[tuple[int, int], str], tasks: list[int], classes: t
 
 
 def _consensus(
-    labels: activelab.Labels,
+    labels: Labels,
     tasks: list[int],
     classes: tuple[str, ...],
     known: Probabilities | None,
@@ -196,7 +195,7 @@ def _consensus(
 
 def _score_all(
     result: Scored,
-    labels: activelab.Labels,
+    labels: Labels,
     labelled: list[int],
     texts: Mapping[int, str],
     classes: tuple[str, ...],

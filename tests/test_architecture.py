@@ -106,7 +106,10 @@ def test_no_other_module_needs_the_demo() -> None:
     assert users == set()
 
 
-@pytest.mark.parametrize("name", ["connector.annotations", "connector.activelab", "connector.selection"])
+CORE = ("annotations", "activelab", "crowdlab", "calibration", "selection", "evidence")
+
+
+@pytest.mark.parametrize("name", [f"connector.{room}" for room in CORE])
 def test_the_core_does_no_io(name: str) -> None:
     doors = ("httpx", "requests", "sqlalchemy", "label_studio_sdk", "os", "pathlib", "socket", "subprocess", "urllib")
     assert [full for full in imports(name) if full.partition(".")[0] in doors] == []

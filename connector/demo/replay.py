@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connector import activelab
+from connector import activelab, crowdlab
 from connector.annotations import digest
 from connector.backend import Backend
 from connector.demo.corpus import Corpus
@@ -50,7 +50,7 @@ class RandomOrder:
         keys = sorted(self.labels)
         tasks = sorted({task for task, _ in keys})
         row = {task: index for index, task in enumerate(tasks)}
-        labels = activelab.Labels(
+        labels = crowdlab.Labels(
             task=np.array([row[task] for task, _ in keys], np.int64),
             annotator=np.array([person for _, person in keys], np.int64),
             label=np.array([classes.index(self.labels[key]) for key in keys], np.int64),

@@ -11,7 +11,8 @@ from cleanlab.multiannotator import get_active_learning_scores, get_label_qualit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.activelab import Floats, Ints, Labels, annotator_stats, crowdlab, heard_consensus, majority_vote, scores
+from connector.activelab import heard_consensus, majority_vote, scores
+from connector.crowdlab import Floats, Ints, Labels, annotator_stats, crowdlab
 
 unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from cleanlab.multiannotator import get_active_learning_scores, get_label_quality_multiannotator
 
-from connector.activelab import Consensus, Floats, Labels, annotator_stats, crowdlab, scores
+from connector.activelab import scores
+from connector.crowdlab import Consensus, Floats, Labels, annotator_stats, crowdlab
 
 BATCHES, CASES_A_BATCH = 20, 100
 TOLERANCE = 1e-9

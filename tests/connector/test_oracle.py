@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from connector import activelab, oracle
-from connector.activelab import Labels
+from connector.crowdlab import Floats, Labels
 from connector.scoring import SCORERS
 
 
-def drawn(seed: int, labels_a_task: int) -> tuple[Labels, activelab.Floats, activelab.Floats]:
+def drawn(seed: int, labels_a_task: int) -> tuple[Labels, Floats, Floats]:
     random = np.random.default_rng(seed)
     task = np.repeat(np.arange(40), labels_a_task)
     annotator = np.concatenate([random.choice(6, labels_a_task, replace=False) for _ in range(40)])

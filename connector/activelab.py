@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from connector.calibration import best_temperature, scaled
+from connector.calibration import scaled
 from connector.crowdlab import Floats, Ints, Labels, check_probs, crowdlab
 
 
@@ -29,7 +29,11 @@ def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
     its own making confirms itself (docs/decisions.md has the measurement). Where its choice is nobody's, the majority
     decides, ties by the model.
     """
-    chosen = crowdlab(labels, pred_probs).label
+    return among_heard(crowdlab(labels, pred_probs).label, labels, pred_probs)
+
+
+def among_heard(chosen: Ints, labels: Labels, pred_probs: Floats) -> Ints:
+    """`chosen` (n_tasks,) where somebody gave that label, or else the majority's, ties by the model."""
     votes = labels.votes()
     heard = votes[np.arange(labels.n_tasks), chosen] > 0
     return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
@@ -42,21 +46,14 @@ def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> 
     (u, n_classes). Returns (n_tasks,) and (u,). The mean of the consensus label's quality and chance (1 / n_classes),
     weighted by what has been heard (model and annotators) against one more annotator of mean weight.
     """
-    check_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
+    known = crowdlab(labels, pred_probs, calibrate=True)
     check_probs("pred_probs_unlabeled", pred_probs_unlabeled, len(pred_probs_unlabeled), labels.n_classes)
     chance = 1 / labels.n_classes
-    votes = labels.votes()
-    counts = votes.sum(axis=1)
-    temperature = 1.0
-    if not (counts == 1).all():
-        temperature = best_temperature(votes, counts, pred_probs)
-        pred_probs = scaled(pred_probs, temperature)
-    known = crowdlab(labels, pred_probs)
     one_more = float(known.annotator_weight.mean()) if len(known.annotator_weight) else 1.0
     place = np.searchsorted(known.annotators, labels.annotator)
     annotators = np.bincount(labels.task, weights=known.annotator_weight[place], minlength=labels.n_tasks)
     heard = annotators + known.model_weight
     labeled = (known.quality * heard + chance * one_more) / (heard + one_more)
-    best = scaled(pred_probs_unlabeled, temperature).max(axis=1, initial=0.0)
+    best = scaled(pred_probs_unlabeled, known.temperature).max(axis=1, initial=0.0)
     unlabeled = (best * known.model_weight + chance * one_more) / (known.model_weight + one_more)
     return labeled, unlabeled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -78,17 +78,22 @@ def _storable(text: str) -> str:
     return text.replace("\0", "?").encode(errors="replace").decode()
 
 
+def annotator_of(raw: Mapping[str, Any]) -> int:
+    """Who made a row of a task's `annotations`; 0 where the user was deleted."""
+    user = raw["completed_by"]
+    if isinstance(user, dict):  # some endpoints expand the user
+        user = user["id"]
+    return user or 0
+
+
 def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotation:
     """A row of a task's `annotations` as a record."""
-    annotator = raw["completed_by"]
-    if isinstance(annotator, dict):  # some endpoints expand the user
-        annotator = annotator["id"]
     chosen = None if raw["was_cancelled"] else choice(raw["result"], control)
     label = control.spellings.get(chosen) if chosen is not None else None
     return Annotation(
         id=raw["id"],
         task=task,
-        annotator=annotator or 0,
+        annotator=annotator_of(raw),
         label=label,
         skipped=bool(raw["was_cancelled"]),
         ground_truth=bool(raw["ground_truth"]),

@@ -12,7 +12,7 @@ tie goes to the class that comes first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,8 @@ class Consensus:
 
     `label` (n,): consensus labels; `probs` (n, k): the probability of each class given the labels and the model;
     `quality` (n,): that of the consensus label; `agreement` (n,): share of a task's annotators who chose it.
-    `model_weight` and `annotator_weight` (a,): how they are weighed; `annotators` (a,): who they are, ascending.
+    `model_weight` and `annotator_weight` (a,): how they are weighed; `annotators` (a,): who they are, ascending;
+    `temperature`: by which the model's probabilities were scaled.
     """
 
     label: Ints
@@ -80,6 +81,7 @@ class Consensus:
     model_weight: float
     annotators: Ints
     annotator_weight: Floats
+    temperature: float = 1.0
 
     @property
     def quality(self) -> Floats:
@@ -118,13 +120,15 @@ def crowdlab(labels: Labels, pred_probs: Floats, *, calibrate: bool = False) -> 
         chosen = votes.argmax(axis=1)
         weights = np.ones(len(rows.annotators))
         return Consensus(chosen, pred_probs, np.ones(len(chosen)), 1.0, rows.annotators, weights)
+    temperature = 1.0
     if calibrate:
-        pred_probs = scaled(pred_probs, best_temperature(votes, counts, pred_probs))
+        temperature = best_temperature(votes, counts, pred_probs)
+        pred_probs = scaled(pred_probs, temperature)
     majority = _majority(rows, votes, pred_probs)
     first = _weighted(rows, votes, counts, majority, pred_probs)
     tied = (first.probs == first.probs.max(axis=1, keepdims=True)).sum(axis=1) > 1
     chosen = np.where(tied, majority, first.probs.argmax(axis=1))
-    return _weighted(rows, votes, counts, chosen, pred_probs)
+    return replace(_weighted(rows, votes, counts, chosen, pred_probs), temperature=temperature)
 
 
 def annotator_stats(labels: Labels, known: Consensus) -> AnnotatorStats:

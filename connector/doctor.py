@@ -7,12 +7,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from connector import checks, symptoms
+from connector.annotations import Task
 from connector.backend import Backend
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.findings import Finding, ok, problem
-from connector.label_config import Control, find_control
+from connector.label_config import Control
 from connector.label_studio import LabelStudio
-from connector.mirror import look
+from connector.mirror import control_of, look
 from connector.settings import Settings
 from connector.state import ProjectState
 
@@ -68,7 +69,7 @@ class _Examination:
         self.now = now
         self.known = state.get()
         self.control: Control | None = None
-        self.tasks = state.tasks()
+        self.tasks: Mapping[int, Task] | None = None  # as Label Studio has them, where it could be asked
         self.backends: list[dict[str, Any]] | None = None
 
     def findings(self) -> list[Finding]:
@@ -90,7 +91,8 @@ class _Examination:
             found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))
         if self.known["adopted_at"] is not None:
             away = any(finding.away for finding in found)
-            found.append(symptoms.last_sync(self.project_id, self.known, self.tasks.values(), self.now, away))
+            tasks = self.state.tasks() if self.tasks is None else self.tasks
+            found.append(symptoms.last_sync(self.project_id, self.known, tasks.values(), self.now, away))
         return found
 
     def _of_label_studio(self) -> Iterator[Finding]:
@@ -116,18 +118,17 @@ class _Examination:
     def _of_project(self, project: Mapping[str, Any]) -> Iterator[Finding]:
         """The checks of a project that is set up."""
         self.control = Control.from_json(self.known["control"])
-        if project["label_config"] != self.known["label_config"]:
-            try:
-                self.control = find_control(project["label_config"], self.control.name)
-            except UsageError as error:
-                yield problem(
-                    "adopted",
-                    str(error),
-                    "Put the control back in Settings, Labeling Interface; or serve another one: connector init "
-                    f"--project {self.project_id} --control NAME.",
-                )
-                yield from checks.settings(project)
-                return
+        try:
+            self.control = control_of(project, self.known)
+        except UsageError as error:
+            yield problem(
+                "adopted",
+                str(error),
+                "Put the control back in Settings, Labeling Interface; or serve another one: connector init "
+                f"--project {self.project_id} --control NAME.",
+            )
+            yield from checks.settings(project)
+            return
         yield ok("adopted", f"Set up for '{self.control.name}' with {', '.join(self.control.classes)}.")
         pulled = look(self.project_id, self.gateway, self.state)
         if self.state.get()["queue_version"] != self.known["queue_version"]:

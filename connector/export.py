@@ -17,14 +17,14 @@ from connector.annotations import Task, choice, read_task
 from connector.backend import Backend
 from connector.errors import TryAgainLater, UsageError
 from connector.formats import format_of, require, write
-from connector.label_config import find_control
 from connector.label_studio import LabelStudio
-from connector.mirror import Progress, Pulled, look
+from connector.mirror import Progress, Pulled, control_of, look
 from connector.progress import Reporter
 from connector.scoring import SCORERS, review
+from connector.selection import open_places
 from connector.state import ProjectState
 from connector.sync import adopted
-from connector.table import Extras, label_studio_task, open_places, to_json
+from connector.table import Extras, label_studio_task, to_json
 
 __all__ = ["export", "format_of"]
 
@@ -115,7 +115,7 @@ def _read_whole(project_id: int, gateway: LabelStudio, state: ProjectState, spoo
     All of it in one reading, so that the consensus is that of the annotations beside it.
     """
     project = gateway.get_project(project_id)
-    control = find_control(project["label_config"], state.get()["control"]["name"])
+    control = control_of(project, state.get())
     tasks: dict[int, Task] = {}
     # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
     with spool.open("w", encoding="utf-8", errors="replace", newline="") as file:

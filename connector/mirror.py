@@ -52,7 +52,7 @@ def pull(
     # What happens from now on is for the next sync: the server's clock, since tasks carry its time.
     asked_at = gateway.server_time
     config_changed = project["label_config"] != known["label_config"]
-    control = _control(project, known)
+    control = control_of(project, known)
     versions = gateway.model_versions(project_id)
     restored: list[str] = []
     if repair:
@@ -81,7 +81,7 @@ def look(
     """The project as it is now, without a trace: nothing is stored, nothing is restored, no lock is needed."""
     known = state.get()
     project = gateway.get_project(project_id)
-    control = _control(project, known)
+    control = control_of(project, known)
     before = state.tasks()
     bookmark = None if _all_differ(project, known) else known["bookmark"]
     tasks, _ = _read(project, gateway, control, before, bookmark, progress)
@@ -100,7 +100,7 @@ def _all_differ(project: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     return bool(project["label_config"] != known["label_config"] or project["skip_queue"] != rule)
 
 
-def _control(project: Mapping[str, Any], known: Mapping[str, Any]) -> Control:
+def control_of(project: Mapping[str, Any], known: Mapping[str, Any]) -> Control:
     """The control that is served, read anew when the labelling config has changed."""
     control = Control.from_json(known["control"])
     if project["label_config"] == known["label_config"]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from connector.activelab import among_heard
 from connector.crowdlab import Floats, Ints, Labels
 
 
@@ -19,7 +20,7 @@ def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
     """As activelab.heard_consensus, from cleanlab's consensus labels."""
     table, leaning = _dense(labels), _without_ties(pred_probs)
     votes = labels.votes()
-    if _one_label_each(votes):  # nothing to weigh annotators by: cleanlab refuses, and the label stands
+    if (votes.sum(axis=1) == 1).all():  # nothing to weigh annotators by: cleanlab refuses, and the label stands
         return np.asarray(votes.argmax(axis=1), np.int64)
     from cleanlab.multiannotator import get_label_quality_multiannotator
 
@@ -27,9 +28,7 @@ def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
         quality = get_label_quality_multiannotator(
             table, leaning, return_detailed_quality=False, return_annotator_stats=False, verbose=False
         )["label_quality"]
-    chosen = quality["consensus_label"].to_numpy(np.int64)
-    heard = votes[np.arange(labels.n_tasks), chosen] > 0
-    return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
+    return among_heard(quality["consensus_label"].to_numpy(np.int64), labels, pred_probs)
 
 
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
@@ -51,10 +50,6 @@ def _dense(labels: Labels) -> Floats:
     table = np.full((labels.n_tasks, len(annotators)), np.nan)
     table[labels.task, column] = labels.label
     return table
-
-
-def _one_label_each(votes: Floats) -> bool:
-    return bool((votes.sum(axis=1) == 1).all())
 
 
 def _without_ties(pred_probs: Floats) -> Floats:

@@ -79,6 +79,21 @@ def expired(versions: Collection[str], current: str | None, now: datetime | None
     return sorted(version for version, at in made.items() if at is not None and now - at > KEEP_WINDOWS)
 
 
+def delete_expired(
+    gateway: LabelStudio,
+    state: ProjectState,
+    project_id: int,
+    versions: Collection[str],
+    current: str | None,
+    *,
+    at_most: int,
+) -> None:
+    """Deletes the oldest of the expired windows."""
+    for old in expired(versions, current)[:at_most]:
+        gateway.delete_version(project_id, old)
+        state.keep_lock()
+
+
 def unknown_newer(versions: Collection[str], current: str | None) -> set[str]:
     """Windows of ours made after the `current` one, where there is one: a sync was killed before it could tell."""
     return {version for version in our_versions(versions) if current and version > current}
@@ -146,9 +161,7 @@ def publish(
         state.keep_lock(at_most_every=KEEP_SECONDS)
         done += 1
         progress(done, steps)
-    for old in expired(old_versions, version)[:DELETED_A_TIME]:
-        gateway.delete_version(project_id, old)
-        state.keep_lock()
+    delete_expired(gateway, state, project_id, old_versions, version, at_most=DELETED_A_TIME)
     # A settings page loaded before the flip and saved after it sends the old version, and deleting that one empties the
     # project's model_version.
     if gateway.get_project(project_id)["model_version"] != version:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -96,3 +96,18 @@ def choose_window(candidates: Iterable[Candidate], size: int, n_active: int) -> 
     if missing > 0:
         window += [candidate for candidate in rest if not candidate.relabel][:missing]
     return [Slot(candidate.task, candidate.relabel) for candidate in window]
+
+
+def open_places(
+    window: Sequence[Slot], answers: Mapping[int, int], tasks: Mapping[int, Task]
+) -> dict[int, tuple[int, bool]]:
+    """{task: (rank in the window, 1 is the first; whether it is a second opinion)} where nobody has answered since.
+
+    `answers`: how many annotations and skips each task of the window had when it was published; tasks that it lacks are
+    of a newer window.
+    """
+    return {
+        slot.task: (rank, slot.relabel)
+        for rank, slot in enumerate(window, start=1)
+        if slot.task in tasks and len(tasks[slot.task].annotations) <= answers.get(slot.task, -1)
+    }

@@ -12,7 +12,7 @@ from connector.errors import ConnectorError
 from connector.label_studio import LabelStudio
 from connector.lock import is_held
 from connector.mirror import Pulled, look
-from connector.selection import Slot
+from connector.selection import Slot, open_places
 from connector.state import ProjectState
 from connector.sync import adopted
 
@@ -43,7 +43,8 @@ def status(
     except ConnectorError as failure:
         error = failure
     tasks = pulled.tasks if pulled else mirrored
-    left = [slot for slot in window if slot.task in tasks and _rows(tasks, slot) <= answers.get(slot.task, -1)]
+    places = open_places(window, answers, tasks)
+    left = [slot for slot in window if slot.task in places]
     found = {
         "project": project_id,
         "title": pulled.project["title"] if pulled else None,
@@ -58,7 +59,7 @@ def status(
         "tasks": _tasks(tasks),
         "model": _model(known, state),
         "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
-        "next_tasks": [_next_task(window.index(slot) + 1, slot, tasks) for slot in left[:NEXT_TASKS]],
+        "next_tasks": [_next_task(places[slot.task][0], slot, tasks) for slot in left[:NEXT_TASKS]],
     }
     return {**found, "next_step": _next_step(found, pulled)}
 
@@ -80,10 +81,6 @@ def _with_age(known: Mapping[str, Any] | None, now: datetime) -> dict[str, Any] 
 def _last_round(state: ProjectState, now: datetime) -> dict[str, Any] | None:
     last = state.last_round()
     return None if last is None else _with_age({"number": last["round"], "at": last["at"]}, now)
-
-
-def _rows(tasks: Mapping[int, Task], slot: Slot) -> int:
-    return len(tasks[slot.task].annotations)
 
 
 def _queue(

@@ -12,7 +12,7 @@ from connector.annotations import Task, latest_labels, lock_rows, moment
 from connector.findings import Finding, ok, problem, warning
 from connector.lock import is_held
 from connector.mirror import Pulled
-from connector.selection import Slot, active_annotators
+from connector.selection import Slot, active_annotators, open_places
 from connector.state import ProjectState
 
 ENOUGH_ANSWERS = 8
@@ -51,7 +51,6 @@ class Chart:
 
 def chart(project_id: int, pulled: Pulled, state: ProjectState) -> Chart:
     """Reads what is remembered of the published window, without the tasks that were deleted since."""
-    before = state.answers_at_publishing()
     window = [slot for slot in state.window() if slot.task in pulled.tasks]
     version = state.get()["queue_version"]
     published = _published_at(version, state)
@@ -60,7 +59,7 @@ def chart(project_id: int, pulled: Pulled, state: ProjectState) -> Chart:
         pulled,
         version,
         window,
-        {slot.task for slot in window if len(pulled.tasks[slot.task].annotations) <= before.get(slot.task, -1)},
+        set(open_places(window, state.answers_at_publishing(), pulled.tasks)),
         set(state.reopened()),
         evidence.answers_since(published, pulled.tasks) if published else [],
         active_annotators(row for task in pulled.tasks.values() for row in task.annotations),

@@ -76,8 +76,8 @@ def sync(
         if not _work_to_do(pulled, state, options):
             if not options.dry_run:
                 # One a sync: there is no hurry, and a sync with nothing to do shall stay a quick one.
-                for old in queue.expired(pulled.versions, state.get()["queue_version"])[:1]:
-                    gateway.delete_version(project_id, old)
+                current = state.get()["queue_version"]
+                queue.delete_expired(gateway, state, project_id, pulled.versions, current, at_most=1)
             return _summary(pulled, state, reporter)
         backend = connect()
         try:

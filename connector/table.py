@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from connector.annotations import Annotation, Task, choice_result
 from connector.label_config import Control
 from connector.queue import is_ours
-from connector.selection import Slot
 
 if TYPE_CHECKING:
     from connector.scoring import Review
@@ -53,27 +52,12 @@ def probability_column(name: str) -> str:
     return f"prob_{name}"
 
 
-def open_places(
-    window: Sequence[Slot], answers: Mapping[int, int], tasks: Mapping[int, Task]
-) -> dict[int, tuple[int, bool]]:
-    """{task: (rank in the window, 1 is the first; whether it is a second opinion)} where nobody has answered since.
-
-    `answers`: how many annotations and skips each task of the window had when it was published; tasks that it lacks are
-    of a newer window.
-    """
-    return {
-        slot.task: (rank, slot.relabel)
-        for rank, slot in enumerate(window, start=1)
-        if slot.task in tasks and len(tasks[slot.task].annotations) <= answers.get(slot.task, -1)
-    }
-
-
 @dataclass(frozen=True)
 class Extras:
     """What is told of tasks beside their records and the review.
 
-    `places` as `open_places` gives them; `emails` {annotator: e-mail address}; `texts` {task: what stands where its
-    text should be} and `choices` {annotation: choice that the config no longer has}, where records say None.
+    `places` as `selection.open_places` gives them; `emails` {annotator: e-mail address}; `texts` {task: what stands
+    where its text should be} and `choices` {annotation: choice that the config no longer has}, where records say None.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 
 from connector import queue
 from connector.adopt import TAB_TITLE
-from connector.annotations import moment
+from connector.annotations import annotator_of, moment
 from connector.errors import StaleTasks, TryAgainLater
 from connector.label_studio import LabelStudio
 from connector.lock import KEEP_SECONDS
@@ -161,11 +161,7 @@ def _updated(annotations: list[dict[str, Any]], since: str | None) -> bool:
 
 def _is_complete(annotations: list[dict[str, Any]], overlap: int, skip_queue: str) -> bool:
     """Label Studio's own rule: as many people as the overlap asks for; a skip counts under IGNORE_SKIPPED alone."""
-    people = {
-        row["completed_by"]["id"] if isinstance(row["completed_by"], dict) else row["completed_by"]
-        for row in annotations
-        if not row["was_cancelled"] or skip_queue == "IGNORE_SKIPPED"
-    }
+    people = {annotator_of(row) for row in annotations if not row["was_cancelled"] or skip_queue == "IGNORE_SKIPPED"}
     return len(people) >= overlap
 
 

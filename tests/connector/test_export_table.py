@@ -18,8 +18,8 @@ from connector.errors import UsageError
 from connector.formats import ENDINGS, format_of, require, write
 from connector.label_config import Control
 from connector.scoring import Review, Scored
-from connector.selection import Slot
-from connector.table import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, open_places, rows
+from connector.selection import Slot, open_places
+from connector.table import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, rows
 
 ODD = ("label", "text", "", "a,b;c", 'quo"ted', "line\nbreak", "é", "É", "_type", "a.b", "1", "prob_1", "consensus")
 CONTROL = Control("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})

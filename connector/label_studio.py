@@ -87,15 +87,21 @@ class LabelStudio:
 
         `progress` is told how many tasks have come and how many there are.
         """
-        params = {"project": project, "page_size": PAGE_SIZE, "page": 1, "fields": "all", "resolve_uri": "false"}
-        changed = {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": since}
+        return self._pages(project, [] if since is None else [_above("updated_at", "Datetime", since)], progress)
+
+    def tasks_with_predictions(self, project: int) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the tasks that say they have predictions, by id."""
+        return self._pages(project, [_above("total_predictions", "Number", 0)], lambda done, total: None)
+
+    def _pages(
+        self, project: int, filters: list[dict[str, Any]], progress: Callable[[int, int], None]
+    ) -> Iterator[list[dict[str, Any]]]:
         done, last, left = 0, 0, 1
         while left > 0:
             # Always the first page of what lies beyond the last id seen: numbered pages shift when tasks are deleted.
-            beyond = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
-            items = [beyond] if since is None else [beyond, changed]
+            items = [_above("id", "Number", last), *filters]
             query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
-            answer = self._call("GET", "api/tasks", params={**params, "query": json.dumps(query)})
+            answer = self._tasks(project, query)
             rows: list[dict[str, Any]] = answer["tasks"]
             if not rows:
                 return
@@ -107,10 +113,15 @@ class LabelStudio:
 
     def tasks_by_id(self, project: int, ids: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Those of the tasks `ids` that are there, with all annotations."""
-        params = {"project": project, "page_size": PAGE_SIZE, "page": 1, "fields": "all", "resolve_uri": "false"}
         for start in range(0, len(ids), IDS_A_CALL):
             chosen = {"selectedItems": {"all": False, "included": list(ids[start : start + IDS_A_CALL])}}
-            yield from self._call("GET", "api/tasks", params={**params, "query": json.dumps(chosen)})["tasks"]
+            yield from self._tasks(project, chosen)["tasks"]
+
+    def _tasks(self, project: int, query: dict[str, Any]) -> dict[str, Any]:
+        """One page of what the Data Manager's `query` asks for, with all fields."""
+        params = {"project": project, "page_size": PAGE_SIZE, "page": 1, "fields": "all", "resolve_uri": "false"}
+        answer: dict[str, Any] = self._call("GET", "api/tasks", params={**params, "query": json.dumps(query)})
+        return answer
 
     def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
         """Opens or closes a task; the answer holds its annotations as they are at that moment."""
@@ -118,6 +129,10 @@ class LabelStudio:
             "PATCH", f"api/tasks/{task}", json={"overlap": overlap, "is_labeled": is_labeled}, missing=StaleTasks
         )
         return answer
+
+    def set_prediction_count(self, task: int, count: int) -> None:
+        """Corrects how many predictions the task says it has."""
+        self._call("PATCH", f"api/tasks/{task}", json={"total_predictions": count}, missing=StaleTasks)
 
     # -- predictions -------------------------------------------------------------------------------------------------
 
@@ -267,3 +282,8 @@ class LabelStudio:
 
 class _Gone(UsageError):
     """What is to be deleted is not there (any more)."""
+
+
+def _above(column: str, kind: str, value: Any) -> dict[str, Any]:
+    """The Data Manager's filter for tasks whose column is above the value."""
+    return {"filter": f"filter:tasks:{column}", "operator": "greater", "type": kind, "value": value}

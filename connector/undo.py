@@ -49,6 +49,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
             done["tasks"] = _restore_tasks(project, gateway, state, stage)
         with reporter.stage("remove", "Removing predictions, tab and backend"):
             done["predictions"] = _delete_windows(project_id, gateway, state)
+            _recount_predictions(project_id, gateway, state)
             done["removed"] = _delete_what_init_made(project_id, gateway, known["found"] or {})
         _restore_settings(project_id, gateway, original)  # deleting a version or a backend may empty model_version
         state.forget_adoption()
@@ -173,6 +174,20 @@ def _delete_windows(project_id: int, gateway: LabelStudio, state: ProjectState) 
         gateway.delete_version(project_id, version)
         state.keep_lock()
     return sum(versions[version] for version in ours)
+
+
+def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectState) -> None:
+    """Corrects how many predictions tasks say they have.
+
+    A Label Studio that has deleted a project since it was started may no longer count down when predictions go: Django
+    remembers that nobody listens, which is so only while the project is being deleted.
+    """
+    for page in gateway.tasks_with_predictions(project_id):
+        for raw in page:
+            if raw["total_predictions"] != len(raw["predictions"]):
+                with contextlib.suppress(StaleTasks):  # deleted since
+                    gateway.set_prediction_count(raw["id"], len(raw["predictions"]))
+            state.keep_lock(at_most_every=KEEP_SECONDS)
 
 
 def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[Any]]) -> list[str]:

@@ -316,6 +316,20 @@ def test_a_model_version_whose_predictions_are_gone_is_left_empty(start: Start, 
     assert loop.versions() == {}
 
 
+def test_tasks_say_again_how_many_predictions_they_have(start: Start, people: People) -> None:
+    loop = team_project(start, people, 12)
+    before = comparable(loop.dump())
+    loop.adopt()
+    loop.publish(new(*loop.tasks[5:11]))
+    # What a Label Studio leaves that no longer counts down (it does, once a project was deleted at a bad moment).
+    for task in (loop.tasks[6], loop.tasks[10]):
+        loop.call("PATCH", f"/api/tasks/{task}", json={"total_predictions": 8})
+    give_back(loop)
+    after = comparable(loop.dump())
+    assert [row["total_predictions"] for row in after["tasks"]] == [0] * 10 + [1, 0]
+    assert after == before
+
+
 def test_a_backend_and_a_tab_that_were_there_before_stay(start: Start) -> None:
     loop = start(texts(4), adopted=False)
     loop.call("POST", "/api/ml/", json={"project": loop.id, "url": loop.backend, "title": "ActiveLab"})

@@ -1,13 +1,30 @@
-"""CROWDLAB: consensus labels, how probable each class is given the labels and the model, and how good annotators are.
+"""CROWDLAB: consensus labels, and how probable each class is given the labels and the model.
 
 As in Goh, Tkachenko and Mueller, "CROWDLAB: Supervised learning to infer consensus labels and quality scores for data
-with multiple annotators" (arXiv 2210.06812), and equal to cleanlab's wherever cleanlab answers (the tests compare
-them), from labels in sparse form and without loops over tasks or annotators. Pure: arrays in, arrays out, nothing
-printed, nothing random.
+with multiple annotators" (arXiv 2210.06812, whose equations are cited here by number), and equal to cleanlab's wherever
+cleanlab answers (the tests compare them), from labels in sparse form and without loops over tasks or annotators. Pure:
+arrays in, arrays out, nothing printed, nothing random.
 
-Where cleanlab raises, prints or draws lots, the rules here are: an annotator without labels is left out; where every
-task has one label, or none has any, model and annotators weigh 1 each and probabilities stay as they are; the last
-tie goes to the class that comes first.
+With I+ the tasks that have more than one label, J_i the annotators of task i, Y_ij the label of annotator j on it, Y_i
+its consensus label, p_M the model's probabilities, K classes and n tasks:
+
+    agreement_i = mean over j in J_i of [Y_ij = Y_i]                                                    (equation 1)
+    P           = mean over i in I+ of agreement_i                                                      (equation 2)
+    p_j(k)      = P where k = Y_ij, (1 - P) / (K - 1) elsewhere                                         (equation 3)
+    s_j         = the share of pairs with the other labels of j's tasks that are equal                  (equation 4)
+    A_M         = mean over i in I+ of [argmax p_M = Y_i]                                               (equation 5)
+    A_MLC       = mean over i in I+ of [the most frequent class = Y_i]                                  (equation 6)
+    w_j         = 1 - (1 - s_j) / (1 - A_MLC)                                                           (equation 7)
+    w_M         = (1 - (1 - A_M) / (1 - A_MLC)) * sqrt(sum over i of |J_i| / n)                         (equation 8)
+    p_CR        = (w_M * p_M + sum over j in J_i of w_j * p_j) / (w_M + sum over j in J_i of w_j)     (section 2.1)
+
+Where cleanlab departs from the paper, so does this: all is computed first with the majority's labels as consensus, then
+with the classes that p_CR prefers; the most frequent class of equation 6 is that of the consensus labels of I+, not of
+all labels; w_j, w_M and 1 - A_MLC are at least 1e-6; an annotator who shares no task has the others' mean s_j.
+
+Where cleanlab raises, prints or draws lots, the rules are: an annotator without labels is left out; where every task
+has one label, or there is no labelled task at all, model and annotators weigh 1 each and probabilities stay as they
+are; the last tie goes to the class that comes first.
 """
 
 from __future__ import annotations
@@ -17,11 +34,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.calibration import best_temperature, scaled
+from connector.calibration import best_temperature, layout, scaled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+MOST_ANNOTATORS = 1 << 31  # their numbers and those of tasks together fit an integer
 LEAST_WEIGHT = 1e-6  # of an annotator or the model, and the least error rate that they are measured by
 
 
@@ -29,8 +47,8 @@ LEAST_WEIGHT = 1e-6  # of an annotator or the model, and the least error rate th
 class Labels:
     """Annotators' labels in sparse form, one row a label: three arrays (m,) of indices from 0.
 
-    A task has at most one label of each annotator, and every task from 0 to `n_tasks` - 1 has at least one label.
-    Raises ValueError, naming the first bad row, where that is not so.
+    A task has at most one label of each annotator, and every task from 0 to `n_tasks` - 1 has at least one label; a
+    class may have none. Raises ValueError, naming the array and its first bad row, where that is not so.
     """
 
     task: Ints
@@ -47,32 +65,33 @@ class Labels:
             )
         if self.n_classes < 2:
             raise ValueError(f"n_classes must be at least 2, not {self.n_classes}.")
-        _check_range("task", self.task, self.n_tasks)
-        _check_range("annotator", self.annotator, None)
-        _check_range("label", self.label, self.n_classes)
+        for name, below in (("task", self.n_tasks), ("annotator", MOST_ANNOTATORS), ("label", self.n_classes)):
+            object.__setattr__(self, name, _indices(name, getattr(self, name), below))
         missing = np.flatnonzero(np.bincount(self.task, minlength=self.n_tasks) == 0)
         if len(missing):
             raise ValueError(f"task: task {missing[0]} has no label.")
-        pairs = self.task.astype(np.int64) * (int(self.annotator.max(initial=0)) + 1) + self.annotator
-        order = np.argsort(pairs, kind="stable")
-        twice = np.flatnonzero(np.diff(pairs[order]) == 0)
-        if len(twice):
-            raise ValueError(f"annotator: row {order[twice[0] + 1]} is a second label of one annotator on one task.")
+        pairs = self.task * (int(self.annotator.max(initial=0)) + 1) + self.annotator
+        if (np.diff(pairs) > 0).all():  # in order, as labels mostly come
+            return
+        if (np.diff(np.sort(pairs)) == 0).any():
+            order = np.argsort(pairs, kind="stable")
+            twice = order[1:][np.diff(pairs[order]) == 0].min()
+            raise ValueError(f"annotator: row {twice} is a second label of one annotator on one task.")
 
     def votes(self) -> Floats:
         """How many annotators chose each class, (n_tasks, n_classes)."""
-        cells = np.bincount(self.task * self.n_classes + self.label, minlength=self.n_tasks * self.n_classes)
-        return cells.reshape(self.n_tasks, self.n_classes).astype(np.float64)
+        cells = np.bincount(self.label * self.n_tasks + self.task, minlength=self.n_tasks * self.n_classes)
+        return cells.reshape(self.n_classes, self.n_tasks).T.astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Consensus:
     """What CROWDLAB makes of the labels of n tasks by a annotators, k classes.
 
-    `label` (n,): consensus labels; `probs` (n, k): the probability of each class given the labels and the model;
+    `label` (n,): consensus labels; `probs` (n, k): p_CR, the probability of each class given the labels and the model;
     `quality` (n,): that of the consensus label; `agreement` (n,): share of a task's annotators who chose it.
-    `model_weight` and `annotator_weight` (a,): how they are weighed; `annotators` (a,): who they are, ascending;
-    `temperature`: by which the model's probabilities were scaled.
+    `model_weight` and `annotator_weight` (a,): w_M and w_j; `annotators` (a,): who they are, ascending; `heard` (n,):
+    w_M and the w_j of a task's annotators added up. `temperature`: by which the model's probabilities were scaled.
     """
 
     label: Ints
@@ -81,10 +100,12 @@ class Consensus:
     model_weight: float
     annotators: Ints
     annotator_weight: Floats
+    heard: Floats
     temperature: float = 1.0
 
     @property
     def quality(self) -> Floats:
+        """The probability (n,) that the consensus label is right."""
         return self.of(self.label)
 
     def of(self, label: Ints) -> Floats:
@@ -92,75 +113,35 @@ class Consensus:
         return np.asarray(self.probs[np.arange(len(label)), label], np.float64)
 
 
-@dataclass(frozen=True)
-class AnnotatorStats:
-    """The annotators (a,) of `annotators`: how good their labels are.
-
-    `quality` in [0, 1]; `agreement`: share of their labels that are the consensus; `worst_class`: the class of their
-    labels that agrees least often; `n_labels`.
-    """
-
-    annotators: Ints
-    quality: Floats
-    agreement: Floats
-    worst_class: Ints
-    n_labels: Ints
-
-
 def crowdlab(labels: Labels, pred_probs: Floats, *, calibrate: bool = False) -> Consensus:
-    """CROWDLAB's consensus labels and weights.
+    """CROWDLAB's consensus labels, the class probabilities behind them and the weights (equations 1 to 8).
 
     `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities; `calibrate` scales them by the temperature
-    that fits the labels best. Raises ValueError, naming the first bad row, when they are none.
+    that fits the labels best. The consensus label is the class of the highest p_CR; a tie goes to the majority's, see
+    `_majority`. Raises ValueError, naming the first bad row, when `pred_probs` are no probabilities.
     """
-    check_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
-    votes, rows = labels.votes(), _by_annotator(labels)
+    pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
+    votes, rows = labels.votes(), by_annotator(labels)
     counts = votes.sum(axis=1)
     if (counts == 1).all():
         chosen = votes.argmax(axis=1)
-        weights = np.ones(len(rows.annotators))
-        return Consensus(chosen, pred_probs, np.ones(len(chosen)), 1.0, rows.annotators, weights)
+        ones = np.ones(len(chosen))
+        return Consensus(chosen, pred_probs, ones, 1.0, rows.annotators, np.ones(len(rows.annotators)), 2 * ones)
     temperature = 1.0
     if calibrate:
         temperature = best_temperature(votes, counts, pred_probs)
         pred_probs = scaled(pred_probs, temperature)
     majority = _majority(rows, votes, pred_probs)
-    first = _weighted(rows, votes, counts, majority, pred_probs)
+    agreeing = _agreement_with_others(rows, votes, counts)
+    first = _weighted(rows, votes, counts, majority, pred_probs, agreeing)
     tied = (first.probs == first.probs.max(axis=1, keepdims=True)).sum(axis=1) > 1
     chosen = np.where(tied, majority, first.probs.argmax(axis=1))
-    return replace(_weighted(rows, votes, counts, chosen, pred_probs), temperature=temperature)
-
-
-def annotator_stats(labels: Labels, known: Consensus) -> AnnotatorStats:
-    """The quality of each annotator, from the consensus `known` of the same labels.
-
-    Quality is the weighted mean of how probable the annotator's labels are and how often they are the consensus on
-    tasks that others have labelled too; where there are none of those, the former alone.
-    """
-    rows = _by_annotator(labels)
-    size = len(rows.annotators)
-    counts = np.bincount(labels.task, minlength=labels.n_tasks)
-    n_labels = np.bincount(rows.annotator, minlength=size)
-    right = (known.label[rows.task] == rows.label).astype(np.float64)
-    probable = np.bincount(rows.annotator, weights=known.probs[rows.task, rows.label], minlength=size) / n_labels
-    shared = counts[rows.task] > 1
-    n_shared = np.bincount(rows.annotator[shared], minlength=size)
-    agreed = np.bincount(rows.annotator[shared], weights=right[shared], minlength=size) / np.maximum(n_shared, 1)
-    annotators_weight = known.annotator_weight.sum() * counts.mean() / max(size, 1) if len(counts) else 0.0
-    share = known.model_weight / (known.model_weight + annotators_weight)
-    quality = np.where(n_shared > 0, share * probable + (1 - share) * agreed, probable)
-    return AnnotatorStats(
-        rows.annotators,
-        quality,
-        np.bincount(rows.annotator, weights=right, minlength=size) / n_labels,
-        _worst_class(rows, right, known.quality, labels.n_classes),
-        n_labels,
-    )
+    return replace(_weighted(rows, votes, counts, chosen, pred_probs, agreeing), temperature=temperature)
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Labels in the order of their annotators, numbered from 0 without gaps; `annotators` has the old numbers."""
+class Rows:
+    """Labels (m,) by annotator, who are numbered from 0 without gaps; `annotators` (a,): the old numbers."""
 
     task: Ints
     annotator: Ints
@@ -168,41 +149,47 @@ class _Rows:
     annotators: Ints
 
 
-def _by_annotator(labels: Labels) -> _Rows:
+def by_annotator(labels: Labels) -> Rows:
     """cleanlab adds up annotator by annotator: in this order sums come out the same to the last bit."""
-    annotators, compact = np.unique(labels.annotator, return_inverse=True)
-    order = np.argsort(compact, kind="stable")
-    return _Rows(labels.task[order], compact[order], labels.label[order], annotators)
+    few = labels.annotator.max(initial=0) < 1 << 16  # numpy sorts small numbers by counting them
+    order = np.argsort(labels.annotator.astype(np.uint16) if few else labels.annotator, kind="stable")
+    annotator = labels.annotator[order]
+    starts = np.diff(annotator, prepend=-1) > 0
+    return Rows(labels.task[order], np.cumsum(starts) - 1, labels.label[order], annotator[starts])
 
 
-def _weighted(rows: _Rows, votes: Floats, counts: Floats, consensus: Ints, pred_probs: Floats) -> Consensus:
-    """The weighted mean of the model and the annotators (CROWDLAB, section 3)."""
+def _weighted(
+    rows: Rows, votes: Floats, counts: Floats, consensus: Ints, pred_probs: Floats, agreeing: Floats
+) -> Consensus:
+    """p_CR and the weights, with `consensus` (n,) as the labels to measure by and `agreeing` (a,): s_j."""
     n_tasks, n_classes = votes.shape
     agreement = votes[np.arange(n_tasks), consensus] / counts
     shared = counts != 1
     likely = float(np.mean(agreement[shared]))
     unlikely = (1 - likely) / (n_classes - 1)
     of_shared = consensus[shared]
-    # The error of always answering the most frequent class, against which annotators and the model are measured.
+    # 1 - A_MLC: the error of always answering the most frequent class.
     baseline = max(float(np.mean(of_shared != np.bincount(of_shared, minlength=n_classes).argmax())), LEAST_WEIGHT)
-    weight = np.maximum(1 - (1 - _agreement_with_others(rows, votes, counts)) / baseline, LEAST_WEIGHT)
+    weight = np.maximum(1 - (1 - agreeing) / baseline, LEAST_WEIGHT)
     model_error = float(np.mean(pred_probs[shared].argmax(axis=1) != of_shared))
     model_weight = max(1 - model_error / baseline, LEAST_WEIGHT) * float(np.sqrt(counts.mean()))
 
     of_row = weight[rows.annotator]
-    total = np.bincount(rows.task, weights=of_row, minlength=n_tasks) + model_weight
+    heard = np.bincount(rows.task, weights=of_row, minlength=n_tasks) + model_weight
     # The model comes first and the annotators in their order, as in cleanlab: sums are the same to the last bit.
     place = np.concatenate([np.arange(n_tasks), rows.task])
-    probs = np.empty((n_tasks, n_classes))
+    added = np.empty(len(place))
+    right, wrong = of_row * likely, of_row * unlikely
+    probs = np.empty((n_tasks, n_classes), order=layout(n_classes))
     for index in range(n_classes):
-        said = np.where(rows.label == index, of_row * likely, of_row * unlikely)
-        added = np.concatenate([pred_probs[:, index] * model_weight, said])
-        probs[:, index] = np.bincount(place, weights=added, minlength=n_tasks) / total
-    return Consensus(consensus, probs, agreement, model_weight, rows.annotators, weight)
+        np.multiply(pred_probs[:, index], model_weight, out=added[:n_tasks])
+        added[n_tasks:] = np.where(rows.label == index, right, wrong)
+        np.divide(np.bincount(place, weights=added, minlength=n_tasks), heard, out=probs[:, index])
+    return Consensus(consensus, probs, agreement, model_weight, rows.annotators, weight, heard)
 
 
-def _agreement_with_others(rows: _Rows, votes: Floats, counts: Floats) -> Floats:
-    """How often each annotator (a,) agrees with the others who labelled the same tasks; the mean where nobody did."""
+def _agreement_with_others(rows: Rows, votes: Floats, counts: Floats) -> Floats:
+    """s_j (a,), how often annotators agree with others on the same tasks (equation 4); the mean where nobody did."""
     size = len(rows.annotators)
     others = np.bincount(rows.annotator, weights=counts[rows.task] - 1, minlength=size)
     agreeing = np.bincount(rows.annotator, weights=votes[rows.task, rows.label] - 1, minlength=size)
@@ -212,7 +199,7 @@ def _agreement_with_others(rows: _Rows, votes: Floats, counts: Floats) -> Floats
     return agreement
 
 
-def _majority(rows: _Rows, votes: Floats, pred_probs: Floats) -> Ints:
+def _majority(rows: Rows, votes: Floats, pred_probs: Floats) -> Ints:
     """The class most annotators chose (n,).
 
     Ties go to the class with the higher probability, then to the one with fewer labels in all, then to the one whose
@@ -225,21 +212,21 @@ def _majority(rows: _Rows, votes: Floats, pred_probs: Floats) -> Ints:
     if not len(tied):
         return chosen
     left = best[tied]
-    left = _keep_highest(pred_probs[tied], left)
-    left = _keep_highest(np.broadcast_to(-votes.sum(axis=0), left.shape), left)
+    left = keep_highest(pred_probs[tied], left)
+    left = keep_highest(np.broadcast_to(-votes.sum(axis=0), left.shape), left)
     if (left.sum(axis=1) > 1).any():
-        left = _keep_highest(_reputation(rows, chosen, clear, tied, votes.shape[1]), left)
+        left = keep_highest(_reputation(rows, chosen, clear, tied, votes.shape[1]), left)
     chosen[tied] = left.argmax(axis=1)
     return chosen
 
 
-def _keep_highest(values: Floats, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those of the candidates, both (t, k), whose value is the row's highest."""
+def keep_highest(values: Floats, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those of the candidates (t, k) whose value (t, k) is the row's highest."""
     values = np.where(candidates, values, -np.inf)
     return np.asarray(values == values.max(axis=1, keepdims=True)) & candidates
 
 
-def _reputation(rows: _Rows, chosen: Ints, clear: NDArray[np.bool_], tied: Ints, n_classes: int) -> Floats:
+def _reputation(rows: Rows, chosen: Ints, clear: NDArray[np.bool_], tied: Ints, n_classes: int) -> Floats:
     """How often those who chose each class of the tied tasks agree with the majority of clear ones, (t, k)."""
     size = len(rows.annotators)
     on_clear = clear[rows.task]
@@ -257,38 +244,28 @@ def _reputation(rows: _Rows, chosen: Ints, clear: NDArray[np.bool_], tied: Ints,
     return np.asarray((total / np.maximum(voters, 1)).reshape(len(tied), n_classes), np.float64)
 
 
-def _worst_class(rows: _Rows, right: Floats, quality: Floats, n_classes: int) -> Ints:
-    """The class (a,) whose labels by an annotator are the consensus least often.
-
-    Ties: the one given more often, then the one whose tasks have the better consensus, then the first.
-    """
-    size = len(rows.annotators)
-    cell = rows.annotator * n_classes + rows.label
-    shape = (size, n_classes)
-    given = np.bincount(cell, minlength=size * n_classes).reshape(shape)
-    often = np.maximum(given, 1)
-    accuracy = np.bincount(cell, weights=right, minlength=size * n_classes).reshape(shape) / often
-    mean_quality = np.bincount(cell, weights=quality[rows.task], minlength=size * n_classes).reshape(shape) / often
-    left = _keep_highest(-accuracy, given > 0)
-    left = _keep_highest(given.astype(np.float64), left)
-    left = _keep_highest(mean_quality, left)
-    return np.asarray(left.argmax(axis=1), np.int64)
+def _indices(name: str, values: Ints, below: int) -> Ints:
+    """`values` (m,) as 64-bit integers from 0 to `below` - 1."""
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{name} must hold integers, not {values.dtype}.")
+    if len(values) and (values.min() < 0 or values.max() >= below):
+        row = int(((values < 0) | (values >= below)).argmax())
+        raise ValueError(f"{name}: row {row} is {values[row]}, not between 0 and {below - 1}.")
+    return values.astype(np.int64, copy=False)
 
 
-def _check_range(name: str, values: Ints, below: int | None) -> None:
-    wrong = np.flatnonzero((values < 0) if below is None else (values < 0) | (values >= below))
-    if len(wrong):
-        allowed = "0 or more" if below is None else f"between 0 and {below - 1}"
-        raise ValueError(f"{name}: row {wrong[0]} is {values[wrong[0]]}, not {allowed}.")
-
-
-def check_probs(name: str, probs: Floats, rows: int, columns: int) -> None:
-    if probs.shape != (rows, columns):
-        raise ValueError(f"{name} must have the shape {(rows, columns)}, not {probs.shape}.")
-    wrong = np.flatnonzero(~(np.isfinite(probs) & (probs >= 0)).all(axis=1))
-    if len(wrong):
-        raise ValueError(f"{name}: row {wrong[0]} holds {probs[wrong[0]].tolist()}, not probabilities.")
+def checked_probs(name: str, probs: Floats, rows: int, n_classes: int) -> Floats:
+    """`probs` (rows, n_classes) as floats; raises ValueError, naming the first bad row, when they are none."""
+    if probs.shape != (rows, n_classes):
+        raise ValueError(f"{name} must have the shape {(rows, n_classes)}, not {probs.shape}.")
+    if probs.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must hold numbers, not {probs.dtype}.")
+    probs = np.asarray(probs, np.float64, order=layout(n_classes))
     sums = probs.sum(axis=1)
-    wrong = np.flatnonzero(np.abs(sums - 1) > 1e-4)
-    if len(wrong):
-        raise ValueError(f"{name}: row {wrong[0]} sums to {sums[wrong[0]]:.6g}, not to one.")
+    fine = np.abs(sums - 1) <= 1e-4  # nor is a sum with NaN in it
+    if fine.all() and probs.min(initial=0.0) >= 0:
+        return probs
+    row = int((~fine | (probs < 0).any(axis=1)).argmax())
+    if not (probs[row] >= 0).all() or np.isinf(sums[row]):
+        raise ValueError(f"{name}: row {row} holds {probs[row].tolist()}, not probabilities.")
+    raise ValueError(f"{name}: row {row} sums to {sums[row]:.6g}, not to one.")

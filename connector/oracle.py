@@ -13,12 +13,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from connector.activelab import among_heard
-from connector.crowdlab import Floats, Ints, Labels
+from connector.crowdlab import Floats, Ints, Labels, checked_probs
 
 
 def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
     """As activelab.heard_consensus, from cleanlab's consensus labels."""
-    table, leaning = _dense(labels), _without_ties(pred_probs)
+    pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
+    table, leaning = _dense(labels), without_ties(pred_probs)
     votes = labels.votes()
     if (votes.sum(axis=1) == 1).all():  # nothing to weigh annotators by: cleanlab refuses, and the label stands
         return np.asarray(votes.argmax(axis=1), np.int64)
@@ -33,11 +34,15 @@ def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
 
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
     """As activelab.scores, by cleanlab's get_active_learning_scores."""
+    pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
+    pred_probs_unlabeled = checked_probs(
+        "pred_probs_unlabeled", pred_probs_unlabeled, len(pred_probs_unlabeled), labels.n_classes
+    )
     from cleanlab.multiannotator import get_active_learning_scores
 
     unlabeled_probs = pred_probs_unlabeled if len(pred_probs_unlabeled) else None
     with _silence():
-        labeled, unlabeled = get_active_learning_scores(_dense(labels), _without_ties(pred_probs), unlabeled_probs)
+        labeled, unlabeled = get_active_learning_scores(_dense(labels), without_ties(pred_probs), unlabeled_probs)
     return np.asarray(labeled, np.float64), np.asarray(unlabeled, np.float64)
 
 
@@ -52,7 +57,7 @@ def _dense(labels: Labels) -> Floats:
     return table
 
 
-def _without_ties(pred_probs: Floats) -> Floats:
+def without_ties(pred_probs: Floats) -> Floats:
     """Rows with equal entries lean by 1e-9 to the class that comes first in the config.
 
     cleanlab breaks exact ties at random, and fails where there is nothing else to go by.

@@ -4,6 +4,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from cleanlab.multiannotator import get_active_learning_scores, get_label_qualit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector import activelab, oracle
 from connector.activelab import heard_consensus, majority_vote, scores
-from connector.crowdlab import Floats, Ints, Labels, annotator_stats, crowdlab
+from connector.annotator_quality import annotator_stats
+from connector.crowdlab import Floats, Ints, Labels, crowdlab
 
 unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 
@@ -153,6 +156,20 @@ def test_without_any_label_new_tasks_still_have_scores() -> None:
     np.testing.assert_allclose(unlabelled, expected)
 
 
+@pytest.mark.parametrize("rows", [[], [(0, 0, 1)]], ids=["no label", "one label"])
+def test_without_anything_to_weigh_by_model_and_annotators_weigh_one_each(rows: Rows) -> None:
+    labels = labels_of(rows)
+    pred_probs, unlabeled = np.tile([0.2, 0.8], (labels.n_tasks, 1)), np.array([[0.9, 0.1]])
+    known = crowdlab(labels, pred_probs, calibrate=True)
+    assert (known.model_weight, known.temperature) == (1.0, 1.0)
+    assert (known.annotator_weight == 1).all()
+    assert heard_consensus(labels, pred_probs).tolist() == [1] * len(rows)
+    labelled, new = scores(labels, pred_probs, unlabeled)
+    np.testing.assert_allclose(labelled, [(0.8 * 2 + 0.5) / 3] * len(rows))
+    np.testing.assert_allclose(new, [(0.9 + 0.5) / 2])
+    assert annotator_stats(labels, known).n_labels.tolist() == [1] * len(rows)
+
+
 def test_who_shares_no_task_is_rated_by_how_probable_their_labels_are() -> None:
     labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1), (2, 2, 1)])
     known = crowdlab(labels, np.array([[0.8, 0.2], [0.3, 0.7], [0.25, 0.75]]))
@@ -165,8 +182,11 @@ def test_who_shares_no_task_is_rated_by_how_probable_their_labels_are() -> None:
 WRONG_LABELS = {
     "a class that is none": ([(0, 0, 0), (1, 0, 2)], "label: row 1 is 2, not between 0 and 1"),
     "a negative class": ([(0, 0, -1)], "label: row 0 is -1, not between 0 and 1"),
-    "a negative annotator": ([(0, 0, 1), (1, -3, 1)], "annotator: row 1 is -3, not 0 or more"),
+    "a negative annotator": ([(0, 0, 1), (1, -3, 1)], "annotator: row 1 is -3, not between 0 and"),
+    "an annotator out of range": ([(0, 0, 1), (1, 1 << 31, 1)], "annotator: row 1 is 2147483648, not between 0 and"),
     "two labels of one annotator": ([(0, 4, 1), (1, 4, 0), (0, 4, 0)], "annotator: row 2 is a second label"),
+    "the first of several such rows": ([(1, 2, 1), (0, 4, 1), (1, 2, 0), (0, 4, 0)], "annotator: row 2 is a second"),
+    "the first of several wrong classes": ([(0, 0, 1), (1, 0, -1), (2, 0, 9)], "label: row 1 is -1, not between"),
 }
 
 
@@ -186,24 +206,63 @@ def test_labels_of_tasks_that_are_none_and_tasks_without_labels_are_named() -> N
         Labels(column, column[:1], np.array([0, 0]), n_tasks=3, n_classes=2)
     with pytest.raises(ValueError, match="n_classes must be at least 2"):
         Labels(column, column, np.array([0, 0]), n_tasks=3, n_classes=1)
+    with pytest.raises(ValueError, match="task: row 0 is -1, not between 0 and 1"):
+        Labels(np.array([-1, 0]), column, np.array([0, 0]), n_tasks=2, n_classes=2)
+    with pytest.raises(ValueError, match="task, annotator and label must be arrays of one length"):
+        Labels(column[:, None], column[:, None], column[:, None], n_tasks=3, n_classes=2)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_labels_that_are_no_integers_are_named(place: int) -> None:
+    columns: list[Any] = [np.array([0, 1])] * 3
+    columns[place] = np.array([0.0, np.nan])
+    with pytest.raises(ValueError, match=("task", "annotator", "label")[place] + " must hold integers, not float64"):
+        Labels(*columns, n_tasks=2, n_classes=2)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint64, np.int32])
+def test_integers_of_any_size_will_do(kind: type[np.integer[Any]]) -> None:
+    labels, pred_probs, unlabeled = random_case(2)
+    small = Labels(
+        labels.task.astype(kind),
+        labels.annotator.astype(kind),
+        labels.label.astype(kind),
+        labels.n_tasks,
+        labels.n_classes,
+    )
+    np.testing.assert_array_equal(scores(small, pred_probs, unlabeled)[0], scores(labels, pred_probs, unlabeled)[0])
+
+
+def test_a_class_that_nobody_chose_is_no_fault() -> None:
+    labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 2)], n_classes=4)
+    assert labels.votes().sum(axis=0).tolist() == [2, 0, 1, 0]
+    assert np.isfinite(scores(labels, np.full((2, 4), 0.25), np.full((1, 4), 0.25))[0]).all()
 
 
 WRONG_PROBS = {
     "not a number": ([[0.5, 0.5], [np.nan, 1.0]], "row 1 holds"),
     "negative": ([[1.2, -0.2], [0.5, 0.5]], "row 0 holds"),
+    "infinite": ([[0.5, 0.5], [np.inf, 0.0]], "row 1 holds"),
+    "the first of several": ([[0.5, 0.5], [0.5, 0.4], [1.1, -0.1], [np.nan, 1.0]], "row 1 sums to 0.9, not to one"),
+    "negative before others": ([[1.1, -0.1], [0.5, 0.4]], "row 0 holds"),
     "not summing to one": ([[0.5, 0.5], [0.5, 0.4]], "row 1 sums to 0.9, not to one"),
     "another number of classes": ([[1.0], [1.0]], r"must have the shape \(2, 2\), not \(2, 1\)"),
+    "without classes": ([0.5, 0.5], r"must have the shape \(2, 2\), not \(2,\)"),
     "another number of tasks": ([[0.5, 0.5]], r"must have the shape \(2, 2\), not \(1, 2\)"),
 }
 
 
 @pytest.mark.parametrize(("probs", "words"), WRONG_PROBS.values(), ids=WRONG_PROBS)
-def test_wrong_probabilities_are_named_with_their_first_row(probs: list[list[float]], words: str) -> None:
-    labels, right = labels_of([(0, 0, 0), (1, 0, 1)]), np.full((2, 2), 0.5)
+@pytest.mark.parametrize("scorer", [activelab, oracle], ids=["activelab", "cleanlab"])
+def test_wrong_probabilities_are_named_with_their_first_row(scorer: Any, probs: Any, words: str) -> None:
+    rows = len(probs) if len(probs) > 2 else 2
+    labels, right = labels_of([(task, 0, task % 2) for task in range(rows)]), np.full((2, 2), 0.5)
     with pytest.raises(ValueError, match="pred_probs.* " + words):
-        scores(labels, np.array(probs), right)
+        scorer.scores(labels, np.array(probs), right)
     with pytest.raises(ValueError, match="pred_probs.* " + words):
-        crowdlab(labels, np.array(probs))
+        scorer.heard_consensus(labels, np.array(probs))
+    with pytest.raises(ValueError, match="pred_probs must hold numbers, not <U"):
+        scorer.scores(labels, np.full((rows, 2), "0.5"), right)
 
 
 def test_wrong_probabilities_of_new_tasks_are_named_too() -> None:
@@ -212,6 +271,8 @@ def test_wrong_probabilities_of_new_tasks_are_named_too() -> None:
         scores(labels, right, np.array([[0.5, 0.4]]))
     with pytest.raises(ValueError, match=r"pred_probs_unlabeled must have the shape \(1, 2\)"):
         scores(labels, right, np.array([[1.0]]))
+    with pytest.raises(ValueError, match=r"pred_probs_unlabeled: row 1 holds \[nan, 1\.0\]"):
+        oracle.scores(labels, right, np.array([[0.5, 0.5], [np.nan, 1.0]]))
 
 
 def test_one_label_each_is_its_own_consensus_and_the_models_probability_its_quality() -> None:
@@ -273,6 +334,7 @@ def test_an_undecided_new_task_is_worth_more_than_a_decided_one() -> None:
 
 
 EXTREMES = {
+    "one label": [(0, 0, 1)],
     "one task": [(0, 0, 0), (0, 1, 1)],
     "one class only": [(task, annotator, 0) for task in range(4) for annotator in range(2)],
     "one annotator": [(task, 0, task % 2) for task in range(4)],
@@ -305,6 +367,23 @@ def test_nothing_is_printed_or_warned_where_cleanlab_does(capfd: pytest.CaptureF
     scores(labels, pred_probs, pred_probs)
     consensus(labels, pred_probs)
     assert capfd.readouterr() == ("", "")
+
+
+TIES: dict[str, tuple[Rows, list[list[float]], int]] = {
+    "the class the model prefers": ([(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 1, 0)], [[0.4, 0.6], [0.5, 0.5]], 1),
+    "then the class with fewer labels in all": ([(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 1, 0)], [[0.5, 0.5]] * 2, 1),
+    "then the class of the annotator who is with the majority elsewhere": (
+        [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 2, 0), (2, 0, 0), (2, 1, 1), (2, 2, 1)],
+        [[0.5, 0.5]] * 3,
+        1,
+    ),
+    "then the class that comes first": ([(0, 0, 1), (0, 1, 0)], [[0.5, 0.5]], 0),
+}
+
+
+@pytest.mark.parametrize(("rows", "probs", "winner"), TIES.values(), ids=TIES)
+def test_ties_are_broken_by_rules(rows: Rows, probs: list[list[float]], winner: int) -> None:
+    assert consensus(labels_of(rows), np.array(probs))[0][0] == winner
 
 
 def test_full_ties_are_broken_the_same_way_every_time() -> None:

@@ -12,7 +12,8 @@ import pytest
 from cleanlab.multiannotator import get_active_learning_scores, get_label_quality_multiannotator
 
 from connector.activelab import scores
-from connector.crowdlab import Consensus, Floats, Labels, annotator_stats, crowdlab
+from connector.annotator_quality import annotator_stats
+from connector.crowdlab import Consensus, Floats, Labels, crowdlab
 
 BATCHES, CASES_A_BATCH = 20, 100
 TOLERANCE = 1e-9

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import requests
 from numpy.typing import NDArray
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
 PROTOCOL = 1
 TEXTS_A_CALL = 1000
-ANSWER_SECONDS = 300
 NPZ = {"Content-Type": "application/x-npz"}
 
 
@@ -40,16 +39,16 @@ class Probabilities:
 
 
 class Backend:
-    """One ML backend. Every method raises TryAgainLater when it does not answer or fails."""
+    """One ML backend.
 
-    def __init__(self, url: str, *, poll_seconds: float = 0.2) -> None:
+    Every method raises TryAgainLater when it does not answer or fails for longer than `retries` has patience.
+    """
+
+    def __init__(self, url: str, *, retries: Retries | None = None, poll_seconds: float = 0.2) -> None:
         self.url = url
         self._poll_seconds = poll_seconds
+        self._retries = retries or Retries()
         self._session = requests.Session()
-        # Only connections that were never made are repeated: a training must not start twice.
-        retry = Retry(total=None, connect=2, read=0, status=0, other=0, backoff_factor=0.5)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def close(self) -> None:
         """Ends the connection."""
@@ -57,7 +56,7 @@ class Backend:
 
     def check(self) -> None:
         """Raises UsageError unless a backend that speaks our protocol answers."""
-        answer = self._call("GET", "/health")
+        answer = self._call("GET", "/health", at_once=True)
         protocol = _json(answer).get("protocol")
         if protocol != PROTOCOL:
             raise UsageError(
@@ -67,7 +66,7 @@ class Backend:
 
     def model(self, project: str) -> dict[str, Any] | None:
         """The project's current model (`model_version`, `classes`, …), or None before the first training."""
-        answer = self._call("GET", f"/api/projects/{project}/model", accept=(404,))
+        answer = self._call("GET", f"/api/projects/{project}/model", accept=(404,), at_once=True)
         model = _json(answer) if answer.ok else {}
         return model if model.get("model_version") else None
 
@@ -104,7 +103,7 @@ class Backend:
         """
         body = {"classes": list(classes), "ids": list(labels), "labels": list(labels.values())}
         while True:
-            answer = self._call("POST", f"/api/projects/{project}/train", json=body, accept=(409,))
+            answer = self._call("POST", f"/api/projects/{project}/train", json=body, accept=(409,), repeatable=False)
             job = self._wait(project, _json(answer)["job"], progress)
             if answer.status_code != 409:  # else that was somebody else's training; ours is still to come
                 break
@@ -138,7 +137,7 @@ class Backend:
 
     def _wait(self, project: str, job: str, progress: Callable[[str, float], None]) -> dict[str, Any]:
         while True:
-            answer = self._call("GET", f"/api/projects/{project}/jobs/{job}", accept=(404,))
+            answer = self._call("GET", f"/api/projects/{project}/jobs/{job}", accept=(404,), at_once=True)
             if answer.status_code == 404:
                 raise TryAgainLater(f"The ML backend at {self.url} was restarted during the training.")
             state = _json(answer)
@@ -147,25 +146,59 @@ class Backend:
                 return state
             time.sleep(self._poll_seconds)
 
-    def _call(self, method: str, path: str, *, accept: tuple[int, ...] = (), **body: Any) -> requests.Response:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: tuple[int, ...] = (),
+        at_once: bool = False,
+        repeatable: bool = True,
+        **body: Any,
+    ) -> requests.Response:
+        """One call's answer with success or a status to `accept`; `at_once`: the backend has no work to do for it.
+
+        Not `repeatable` is what begins something: texts, items and questions may be sent twice, POST or not.
+        """
+        seconds = LOOK_SECONDS if at_once else WORK_SECONDS
+
+        def attempt() -> requests.Response:
+            answer = self._send(method, path, seconds, body)
+            if answer.ok or answer.status_code in accept:
+                return answer
+            detail = _detail(answer)
+            if is_passing(answer.status_code):
+                failed = TryAgainLater(f"{self._name} failed with {answer.status_code}: {detail}")
+                raise answered(self._name, answer.status_code, answer.headers, failed)
+            if answer.status_code == 404:
+                raise UsageError(f"{self.url} has no {path}: check ML_BACKEND_URL ({detail})")
+            raise ConnectorError(f"The ML backend refused: {detail}")
+
+        return self._retries.call(attempt, repeatable=repeatable)
+
+    def _send(self, method: str, path: str, seconds: float, body: dict[str, Any]) -> requests.Response:
+        """The answer to one attempt, whatever its status."""
         try:
-            answer = self._session.request(method, self.url + path, timeout=(5, ANSWER_SECONDS), **body)
+            return self._session.request(method, self.url + path, timeout=(CONNECT_SECONDS, seconds), **body)
         except requests.ReadTimeout as error:
-            raise TryAgainLater(
-                f"The ML backend at {self.url} is still busy after {ANSWER_SECONDS} s; what it has done is kept."
-            ) from error
+            busy = f"{self._name} is still busy after {seconds:.0f} s"
+            raise Passing(TryAgainLater(f"{busy}; what it has done is kept."), busy) from error
         except requests.RequestException as error:
-            raise TryAgainLater(
-                f"The ML backend at {self.url} does not answer: start it (ml-backend serve) or check ML_BACKEND_URL."
-            ) from error
-        if answer.ok or answer.status_code in accept:
-            return answer
-        detail = _detail(answer)
-        if answer.status_code >= 500:
-            raise TryAgainLater(f"The ML backend at {self.url} failed with {answer.status_code}: {detail}")
-        if answer.status_code == 404:
-            raise UsageError(f"{self.url} has no {path}: check ML_BACKEND_URL ({detail})")
-        raise ConnectorError(f"The ML backend refused: {detail}")
+            happened = f"{self._name} does not answer"
+            away = TryAgainLater(f"{happened}: start it (ml-backend serve) or check ML_BACKEND_URL.")
+            raise Passing(away, happened, unprocessed=_is_unsent(error)) from error
+
+    @property
+    def _name(self) -> str:
+        return f"The ML backend at {self.url}"
+
+
+def _is_unsent(error: requests.RequestException) -> bool:
+    """Whether there was no connection to send the request over."""
+    cause = error.args[0] if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or (
+        isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
+    )
 
 
 def _json(answer: requests.Response) -> dict[str, Any]:

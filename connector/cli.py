@@ -131,7 +131,7 @@ def sync(
     def connect() -> Backend:
         from connector.backend import Backend
 
-        backend = Backend(settings.ml_backend_url)
+        backend = Backend(settings.ml_backend_url, retries=gateway.retries)
         on_exit(backend.close)
         return backend
 
@@ -179,7 +179,7 @@ def status(project_id: int | None, as_json: bool, **servers: str | None) -> None
     from connector.status import exit_code, words
     from connector.status import status as look
 
-    settings, gateway, state = open_servers(servers)
+    settings, gateway, state = open_servers(servers, looking=True)
     url = settings.label_studio_url
     wanted = state.adopted(url) if project_id is None else [project_id]
     found = [look(project, gateway, state.project(url, project)) for project in wanted]
@@ -217,7 +217,7 @@ def export(
 
     chosen = file_format or format_of(out)
     settings, gateway, state = open_servers(servers)
-    backend = None if no_model else Backend(settings.ml_backend_url)
+    backend = None if no_model else Backend(settings.ml_backend_url, retries=gateway.retries)
     if backend is not None:
         click.get_current_context().call_on_close(backend.close)
     project = state.project(settings.label_studio_url, project_id)
@@ -260,7 +260,7 @@ def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     """
     from connector.doctor import examine, exit_code, words
 
-    settings, gateway, state = open_servers(servers)
+    settings, gateway, state = open_servers(servers, looking=True)
     findings = examine(project_id, gateway, state.project(settings.label_studio_url, project_id), settings)
     if as_json:
         click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))

@@ -36,14 +36,20 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def open_servers(servers: dict[str, str | None]) -> tuple[Settings, LabelStudio, State]:
-    """Settings, gateway and state, from options before the environment."""
+def open_servers(servers: dict[str, str | None], *, looking: bool = False) -> tuple[Settings, LabelStudio, State]:
+    """Settings, gateway and state, from options before the environment.
+
+    `looking`: somebody waits to be told whether the servers are there, and is not kept waiting long.
+    """
     from connector.label_studio import LabelStudio
+    from connector.retries import LOOK_AGAIN_SECONDS, Retries
     from connector.settings import load_settings
     from connector.state import State
 
     settings = load_settings(**servers)
-    gateway = LabelStudio(settings.label_studio_url, settings.label_studio_api_key.get_secret_value())
+    patience = min(settings.retry_seconds, LOOK_AGAIN_SECONDS) if looking else settings.retry_seconds
+    token = settings.label_studio_api_key.get_secret_value()
+    gateway = LabelStudio(settings.label_studio_url, token, retries=Retries(patience))
     state = State(settings.state_url)
     context = click.get_current_context()
     context.call_on_close(gateway.close)

@@ -85,7 +85,9 @@ class _Examination:
         found.insert(0, answer)
 
         url = self.settings.ml_backend_url
-        backend = checks.backend(self.project_id, lambda: Backend(url), self.control, self.known)
+        backend = checks.backend(
+            self.project_id, lambda: Backend(url, retries=self.gateway.retries), self.control, self.known
+        )
         found.append(backend)
         if self.backends is not None:
             found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))

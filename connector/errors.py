@@ -3,7 +3,8 @@
 ConnectorError            exit code 1: unforeseen; the sentence says what is known
 ├── UsageError            exit code 2: somebody has to change an option, a setting or the project
 └── TryAgainLater         exit code 3: nothing to change; the next run may succeed
-    └── StaleTasks        a task is gone since it was read: read again, then go on
+    ├── StaleTasks        a task is gone since it was read: read again, then go on
+    └── AnswerLost        (retries.py) nobody knows whether the server acted: look, then go on
 """
 
 

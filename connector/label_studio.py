@@ -1,8 +1,8 @@
 """The gateway to Label Studio: the few calls the connector makes, through label-studio-sdk's authenticated client.
 
-The SDK exchanges personal access tokens, keeps the connection and repeats calls that fail in passing. Bodies are read
-as plain JSON: the SDK's typed models are generated for the Enterprise edition and lose or rename fields of the open
-one.
+The SDK exchanges personal access tokens and keeps the connection; what fails in passing is repeated as `retries` says.
+Bodies are read as plain JSON: the SDK's typed models are generated for the Enterprise edition and lose or rename fields
+of the open one.
 """
 
 from __future__ import annotations
@@ -20,31 +20,34 @@ from label_studio_sdk.core.api_error import ApiError
 
 from connector.answers import read, refused_token, something_else
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
+from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
 PAGE_SIZE = 500
 IDS_A_CALL = 300  # they stand in the address, which servers cut at some 8,000 letters
 _PROJECT = {"id", "label_config"}
-TIMEOUT_SECONDS = 300.0  # deleting a version has taken three minutes on a busy SQLite server
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class LabelStudio:
     """One Label Studio server, as one user.
 
     Every method raises UsageError on a wrong address, token or project, TryAgainLater when the server does not answer
-    or fails, and ConnectorError with the server's words on any other refusal.
+    or fails for longer than `retries` has patience, and ConnectorError with the server's words on any other refusal.
+    Those that make something raise AnswerLost (a TryAgainLater) when nobody knows whether it was made.
     """
 
     def __init__(
-        self, url: str, api_key: str, *, retries: int = 2, transport: httpx.BaseTransport | None = None
+        self, url: str, api_key: str, *, retries: Retries | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
         self.url = url
         self.calls = 0  # requests sent, repetitions and exchanges of tokens included
         self.server_time: datetime | None = None  # of the latest answer
-        self._retries = retries
-        self._last_status = 0
+        self.retries = retries or Retries()
+        self._last: httpx.Response | None = None
+        self._exchanging = False
         try:
             hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._count], "response": [self._remember]}
-            http = httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS, event_hooks=hooks)
+            http = httpx.Client(transport=transport, timeout=_timeout(LOOK_SECONDS), event_hooks=hooks)
             # Without the slash the SDK exchanges tokens beside the path that Label Studio may be served under.
             client = LabelStudioBase(base_url=url + "/", api_key=api_key, httpx_client=http)
         except ApiError as error:  # a personal access token that says itself that it is over
@@ -66,12 +69,12 @@ class LabelStudio:
     def create_project(self, title: str, label_config: str) -> dict[str, Any]:
         """Makes a project."""
         body = {"title": title, "label_config": label_config}
-        return self._object(_PROJECT, "POST", "api/projects/", json=body, retries=0)
+        return self._object(_PROJECT, "POST", "api/projects/", json=body)
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
         """Adds tasks, 2,500 a call."""
         for start in range(0, len(data), 2500):
-            self._call("POST", f"api/projects/{project}/import", json=list(data[start : start + 2500]), retries=0)
+            self._call("POST", f"api/projects/{project}/import", json=list(data[start : start + 2500]))
 
     def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
         """Changes settings of the project and returns it."""
@@ -142,7 +145,7 @@ class LabelStudio:
         Never repeated by itself: a second copy of a version's rows would stay. Raises StaleTasks when a task is gone.
         """
         path = f"api/projects/{project}/import/predictions"
-        answer = self._call("POST", path, json=list(rows), retries=0, refused=StaleTasks)
+        answer = self._call("POST", path, json=list(rows), refused=StaleTasks)
         return int(answer["created"])
 
     def model_versions(self, project: int) -> dict[str, int]:
@@ -185,7 +188,7 @@ class LabelStudio:
 
     def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
         """Adds a tab behind those that are there."""
-        answer: dict[str, Any] = self._call("POST", "api/dm/views/", json={"project": project, "data": data}, retries=0)
+        answer: dict[str, Any] = self._call("POST", "api/dm/views/", json={"project": project, "data": data})
         return answer
 
     def backends(self, project: int) -> list[dict[str, Any]]:
@@ -196,7 +199,7 @@ class LabelStudio:
     def connect_backend(self, project: int, url: str, title: str) -> dict[str, Any]:
         """Connects an ML backend; Label Studio calls its /health and /setup at once."""
         body = {"project": project, "url": url, "title": title}
-        answer: dict[str, Any] = self._call("POST", "api/ml/", json=body, retries=0)
+        answer: dict[str, Any] = self._call("POST", "api/ml/", json=body)
         return answer
 
     def delete_tab(self, tab: int) -> None:
@@ -230,19 +233,29 @@ class LabelStudio:
         what: str = "such thing",
         json: Any = None,
         params: dict[str, Any] | None = None,
-        retries: int | None = None,
         missing: type[ConnectorError] = UsageError,
         refused: type[ConnectorError] = ConnectorError,
     ) -> Any:
         """One call's JSON. `missing` is raised on 404 and `refused` on 400."""
+        # The SDK repeats a POST as it does anything else, and knows no limit: it is told not to.
+        options = {"max_retries": 0, "timeout_in_seconds": _timeout(LOOK_SECONDS if method == "GET" else WORK_SECONDS)}
+
+        def attempt() -> Any:
+            response = self._send(path, method=method, json=json, params=params, request_options=options)
+            try:
+                return read(response, self.url, what, missing, refused)
+            except TryAgainLater as error:
+                if is_passing(response.status_code):
+                    raise answered(self._name, response.status_code, response.headers, error) from error
+                raise
+
+        # Everything but a POST leaves the same behind when it is done twice.
+        return self.retries.call(attempt, repeatable=method != "POST")
+
+    def _send(self, path: str, **request: Any) -> httpx.Response:
+        """The answer to one attempt, whatever its status."""
         try:
-            response = self._http.request(
-                path,
-                method=method,
-                json=json,
-                params=params,
-                request_options={"max_retries": self._retries if retries is None else retries},
-            )
+            response: httpx.Response = self._http.request(path, **request)
         except (ApiError, ValueError) as error:  # the exchange of a personal access token
             raise self._failed_exchange() from error
         except httpx.LocalProtocolError as error:  # its text repeats the header, token and all
@@ -250,11 +263,13 @@ class LabelStudio:
         except httpx.InvalidURL as error:
             raise UsageError(f"LABEL_STUDIO_URL is not a web address: {self.url}.") from error
         except httpx.HTTPError as error:
-            raise TryAgainLater(
-                f"Label Studio at {self.url} does not answer ({str(error) or type(error).__name__}): "
-                "start it or check LABEL_STUDIO_URL."
-            ) from error
-        return read(response, self.url, what, missing, refused)
+            happened = f"{self._name} does not answer ({str(error) or type(error).__name__})"
+            away = TryAgainLater(f"{happened}: start it or check LABEL_STUDIO_URL.")
+            if not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol):
+                raise away from error
+            unsent = self._exchanging or isinstance(error, _UNSENT)
+            raise Passing(away, happened, unprocessed=unsent) from error
+        return response
 
     def _object(self, keys: set[str], method: str, path: str, **request: Any) -> dict[str, Any]:
         """One call's JSON, which has these keys if it is Label Studio that answers."""
@@ -265,19 +280,33 @@ class LabelStudio:
 
     def _count(self, request: httpx.Request) -> None:
         self.calls += 1
+        self._exchanging = request.url.path.endswith("/api/token/refresh/")
 
     def _remember(self, response: httpx.Response) -> None:
-        self._last_status = response.status_code
+        self._last = response
         if "date" in response.headers:
             self.server_time = parsedate_to_datetime(response.headers["date"])
 
-    def _failed_exchange(self) -> ConnectorError:
+    def _failed_exchange(self) -> Exception:
         """Why a personal access token was not exchanged; the SDK reads the answer as JSON whatever it is."""
-        if self._last_status >= 500:
-            return TryAgainLater(f"Label Studio at {self.url} failed with {self._last_status}.")
-        if self._last_status in (401, 403):
+        if self._last is not None and is_passing(self._last.status_code):
+            status = self._last.status_code
+            failure = answered(
+                self._name, status, self._last.headers, TryAgainLater(f"{self._name} failed with {status}.")
+            )
+            failure.unprocessed = True  # what the token was wanted for has not been sent
+            return failure
+        if self._last is not None and self._last.status_code in (401, 403):
             return refused_token(self.url)
         return something_else(self.url)
+
+    @property
+    def _name(self) -> str:
+        return f"Label Studio at {self.url}"
+
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(seconds, connect=CONNECT_SECONDS)
 
 
 class _Gone(UsageError):

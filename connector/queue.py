@@ -18,6 +18,7 @@ from connector.errors import ConnectorError
 from connector.label_config import Control
 from connector.label_studio import LabelStudio
 from connector.lock import KEEP_SECONDS
+from connector.retries import AnswerLost
 from connector.selection import Slot
 from connector.state import ProjectState
 
@@ -144,7 +145,7 @@ def publish(
 
     version = ""
     if window:
-        version = _import(gateway, project_id, control, window, prelabels or {}, old_versions)
+        version = _import(gateway, state, project_id, control, window, prelabels or {}, old_versions)
     raced = set()
     for task in opening:
         if not _open(gateway, state, tasks[task], control, skip_queue):
@@ -187,6 +188,7 @@ def close(
 
 def _import(
     gateway: LabelStudio,
+    state: ProjectState,
     project: int,
     control: Control,
     window: Sequence[Slot],
@@ -198,24 +200,39 @@ def _import(
     `score` is the rank in [0, 1]: Label Studio serves the lowest first. When the server kept another number of rows
     than it was sent, the version is deleted and a new one tried: rows of one version sent twice would stand twice.
     """
-    kept, taken = 0, set(old_versions)
+    kept, sent = 0, list[str]()
+
+    def arrived() -> str | None:
+        held = gateway.model_versions(project)
+        return next((version for version in reversed(sent) if held.get(version) == len(window)), None)
+
+    def attempt() -> tuple[str, int]:
+        state.keep_lock()
+        if sent and (late := arrived()):
+            return late, len(window)
+        version = _new_version({*old_versions, *sent})
+        sent.append(version)
+        rows = [
+            {
+                "task": slot.task,
+                "result": choice_result(control, prelabels[slot.task])
+                if not slot.relabel and slot.task in prelabels
+                else [],
+                "score": (rank + 1) / (len(window) + 1),
+                "model_version": version,
+            }
+            for rank, slot in enumerate(window)
+        ]
+        try:
+            return version, gateway.import_predictions(project, rows)
+        except AnswerLost as lost:
+            if there := arrived():
+                return there, len(window)
+            # Not deleted: the server may be at it still. Nobody is served it, and it goes when it expires.
+            raise lost.failure from lost
+
     for _ in range(ATTEMPTS):
-        version = _new_version(taken)
-        taken.add(version)
-        kept = gateway.import_predictions(
-            project,
-            [
-                {
-                    "task": slot.task,
-                    "result": choice_result(control, prelabels[slot.task])
-                    if not slot.relabel and slot.task in prelabels
-                    else [],
-                    "score": (rank + 1) / (len(window) + 1),
-                    "model_version": version,
-                }
-                for rank, slot in enumerate(window)
-            ],
-        )
+        version, kept = gateway.retries.call(attempt, repeatable=True)
         if kept == len(window):
             return version
         gateway.delete_version(project, version)

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     label_studio_api_key: SecretStr = Field(alias="LABEL_STUDIO_API_KEY")
     ml_backend_url: str = Field(default="http://127.0.0.1:9090", alias="ML_BACKEND_URL")
     state_url: str = Field(default_factory=default_state_url, alias="CONNECTOR_STATE")
+    retry_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False, alias="CONNECTOR_RETRY_SECONDS")
     scorer: Literal["activelab", "cleanlab"] = Field(default="activelab", alias="CONNECTOR_SCORER")
 
     @field_validator("label_studio_url", "ml_backend_url")

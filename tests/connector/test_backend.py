@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from misbehaving import Time
 
 from connector.backend import TEXTS_A_CALL, Backend
 from connector.errors import ConnectorError, TryAgainLater, UsageError
@@ -104,7 +105,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def backend(server: Server) -> Iterator[Backend]:
-    client = Backend(server.url, poll_seconds=0.01)
+    client = Backend(server.url, retries=Time().retries(), poll_seconds=0.01)
     yield client
     client.close()
 
@@ -357,7 +358,7 @@ def test_a_backend_that_is_away_is_for_later() -> None:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     with pytest.raises(TryAgainLater, match=r"does not answer: start it .* check ML_BACKEND_URL"):
-        Backend(url).check()
+        Backend(url, retries=Time().retries()).check()
 
 
 def test_a_connection_that_breaks_is_for_later(server: Server, backend: Backend) -> None:

@@ -251,7 +251,7 @@ def test_who_interrupts_a_command_is_not_shown_an_error(connector: Run, plan: An
 
 
 def test_a_label_studio_that_is_away_exits_3(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("label_studio_sdk.core.http_client.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("CONNECTOR_RETRY_SECONDS", "0")
     done = connector("init", "--project", "7")
     assert (done.code, done.out) == (3, "")
     assert "Label Studio at http://127.0.0.1:9 does not answer" in done.err
@@ -280,9 +280,9 @@ def test_the_traceback_is_shown_with_verbose_alone(tmp_path: Path) -> None:
 def test_a_traceback_does_not_hold_the_token() -> None:
     state = os.environ["CONNECTOR_STATE"]
     adopted = (
-        "from connector.state import State\n"
+        "import os\nfrom connector.state import State\n"
         f"State({state!r}).project('http://127.0.0.1:9', 7).put(adopted_at='now', control={{}})\n"
-        "import label_studio_sdk.core.http_client as client\nclient.time.sleep = lambda seconds: None"
+        "os.environ['CONNECTOR_RETRY_SECONDS'] = '0'"
     )
     done = in_a_process("sync", "--project", "7", "--verbose", before=adopted)
     assert done.code == 3

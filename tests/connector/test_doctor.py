@@ -21,6 +21,7 @@ from connector.label_config import Control
 from connector.label_studio import LabelStudio
 from connector.mirror import Pulled
 from connector.queue import REQUIRED_SETTINGS
+from connector.retries import Retries
 from connector.selection import Slot
 from connector.settings import Settings
 from connector.state import ProjectState, State
@@ -229,7 +230,7 @@ def test_a_model_that_is_lost_or_knows_other_classes_is_a_warning() -> None:
     assert other.level == "warning"
     assert "knows Polite, Rude, the labelling config has Polite, Impolite" in other.cause
     assert "--train always" in other.remedy
-    away = examined(Backend(NOWHERE))
+    away = examined(Backend(NOWHERE, retries=Retries(0)))
     assert (away.level, away.away) == ("problem", True)
 
 
@@ -370,6 +371,7 @@ class Away(LabelStudio):
 
     def __init__(self, calls: int) -> None:
         self.url = "http://ls"
+        self.retries = Retries(0)
         self._left = calls
 
     def _call(self, method: str, path: str, **request: Any) -> Any:

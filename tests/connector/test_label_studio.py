@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from misbehaving import Time
 
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
 from connector.label_studio import PAGE_SIZE, LabelStudio
+from connector.retries import AnswerLost, Retries
 
 URL = "http://studio:8080"
 TOKEN = "b5a2c9d8e7f60123456789abcdef0123456789ab"
@@ -37,18 +39,17 @@ class Server:
         return [json.loads(request.content) for request in self.requests]
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Label Studio's SDK sleeps a second or more between retries."""
-    monkeypatch.setattr("label_studio_sdk.core.http_client.time.sleep", lambda seconds: None)
+@pytest.fixture
+def time() -> Time:
+    return Time()
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., LabelStudio]]:
+def connect(time: Time) -> Iterator[Callable[..., LabelStudio]]:
     opened: list[LabelStudio] = []
 
     def make(server: Callable[[httpx.Request], httpx.Response], url: str = URL, token: str = TOKEN) -> LabelStudio:
-        opened.append(LabelStudio(url, token, transport=httpx.MockTransport(server)))
+        opened.append(LabelStudio(url, token, retries=time.retries(), transport=httpx.MockTransport(server)))
         return opened[-1]
 
     yield make
@@ -280,14 +281,21 @@ def test_reading_is_tried_again_after_a_passing_failure(connect: Connect, status
     assert len(server.requests) == 3
 
 
-def test_reading_is_tried_three_times_in_all(connect: Connect) -> None:
-    server = Server(refused(503))
-    with pytest.raises(TryAgainLater):
-        connect(server).get_project(7)
+@pytest.mark.parametrize("failure", [httpx.ConnectTimeout(""), httpx.ReadTimeout(""), httpx.WriteError("Broken pipe")])
+def test_reading_is_tried_again_after_a_broken_connection(connect: Connect, failure: Exception) -> None:
+    server = Server(failure, failure, ok(PROJECT))
+    assert connect(server).get_project(7) == PROJECT
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("failure", [refused(502), refused(500), httpx.ConnectError("refused"), httpx.ReadTimeout("")])
+def test_the_sdk_repeats_nothing_by_itself(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("label_studio_sdk.core.http_client.time.sleep", lambda seconds: pytest.fail("it waits"))
+    for failure in (refused(503), refused(409), httpx.ConnectError("refused"), httpx.RemoteProtocolError("cut")):
+        with pytest.raises(TryAgainLater):
+            connect(Server(failure)).get_project(7)
+
+
+@pytest.mark.parametrize("failure", [refused(502), refused(500), httpx.ReadError("cut"), httpx.ReadTimeout("")])
 @pytest.mark.parametrize(
     "call",
     [
@@ -303,7 +311,7 @@ def test_nothing_that_would_stand_twice_is_sent_again(
     connect: Connect, call: Callable[[LabelStudio], object], failure: Answer
 ) -> None:
     server = Server(failure, httpx.Response(201, json={"created": 1}))
-    with pytest.raises(TryAgainLater):
+    with pytest.raises(AnswerLost):
         call(connect(server))
     assert len(server.requests) == 1
 
@@ -319,7 +327,8 @@ def test_nothing_that_would_stand_twice_is_sent_again(
 def test_a_server_that_does_not_answer_is_for_later(connect: Connect, failure: Exception, words: str) -> None:
     with pytest.raises(TryAgainLater) as error:
         connect(Server(failure)).get_project(7)
-    assert str(error.value) == f"Label Studio at {URL} {words}: start it or check LABEL_STUDIO_URL."
+    said = f"Label Studio at {URL} {words}: start it or check LABEL_STUDIO_URL. Tried "
+    assert str(error.value).startswith(said)
 
 
 # -- tokens ----------------------------------------------------------------------------------------------------------
@@ -381,13 +390,52 @@ def test_a_failed_exchange_is_told_like_any_other_call(
     assert token not in str(error.value)
 
 
+@sdk_warning
+@pytest.mark.parametrize(
+    "failure",
+    [
+        refused(500),
+        httpx.Response(502, html="<html>Bad gateway</html>"),
+        refused(429),
+        httpx.ReadTimeout(""),
+        httpx.RemoteProtocolError("cut"),
+    ],
+    ids=["failing", "failing proxy", "too many", "silent", "cut"],
+)
+def test_an_exchange_that_fails_in_passing_is_tried_again_whatever_it_was_for(
+    connect: Connect, failure: Answer
+) -> None:
+    access = ok({"access": personal_token("access", 0.1)})
+    server = Server(failure, failure, access, httpx.Response(201, json={"created": 1}))
+    assert connect(server, token=personal_token()).import_predictions(7, [{"task": 1}]) == 1
+    paths = ["/api/token/refresh/"] * 3 + ["/api/projects/7/import/predictions"]
+    assert [request.url.path for request in server.requests] == paths
+
+
+@sdk_warning
+def test_what_fails_after_the_exchange_is_not_taken_for_it(connect: Connect) -> None:
+    access = ok({"access": personal_token("access", 0.1)})
+    server = Server(access, httpx.ReadTimeout(""))
+    with pytest.raises(AnswerLost):
+        connect(server, token=personal_token()).import_predictions(7, [{"task": 1}])
+    assert len(server.requests) == 2
+
+
+@sdk_warning
+def test_an_exchange_honours_retry_after(connect: Connect, time: Time) -> None:
+    access = ok({"access": personal_token("access", 0.1)})
+    busy = httpx.Response(503, json={}, headers={"Retry-After": "30"})
+    connect(Server(busy, access, ok(PROJECT)), token=personal_token()).get_project(7)
+    assert 30 <= time.waits[0] <= 31
+
+
 def test_an_expired_personal_access_token_is_refused_before_any_call() -> None:
     with pytest.raises(UsageError, match="token in LABEL_STUDIO_API_KEY"):
         LabelStudio(URL, personal_token(days=-1))
 
 
 def test_a_token_with_a_line_end_is_refused_and_not_repeated() -> None:
-    gateway = LabelStudio("http://127.0.0.1:9", f"{TOKEN}\n", retries=0)
+    gateway = LabelStudio("http://127.0.0.1:9", f"{TOKEN}\n", retries=Retries(0))
     try:
         with pytest.raises(ConnectorError) as error:
             gateway.get_project(7)

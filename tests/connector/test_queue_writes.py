@@ -3,9 +3,11 @@
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from misbehaving import Time
 
 from connector.annotations import Annotation, Task, read_task
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater
@@ -14,12 +16,15 @@ from connector.queue import (
     ATTEMPTS,
     VERSION_PREFIX,
     Published,
+    expired,
     is_open,
     our_versions,
     publish,
     to_close,
+    unknown_newer,
     wrong_settings,
 )
+from connector.retries import AnswerLost, Passing, Retries
 from connector.selection import Slot
 from connector.state import ProjectState, State
 
@@ -40,6 +45,8 @@ class Server:
         self.keeps: list[int] = []  # how many rows of the next imports are kept; then all
         self.before_task: Callable[[int], object] = lambda task: None  # what happens just before a task is changed
         self.before_deletion: Callable[[], object] = lambda: None
+        self.retries = Time().retries()
+        self.lost: list[int] = []  # the answers of the next imports are lost: how many rows stand all the same
 
     def add(self, number: int, *annotators: int, open_for: int = 0, skips: Sequence[int] = ()) -> None:
         """A task with a label by each of `annotators`; `open_for`: the overlap that it is open with."""
@@ -81,10 +88,16 @@ class Server:
     def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
         version = rows[0]["model_version"]
         self.writes.append(("import", version))
+        if self.lost:
+            self.predictions[version] = list(rows)[: self.lost.pop(0)]
+            raise AnswerLost(Passing(TryAgainLater("Label Studio failed with 502."), "Label Studio answered 502"))
         if any(row["task"] not in self.rows for row in rows):
             raise StaleTasks("A task is gone.")
         self.predictions[version] = list(rows)[: self.keeps.pop(0) if self.keeps else None]
         return len(self.predictions[version])
+
+    def model_versions(self, project: int) -> dict[str, int]:
+        return {version: len(rows) for version, rows in self.predictions.items() if rows}
 
     def update_project(self, project: int, *, model_version: str) -> dict[str, Any]:
         assert model_version == "" or model_version in self.predictions
@@ -233,6 +246,56 @@ def test_a_server_that_always_keeps_too_few_leaves_the_old_window(server: Server
     assert server.model_version == OLD
     assert server.kinds() == ["import", "delete"] * ATTEMPTS
     assert set(server.predictions) == {OLD, "somebody-elses"}
+
+
+def test_a_window_that_stands_is_served_though_the_answer_was_lost(server: Server, state: ProjectState) -> None:
+    server.add(1)
+    server.add(2)
+    server.lost = [2]
+    published = put(server, state, new(1), new(2))
+    assert server.writes[:2] == [("import", published.version), ("flip", published.version)]
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_window_whose_answer_was_lost_and_that_does_not_stand_is_sent_under_a_later_version(
+    server: Server, state: ProjectState, rows: int
+) -> None:
+    server.add(1)
+    server.add(2)
+    server.lost = [rows]
+    published = put(server, state, new(1), new(2))
+    first = server.writes[0][1]
+    assert server.writes[:3] == [("import", first), ("import", published.version), ("flip", published.version)]
+    assert OLD < first < published.version
+    assert ("delete", first) not in server.writes  # the server may be at it still
+    assert unknown_newer(server.model_versions(7), published.version) == set()
+    tomorrow = datetime.now(timezone.utc) + timedelta(hours=25)
+    assert first in expired([first, published.version], published.version, tomorrow)
+
+
+def test_a_window_that_arrives_late_is_served_and_none_sent_beside_it(server: Server, state: ProjectState) -> None:
+    server.add(1)
+    server.lost = [0]
+    time = Time()
+
+    def arrive(seconds: float) -> None:
+        time.sleep(seconds)
+        server.predictions[server.writes[0][1]] = [{"task": 1}]
+
+    server.retries = Retries(60.0, sleep=arrive, clock=time.clock)
+    published = put(server, state, new(1))
+    assert server.kinds().count("import") == 1
+    assert published.version == server.writes[0][1]
+
+
+def test_a_server_whose_answers_are_always_lost_leaves_the_old_window(server: Server, state: ProjectState) -> None:
+    server.add(1)
+    server.lost = [0] * 1000
+    with pytest.raises(TryAgainLater, match=r"Label Studio failed with 502\. Tried \d+ times in \d+ s\."):
+        put(server, state, new(1))
+    assert server.model_version == OLD
+    assert set(server.kinds()) == {"import"}
+    assert state.get()["queue_version"] is None
 
 
 def test_a_window_with_a_task_that_is_gone_flips_nothing(server: Server, state: ProjectState) -> None:

@@ -8,7 +8,14 @@ from connector.errors import UsageError
 from connector.settings import Settings, default_state_url, load_settings
 
 TOKEN = "b5a2c9d8e7f60123456789abcdef0123456789ab"
-NAMES = ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL", "CONNECTOR_STATE", "XDG_STATE_HOME")
+NAMES = (
+    "LABEL_STUDIO_URL",
+    "LABEL_STUDIO_API_KEY",
+    "ML_BACKEND_URL",
+    "CONNECTOR_STATE",
+    "XDG_STATE_HOME",
+    "CONNECTOR_RETRY_SECONDS",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +195,16 @@ def test_the_state_is_kept_in_one_place_whatever_the_directory(monkeypatch: pyte
     assert load_settings().state_url == f"sqlite:///{tmp_path}/state/label-studio-activelab/state.sqlite"
 
 
+def test_how_long_a_server_is_waited_for_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().retry_seconds == 60
+    monkeypatch.setenv("CONNECTOR_RETRY_SECONDS", "0")
+    assert load_settings().retry_seconds == 0
+    for wrong in ("-1", "inf", "nan", "a minute"):
+        monkeypatch.setenv("CONNECTOR_RETRY_SECONDS", wrong)
+        assert refusal().startswith("CONNECTOR_RETRY_SECONDS Input should be ")
+
+
 def test_every_setting_has_a_variable_in_capitals() -> None:
     aliases = [field.alias for field in Settings.model_fields.values()]
     addresses = ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL", "CONNECTOR_STATE"]
-    assert aliases == [*addresses, "CONNECTOR_SCORER"]
+    assert aliases == [*addresses, "CONNECTOR_RETRY_SECONDS", "CONNECTOR_SCORER"]

@@ -55,12 +55,12 @@ class Commands:
             "LABEL_STUDIO_API_KEY": loop.server.token,
             "ML_BACKEND_URL": loop.backend,
             "CONNECTOR_STATE": loop.state_url,
+            "CONNECTOR_RETRY_SECONDS": "0",
             **environment,
         }
         self._capfd.readouterr()
         with self._monkeypatch.context() as patched:
             patched.chdir(self.folder)
-            patched.setattr("label_studio_sdk.core.http_client.time.sleep", lambda seconds: None)
             patched.setattr(sys, "argv", ["connector", *written.split(), *more])
             for setting, value in settings.items():
                 patched.setenv(setting, value)

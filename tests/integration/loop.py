@@ -380,6 +380,7 @@ def command_environment(
         "LABEL_STUDIO_API_KEY": loop.server.token,
         "ML_BACKEND_URL": loop.backend,
         "CONNECTOR_STATE": loop.state_url,
+        "CONNECTOR_RETRY_SECONDS": "1",
         "PYTHONPATH": str(ROOT),
         **(changed or {}),
     }

@@ -12,12 +12,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Control:
-    """A single-choice Choices on a Text: names, the text's key in a task, and the classes as annotations hold them."""
+    """A Choices on a Text: names, the text's key in a task, and the classes as annotations hold them.
+
+    `multiple`: several classes may be chosen.
+    """
 
     from_name: str
     to_name: str
     data_key: str
     classes: tuple[str, ...]
+    multiple: bool = False
 
 
 def find_controls(config: str) -> tuple[Control, ...]:
@@ -31,13 +35,14 @@ def find_controls(config: str) -> tuple[Control, ...]:
     return tuple(control for control in found if control is not None)
 
 
-def control_of(controls: tuple[Control, ...], classes: tuple[str, ...]) -> Control | None:
-    """The first control whose classes are the model's, in any order."""
-    return next((control for control in controls if set(control.classes) == set(classes)), None)
+def control_of(controls: tuple[Control, ...], classes: tuple[str, ...], multiple: bool = False) -> Control | None:
+    """The first control whose classes are the model's, in any order, and of which as many can be chosen."""
+    fitting = (one for one in controls if set(one.classes) == set(classes) and one.multiple == multiple)
+    return next(fitting, None)
 
 
 def _control(tag: object, interface: LabelInterface) -> Control | None:
-    if not isinstance(tag, ChoicesTag) or tag.is_multiple_choice or not tag.name or len(tag.to_name or ()) != 1:
+    if not isinstance(tag, ChoicesTag) or not tag.name or len(tag.to_name or ()) != 1:
         return None
     # These hold paths of choices, or choices inside regions: nothing that one class of the whole text answers.
     if any(str(tag.get_attr(name, "false")).lower() == "true" for name in ("allowNested", "perRegion", "perItem")):
@@ -46,4 +51,4 @@ def _control(tag: object, interface: LabelInterface) -> Control | None:
     if text is None or not text.value_is_variable or text.value_type == "url":
         return None
     # An alias, where a choice has one, is what the SDK lists and annotations hold.
-    return Control(tag.name, str(text.name), text.value_name, tuple(tag.labels or ()))
+    return Control(tag.name, str(text.name), text.value_name, tuple(tag.labels or ()), bool(tag.is_multiple_choice))

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from ml_backend.classifiers import Classifier
 from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
 from ml_backend.errors import CorruptModel
 from ml_backend.features import Recipe
 from ml_backend.files import keep_only, new_directory, sha256, write_atomically
@@ -24,7 +25,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Training:
-    """What a model was trained on: text digests uint8 (n, 16), labels int64 (n,), folds int8 (n,)."""
+    """What a model was trained on: text digests uint8 (n, 16), labels int64 (n,) or (n, k), folds int8 (n,)."""
 
     digests: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
@@ -33,7 +34,11 @@ class Training:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A version: the final classifier, one classifier a fold, and what they were trained on."""
+    """A version: the final classifier, one classifier a fold, and what they were trained on.
+
+    `multilabel`: several classes may apply to an item; `accuracy`: the share of items all of whose classes are right
+    out of sample.
+    """
 
     version: str
     classes: tuple[str, ...]
@@ -44,6 +49,7 @@ class TrainedModel:
     training: Training
     final: Classifier
     by_fold: Sequence[Classifier]
+    multilabel: bool = False
 
     def out_of_sample(
         self, features: npt.NDArray[np.float32], digests: Sequence[bytes]
@@ -113,6 +119,8 @@ class Registry:
             if not (directory / name).is_file() or sha256(directory / name) != expected:
                 raise CorruptModel(f"The model version {version} is damaged; train again.")
         files = sorted(name for name in manifest["files"] if name.startswith("fold-"))
+        multilabel = manifest.get("multilabel", False)  # versions of before there was any lack it
+        read = OneVsRestClassifier.load if multilabel else LogisticClassifier.load
         return TrainedModel(
             version=version,
             classes=tuple(manifest["classes"]),
@@ -121,8 +129,9 @@ class Registry:
             accuracy=manifest["accuracy"],
             trained_at=manifest["trained_at"],
             training=Training(**load_file(directory / "training.safetensors")),
-            final=LogisticClassifier.load(directory / "final.safetensors"),
-            by_fold=[LogisticClassifier.load(directory / name) for name in files],
+            final=read(directory / "final.safetensors"),
+            by_fold=[read(directory / name) for name in files],
+            multilabel=multilabel,
         )
 
 
@@ -142,6 +151,7 @@ def _write(model: TrainedModel, directory: Path) -> None:
     manifest = {
         "format": _FORMAT,
         "classes": model.classes,
+        "multilabel": model.multilabel,
         "recipe": asdict(model.recipe),
         "settings": model.settings,
         "accuracy": model.accuracy,

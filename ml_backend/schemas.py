@@ -67,11 +67,12 @@ class TextsResponse(_Wire):
 
 
 class TrainRequest(_Wire):
-    """Body of POST …/train; `labels` are positions in `classes`, one an id."""
+    """Body of POST …/train; `labels` are positions in `classes`: one an id, with `multilabel` a list an id."""
 
     classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, max_length=1000)]
     ids: list[int]
-    labels: list[int]
+    labels: list[int] | list[list[int]]
+    multilabel: bool = False
     folds: Annotated[int | None, Field(ge=2, le=20)] = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
@@ -93,6 +94,7 @@ class ModelState(_Wire):
 
     model_version: str | None = None
     classes: list[str] = []
+    multilabel: bool = False
     labels: int = 0
     trained_at: str | None = None
     accuracy: float | None = None

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ml_backend.arrays import Array
 from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
 from ml_backend.jobs import Job, Jobs
@@ -18,7 +19,7 @@ from ml_backend.registry import TrainedModel
 from ml_backend.schemas import ModelState, Prediction, PredictResponse, TrainRequest
 from ml_backend.settings import Settings
 from ml_backend.spread import farthest_first
-from ml_backend.training import TrainingRequest, require_two_classes
+from ml_backend.training import Label, TrainingRequest, require_two_labels
 
 MODEL_CLASS = LogisticClassifier.__name__
 _SPREAD_SAMPLE = 2_000
@@ -44,13 +45,16 @@ class Service:
         return model.version if model is not None else ""
 
     def predict(self, uid: str, config: str, tasks: list[Any]) -> PredictResponse:
-        """One entry a task: the class, the model's confidence in it, and its version; empty without an answer."""
+        """One entry a task: what the model would choose, its confidence in that, and its version.
+
+        An entry is empty without an answer, and its result where the model would choose none of several classes.
+        """
         model = self._model_of(uid)
         if model is None:
             return PredictResponse(results=[Prediction(model_version="") for _ in tasks], model_version="")
         results = [Prediction(model_version=model.version) for _ in tasks]
         response = PredictResponse(results=results, model_version=model.version)
-        control = control_of(self._controls(config), model.classes)
+        control = control_of(self._controls(config), model.classes, model.multilabel)
         if control is None:
             return response
         texts = {position: text for position, task in enumerate(tasks) if (text := _text(task, control.data_key))}
@@ -59,11 +63,10 @@ class Service:
             return response
         probabilities = model.final.predict_proba(features.of_texts(model.recipe, list(texts.values())))
         for position, row in zip(texts, probabilities, strict=True):
-            best = int(row.argmax())
-            value = {"choices": [model.classes[best]]}
+            chosen, results[position].score = _choose(row, model.multilabel)
+            value = {"choices": [model.classes[index] for index in chosen]}
             region = {"from_name": control.from_name, "to_name": control.to_name, "type": "choices", "value": value}
-            results[position].result = [region]
-            results[position].score = float(row[best])
+            results[position].result = [region] if chosen else []
         return response
 
     def set_items(self, project: str, ids: Array, hashes: Array) -> npt.NDArray[np.int64]:
@@ -93,12 +96,16 @@ class Service:
             raise InvalidRequest("A class occurs twice in 'classes'; name each once.")
         if len(ids) != len(labels) or len(set(ids)) != len(ids):
             raise InvalidRequest("Send one label an id, and each id once.")
-        if any(not 0 <= label < len(classes) for label in labels):
+        if any(isinstance(label, list) != request.multilabel for label in labels):
+            raise InvalidRequest("Send a list of positions as a label with 'multilabel', one position without.")
+        plain: list[Label] = [tuple(sorted(set(label))) if isinstance(label, list) else label for label in labels]
+        used = {position for label in plain for position in (label if isinstance(label, tuple) else (label,))}
+        if not used <= set(range(len(classes))):
             raise InvalidRequest("A label is no position in 'classes'; count from 0.")
         opened = self._project(project)
         digests = opened.pool.digests_of_items()
-        known = [(digests[item], label) for item, label in zip(ids, labels, strict=True) if item in digests]
-        require_two_classes({label for _, label in known})
+        known = [(digests[item], label) for item, label in zip(ids, plain, strict=True) if item in digests]
+        require_two_labels({label for _, label in known})
         work = TrainingRequest(
             classes=classes,
             digests=tuple(key for key, _ in known),
@@ -106,6 +113,7 @@ class Service:
             folds=request.folds or self._settings.folds,
             seed=request.seed,
             c=self._settings.c,
+            multilabel=request.multilabel,
         )
         return self._jobs.start(project, lambda progress: opened.train(work, progress))
 
@@ -121,6 +129,7 @@ class Service:
         return ModelState(
             model_version=model.version,
             classes=list(model.classes),
+            multilabel=model.multilabel,
             labels=len(model.training.labels),
             trained_at=model.trained_at,
             accuracy=model.accuracy,
@@ -155,6 +164,7 @@ class Service:
             "pred_probs": np.concatenate(pred_probs),
             "fold": np.concatenate(fold),
             "classes": np.array(model.classes, dtype=np.str_),
+            "multilabel": np.array(model.multilabel),
             "model_version": np.array(model.version, dtype=np.str_),
         }
 
@@ -186,6 +196,18 @@ class Service:
         except InvalidRequest:  # Label Studio gets an answer whatever it asks for
             return None
         return project.model if project is not None else None
+
+
+def _choose(probabilities: npt.NDArray[np.float64], multilabel: bool) -> tuple[list[int], float]:
+    """The classes that the model would choose, and how probable it is that these are the ones.
+
+    Where several may apply, those that rather do than not; the product over the classes, taken as independent.
+    """
+    if not multilabel:
+        best = int(probabilities.argmax())
+        return [best], float(probabilities[best])
+    right = np.maximum(probabilities, 1 - probabilities)
+    return np.flatnonzero(probabilities >= YES).tolist(), float(right.prod())
 
 
 def _text(task: Any, key: str) -> str:

@@ -1,12 +1,15 @@
 """Labels in, a trained model out: features, folds, one model a fold, one on everything."""
 
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.classifiers import Classifier
 from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.classifiers.one_vs_rest import YES, OneVsRestClassifier
 from ml_backend.errors import InvalidRequest
 from ml_backend.features import Features, Recipe
 from ml_backend.folds import assign_folds
@@ -17,20 +20,27 @@ from ml_backend.registry import TrainedModel, Training
 _EMBEDDING, _REDUCING, _FITTING = 0.01, 0.0005, 0.0005
 
 
+Label = int | tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What to train on: one digest and one label, a position in `classes`, an item; plain data, fit for any process."""
+    """What to train on: a digest and a label an item; plain data, fit for any process.
+
+    A label is a position in `classes`, or with `multilabel` the positions of all that apply.
+    """
 
     classes: tuple[str, ...]
     digests: tuple[bytes, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     folds: int
     seed: int
     c: float
+    multilabel: bool = False
 
 
-def require_two_classes(labels: set[int]) -> None:
-    """Raise InvalidRequest where there is nothing to tell apart."""
+def require_two_labels(labels: Collection[Hashable]) -> None:
+    """Raise InvalidRequest where there is nothing to tell apart: all items have the same class, or the same classes."""
     if len(labels) < 2:
         raise InvalidRequest("Training needs labelled items of at least two classes whose texts are here; add labels.")
 
@@ -57,33 +67,64 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
     features.reduce(recipe, lambda done, total: progress.report(reducing, done, total))
 
     matrix, positions = features.matrix(recipe, request.digests)
-    labels = np.array(request.labels, dtype=np.int64)[positions]
-    require_two_classes(set(labels.tolist()))
+    labels = _as_array(request)[positions]
+    require_two_labels({label.tobytes() for label in labels})
     digests = np.frombuffer(b"".join(request.digests), dtype=np.uint8).reshape(size, -1)[positions]
     groups = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
-    folds = assign_folds(groups, labels, request.folds, request.seed)
+    folds = assign_folds(groups, strata(labels), request.folds, request.seed)
 
     count = int(folds.max()) + 1
     out_of_sample = np.empty((len(labels), len(request.classes)))
     by_fold: list[Classifier] = []
+    kind = OneVsRestClassifier if request.multilabel else LogisticClassifier
     for fold in range(count):
         progress.report(fitting, fold, count + 1)
         held_out = folds == fold
-        classifier = LogisticClassifier(request.c)
+        classifier = kind(request.c)
         classifier.fit(matrix[~held_out], labels[~held_out], len(request.classes), request.seed)
         out_of_sample[held_out] = classifier.predict_proba(matrix[held_out])
         by_fold.append(classifier)
     progress.report(fitting, count, count + 1)
-    final = LogisticClassifier(request.c)
+    final = kind(request.c)
     final.fit(matrix, labels, len(request.classes), request.seed)
     return TrainedModel(
         version="",
         classes=request.classes,
         recipe=recipe,
         settings={"c": request.c, "folds": count, "seed": request.seed},
-        accuracy=float(np.mean(out_of_sample.argmax(axis=1) == labels)),
+        accuracy=_accuracy(out_of_sample, labels),
         trained_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         training=Training(digests, labels, folds),
         final=final,
         by_fold=by_fold,
+        multilabel=request.multilabel,
     )
+
+
+def strata(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The stratum (n,) of each label: its class (n,), or of its classes (n, k) the place of the set in an order.
+
+    Sets are ordered by whether they have the rarest class, among those alike by the second rarest, and so on: so items
+    dealt over folds in this order spread the rare classes evenly.
+    """
+    if labels.ndim == 1:
+        return labels
+    rarest_first = np.argsort(labels.sum(axis=0), kind="stable")
+    return np.asarray(np.unique(labels[:, rarest_first], axis=0, return_inverse=True)[1].reshape(-1), dtype=np.int64)
+
+
+def _as_array(request: TrainingRequest) -> npt.NDArray[np.int64]:
+    """The labels as classifiers take them."""
+    if not request.multilabel:
+        return np.array(request.labels, dtype=np.int64)
+    sets = np.zeros((len(request.labels), len(request.classes)), dtype=np.int64)
+    for row, label in zip(sets, request.labels, strict=True):
+        row[np.array(label, dtype=np.int64)] = 1
+    return sets
+
+
+def _accuracy(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """The share of items whose class, or whole set of classes, is the predicted one."""
+    if labels.ndim == 1:
+        return float(np.mean(probabilities.argmax(axis=1) == labels))
+    return float(np.mean(((probabilities >= YES) == labels).all(axis=1)))

@@ -11,11 +11,15 @@ class Classifier(Protocol):
     """A model of classes given features."""
 
     def fit(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: int, seed: int) -> None:
-        """Learn from features (n, d) and labels (n,), positions in 0 … `classes` - 1, some of which may be absent."""
+        """Learn from features (n, d) and labels, some classes of which may be absent.
+
+        Where one class applies, labels (n,) are positions in 0 … `classes` - 1; where several may, labels
+        (n, `classes`) are 1 for those that do, else 0.
+        """
         ...
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probabilities (n, `classes`), each above 0, rows summing to one."""
+        """Probabilities (n, `classes`), each above 0, rows summing to one where one class applies."""
         ...
 
     def save(self, path: Path) -> None:

@@ -22,6 +22,19 @@ def test_single_choice_is_the_default(attributes: str) -> None:
     assert find_controls(config(choices(attributes))) == (Control("c", "t", "body", ("A", "B")),)
 
 
+def test_of_multiple_choice_several_can_be_chosen() -> None:
+    (control,) = find_controls(config(choices('choice="multiple"')))
+    assert control == Control("c", "t", "body", ("A", "B"), multiple=True)
+
+
+def test_a_model_answers_only_where_as_many_classes_can_be_chosen() -> None:
+    single, several = choices(name="single"), choices('choice="multiple"', name="several")
+    controls = find_controls(config(single + several))
+    found = [control_of(controls, ("B", "A"), multiple) for multiple in (False, True)]
+    assert [control.from_name for control in found if control is not None] == ["single", "several"]
+    assert control_of(controls[:1], ("A", "B"), multiple=True) is None
+
+
 def test_an_alias_is_what_annotations_hold() -> None:
     inner = '<Choice value="A" alias="a"/><Choice value="B"/>'
     assert find_controls(config(choices(inner=inner)))[0].classes == ("a", "B")
@@ -34,7 +47,6 @@ def test_an_alias_is_what_annotations_hold() -> None:
         "no xml",
         "<View>",
         "<View/>",
-        config(choices('choice="multiple"')),
         config(choices('allowNested="true"')),
         config(choices('perRegion="true"')),
         config(choices(), text='<Text name="t" value="$body" valueType="url"/>'),

@@ -119,6 +119,7 @@ def test_probabilities_are_out_of_sample_or_the_mean(trained: Any) -> None:
         "pred_probs": ((40, 2), "f"),
         "fold": ((40,), "i"),
         "classes": ((2,), "U"),
+        "multilabel": ((), "b"),
         "model_version": ((), "U"),
     }
     assert (arrays["ids"].dtype, arrays["pred_probs"].dtype, arrays["fold"].dtype) == (np.int64, np.float32, np.int8)
@@ -149,7 +150,8 @@ def test_the_model_is_described(server: Any, trained: Any) -> None:
     assert described["labels"] == 30
     assert described["trained_at"]
     assert described["accuracy"] > 0.5
-    nothing = {"model_version": None, "classes": [], "labels": 0, "trained_at": None, "accuracy": None}
+    nothing = {"model_version": None, "classes": [], "multilabel": False, "labels": 0}
+    nothing |= {"trained_at": None, "accuracy": None}
     assert server.client("nobody").get("model").json() == nothing
 
 

@@ -48,6 +48,7 @@ def adopt(
             _remember(project, gateway, state, control, confirm, reporter or Reporter())
         wrong = queue.wrong_settings(project)
         known_control = Control.from_json(known["control"]) if known["control"] else None
+        state.keep_lock()  # the question may have been open for long
         same_config = (control, project["label_config"]) == (known_control, known["label_config"])
         if not same_config or "maximum_annotations" in wrong:
             # The mirror holds other labels or texts, or flags that the PATCH below rewrites: read all again.

@@ -3,7 +3,8 @@
 At every instant an annotator who asks is given the old queue, the new one or the task they hold: the new window is
 imported beside the old one, and one PATCH of the project flips between them. The old one stays for a day: a form that
 was opened from it names its prediction when it is submitted, and Label Studio refuses that once it is deleted.
-Calls are in proportion to the window and to the tasks that enter or leave it, never to the project.
+Calls are in proportion to the window and to the tasks that enter or leave it, never to the project. Before each write
+the lock is looked at, so that a sync that was suspended and lost the project meanwhile writes nothing over another's.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ def delete_expired(
 ) -> None:
     """Deletes the oldest of the expired windows."""
     for old in expired(versions, current)[:at_most]:
-        gateway.delete_version(project_id, old)
         state.keep_lock()
+        gateway.delete_version(project_id, old)
 
 
 def unknown_newer(versions: Collection[str], current: str | None) -> set[str]:
@@ -148,9 +149,9 @@ def publish(
         version = _import(gateway, state, project_id, control, window, prelabels or {}, old_versions)
     raced = set()
     for task in opening:
+        state.keep_lock(at_most_every=KEEP_SECONDS)
         if not _open(gateway, state, tasks[task], control, skip_queue):
             raced.add(task)
-        state.keep_lock(at_most_every=KEEP_SECONDS)
         done += 1
         progress(done, steps)
     state.keep_lock()
@@ -158,14 +159,15 @@ def publish(
     served = [slot for slot in window if slot.task not in raced]
     state.store_window(version, len(window), served, options)
     for task, overlap in closing.items():
-        close(gateway, state, control, tasks.get(task), task, overlap)
         state.keep_lock(at_most_every=KEEP_SECONDS)
+        close(gateway, state, control, tasks.get(task), task, overlap)
         done += 1
         progress(done, steps)
     delete_expired(gateway, state, project_id, old_versions, version, at_most=DELETED_A_TIME)
     # A settings page loaded before the flip and saved after it sends the old version, and deleting that one empties the
     # project's model_version.
     if gateway.get_project(project_id)["model_version"] != version:
+        state.keep_lock()  # or else it is the window of whoever took the project over
         gateway.update_project(project_id, model_version=version)
     return Published(version, served, len(raced))
 

@@ -44,14 +44,17 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
             project = gateway.get_project(project_id)
             done["second_opinions"] = _close_second_opinions(project, gateway, state, stage)
         # With no overlap above 1 left, Label Studio gives every task its overlap back within this one call.
-        done["settings"], project = _restore_settings(project_id, gateway, original)
+        done["settings"], project = _restore_settings(project_id, gateway, state, original)
         with reporter.stage("tasks", "Giving tasks their overlaps back") as stage:
             done["tasks"] = _restore_tasks(project, gateway, state, stage)
         with reporter.stage("remove", "Removing predictions, tab and backend"):
             done["predictions"] = _delete_windows(project_id, gateway, state)
             _recount_predictions(project_id, gateway, state)
+            state.keep_lock()
             done["removed"] = _delete_what_init_made(project_id, gateway, known["found"] or {})
-        _restore_settings(project_id, gateway, original)  # deleting a version or a backend may empty model_version
+        # Deleting a version or a backend may empty model_version.
+        _restore_settings(project_id, gateway, state, original)
+        state.keep_lock()
         state.forget_adoption()
     return done
 
@@ -75,18 +78,18 @@ def _close_second_opinions(project: Mapping[str, Any], gateway: LabelStudio, sta
     reopened = state.reopened()
     there = {raw["id"]: raw for raw in gateway.tasks_by_id(project["id"], sorted(reopened))}
     for number, (task, overlap) in enumerate(sorted(reopened.items()), start=1):
+        state.keep_lock(at_most_every=KEEP_SECONDS)
         if task in there:
             complete = _is_complete(there[task]["annotations"], overlap, project["skip_queue"])
             with contextlib.suppress(StaleTasks):  # deleted since
                 gateway.update_task(task, overlap=overlap, is_labeled=complete)
         state.close_task(task)
-        state.keep_lock(at_most_every=KEEP_SECONDS)
         stage.count(number, len(reopened))
     return len(reopened)
 
 
 def _restore_settings(
-    project_id: int, gateway: LabelStudio, original: Mapping[str, Any]
+    project_id: int, gateway: LabelStudio, state: ProjectState, original: Mapping[str, Any]
 ) -> tuple[list[str], dict[str, Any]]:
     """Sets what init had changed back in one PATCH; the names of what differed, and the project as it is then."""
     project = gateway.get_project(project_id)
@@ -94,6 +97,7 @@ def _restore_settings(
     wanted["model_version"] = _known_version(project_id, gateway, original["model_version"] or "")
     wrong = {name: value for name, value in wanted.items() if (project[name] or "") != (value or "")}
     if wrong:
+        state.keep_lock()
         # A PATCH of show_collab_predictions without model_version empties it.
         project = gateway.update_project(project_id, **{**wrong, "model_version": wanted["model_version"]})
     return sorted(wrong), project
@@ -125,13 +129,13 @@ def _restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proj
         if not wrong:
             return len(restored)
         for number, (task, (wanted, raw)) in enumerate(wrong.items(), start=1):
+            state.keep_lock(at_most_every=KEEP_SECONDS)
             with contextlib.suppress(StaleTasks):  # deleted since
                 answer = gateway.update_task(task, overlap=wanted.overlap, is_labeled=wanted.is_labeled)
                 now = _wanted({**raw, "annotations": answer["annotations"]}, found.get(task), since, project)
                 if now != wanted:  # somebody has annotated it since it was read
                     gateway.update_task(task, overlap=now.overlap, is_labeled=now.is_labeled)
             restored.add(task)
-            state.keep_lock(at_most_every=KEEP_SECONDS)
             stage.count(number, len(wrong))
     raise TryAgainLater(
         f"Tasks of project {project['id']} change as fast as they are restored: run undo again when fewer people label."
@@ -171,8 +175,8 @@ def _delete_windows(project_id: int, gateway: LabelStudio, state: ProjectState) 
     versions = gateway.model_versions(project_id)
     ours = queue.our_versions(versions)
     for version in sorted(ours):
-        gateway.delete_version(project_id, version)
         state.keep_lock()
+        gateway.delete_version(project_id, version)
     return sum(versions[version] for version in ours)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import socket
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,6 +14,7 @@ from test_mirror import Studio
 from connector import schema
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import find_control
+from connector.lock import new_holder
 from connector.mirror import pull
 from connector.selection import Slot
 from connector.state import ProjectState, State
@@ -235,8 +235,8 @@ def test_a_sync_that_runs_is_told(studio: Server, state: ProjectState) -> None:
     [
         (f"elsewhere:{os.getpid()}:abcdef01", 1, True),
         (f"elsewhere:{os.getpid()}:abcdef01", -1, False),
-        (f"{socket.gethostname()}:{os.getpid()}:abcdef01", 1, True),
-        (f"{socket.gethostname()}:4194305:abcdef01", 1, False),  # beyond the largest process number
+        (new_holder(), 1, True),
+        (new_holder().replace(f":{os.getpid()}:", ":4194305:"), 1, False),  # beyond the largest process number
     ],
     ids=["elsewhere", "elsewhere and over", "here", "here and dead"],
 )

@@ -175,7 +175,8 @@ def _weighted(
     model_weight = max(1 - model_error / baseline, LEAST_WEIGHT) * float(np.sqrt(counts.mean()))
 
     of_row = weight[rows.annotator]
-    heard = np.bincount(rows.task, weights=of_row, minlength=n_tasks) + model_weight
+    heard = np.full(n_tasks, model_weight)
+    heard += np.bincount(rows.task, weights=of_row, minlength=n_tasks)
     # The model comes first and the annotators in their order, as in cleanlab: sums are the same to the last bit.
     place = np.concatenate([np.arange(n_tasks), rows.task])
     added = np.empty(len(place))

@@ -6,14 +6,15 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from connector import queue
-from connector.annotations import read_task
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
 from connector.label_studio import LabelStudio
+from connector.mirror import read_all
 from connector.progress import Reporter
 from connector.state import ProjectState, now
 
@@ -40,19 +41,21 @@ def adopt(
     """
     with state.lock():
         project = gateway.get_project(project_id)
+        asked_at = gateway.server_time
         known = state.get()
         if control_name is None and known["control"] is not None:
             control_name = known["control"]["name"]
         control = find_control(project["label_config"], control_name)
         if known["original_settings"] is None:
-            _remember(project, gateway, state, control, confirm, reporter or Reporter())
+            _remember(project, gateway, state, control, asked_at, confirm, reporter or Reporter())
+            known = state.get()
         wrong = queue.wrong_settings(project)
         known_control = Control.from_json(known["control"]) if known["control"] else None
         state.keep_lock()  # the question may have been open for long
         same_config = (control, project["label_config"]) == (known_control, known["label_config"])
         if not same_config or "maximum_annotations" in wrong:
             # The mirror holds other labels or texts, or flags that the PATCH below rewrites: read all again.
-            state.put(bookmark=None, window_options=None)
+            state.put(bookmark=None, full_read=None, window_options=None)
         state.put(control=control.to_json(), label_config=project["label_config"])
         if min_annotations_per_task is not None:
             state.put(min_annotations_per_task=min_annotations_per_task, window_options=None)
@@ -79,6 +82,7 @@ def _remember(
     gateway: LabelStudio,
     state: ProjectState,
     control: Control,
+    asked_at: datetime | None,
     confirm: Callable[[str], bool],
     reporter: Reporter,
 ) -> None:
@@ -104,13 +108,19 @@ def _remember(
             f"rule, or --yes --min-annotations-per-task {rule} to keep it within our queue."
         )
     with reporter.stage("remember", "Remembering every task as it is") as stage:
-        pages = gateway.tasks(project["id"], progress=stage.count)
-        state.store_originals([read_task(raw, control) for page in pages for raw in page])
+        state.put(full_read=None)  # what an init read that was killed a week ago is not what this one finds
+        read_all(project, gateway, state, control, asked_at, stage.count)
+        state.store_originals(state.tasks().values())
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
     found: dict[str, Any] = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
     # Last: it says that the memory is complete, whatever becomes of this init.
     names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
-    state.put(original_settings={name: project[name] for name in names}, found=found)
+    state.put(
+        original_settings={name: project[name] for name in names},
+        found=found,
+        control=control.to_json(),  # under which the mirror was read
+        label_config=project["label_config"],
+    )
 
 
 def _tab(project_id: int, gateway: LabelStudio) -> None:

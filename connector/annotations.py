@@ -33,15 +33,20 @@ class Annotation(NamedTuple):
 class Task(NamedTuple):
     """A task as Label Studio holds it, its annotations by id.
 
-    `text` is None where the data key is missing, empty or not a text.
+    `digest` tells its text from any other; None where it has none that could be labelled.
     """
 
     id: int
-    text: str | None
+    digest: str | None
     is_labeled: bool
     overlap: int
     updated_at: str
     annotations: tuple[Annotation, ...] = ()
+
+
+def answers(task: Task) -> tuple[str | None, tuple[Annotation, ...]]:
+    """The text and what people did, without the flags that the queue itself sets."""
+    return task.digest, task.annotations
 
 
 def moment(timestamp: str) -> datetime:
@@ -49,17 +54,23 @@ def moment(timestamp: str) -> datetime:
     return datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
 
 
-def digest(text: str) -> bytes:
-    """BLAKE2b-128 of the text in UTF-8: the key under which the ML backend stores it."""
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def digest(text: str) -> str:
+    """BLAKE2b-128 of the text in UTF-8, in hexadecimal digits: the key under which the ML backend stores it."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def read_text(raw: Mapping[str, Any], control: Control) -> str | None:
+    """The text that a task of Label Studio shows; None where its data key is missing, empty or not a text."""
+    text = raw["data"].get(control.data_key)
+    return _storable(text) if isinstance(text, str) and text.strip() else None
 
 
 def read_task(raw: dict[str, Any], control: Control) -> Task:
     """A task of `GET /api/tasks?fields=all`, or the answer to a task's PATCH, as a record."""
-    text = raw["data"].get(control.data_key)
+    text = read_text(raw, control)
     return Task(
         id=raw["id"],
-        text=_storable(text) if isinstance(text, str) and text.strip() else None,
+        digest=None if text is None else digest(text),
         is_labeled=raw["is_labeled"],
         overlap=raw["overlap"],
         updated_at=raw["updated_at"],

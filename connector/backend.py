@@ -6,7 +6,7 @@ import io
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,17 +74,22 @@ class Backend:
         self,
         project: str,
         ids: Sequence[int],
-        digests: Sequence[bytes],
-        texts: Sequence[str],
+        digests: Sequence[str],
+        texts: Callable[[Sequence[int]], Mapping[int, str]],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """States the project's items (n ids, n digests of 16 bytes, n texts) and sends the texts the backend lacks."""
-        hashes = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+        """States the project's items (n ids, n digests of 32 hexadecimal digits) and sends the texts it lacks.
+
+        `texts` is asked for those, {id: text}, some at a time.
+        """
+        hashes = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 16)
         body = _pack(ids=np.asarray(ids, np.int64), hashes=hashes)
         answer = self._call("PUT", f"/api/projects/{project}/items", data=body, headers=NPZ)
         missing = _unpack(answer)["missing"]
         for start in range(0, len(missing), TEXTS_A_CALL):
-            part = [texts[index] for index in missing[start : start + TEXTS_A_CALL]]
+            lacking = [ids[index] for index in missing[start : start + TEXTS_A_CALL]]
+            found = texts(lacking)
+            part = [found[item] for item in lacking if item in found]  # a task may have been deleted since
             self._call("POST", f"/api/projects/{project}/texts", json={"texts": part})
             progress(start + len(part), len(missing))
 

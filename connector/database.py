@@ -99,8 +99,10 @@ def _migrate(db: sa.Connection, version: int) -> None:
             "use the connector version that wrote it, or a newer one."
         )
     for older in range(version, schema.VERSION):
-        for statement in schema.MIGRATIONS[older]:
-            db.exec_driver_sql(statement)
+        for step in schema.MIGRATIONS[older]:
+            dialect, statement = (db.dialect.name, step) if isinstance(step, str) else step
+            if dialect == db.dialect.name:
+                db.exec_driver_sql(statement)
     db.execute(schema.meta.update().values(schema_version=schema.VERSION))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from connector import table
-from connector.annotations import Task, choice, read_task
+from connector.annotations import Task, choice, read_task, read_text
 from connector.backend import Backend
 from connector.errors import TryAgainLater, UsageError
 from connector.formats import format_of, require, write
@@ -75,7 +75,8 @@ def export(
                 if whole:
                     rows = (label_studio_task(raw, pulled.control, reviewed) for raw in _spooled(spool))
                 else:
-                    rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, _extras(pulled, gateway, state))
+                    extras = _extras(pulled, gateway, state)
+                    rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
                 write(file_format, _counted(rows, len(pulled.tasks), stage.count), pulled.control.classes, new)
                 _replace(target, new, Path(workshop, "old"), out)
     except OSError as error:
@@ -89,7 +90,7 @@ def export(
         "tasks": len(pulled.tasks),
         "annotations": len(answers),
         "consensus": len(reviewed.scored.consensus),
-        "without_text": sum(task.text is None for task in pulled.tasks.values()),
+        "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in answers),
         "model_version": reviewed.scored.model_version,
     }
@@ -98,7 +99,7 @@ def export(
 def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras:
     """What rows tell beside the records, and what Label Studio holds where a record holds nothing."""
     untold = [
-        task.id for task in pulled.tasks.values() if task.text is None or any(row.unknown for row in task.annotations)
+        task.id for task in pulled.tasks.values() if task.digest is None or any(row.unknown for row in task.annotations)
     ]
     texts: dict[int, Any] = {}
     choices: dict[int, str | None] = {}
@@ -119,11 +120,16 @@ def _read_whole(project_id: int, gateway: LabelStudio, state: ProjectState, spoo
     tasks: dict[int, Task] = {}
     # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
     with spool.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        for page in gateway.tasks(project_id, progress=progress):
+        for page in gateway.tasks(project_id, progress=progress, fields=None):
             for raw in page:
                 tasks[raw["id"]] = read_task(raw, control)
                 file.write(to_json(raw) + "\n")
-    return Pulled(project, control, tasks, versions={}, changed=False)
+
+    def texts(ids: Iterable[int]) -> dict[int, str]:
+        found = ((raw["id"], read_text(raw, control)) for raw in gateway.tasks_by_id(project_id, list(ids)))
+        return {task: text for task, text in found if text is not None}
+
+    return Pulled(project, control, tasks, versions={}, changed=False, texts=texts)
 
 
 def _spooled(spool: Path) -> Iterator[dict[str, Any]]:

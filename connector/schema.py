@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 2
+VERSION = 3
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -22,7 +22,10 @@ projects = sa.Table(
     # Ids of what init found and must outlive undo: {"tabs": [...], "backends": [...], "webhooks": [...]}; and the
     # addresses of the ML backends that it connected itself: {"connected": [...]}.
     sa.Column("found", sa.JSON),
+    # Tasks updated before this moment of Label Studio's clock are in the mirror; None: all are to be read.
     sa.Column("bookmark", sa.String(40)),
+    # How far a reading of all tasks has come, until it ends: mirror.read_all's own.
+    sa.Column("full_read", sa.JSON),
     sa.Column("round", sa.Integer, nullable=False, default=0),
     sa.Column("queue_version", sa.String(100)),
     sa.Column("model_version", sa.String(100)),
@@ -46,6 +49,7 @@ tasks = sa.Table(
     _project_column(),
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("text", sa.Text),
+    sa.Column("digest", sa.String(32)),
     sa.Column("is_labeled", sa.Boolean, nullable=False),
     sa.Column("overlap", sa.Integer, nullable=False),
     sa.Column("updated_at", sa.String(40), nullable=False),
@@ -57,7 +61,7 @@ annotation_rows = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("task", sa.Integer, nullable=False, index=True),
     sa.Column("annotator", sa.Integer, nullable=False),
-    sa.Column("label", sa.String(500)),
+    sa.Column("label", sa.Text),
     sa.Column("skipped", sa.Boolean, nullable=False),
     sa.Column("ground_truth", sa.Boolean, nullable=False),
     sa.Column("updated_at", sa.String(40), nullable=False),
@@ -81,7 +85,7 @@ trained = sa.Table(
     metadata,
     _project_column(),
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("label", sa.String(500), nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
 )
 # The published window; `answers`: how many annotations and skips the task had then. One more and its place is used up.
 window = sa.Table(
@@ -110,9 +114,9 @@ rounds = sa.Table(
     sa.Column("summary", sa.JSON, nullable=False),
 )
 
-# What brings a database of schema n to n + 1. Everything is read again where the mirror holds more than before. A
-# column that is no longer used stays: SQLite before 3.35 cannot drop it.
-MIGRATIONS: dict[int, tuple[str, ...]] = {
+# What brings a database of schema n to n + 1; a pair is for one kind of database only. Everything is read again where
+# the mirror holds more than before. A column that is no longer used stays: SQLite before 3.35 cannot drop it.
+MIGRATIONS: dict[int, tuple[str | tuple[str, str], ...]] = {
     1: (
         "ALTER TABLE projects ADD COLUMN found JSON",
         "ALTER TABLE projects ADD COLUMN last_sync JSON",
@@ -120,6 +124,14 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE annotations ADD COLUMN lead_time FLOAT",
         "ALTER TABLE originals ADD COLUMN answers INTEGER",
         'ALTER TABLE "window" ADD COLUMN answers INTEGER NOT NULL DEFAULT 0',
+        "UPDATE projects SET bookmark = NULL, window_options = NULL",
+    ),
+    2: (
+        "ALTER TABLE projects ADD COLUMN full_read JSON",
+        "ALTER TABLE tasks ADD COLUMN digest VARCHAR(32)",
+        # SQLite holds texts of any length in either.
+        ("postgresql", "ALTER TABLE annotations ALTER COLUMN label TYPE TEXT"),
+        ("postgresql", "ALTER TABLE trained ALTER COLUMN label TYPE TEXT"),
         "UPDATE projects SET bookmark = NULL, window_options = NULL",
     ),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connector import activelab, oracle
-from connector.annotations import digest, latest_labels
+from connector.annotations import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.crowdlab import Floats, Ints, Labels, crowdlab
 from connector.lock import KEEP_SECONDS
@@ -148,7 +148,8 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
 
 
 def _texts(pulled: Pulled) -> dict[int, str]:
-    return {task.id: task.text for task in pulled.tasks.values() if task.text is not None}
+    """The tasks that have a text, with its digest."""
+    return {task.id: task.digest for task in pulled.tasks.values() if task.digest is not None}
 
 
 def _ask(pulled: Pulled, backend: Backend, texts: Mapping[int, str], reporter: Reporter) -> Probabilities | None:
@@ -156,8 +157,7 @@ def _ask(pulled: Pulled, backend: Backend, texts: Mapping[int, str], reporter: R
     project = str(pulled.project["id"])
     with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
         backend.check()
-        digests = [digest(text) for text in texts.values()]
-        backend.put_items(project, list(texts), digests, list(texts.values()), stage.count)
+        backend.put_items(project, list(texts), list(texts.values()), pulled.texts, stage.count)
     with reporter.stage("probabilities", "Fetching class probabilities"):
         return backend.probabilities(project)
 

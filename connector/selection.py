@@ -64,7 +64,7 @@ def eligible(
     labelled: list[int] = []
     for task in tasks.values():
         seen = {row.annotator for row in task.annotations}
-        if task.text is None or (active and seen.issuperset(active)):
+        if task.digest is None or (active and seen.issuperset(active)):
             continue
         count = label_counts.get(task.id, 0)
         if count:

@@ -8,7 +8,7 @@ process killed anywhere leaves the state of a finished step.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from connector import database, schema
-from connector.annotations import Annotation, Task
+from connector.annotations import Annotation, Task, answers
 from connector.lock import ProjectLock
 from connector.selection import Slot
 
@@ -102,39 +102,83 @@ class ProjectState:
 
     # -- the mirror --------------------------------------------------------------------------------------------------
 
-    def store_tasks(self, tasks: Sequence[Task], *, all_of_them: bool = False) -> None:
-        """Replaces the mirror's copies of `tasks` and their annotations; `all_of_them` drops every other task."""
-        mine = self._rows
+    def store_tasks(
+        self,
+        tasks: Sequence[Task],
+        texts: Mapping[int, str],
+        *,
+        span: tuple[int, int | None] | None = None,
+        **columns: Any,
+    ) -> bool:
+        """Replaces the mirror's copies of `tasks` and their annotations, with their `texts` {task: text}.
+
+        `span` (after, upto): every other task whose id is above `after`, up to `upto` if that is not None, is dropped.
+        `columns` of the project's row are set in the same transaction. Returns whether a text, or what people did,
+        differs from before; then the published window's options are forgotten, too: a new window is due, whatever
+        becomes of this sync.
+        """
         with self._engine.begin() as db:
-            if all_of_them:
-                db.execute(schema.annotation_rows.delete().where(mine(schema.annotation_rows)))
-                db.execute(schema.tasks.delete().where(mine(schema.tasks)))
-            else:
-                for ids in _chunks([task.id for task in tasks]):
-                    db.execute(
-                        schema.annotation_rows.delete().where(
-                            mine(schema.annotation_rows) & schema.annotation_rows.c.task.in_(ids)
-                        )
-                    )
-                    db.execute(schema.tasks.delete().where(mine(schema.tasks) & schema.tasks.c.id.in_(ids)))
+            ids = [task.id for task in tasks]
+            before = self._tasks_in(db, list(_chunks(ids)) if span is None else [span])
+            renewed = [task for task in tasks if task != before.get(task.id)]
+            gone = sorted(before.keys() - set(ids))
+            for part in _chunks([*(task.id for task in renewed), *gone]):
+                for table, column in ((schema.annotation_rows, "task"), (schema.tasks, "id")):
+                    db.execute(table.delete().where(self._rows(table) & table.c[column].in_(part)))
             self._insert(
                 db,
                 schema.tasks,
                 (
                     {
-                        "id": task.id,
-                        "text": task.text,
-                        "is_labeled": task.is_labeled,
-                        "overlap": task.overlap,
-                        "updated_at": task.updated_at,
+                        **{name: getattr(task, name) for name in Task._fields if name != "annotations"},
+                        "text": texts.get(task.id),
                     }
-                    for task in tasks
+                    for task in renewed
                 ),
             )
-            self._insert(db, schema.annotation_rows, (row._asdict() for task in tasks for row in task.annotations))
+            self._insert(db, schema.annotation_rows, (row._asdict() for task in renewed for row in task.annotations))
+            known = ((task, before.get(task.id)) for task in renewed)
+            differs = bool(gone) or any(old is None or answers(old) != answers(new) for new, old in known)
+            if differs:
+                columns["window_options"] = None
+            if columns:
+                db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(**columns))
+        return differs
 
     def tasks(self, ids: Iterable[int] | None = None) -> dict[int, Task]:
         """The mirrored tasks by id, with their annotations: all of them, or those of `ids` that are there."""
+        with self._engine.connect() as db:
+            return self._tasks_in(db, [(0, None)] if ids is None else list(_chunks(list(ids))))
+
+    def texts(self, ids: Iterable[int]) -> dict[int, str]:
+        """The texts of those of the tasks `ids` that have one."""
+        tasks, found = schema.tasks.c, {}
+        read = sa.select(tasks.id, tasks.text).where(self._rows(schema.tasks) & tasks.text.is_not(None))
+        with self._engine.connect() as db:
+            for part in _chunks(list(ids)):
+                found.update({row.id: row.text for row in db.execute(read.where(tasks.id.in_(part)))})
+        return found
+
+    def counts(self, span: tuple[int, int | None] = (0, None)) -> tuple[int, int, int]:
+        """How many tasks, annotations and skips the mirror has of the tasks whose ids lie in `span`."""
+        tasks, rows = schema.tasks, schema.annotation_rows
+        skips = sa.func.coalesce(sa.func.sum(sa.cast(rows.c.skipped, sa.Integer)), 0)
+        with self._engine.connect() as db:
+            count = sa.select(sa.func.count()).select_from(tasks).where(self._rows(tasks) & _within(tasks.c.id, span))
+            n_tasks = db.execute(count).scalar_one()
+            found = sa.select(sa.func.count(), skips).where(self._rows(rows) & _within(rows.c.task, span))
+            n_rows, n_skips = db.execute(found).one()
+        return n_tasks, n_rows - n_skips, n_skips
+
+    def middle(self, span: tuple[int, int | None]) -> int:
+        """The task id that halves the mirror's tasks of `span`, of which there must be some."""
+        ids = sa.select(schema.tasks.c.id).where(self._rows(schema.tasks) & _within(schema.tasks.c.id, span))
+        place = (self.counts(span)[0] - 1) // 2
+        with self._engine.connect() as db:
+            return int(db.execute(ids.order_by(schema.tasks.c.id).offset(place).limit(1)).scalar_one())
+
+    def _tasks_in(self, db: sa.Connection, parts: Sequence[list[int] | tuple[int, int | None]]) -> dict[int, Task]:
+        """The mirrored tasks of the parts, each a list of ids or a span of them."""
         tasks, rows = schema.tasks.c, schema.annotation_rows.c
         read_tasks = sa.select(*(tasks[name] for name in Task._fields if name != "annotations"))
         read_tasks = read_tasks.where(self._rows(schema.tasks)).order_by(tasks.id)
@@ -142,12 +186,10 @@ class ProjectState:
         read_rows = read_rows.where(self._rows(schema.annotation_rows)).order_by(rows.id)
         by_task: dict[int, list[Annotation]] = {}
         found: list[Sequence[Any]] = []
-        with self._engine.connect() as db:
-            for part in [None] if ids is None else _chunks(list(ids)):
-                of_part = read_rows if part is None else read_rows.where(rows.task.in_(part))
-                for row in db.execute(of_part).all():
-                    by_task.setdefault(row.task, []).append(Annotation._make(row))
-                found += db.execute(read_tasks if part is None else read_tasks.where(tasks.id.in_(part))).all()
+        for part in parts:
+            for row in db.execute(read_rows.where(_within(rows.task, part))).all():
+                by_task.setdefault(row.task, []).append(Annotation._make(row))
+            found += db.execute(read_tasks.where(_within(tasks.id, part))).all()
         return {row[0]: Task._make((*row, tuple(by_task.get(row[0], ())))) for row in found}
 
     # -- what init found, what the model knows, what is published ----------------------------------------------------
@@ -203,14 +245,14 @@ class ProjectState:
 
         `size`: how many predictions Label Studio holds of it; tasks labelled meanwhile are no longer in `window`.
         """
-        answers = {task.id: len(task.annotations) for task in self.tasks([slot.task for slot in window]).values()}
+        rows = {task.id: len(task.annotations) for task in self.tasks([slot.task for slot in window]).values()}
         with self._engine.begin() as db:
             db.execute(schema.window.delete().where(self._rows(schema.window)))
             self._insert(
                 db,
                 schema.window,
                 (
-                    {"rank": rank, "task": slot.task, "relabel": slot.relabel, "answers": answers.get(slot.task, 0)}
+                    {"rank": rank, "task": slot.task, "relabel": slot.relabel, "answers": rows.get(slot.task, 0)}
                     for rank, slot in enumerate(window)
                 ),
             )
@@ -253,7 +295,7 @@ class ProjectState:
         with self._engine.begin() as db:
             for table in (schema.originals, schema.window, schema.reopened):
                 db.execute(table.delete().where(self._rows(table)))
-            blank = ("adopted_at", "original_settings", "found", "bookmark", "queue_version", "queue_size")
+            blank = ("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size")
             db.execute(
                 schema.projects.update()
                 .where(schema.projects.c.key == self._key)
@@ -278,6 +320,14 @@ class ProjectState:
         with self._engine.begin() as db:
             db.execute(table.delete().where(self._rows(table)))
             self._insert(db, table, rows)
+
+
+def _within(column: sa.ColumnElement[int], part: list[int] | tuple[int, int | None]) -> sa.ColumnElement[bool]:
+    """Whether the column is one of a list of ids, or above the first and up to the second of a span."""
+    if isinstance(part, list):
+        return column.in_(part)
+    after, upto = part
+    return column > after if upto is None else (column > after) & (column <= upto)
 
 
 def _chunks(ids: list[int]) -> Iterator[list[int]]:

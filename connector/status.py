@@ -45,6 +45,7 @@ def status(
     tasks = pulled.tasks if pulled else mirrored
     places = open_places(window, answers, tasks)
     left = [slot for slot in window if slot.task in places]
+    texts = (pulled.texts if pulled else state.texts)([slot.task for slot in left[:NEXT_TASKS]])
     found = {
         "project": project_id,
         "title": pulled.project["title"] if pulled else None,
@@ -59,7 +60,7 @@ def status(
         "tasks": _tasks(tasks),
         "model": _model(known, state),
         "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
-        "next_tasks": [_next_task(places[slot.task][0], slot, tasks) for slot in left[:NEXT_TASKS]],
+        "next_tasks": [_next_task(places[slot.task][0], slot, texts.get(slot.task, "")) for slot in left[:NEXT_TASKS]],
     }
     return {**found, "next_step": _next_step(found, pulled)}
 
@@ -140,7 +141,7 @@ def _tasks(tasks: Mapping[int, Task]) -> dict[str, int]:
         "total": len(tasks),
         "labelled": labelled,
         "unlabelled": len(tasks) - labelled,
-        "without_text": sum(task.text is None for task in tasks.values()),
+        "without_text": sum(task.digest is None for task in tasks.values()),
     }
 
 
@@ -155,9 +156,9 @@ def _row_ids(tasks: Mapping[int, Task]) -> set[int]:
     return {row.id for task in tasks.values() for row in task.annotations}
 
 
-def _next_task(rank: int, slot: Slot, tasks: Mapping[int, Task]) -> dict[str, Any]:
+def _next_task(rank: int, slot: Slot, text: str) -> dict[str, Any]:
     # In one line, and without what a terminal would take for a command.
-    text = "".join(letter for letter in " ".join((tasks[slot.task].text or "").split()) if letter.isprintable())
+    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
     short = text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 1].rstrip() + "…"
     return {"rank": rank, "task": slot.task, "text": short, "second_opinion": slot.relabel}
 

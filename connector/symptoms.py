@@ -198,7 +198,7 @@ def second_opinions(chart: Chart, url: str) -> Finding:
 def texts(chart: Chart, url: str) -> Finding:
     """Are there tasks without a text?"""
     key = chart.pulled.control.data_key
-    without = sorted(task.id for task in chart.pulled.tasks.values() if task.text is None)
+    without = sorted(task.id for task in chart.pulled.tasks.values() if task.digest is None)
     if not without:
         return ok("texts", f"All {len(chart.pulled.tasks)} tasks have a text.")
     return warning(

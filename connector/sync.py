@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from connector import queue
 from connector.errors import ConnectorError, StaleTasks, UsageError
 from connector.label_studio import LabelStudio
+from connector.lock import KEEP_SECONDS
 from connector.mirror import Pulled, pull
 from connector.progress import Reporter
 from connector.selection import Candidate, Slot, active_annotators, choose_window, eligible
@@ -64,7 +65,7 @@ def sync(
             f"Project {project_id} was set up to have {wanted} annotations on every task (--min-annotations-per-task), "
             f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
         )
-    with state.lock(), _recorded(state, options):
+    with state.lock(), gateway.fenced(lambda: state.keep_lock(at_most_every=KEEP_SECONDS)), _recorded(state, options):
         adopted(project_id, state)  # once more: undo may have held the lock
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             pulled = pull(project_id, gateway, state, repair=not options.dry_run, progress=stage.count)
@@ -223,7 +224,7 @@ def _summary(
         "model_agreement": scored.agreement if scored else _last_agreement(state),
         "queue_version": known["queue_version"],
         "window": {"size": len(window), "new": len(window) - relabel, "relabel": relabel},
-        "without_text": sum(task.text is None for task in pulled.tasks.values()),
+        "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in rows),
         "restored": pulled.restored,
         "seconds": dict(reporter.seconds),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # The model version that consensus labels have among a task's predictions; none of ours, which sync deletes.
 CONSENSUS_VERSION = "consensus"
+TEXTS_AT_ONCE = 1000  # they may be long
 
 # What Label Studio's own export says of a task; the rest are columns of its Data Manager.
 _TASK_KEYS = (
@@ -66,18 +68,24 @@ class Extras:
     choices: Mapping[int, str | None] = field(default_factory=dict)
 
 
-def rows(tasks: Iterable[Task], control: Control, review: Review, extras: Extras) -> Iterator[dict[str, Any]]:
-    """A row for each task, by `columns`; None where there is nothing to say."""
+def rows(
+    tasks: Iterable[Task],
+    control: Control,
+    review: Review,
+    extras: Extras,
+    texts: Callable[[Iterable[int]], Mapping[int, str]],
+) -> Iterator[dict[str, Any]]:
+    """A row for each task, by `columns`; None where there is nothing to say. `texts` is asked for some at a time."""
     heard: dict[int, list[str]] = {}
     for (number, _), label in review.scored.labels.items():
         heard.setdefault(number, []).append(label)
-    for task in tasks:
+    for task, text in _with_texts(tasks, texts):
         labels, consensus = heard.get(task.id, []), review.scored.consensus.get(task.id)
         probabilities = review.pred_probs.get(task.id)
         rank, relabel = extras.places.get(task.id, (None, False))
         row = {
             "task_id": task.id,
-            "text": extras.texts.get(task.id) if task.text is None else task.text,
+            "text": extras.texts.get(task.id) if task.digest is None else text,
             "consensus": consensus,
             "quality": review.quality.get(task.id),
             "agreement": labels.count(consensus) / len(labels) if consensus is not None else None,
@@ -92,6 +100,15 @@ def rows(tasks: Iterable[Task], control: Control, review: Review, extras: Extras
         for index, name in enumerate(control.classes):
             row[probability_column(name)] = None if probabilities is None else float(probabilities[index])
         yield {name: row[name] for name in columns(control.classes)}
+
+
+def _with_texts(
+    tasks: Iterable[Task], texts: Callable[[Iterable[int]], Mapping[int, str]]
+) -> Iterator[tuple[Task, str | None]]:
+    left = iter(tasks)
+    while part := list(itertools.islice(left, TEXTS_AT_ONCE)):
+        found = texts(task.id for task in part)
+        yield from ((task, found.get(task.id)) for task in part)
 
 
 def _annotation(one: Annotation, extras: Extras) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+import requests
 
 from connector.demo.corpus import Corpus
 from connector.demo.servers import Login, Server, local_session
@@ -73,22 +75,29 @@ class Connector:
 
 def create_project(server: Server, login: Login, corpus: Corpus) -> Project:
     """A new project with the corpus's classes and tasks, through Label Studio's API."""
-    config = label_config(corpus.classes)
+    empty = create_project_of(server, login, corpus.classes)
     with local_session() as api:
-        api.headers["Authorization"] = f"Token {login.token}"
-
-        def post(path: str, body: Any, **query: str) -> dict[str, Any]:
-            response = api.post(server.url + path, json=body, params=query, timeout=300)
-            if not response.ok:
-                raise ConnectorError(f"Label Studio answered {response.status_code} to {path}: {response.text[:300]}")
-            answer: dict[str, Any] = response.json()
-            return answer
-
-        project = post("/api/projects", {"title": TITLE, "label_config": config})["id"]
         rows = [{"text": text} for text in corpus.tasks.values()]
-        imported = post(f"/api/projects/{project}/import", rows, return_task_ids="true")
+        imported = _post(api, server, login, f"/api/projects/{empty.id}/import", rows, return_task_ids="true")
     # Label Studio numbers tasks in the order in which they are given.
-    return Project(project, config, dict(zip(sorted(imported["task_ids"]), corpus.tasks, strict=True)))
+    return replace(empty, tasks=dict(zip(sorted(imported["task_ids"]), corpus.tasks, strict=True)))
+
+
+def create_project_of(server: Server, login: Login, classes: list[str]) -> Project:
+    """A new project for these classes, without tasks."""
+    config = label_config(classes)
+    with local_session() as api:
+        project = _post(api, server, login, "/api/projects", {"title": TITLE, "label_config": config})["id"]
+    return Project(project, config, {})
+
+
+def _post(api: requests.Session, server: Server, login: Login, path: str, body: Any, **query: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Token {login.token}"}
+    response = api.post(server.url + path, json=body, params=query, headers=headers, timeout=300)
+    if not response.ok:
+        raise ConnectorError(f"Label Studio answered {response.status_code} to {path}: {response.text[:300]}")
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def label_config(classes: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Taking a project over, against a server played in memory; and making one from a file of texts."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,12 @@ class Server:
         self.imported: list[dict[str, Any]] = []
         self.writes: list[Any] = []
         self.versions: dict[str, int] = {}
+        self.server_time = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
     def get_project(self, project: int) -> dict[str, Any]:
         return dict(self.project)
 
-    def tasks(self, project: int, **progress: Any) -> Iterator[list[dict[str, Any]]]:
+    def tasks(self, project: int, **how: Any) -> Iterator[list[dict[str, Any]]]:
         for page in (1, 2, 3):
             if page == self.fail_on_page:
                 raise TryAgainLater("Label Studio does not answer.")

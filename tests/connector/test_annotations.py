@@ -15,6 +15,7 @@ from connector.annotations import (
     lock_rows,
     read_annotation,
     read_task,
+    read_text,
 )
 from connector.label_config import Control
 
@@ -167,7 +168,7 @@ def test_a_region_without_a_value_is_no_label() -> None:
 
 def test_a_task_is_read_with_its_annotations() -> None:
     task = read_task(raw_task(annotations=[raw_annotation(), raw_annotation(id=32, completed_by=6)]), CONTROL)
-    assert (task.id, task.text, task.is_labeled, task.overlap) == (7, "Could you have a look?", True, 1)
+    assert (task.id, task.digest, task.is_labeled, task.overlap) == (7, digest("Could you have a look?"), True, 1)
     assert task.updated_at == "2026-03-01T10:00:01.000000Z"
     assert [(one.id, one.task, one.annotator) for one in task.annotations] == [(31, 7, 5), (32, 7, 6)]
 
@@ -184,37 +185,39 @@ def test_the_annotations_of_a_task_stand_by_id_in_whatever_order_they_come() -> 
     [{}, {"other": "x"}, {"text": ""}, {"text": " \n\t"}, {"text": None}, {"text": 12}, {"text": ["a"]}, {"text": {}}],
 )
 def test_a_missing_blank_or_non_string_text_is_none(data: dict[str, Any]) -> None:
-    assert read_task(raw_task(data=data), CONTROL).text is None
+    assert read_text(raw_task(data=data), CONTROL) is None
+    assert read_task(raw_task(data=data), CONTROL).digest is None
 
 
 def test_a_text_keeps_its_outer_blanks() -> None:
-    assert read_task(raw_task(data={"text": "  so \n"}), CONTROL).text == "  so \n"
+    assert read_text(raw_task(data={"text": "  so \n"}), CONTROL) == "  so \n"
 
 
 def test_a_lone_surrogate_leaves_the_rest_of_the_text() -> None:
-    text = read_task(raw_task(data={"text": "caf\u00e9 \ud83d ok"}), CONTROL).text
+    text = read_text(raw_task(data={"text": "caf\u00e9 \ud83d ok"}), CONTROL)
+    assert text is not None
     assert text == "caf\u00e9 ? ok"
     assert digest(text)
 
 
 def test_a_nul_leaves_the_rest_of_the_text() -> None:
-    assert read_task(raw_task(data={"text": "caf\u00e9 \0 ok"}), CONTROL).text == "caf\u00e9 ? ok"
+    assert read_text(raw_task(data={"text": "caf\u00e9 \0 ok"}), CONTROL) == "caf\u00e9 ? ok"
 
 
 def test_a_real_pair_of_surrogates_is_untouched() -> None:
-    assert read_task(raw_task(data={"text": "fine \U0001f600"}), CONTROL).text == "fine \U0001f600"
+    assert read_text(raw_task(data={"text": "fine \U0001f600"}), CONTROL) == "fine \U0001f600"
 
 
 @unhurried
 @given(st.text(alphabet=st.characters(), min_size=1))
 def test_any_text_that_json_can_hold_has_a_digest(text: str) -> None:
-    read = read_task(raw_task(data={"text": text}), CONTROL).text
+    read = read_text(raw_task(data={"text": text}), CONTROL)
     assert (read is None) == (not text.strip())
-    assert read is None or len(digest(read)) == 16
+    assert read is None or len(digest(read)) == 32
 
 
 def test_the_digest_is_blake2b_of_the_utf8_text() -> None:
-    assert digest("caf\u00e9") == hashlib.blake2b(b"caf\xc3\xa9", digest_size=16).digest()
+    assert digest("caf\u00e9") == hashlib.blake2b(b"caf\xc3\xa9", digest_size=16).hexdigest()
 
 
 # -- the latest labels -----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -110,8 +110,8 @@ def backend(server: Server) -> Iterator[Backend]:
     client.close()
 
 
-def digests(texts: list[str]) -> list[bytes]:
-    return [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+def digests(texts: list[str]) -> list[str]:
+    return [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts]
 
 
 # -- items and texts -------------------------------------------------------------------------------------------------
@@ -121,23 +121,23 @@ def test_the_whole_project_is_stated_and_only_missing_texts_travel(server: Serve
     texts = ["one", "two", "three", "caf\u00e9"]
     server.on("PUT /api/projects/7/items", (200, npz(missing=np.array([1, 3]))))
     server.on("POST /api/projects/7/texts", (200, {"stored": 2}))
-    backend.put_items("7", [10, 20, 30, 40], digests(texts), texts)
+    backend.put_items("7", [10, 20, 30, 40], digests(texts), lambda ids: {item: texts[item // 10 - 1] for item in ids})
     sent = unpack(server.bodies("PUT /api/projects/7/items")[0])
     assert sent["ids"].tolist() == [10, 20, 30, 40]
     assert sent["ids"].dtype == np.int64
-    assert [bytes(row) for row in sent["hashes"]] == digests(texts)
+    assert [bytes(row).hex() for row in sent["hashes"]] == digests(texts)
     assert server.bodies("POST /api/projects/7/texts") == [{"texts": ["two", "caf\u00e9"]}]
 
 
 def test_no_text_travels_when_none_is_missing(server: Server, backend: Backend) -> None:
     server.on("PUT /api/projects/7/items", (200, npz(missing=np.array([], np.int64))))
-    backend.put_items("7", [1], digests(["one"]), ["one"])
+    backend.put_items("7", [1], digests(["one"]), lambda ids: {1: "one"})
     assert [name for name, _ in server.calls] == ["PUT /api/projects/7/items"]
 
 
 def test_a_project_without_texts_is_stated_too(server: Server, backend: Backend) -> None:
     server.on("PUT /api/projects/7/items", (200, npz(missing=np.array([], np.int64))))
-    backend.put_items("7", [], [], [])
+    backend.put_items("7", [], [], lambda ids: {})
     sent = unpack(server.bodies("PUT /api/projects/7/items")[0])
     assert (sent["ids"].shape, sent["hashes"].shape) == ((0,), (0, 16))
 
@@ -148,7 +148,14 @@ def test_many_texts_travel_in_parts_and_progress_is_told(server: Server, backend
     server.on("PUT /api/projects/7/items", (200, npz(missing=np.arange(count))))
     server.on("POST /api/projects/7/texts", (200, {"stored": 1}))
     told: list[tuple[int, int]] = []
-    backend.put_items("7", range(count), digests(texts), texts, lambda done, total: told.append((done, total)))
+    asked: list[int] = []
+
+    def found(ids: Sequence[int]) -> dict[int, str]:
+        asked.append(len(ids))
+        return {item: texts[item] for item in ids}
+
+    backend.put_items("7", range(count), digests(texts), found, lambda done, total: told.append((done, total)))
+    assert asked == [TEXTS_A_CALL, TEXTS_A_CALL, 5]
     parts = [body["texts"] for body in server.bodies("POST /api/projects/7/texts")]
     assert [text for part in parts for text in part] == texts
     assert told == [(TEXTS_A_CALL, count), (2 * TEXTS_A_CALL, count), (count, count)]
@@ -320,7 +327,7 @@ def test_a_server_of_another_protocol_is_wrong_usage(server: Server, backend: Ba
 
 CALLS: dict[str, Callable[[Backend], object]] = {
     "check": lambda backend: backend.check(),
-    "put_items": lambda backend: backend.put_items("7", [1], digests(["a"]), ["a"]),
+    "put_items": lambda backend: backend.put_items("7", [1], digests(["a"]), lambda ids: {1: "a"}),
     "train": lambda backend: backend.train("7", ("a", "b"), {1: 0, 2: 1}),
     "spread": lambda backend: backend.spread("7", [1], 1),
 }

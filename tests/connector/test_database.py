@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from test_mirror import CONFIG, Studio
 
 from connector import database, schema
-from connector.annotations import Annotation, Task
+from connector.annotations import Annotation, Task, digest
 from connector.database import explain
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import find_control
@@ -71,9 +71,10 @@ def test_a_state_of_the_first_release_is_kept(migrated: State) -> None:
     assert (known["found"], known["last_sync"]) == (None, None)
     at = "2026-03-01T10:00:01.250000Z"
     assert project.tasks() == {
-        1: Task(1, "Text 1", True, 2, at, (Annotation(11, 1, 4, "Polite", False, False, at),)),
+        1: Task(1, None, True, 2, at, (Annotation(11, 1, 4, "Polite", False, False, at),)),
         2: Task(2, None, False, 1, "2026-03-01T10:00:02.500000Z"),
     }
+    assert project.texts([1, 2]) == {1: "Text 1"}
     assert project.originals() == {1: Original(3, False, None), 2: Original(3, False, None)}
     assert (project.reopened(), project.trained()) == ({1: 1}, {1: "Polite"})
     assert project.window() == [Slot(1, relabel=True), Slot(2, relabel=False)]
@@ -151,7 +152,8 @@ def full(path: Path) -> Path:
     state = State(f"sqlite:///{path}")
     project = state.project(URL, 7)
     at = "2026-03-01T10:00:00Z"
-    project.store_tasks([Task(task, f"Text {task} " * 20, False, 1, at) for task in range(1, 400)])
+    texts = {task: f"Text {task} " * 20 for task in range(1, 400)}
+    project.store_tasks([Task(task, digest(text), False, 1, at) for task, text in texts.items()], texts)
     state.close()
     return path
 
@@ -195,7 +197,8 @@ def test_a_damaged_state_is_told_with_what_to_do(full: Path, damage: str) -> Non
 def read(path: Path) -> None:
     state = State(f"sqlite:///{path}")
     try:
-        state.project(URL, 7).tasks()
+        project = state.project(URL, 7)
+        project.texts(project.tasks())
     finally:
         state.close()
 

@@ -247,7 +247,7 @@ def charted(
     tasks: list[Task], *, window: list[Slot] | None = None, rule: str = "REQUEUE_FOR_OTHERS", **changed: Any
 ) -> symptoms.Chart:
     by_id = {task.id: task for task in tasks}
-    pulled = Pulled({**SAVED, "skip_queue": rule}, CONTROL, by_id, {}, changed=False)
+    pulled = Pulled({**SAVED, "skip_queue": rule}, CONTROL, by_id, {}, changed=False, texts=lambda ids: {})
     slots = [Slot(task.id, relabel=False) for task in tasks] if window is None else window
     people = {row.annotator for task in tasks for row in task.annotations}
     given: dict[str, Any] = {"unanswered": {slot.task for slot in slots}, "reopened": set(), "answers": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from connector.annotations import Task, choice, read_task
+from connector.annotations import Task, choice, read_task, read_text
 from connector.errors import UsageError
 from connector.formats import ENDINGS, format_of, require, write
 from connector.label_config import Control
@@ -62,6 +63,11 @@ def record(raw: dict[str, Any], control: Control = CONTROL) -> Task:
     return read_task(raw, control)
 
 
+def shown_by(raws: list[dict[str, Any]], control: Control = CONTROL) -> Callable[[Iterable[int]], dict[int, str]]:
+    found = {raw["id"]: read_text(raw, control) for raw in raws}
+    return lambda ids: {task: text for task in ids if (text := found[task]) is not None}
+
+
 def reviewed(**known: Any) -> Review:
     """A review with what is `known`: labels, consensus, scores, quality, pred_probs."""
     scored = Scored(known.get("labels", {}), known.get("consensus", {}), known.get("scores", {}), model_version="v1")
@@ -70,7 +76,7 @@ def reviewed(**known: Any) -> Review:
 
 def row(raw: dict[str, Any], control: Control = CONTROL, extras: Extras = EXTRAS, **known: Any) -> dict[str, Any]:
     """The row of the one task `raw`."""
-    (made,) = rows([record(raw, control)], control, reviewed(**known), extras)
+    (made,) = rows([record(raw, control)], control, reviewed(**known), extras, shown_by([raw], control))
     return made
 
 
@@ -227,7 +233,8 @@ def many(count: int, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         labels={(number, 1): label for number, label in consensus.items()},
         pred_probs={number: np.arange(len(classes)) + number / 10_000 for number in range(1, count + 1)},
     )
-    return list(rows((record(task(number), control) for number in range(1, count + 1)), control, known, EXTRAS))
+    raws = [task(number) for number in range(1, count + 1)]
+    return list(rows((record(raw, control) for raw in raws), control, known, EXTRAS, shown_by(raws, control)))
 
 
 def read(file_format: str, path: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,11 @@ CONFIG = (Path(__file__).parents[2] / "label_config.xml").read_text(encoding="ut
 OURS = "activelab-20260301-100000-000000"
 
 
+def within(number: int, span: tuple[int, int | None]) -> bool:
+    after, upto = span
+    return number > after and (upto is None or number <= upto)
+
+
 class Studio:
     """One project of Label Studio in memory, with its clock, its counters and what it does beside what it is asked."""
 
@@ -116,16 +121,28 @@ class Studio:
         return self.get_project(project)
 
     def tasks(
-        self, project: int, since: str | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+        self,
+        project: int,
+        since: str | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        span: tuple[int, int | None] = (0, None),
     ) -> Iterator[list[dict[str, Any]]]:
-        self.calls.append("all tasks" if since is None else ("tasks since", since))
+        everything = "all tasks" if span == (0, None) else ("tasks of", span)
+        self.calls.append(everything if since is None else ("tasks since", since))
         if self.meanwhile is not None:
             self.meanwhile()
             self.meanwhile = None
         chosen = [task for _, task in sorted(self.rows.items()) if since is None or task["updated_at"] > since]
+        chosen = [task for task in chosen if within(task["id"], span)]
         for start in range(0, len(chosen), 2):
             progress(min(start + 2, len(chosen)), len(chosen))
             yield copy.deepcopy(chosen[start : start + 2])
+
+    def count_tasks(self, project: int, span: tuple[int, int | None] = (0, None)) -> tuple[int, int]:
+        self.calls.append(("count", span))
+        chosen = [task for number, task in self.rows.items() if within(number, span)]
+        return len(chosen), sum(not row["was_cancelled"] for task in chosen for row in task["annotations"])
 
     def read_everything(self) -> bool:
         return "all tasks" in self.calls
@@ -270,6 +287,133 @@ def test_a_deletion_beside_new_annotations_shows_too(studio: Studio, state: Proj
     pulled = read(studio, state)
     assert studio.read_everything()
     assert same(studio, pulled)
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.mirror.PAGE_SIZE", 2)
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("gone", [[7], [1], [40], [7, 8, 9, 10], [3, 33]], ids=str)
+def test_of_many_tasks_only_those_beside_a_deleted_one_are_read_again(state: ProjectState, gone: list[int]) -> None:
+    studio = Studio(40)
+    studio.annotate(7, 1)
+    read(studio, state)
+    studio.wait(600)
+    for task in gone:
+        del studio.rows[task]
+    pulled = read(studio, state)
+    assert same(studio, pulled)
+    assert pulled.changed
+    assert not studio.read_everything()
+    again = [call[1] for call in studio.calls if call[0] == "tasks of"]
+    assert sum((upto or 40) - after for after, upto in again) <= 2 * len(gone) + 2
+    assert len(studio.calls) <= 7 + 6 * len(gone)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_of_many_tasks_only_that_whose_annotation_was_deleted_in_silence_is_read_again(state: ProjectState) -> None:
+    studio = Studio(40)
+    for task in (5, 6, 30):
+        studio.annotate(task, 1)
+    read(studio, state)
+    studio.wait(600)
+    studio.rows[30]["annotations"].clear()  # and its updated_at stays
+    pulled = read(studio, state)
+    assert same(studio, pulled)
+    assert pulled.changed
+    assert not studio.read_everything()
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_skips_that_only_the_project_counts_make_it_read_everything(state: ProjectState) -> None:
+    studio = Studio(8)
+    studio.annotate(5, 1, choice=None)
+    studio.wait(600)
+    read(studio, state)
+    studio.wait(600)
+    studio.rows[5]["annotations"].clear()
+    assert same(studio, read(studio, state))
+    assert studio.read_everything()
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_where_deleted_tasks_are_everywhere_everything_is_read(
+    state: ProjectState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.mirror.MOST_COUNTS", 10)
+    studio = Studio(60)
+    read(studio, state)
+    studio.wait(600)
+    for task in range(1, 60, 5):
+        del studio.rows[task]
+    assert same(studio, read(studio, state))
+    assert studio.read_everything()
+    assert sum(call[0] == "count" for call in studio.calls) <= 10
+
+
+def test_a_first_reading_that_was_killed_goes_on_behind_its_last_page(
+    studio: Studio, state: ProjectState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio.annotate(5, 1)
+    began = studio.clock.replace(microsecond=0)
+    kill_at_the_second_page(studio, state, monkeypatch)
+    assert (state.get()["bookmark"], sorted(state.tasks())) == (None, [1, 2, 3, 4])
+    studio.wait(3600)
+    studio.annotate(1, 1)  # where the reading has been
+    studio.annotate(6, 2)
+    pulled = read(studio, state)
+    assert ("tasks of", (4, None)) in studio.calls
+    assert not studio.read_everything()
+    # What changed before the page is for the next pull, which knows since when.
+    assert datetime.fromisoformat(state.get()["bookmark"]) == began
+    pulled = read(studio, state)
+    assert same(studio, pulled)
+    assert pulled.changed
+    assert not studio.read_everything()
+    assert not read(studio, state).changed
+
+
+def test_tasks_deleted_before_a_killed_reading_goes_on_are_gone(
+    studio: Studio, state: ProjectState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(studio, state)
+    state.put(bookmark=None)
+    kill_at_the_second_page(studio, state, monkeypatch)
+    for task in (2, 5):
+        del studio.rows[task]
+    read(studio, state)
+    assert same(studio, read(studio, state))
+
+
+@pytest.mark.parametrize(
+    "change", [{"label_config": CONFIG + "<!-- other -->"}, {"skip_queue": "IGNORE_SKIPPED"}], ids=["config", "skips"]
+)
+def test_a_killed_reading_under_other_rules_begins_anew(
+    studio: Studio, state: ProjectState, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+) -> None:
+    kill_at_the_second_page(studio, state, monkeypatch)
+    studio.settings.update(change)
+    assert same(studio, read(studio, state))
+    assert studio.read_everything()
+
+
+def kill_at_the_second_page(studio: Studio, state: ProjectState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a reading end by force once its second page is stored."""
+    stored, pages = state.store_tasks, [0]
+
+    def store_and_die(*arguments: Any, **how: Any) -> bool:
+        differs = stored(*arguments, **how)
+        pages[0] += 1
+        if pages[0] == 2:
+            raise KeyboardInterrupt
+        return differs
+
+    with monkeypatch.context() as broken:
+        broken.setattr(state, "store_tasks", store_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            read(studio, state)
 
 
 def test_what_the_filter_misses_shows_in_the_counters_and_everything_is_read(
@@ -451,7 +595,7 @@ def test_a_reading_that_failed_after_maximum_annotations_was_restored_is_made_up
         task["overlap"] = 3
     studio.wait(600)
 
-    def fail(*arguments: Any) -> Any:
+    def fail(*arguments: Any, **how: Any) -> Any:
         raise TryAgainLater("Label Studio does not answer.")
 
     with monkeypatch.context() as broken:

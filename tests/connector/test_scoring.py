@@ -1,6 +1,6 @@
 """Consensus, training when it pays, and scores for every task, with an ML backend played in memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class Model:
 
     def __init__(self) -> None:
         self.known: Probabilities | None = None
-        self.items: list[tuple[str, list[int], list[bytes], list[str]]] = []
+        self.items: list[tuple[str, list[int], list[str], list[str]]] = []
         self.trainings: list[tuple[str, tuple[str, ...], dict[int, int]]] = []
         self.checked = 0
         self.failure: Exception | None = None
@@ -33,9 +33,14 @@ class Model:
         self.checked += 1
 
     def put_items(
-        self, project: str, ids: Sequence[int], digests: Sequence[bytes], texts: Sequence[str], progress: Any = None
+        self,
+        project: str,
+        ids: Sequence[int],
+        digests: Sequence[str],
+        texts: Callable[[Sequence[int]], Mapping[int, str]],
+        progress: Any = None,
     ) -> None:
-        self.items.append((project, list(ids), list(digests), list(texts)))
+        self.items.append((project, list(ids), list(digests), list(texts(ids).values())))
 
     def probabilities(self, project: str) -> Probabilities | None:
         return self.known
@@ -75,12 +80,13 @@ def labelled(number: int, *labels: str | None) -> Task:
         Annotation(number * 10 + annotator, number, annotator, label, label is None, False, at)
         for annotator, label in enumerate(labels, start=1)
     )
-    return Task(number, f"Text {number}", bool(rows), 1, at, rows)
+    return Task(number, digest(f"Text {number}"), bool(rows), 1, at, rows)
 
 
 def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:
     control = Control("politeness", "text", "text", classes, {name: name for name in classes})
-    return Pulled({"id": 7}, control, {task.id: task for task in tasks}, {}, changed=True)
+    found = {task.id: task for task in tasks}
+    return Pulled({"id": 7}, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids})
 
 
 def both_classes(count: int, start: int = 1) -> list[Task]:

@@ -22,6 +22,7 @@ from connector.adopt import adopt
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.demo.servers import local_session
+from connector.label_studio import TASK_FIELDS
 from connector.label_studio import LabelStudio as Gateway
 from connector.mirror import Pulled, pull
 from connector.progress import Reporter
@@ -282,10 +283,16 @@ class Watched(Gateway):
         return self._watch("update_project", settings, lambda: write(project, **settings))
 
     def tasks(
-        self, project: int, since: str | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+        self,
+        project: int,
+        since: str | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        span: tuple[int, int | None] = (0, None),
+        fields: str | None = TASK_FIELDS,
     ) -> Iterator[list[dict[str, Any]]]:
-        self.readings.append("all" if since is None else "changes")
-        return super().tasks(project, since, progress)
+        self.readings.append("changes" if since is not None else "all" if span == (0, None) else "some")
+        return super().tasks(project, since, progress, span=span, fields=fields)
 
     def delete_version(self, project: int, version: str) -> None:
         write = super().delete_version

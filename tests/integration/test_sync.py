@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def label_some(loop: Loop, people: People, count: int = 8) -> list[int]:
 
 def mirrored(loop: Loop) -> dict[int, Any]:
     """What the state knows of each task: its text and what people did."""
-    return {task.id: (task.text, task.annotations) for task in loop.state.tasks().values()}
+    return {task.id: (task.digest, task.annotations) for task in loop.state.tasks().values()}
 
 
 def in_label_studio(loop: Loop, tmp_path: Path) -> dict[int, Any]:
@@ -213,7 +213,7 @@ def test_changes_are_picked_up_without_reading_everything_again(start: Start, pe
     assert more["task_count"] == 2
     loop.call("PATCH", f"/api/tasks/{t[3]}", json={"data": {"text": "Quite another text."}})
     assert synced() == ["changes"]
-    assert loop.state.tasks()[t[3]].text == "Quite another text."
+    assert loop.state.texts([t[3]]) == {t[3]: "Quite another text."}
     added = sorted(set(loop.state.tasks()) - set(t))
     assert len(added) == 2
     assert set(added) < set(loop.window)
@@ -250,8 +250,8 @@ def test_task_deleted_between_two_pages_of_a_reading_is_no_error(
     assert mirrored(loop).keys() == set(loop.tasks)
 
     class Deleting(Watched):
-        def tasks(self, *values: Any) -> Iterator[list[dict[str, Any]]]:
-            for number, page in enumerate(super().tasks(*values)):
+        def tasks(self, *values: Any, **how: Any) -> Iterator[list[dict[str, Any]]]:
+            for number, page in enumerate(super().tasks(*values, **how)):
                 yield page
                 if number == 1 and self.readings == ["all"]:
                     loop.call("DELETE", f"/api/tasks/{loop.tasks[8]}")
@@ -275,8 +275,8 @@ class Counting(Backend):
         self,
         project: str,
         ids: Sequence[int],
-        digests: Sequence[bytes],
-        texts: Sequence[str],
+        digests: Sequence[str],
+        texts: Callable[[Sequence[int]], Mapping[int, str]],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self.sent.append(0)

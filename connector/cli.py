@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -86,7 +87,15 @@ def init(
 
 
 @cli.command()
-@click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The project to sync.")
+@click.option("--project", "project_id", type=click.IntRange(min=1), help="The project to sync.")
+@click.option("--all", "all_projects", is_flag=True, help="Sync every project that init has set up, one after another.")
+@click.option(
+    "--every",
+    type=click.IntRange(5, 86_400),
+    metavar="SECONDS",
+    help="Stay, and sync again this many seconds after each sync (at least 5), or as soon as half of the window is "
+    "used up; SIGTERM or Ctrl-C ends it.",
+)
 @click.option("--window", type=click.IntRange(1, 5000), default=100, show_default=True, help="Tasks to put in order.")
 @click.option(
     "--max-annotations-per-task", type=click.IntRange(min=1), default=5, show_default=True, help="Never ask for more."
@@ -108,7 +117,9 @@ def init(
 @click.option("--dry-run", is_flag=True, help="Say what the next window would be; change nothing.")
 @server_options
 def sync(
-    project_id: int,
+    project_id: int | None,
+    all_projects: bool,
+    every: int | None,
     window: int,
     max_annotations_per_task: int,
     train: str,
@@ -117,48 +128,48 @@ def sync(
     as_json: bool,
     **servers: str | None,
 ) -> None:
-    """Pull annotations, train when it pays, and put the label stream in order: the cron job.
+    """Pull annotations, train when it pays, and put the label stream in order: the cron job, or with --every a service.
 
     Example: connector sync --project 7 --json
+
+    Exit code with --all: that of the gravest error, 1 before 2 before 3.
     """
+    from connector.stopping import Stopped, StopSignals
+
+    if (project_id is not None) == all_projects:
+        raise click.UsageError("Give --project ID, or --all for every project that init has set up.")
+    if every is not None and dry_run:
+        raise click.UsageError("Give --dry-run without --every: nothing would change from one sync to the next.")
+    context = click.get_current_context()
+    if every is not None:
+        stop = context.with_resource(StopSignals())
+
     from connector.progress import Reporter
+    from connector.rounds import words
     from connector.sync import SyncOptions
     from connector.sync import sync as run
 
     settings, gateway, state = open_servers(servers)
-    on_exit = click.get_current_context().call_on_close
+    options = SyncOptions(window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer)
+    if every is not None or project_id is None:
+        from connector.sync_command import SyncCommand
+
+        command = SyncCommand(settings, gateway, state, options, project_id, as_json)
+        if every is None:
+            context.exit(command.once())
+        with contextlib.suppress(Stopped):
+            command.on_and_on(every, stop)
+        return
 
     def connect() -> Backend:
         from connector.backend import Backend
 
         backend = Backend(settings.ml_backend_url, retries=gateway.retries)
-        on_exit(backend.close)
+        context.call_on_close(backend.close)
         return backend
 
-    options = SyncOptions(window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer)
     done = run(project_id, gateway, connect, state.project(settings.label_studio_url, project_id), options, Reporter())
-    if as_json:
-        click.echo(json.dumps(done))
-        return
-    click.echo(_words(done))
-
-
-def _words(done: dict[str, Any]) -> str:
-    """A sync's summary as sentences."""
-    size = done["window"]
-    trained = f"trained {done['model_version']}" if done["trained"] else f"model {done['model_version'] or 'none yet'}"
-    verb = "would hold" if done.get("dry_run") else "holds"
-    left_out = [
-        f"{done['without_text']} tasks have no text" * bool(done["without_text"]),
-        f"{done['unknown_choices']} annotations hold a choice that the config no longer has"
-        * bool(done["unknown_choices"]),
-    ]
-    notes = "".join(f" Left out: {note}." for note in left_out if note)
-    return (
-        f"Project {done['project']}, round {done['round']}: {done['annotations']} annotations by {done['annotators']} "
-        f"on {done['tasks']} tasks; {trained}; the window {verb} {size['size']} tasks, {size['new']} new and "
-        f"{size['relabel']} for a second opinion.{notes}"
-    )
+    click.echo(json.dumps(done) if as_json else words(done))
 
 
 _project = click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The project.")

@@ -65,7 +65,6 @@ def run(cli: click.Group) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
     for noisy in ("httpx", "urllib3", "label_studio_sdk"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    verbose = "--verbose" in sys.argv
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)  # a command's own exit code comes back as a value
     except click.Abort:
@@ -78,24 +77,25 @@ def run(cli: click.Group) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if verbose:
-            logging.exception("The error in full:")
-        known = _as_connector_error(error)
+        known = explain(error)
         click.echo(f"Error: {known}", err=True)
         sys.exit(known.exit_code)
 
 
-def _as_connector_error(error: Exception) -> ConnectorError:
-    """The error as one sentence of ours; an unforeseen one is told by its first line."""
+def explain(error: Exception) -> ConnectorError:
+    """The error as one sentence of ours, with --verbose logged in full; an unforeseen one is told by its first line."""
     from sqlalchemy.exc import DBAPIError
+
+    if "--verbose" in sys.argv:
+        logging.error("The error in full:", exc_info=error)
 
     if isinstance(error, ConnectorError):
         return error
     first = (str(error).splitlines() or [""])[0]
     if isinstance(error, DBAPIError):
-        from connector.database import explain
+        from connector import database
 
-        return explain(error)
+        return database.explain(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return TryAgainLater("There is no room left on the disk that the output goes to: free some space.")
     return ConnectorError(f"unforeseen {type(error).__name__}: {first}. Run with --verbose for the details.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,14 +14,29 @@ log = logging.getLogger("connector")
 
 
 class Reporter:
-    """Names the stages of a sync, measures them and shows how far each is."""
+    """Names the stages of a sync, measures them and shows how far each is.
 
-    def __init__(self, console: Console | None = None) -> None:
+    `about` stands before all that is said; `quiet` leaves the stages out of a log. `checkpoint` is called wherever the
+    work may end before its time, and raises what ends it.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        about: str = "",
+        quiet: bool = False,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
         self.seconds: dict[str, float] = {}
         self._console = console or Console(stderr=True)
+        self._about = about
+        self._quiet = quiet
+        self._checkpoint = checkpoint
 
     def say(self, words: str) -> None:
         """A sentence of its own, between stages."""
+        words = self._about + words
         if self._console.is_terminal:
             self._console.print(words, markup=False, highlight=False)
         else:
@@ -30,15 +45,18 @@ class Reporter:
     @contextmanager
     def stage(self, name: str, words: str) -> Iterator[Stage]:
         """Runs one stage: `name` is its key in `seconds`, `words` what is shown."""
+        self._checkpoint()
+        words = self._about + words
         started = time.monotonic()
         try:
             if self._console.is_terminal:
                 columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
                 with Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True) as bar:
-                    yield Stage(bar, words)
+                    yield Stage(bar, words, self._checkpoint)
             else:
-                log.info(words)
-                yield Stage(None, words)
+                if not self._quiet:
+                    log.info(words)
+                yield Stage(None, words, self._checkpoint)
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
 
@@ -46,17 +64,20 @@ class Reporter:
 class Stage:
     """A running stage; its methods are handed to whatever does the work."""
 
-    def __init__(self, bar: Progress | None, words: str) -> None:
+    def __init__(self, bar: Progress | None, words: str, checkpoint: Callable[[], None]) -> None:
         self._bar = bar
+        self._checkpoint = checkpoint
         if bar is not None:
             self._task = bar.add_task(words, total=None, note="")
 
     def count(self, done: int, total: int) -> None:
         """`done` of `total` things are done."""
+        self._checkpoint()
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=f"{done} of {total}")
 
     def share(self, note: str, done: float) -> None:
         """A share between 0 and 1 is done, and `note` is what goes on now."""
+        self._checkpoint()
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=1.0, note=note)

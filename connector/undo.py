@@ -33,7 +33,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
     Every step may be done twice, and what init found is forgotten last: after an interruption, undo again. Raises
     TryAgainLater when a sync holds the project or somebody keeps changing its tasks.
     """
-    with state.lock():
+    with state.lock(), gateway.fenced(lambda: state.keep_lock(at_most_every=KEEP_SECONDS)):
         known = state.get()
         done: dict[str, Any] = {"project": project_id, "already": known["original_settings"] is None}
         if done["already"]:

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from sqlalchemy.exc import OperationalError
 from connector import __version__
 from connector.cli import cli, main
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
+from connector.state import State
+from connector.stopping import StopSignals
 
 TOKEN = "b5a2c9d8e7f60123456789abcdef0123456789ab"
 SUMMARY = {
@@ -135,6 +139,15 @@ def test_the_version_is_the_packages(connector: Run) -> None:
         ("sync",),
         ("sync", "--project", "seven"),
         ("sync", "--project", "0"),
+        ("sync", "--project", "7", "--all"),
+        ("sync", "--all"),  # nothing is set up yet
+        ("sync", "--all", "--every", "5"),
+        ("sync", "--every", "5"),
+        ("sync", "--project", "7", "--every", "4"),
+        ("sync", "--project", "7", "--every", "100000"),
+        ("sync", "--project", "7", "--every", "minute"),
+        ("sync", "--project", "7", "--every", "5", "--dry-run"),
+        ("sync", "--project", "7", "--every", "5"),  # not set up yet
         ("sync", "--project", "7", "--window", "0"),
         ("sync", "--project", "7", "--train", "sometimes"),
         ("sync", "--project", "7", "--max-annotations-per-task", "0"),
@@ -301,6 +314,121 @@ def test_output_to_a_full_disk_is_for_later(connector: Run, plan: Any) -> None:
     plan(OSError(errno.ENOSPC, "No space left on device"))
     done = connector("sync", "--project", "7")
     assert done == Done(3, "", "Error: There is no room left on the disk that the output goes to: free some space.\n")
+
+
+# -- all projects, and on and on ---------------------------------------------------------------------------------------
+
+
+def set_up(*projects: int) -> None:
+    """Has the state database know these projects as set up."""
+    state = State(os.environ["CONNECTOR_STATE"])
+    for project in projects:
+        state.project("http://127.0.0.1:9", project).put(adopted_at="2026-03-01T10:00:00+00:00", control={})
+    state.close()
+
+
+def by_project(monkeypatch: pytest.MonkeyPatch, outcomes: dict[int, Any]) -> list[int]:
+    """Has each project's syncs end as planned, the last one for good; gives the projects in the order of syncs."""
+    tried: list[int] = []
+
+    def sync(project: int, *more: Any) -> dict[str, Any]:
+        tried.append(project)
+        planned = outcomes.get(project, [SUMMARY])
+        outcome = planned.pop(0) if len(planned) > 1 else planned[0]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return {**outcome, "project": project}
+
+    monkeypatch.setattr("connector.sync.sync", sync)
+    return tried
+
+
+def test_what_is_missing_or_too_much_is_said(connector: Run) -> None:
+    sentence = "Error: Give --project ID, or --all for every project that init has set up.\n"
+    for arguments in ((), ("--project", "7", "--all")):
+        assert connector("sync", *arguments).err.endswith(sentence)
+    assert connector("sync", "--all") == Done(
+        2, "", "Error: No project of http://127.0.0.1:9 is set up yet: run connector init --project ID first.\n"
+    )
+
+
+def test_all_projects_are_synced_and_the_worst_code_is_the_command_s(
+    connector: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(3, 5, 7)
+    monkeypatch.setattr("connector.label_studio.LabelStudio.whoami", lambda gateway: {})
+    tried = by_project(monkeypatch, {3: [TryAgainLater("Later.")], 5: [UsageError("It is gone.")]})
+    done = connector("sync", "--all")
+    assert tried == [3, 5, 7]
+    assert done.code == 2
+    assert done.out.startswith("Project 7, round 3: 60 annotations")
+    assert done.err == "Error in project 3: Later.\nError in project 5: It is gone.\n"
+
+    done = connector("sync", "--all", "--json")
+    assert done.code == 2
+    assert done.out.count("\n") == 1
+    assert json.loads(done.out) == {
+        "projects": [
+            {"project": 3, "error": "Later.", "exit_code": 3},
+            {"project": 5, "error": "It is gone.", "exit_code": 2},
+            SUMMARY,
+        ]
+    }
+
+
+def test_label_studio_that_is_away_is_waited_for_once(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(3, 5, 7)
+    tried = by_project(monkeypatch, {3: [TryAgainLater("Label Studio does not answer.")]})
+    done = connector("sync", "--all")
+    assert (tried, done.code, done.out) == ([3], 3, "")
+    assert done.err == (
+        "Error in project 3: Label Studio does not answer.\nNot tried, for the same reason: projects 5, 7.\n"
+    )
+
+
+def test_on_and_on_until_a_signal_comes(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(7)
+    tried = by_project(monkeypatch, {7: [SUMMARY, TryAgainLater("Later."), SUMMARY]})
+    waits: list[float] = []
+
+    def wait(stop: StopSignals, seconds: float) -> bool:
+        waits.append(seconds)
+        return len(tried) == 3
+
+    monkeypatch.setattr(StopSignals, "wait", wait)
+    monkeypatch.setattr("connector.sync_command.time.monotonic", lambda: sum(waits))
+    done = connector("sync", "--project", "7", "--every", "60")
+    assert done.code == 0
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
+    first, second = done.out.splitlines()
+    assert re.match(time + "Project 7, round 3: 60 annotations", first)
+    assert re.match(time + "Project 7, round 3: 60 annotations", second), "it works again"
+    assert re.fullmatch(time + "Error in project 7: Later.\n", done.err)
+
+    tried.clear()
+    done = connector("sync", "--all", "--every", "60", "--json")
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [line.keys() for line in lines] == [{"at", "projects"}] * 3
+    assert lines[0]["projects"] == [SUMMARY]
+
+
+def test_a_single_project_that_needs_a_change_ends_the_loop(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up(7)
+    by_project(monkeypatch, {7: [UsageError("No such project.")]})
+    done = connector("sync", "--project", "7", "--every", "60", "--json")
+    assert (done.code, done.err) == (2, "Error: No such project.\n")
+    told = json.loads(done.out)
+    assert {name: told[name] for name in told if name != "at"} == {
+        "project": 7,
+        "error": "No such project.",
+        "exit_code": 2,
+    }
+
+
+def test_signals_are_as_before_after_the_loop(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)]
+    assert connector("sync", "--project", "7", "--every", "60").code == 2
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)] == before
 
 
 # -- what a sync prints ----------------------------------------------------------------------------------------------

@@ -442,3 +442,31 @@ def test_a_token_with_a_line_end_is_refused_and_not_repeated() -> None:
         assert TOKEN not in str(error.value)
     finally:
         gateway.close()
+
+
+# -- the fence -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fence_is_looked_at_before_each_attempt_to_write_and_at_no_other_time(connect: Connect) -> None:
+    server = Server(refused(503), refused(503), ok(PROJECT))
+    gateway, looks = connect(server), []
+    with gateway.fenced(lambda: looks.append(len(server.requests))):
+        gateway.update_project(7, model_version="v")
+        assert looks == [0, 1, 2]
+        gateway.get_project(7)
+    gateway.update_project(7, model_version="v")
+    assert (len(looks), len(server.requests)) == (3, 5)
+
+
+def test_what_the_fence_raises_is_raised_instead_of_writing_again(connect: Connect) -> None:
+    server = Server(refused(503), ok(PROJECT))
+
+    def lost() -> None:
+        if server.requests:
+            raise TryAgainLater("Another sync took this project over; nothing more was written.")
+
+    gateway = connect(server)
+    with pytest.raises(TryAgainLater, match="took this project over"), gateway.fenced(lost):
+        gateway.update_project(7, model_version="v")
+    assert len(server.requests) == 1
+    assert gateway.update_project(7, model_version="v") == PROJECT

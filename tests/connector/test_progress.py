@@ -80,3 +80,38 @@ def test_a_stage_that_fails_is_measured_and_its_error_goes_on(terminal: bool) ->
     with pytest.raises(RuntimeError, match="stop"), reporter.stage("pull", "Reading"):
         raise RuntimeError("stop")
     assert "pull" in reporter.seconds
+
+
+def test_what_is_said_can_name_its_project_and_leave_out_the_stages(caplog: pytest.LogCaptureFixture) -> None:
+    where, _ = console(terminal=False)
+    with caplog.at_level(logging.INFO, "connector"):
+        for quiet in (False, True):
+            reporter = Reporter(where, about="Project 7: ", quiet=quiet)
+            with reporter.stage("pull", "Reading tasks"):
+                reporter.say("Somebody had changed it.")
+            assert reporter.seconds.keys() == {"pull"}
+    told = [record.message for record in caplog.records]
+    assert told == ["Project 7: Reading tasks", *["Project 7: Somebody had changed it."] * 2]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_work_ends_where_the_checkpoint_says_so(terminal: bool, left: int) -> None:
+    passed = []
+
+    def checkpoint() -> None:
+        if len(passed) == left:
+            raise KeyboardInterrupt
+        passed.append(1)
+
+    reporter = Reporter(console(terminal=terminal)[0], quiet=True, checkpoint=checkpoint)
+
+    def work() -> None:
+        with reporter.stage("train", "Training") as stage:
+            stage.count(1, 2)
+            stage.share("fitting", 0.5)
+            pytest.fail("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert len(passed) == left

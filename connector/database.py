@@ -25,7 +25,9 @@ def connect(url: str) -> sa.Engine:
         sqlite = parsed.get_backend_name() == "sqlite"
         if sqlite and parsed.database and not parsed.database.startswith((":memory:", "file:")):
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(parsed, connect_args={"timeout": SQLITE_PATIENCE_SECONDS} if sqlite else {})
+        # A service runs for months, and a server may end connections meanwhile: each is tried before it is used again.
+        connect_args = {"timeout": SQLITE_PATIENCE_SECONDS} if sqlite else {}
+        engine = sa.create_engine(parsed, connect_args=connect_args, pool_pre_ping=not sqlite)
     except (sa.exc.SQLAlchemyError, OSError, ImportError, ValueError) as error:
         raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {error}.") from error
     try:

@@ -21,8 +21,8 @@ URL = "http://studio:8080"
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    opened = State(f"sqlite:///{tmp_path}/state.sqlite")
+def state(state_url: str) -> Iterator[State]:
+    opened = State(state_url)
     yield opened
     opened.close()
 

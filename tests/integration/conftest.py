@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import Browser, sync_playwright
-from postgresql import PostgreSQL, running_postgresql
+from postgresql import PostgreSQL
 
 from connector.demo import servers
 from connector.demo.people import Person
@@ -104,13 +104,6 @@ def running_label_studio(directory: Path, database: str, environment: dict[str, 
         yield label_studio
         for person in label_studio.people:
             person.close()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    """A running PostgreSQL server, for databases that a test makes."""
-    with running_postgresql() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,28 @@
+"""What tests of every kind may ask for: a PostgreSQL server, and a state database on it or on SQLite."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from postgresql import PostgreSQL, running_postgresql
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running PostgreSQL server, for databases that a test makes."""
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A state database that is not there yet, on SQLite and then on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/deep/state.sqlite"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    name = f"state-{secrets.token_hex(8)}"
+    server.create_database(name)
+    return server.url(name)

@@ -31,13 +31,15 @@ LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123
 class LabelStudio:
     """A running Label Studio and its administrator; `api` is a session with the administrator's token.
 
-    `database`: "sqlite" or "postgresql"; `people`: the users who have signed up so far.
+    `database`: "sqlite" or "postgresql"; `data`: the folder of its data, SQLite's file among it; `people`: the users
+    who have signed up so far.
     """
 
     url: str
     login: servers.Login
     api: requests.Session
     database: str
+    data: Path
     people: list[Person] = field(default_factory=list)
 
     @property
@@ -100,7 +102,7 @@ def running_label_studio(directory: Path, database: str, environment: dict[str, 
         after.callback(servers.stop, directory, servers.LABEL_STUDIO)
         api = after.enter_context(servers.local_session())
         api.headers["Authorization"] = f"Token {LOGIN.token}"
-        label_studio = LabelStudio(server.url, LOGIN, api, database)
+        label_studio = LabelStudio(server.url, LOGIN, api, database, directory / servers.LABEL_STUDIO)
         yield label_studio
         for person in label_studio.people:
             person.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -323,11 +325,20 @@ def project_under_our_queue(
     label_studio: LabelStudio, make_project: Callable[..., Project], backend: str, tmp_path: Path
 ) -> Iterator[Callable[..., Loop]]:
     """`start(texts or tasks, adopted=True, config=…, **settings)`: a fresh project, set up unless told not to."""
+    with projects_under_our_queue(label_studio, make_project, backend, tmp_path) as make:
+        yield make
+
+
+@contextlib.contextmanager
+def projects_under_our_queue(
+    label_studio: LabelStudio, make_project: Callable[..., Project], backend: str, directory: Path
+) -> Iterator[Callable[..., Loop]]:
+    """`project_under_our_queue` for a fixture of another scope; the state databases are made in `directory`."""
     opened: list[tuple[State, Loop]] = []
 
     def make(tasks: Any, *, adopted: bool = True, through: str = label_studio.url, **settings: Any) -> Loop:
         project = make_project(tasks, **settings)
-        url = f"sqlite:///{tmp_path}/state-{project.id}.sqlite"
+        url = f"sqlite:///{directory}/state-{project.id}.sqlite"
         database = State(url)
         gateway = Gateway(through, label_studio.token)
         state = database.project(through, project.id)
@@ -395,6 +406,10 @@ def command_environment(
     return {name: value for name, value in (inherited | ours).items() if name not in unset}
 
 
+class Cut(Exception):
+    """The connection is to end without an answer."""
+
+
 class Proxy:
     """Stands between the connector and Label Studio: counts the calls, fails them, or holds one back."""
 
@@ -412,7 +427,11 @@ class Proxy:
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 proxy.calls.append((self.command, self.path.split("?")[0]))
-                status, headers, content = proxy._answer(target, self.command, self.path, dict(self.headers), body)
+                try:
+                    status, headers, content = proxy._answer(target, self.command, self.path, dict(self.headers), body)
+                except Cut:
+                    self.close_connection = True
+                    return
                 self.send_response_only(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -471,6 +490,17 @@ class Proxy:
             self._reached.set()
             self._released.wait(60)
         return answer.status_code, kept, answer.content
+
+
+def personal_access_token(loop: Loop) -> str:
+    """A personal access token of a user who has just signed up."""
+    person = Person.sign_up(loop.server.url, f"{uuid.uuid4().hex}@example.com")
+    headers = {"X-CSRFToken": person.session.cookies["csrftoken"], "Referer": loop.server.url}
+    answer = person.session.post(f"{loop.server.url}/api/token/", headers=headers, timeout=30)
+    person.close()
+    assert answer.status_code == 201, answer.text
+    token: str = answer.json()["token"]
+    return token
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from loop import (
     connector,
     new,
     on_both_databases,
+    personal_access_token,
     project_under_our_queue,
     proxy_to_label_studio,
     second,
@@ -155,17 +156,6 @@ def test_sync_with_nothing_new_makes_few_calls_and_no_write(start: Start, people
     assert ("POST", "/api/token/refresh/") in proxy.calls or ("POST", "/api/token/refresh") in proxy.calls
     assert {**second_time, "seconds": {}} == {**first, "seconds": {}}
     assert loop.dump() == before
-
-
-def personal_access_token(loop: Loop) -> str:
-    """A personal access token of a user who has just signed up."""
-    person = Person.sign_up(loop.server.url, f"{uuid.uuid4().hex}@example.com")
-    headers = {"X-CSRFToken": person.session.cookies["csrftoken"], "Referer": loop.server.url}
-    answer = person.session.post(f"{loop.server.url}/api/token/", headers=headers, timeout=30)
-    person.close()
-    assert answer.status_code == 201, answer.text
-    token: str = answer.json()["token"]
-    return token
 
 
 def test_whole_sync_runs_with_a_personal_access_token(start: Start) -> None:

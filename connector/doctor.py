@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from connector import checks, symptoms
-from connector.annotations import Task
 from connector.backend import Backend
+from connector.comparison import Looking, scorer
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.findings import Finding, ok, problem
 from connector.label_config import Control
 from connector.label_studio import LabelStudio
-from connector.mirror import control_of, look
+from connector.mirror import Pulled, control_of, look
 from connector.settings import Settings
 from connector.state import ProjectState
 
@@ -69,7 +70,7 @@ class _Examination:
         self.now = now
         self.known = state.get()
         self.control: Control | None = None
-        self.tasks: Mapping[int, Task] | None = None  # as Label Studio has them, where it could be asked
+        self.pulled: Pulled | None = None  # the project as Label Studio has it, where it could be asked
         self.backends: list[dict[str, Any]] | None = None
 
     def findings(self) -> list[Finding]:
@@ -89,11 +90,14 @@ class _Examination:
             self.project_id, lambda: Backend(url, retries=self.gateway.retries), self.control, self.known
         )
         found.append(backend)
+        if self.pulled is not None:
+            with contextlib.closing(Looking(url, retries=self.gateway.retries)) as server:
+                found.append(scorer(self.project_id, self.pulled, server if backend.level != "problem" else None))
         if self.backends is not None:
             found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))
         if self.known["adopted_at"] is not None:
             away = any(finding.away for finding in found)
-            tasks = self.state.tasks() if self.tasks is None else self.tasks
+            tasks = self.state.tasks() if self.pulled is None else self.pulled.tasks
             found.append(symptoms.last_sync(self.project_id, self.known, tasks.values(), self.now, away))
         return found
 
@@ -137,7 +141,7 @@ class _Examination:
             # A sync has published meanwhile: what Label Studio said is of another window than what we know.
             self.known = self.state.get()
             pulled = look(self.project_id, self.gateway, self.state)
-        self.tasks = pulled.tasks
+        self.pulled = pulled
         chart = symptoms.chart(self.project_id, pulled, self.state)
         order = [
             *checks.settings(pulled.project),

@@ -38,6 +38,7 @@ CHECKS = [
     "texts",
     "choices",
     "backend",
+    "scorer",
     "backend_address",
     "last_sync",
 ]

@@ -13,8 +13,9 @@ from connector.label_config import Control
 class Annotation(NamedTuple):
     """One row of Label Studio's annotations: what somebody answered, or that they skipped.
 
-    `label` is a class of the control, or None for a skip, an empty result or a choice the config no longer has
-    (`unknown`). `annotator` is 0 where the user was deleted: all of them count as one. `lead_time` is in seconds, None
+    `label` is one of the control, as Control.label_of writes it, or None where nothing is said. `unknown`: a choice
+    that the config no longer has is not in it; of several choices the others stand, a single one leaves None.
+    `annotator` is 0 where the user was deleted: all of them count as one. `lead_time` is in seconds, None
     where Label Studio was not told.
     """
 
@@ -99,8 +100,11 @@ def annotator_of(raw: Mapping[str, Any]) -> int:
 
 def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotation:
     """A row of a task's `annotations` as a record."""
-    chosen = None if raw["was_cancelled"] else choice(raw["result"], control)
-    label = control.spellings.get(chosen) if chosen is not None else None
+    chosen = None if raw["was_cancelled"] else _choices(raw["result"], control)
+    known = {control.spellings[name] for name in chosen or [] if name in control.spellings}
+    unknown = any(name not in control.spellings for name in chosen or [])
+    # Whether somebody whose choices are all gone would choose none of the others, nobody can tell.
+    label = None if chosen is None or (unknown and not known) else control.label_of(known)
     return Annotation(
         id=raw["id"],
         task=task,
@@ -109,26 +113,40 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
         skipped=bool(raw["was_cancelled"]),
         ground_truth=bool(raw["ground_truth"]),
         updated_at=raw["updated_at"],
-        unknown=chosen is not None and label is None,
+        unknown=unknown,
         created_at=raw["created_at"],
         lead_time=raw.get("lead_time"),
     )
 
 
-def choice(result: Any, control: Control) -> str | None:
-    """The choice in an annotation's `result` as it is spelled there, None where there is none or are several."""
+def choice(result: Any, control: Control) -> str | list[str] | None:
+    """What was chosen in an annotation's `result`, as it is spelled there: a list where several may be; None: nothing.
+
+    The empty list says that none of the choices was meant, None that the control was not answered.
+    """
+    chosen = _choices(result, control)
+    return chosen if chosen is None or control.multiple else chosen[0]
+
+
+def _choices(result: Any, control: Control) -> list[str] | None:
+    """The choices in a `result`, exactly one where only one may be; None where the control was not answered."""
+    chosen: list[str] = []
     for region in result or []:
         if region.get("from_name") == control.name and region.get("type", "choices") == "choices":
-            choices = region.get("value", {}).get("choices") or []
-            if len(choices) == 1 and isinstance(choices[0], str):
-                return choices[0]
-    return None
+            found = region.get("value", {}).get("choices") or []
+            if all(isinstance(name, str) for name in found):
+                if control.multiple:
+                    chosen += found
+                elif len(found) == 1:
+                    return list(found)
+    return chosen if chosen or control.none_counts else None
 
 
 def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], str]:
-    """The latest valid label of each annotator on each task: {(task, annotator): class}.
+    """The latest valid label of each annotator on each task: {(task, annotator): label}.
 
-    Skips, empty results and choices that the config no longer has are no labels; they do not hide an earlier label.
+    Skips, controls left unanswered and choices that the config no longer has are no labels; they do not hide an earlier
+    label.
     """
     latest: dict[tuple[int, int], str] = {}
     for row in sorted(annotations, key=lambda row: (moment(row.updated_at), row.id)):
@@ -149,12 +167,8 @@ def lock_rows(annotations: Iterable[Annotation], skip_queue: str) -> int:
 
 
 def choice_result(control: Control, label: str) -> list[dict[str, Any]]:
-    """The `result` of a prediction that shows `label` preselected."""
-    return [
-        {
-            "from_name": control.name,
-            "to_name": control.to_name,
-            "type": "choices",
-            "value": {"choices": [label]},
-        }
-    ]
+    """The `result` that shows `label` chosen, as the form sends it: empty where the label is none of the classes."""
+    chosen = control.classes_of(label)
+    value = {"choices": chosen}
+    region = {"from_name": control.name, "to_name": control.to_name, "type": "choices", "value": value}
+    return [region] if chosen else []

@@ -18,7 +18,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
-PROTOCOL = 1
+PROTOCOL = 2
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 
@@ -27,8 +27,8 @@ NPZ = {"Content-Type": "application/x-npz"}
 class Probabilities:
     """Class probabilities for items of a project, out-of-sample for those that the model was trained on.
 
-    `ids` (n,); `pred_probs` (n, k), rows sum to one, columns in the order of `classes`; `fold` (n,): the fold that
-    left the item out, or -1.
+    `ids` (n,); `pred_probs` (n, k), columns in the order of `classes`; rows sum to one, or with `multilabel` hold the
+    probability of each class against the rest; `fold` (n,): the fold that left the item out, or -1.
     """
 
     model_version: str
@@ -36,6 +36,7 @@ class Probabilities:
     ids: NDArray[np.int64]
     pred_probs: NDArray[np.float64]
     fold: NDArray[np.int8]
+    multilabel: bool = False
 
 
 class Backend:
@@ -97,16 +98,23 @@ class Backend:
         self,
         project: str,
         classes: Sequence[str],
-        labels: dict[int, int],
+        labels: Mapping[int, int] | Mapping[int, Sequence[int]],
         *,
+        multilabel: bool = False,
         progress: Callable[[str, float], None] = lambda stage, share: None,
     ) -> str:
         """Trains on one consensus label an item ({id: position in classes}), waits, returns the new model version.
 
+        With `multilabel` a label is the positions of all classes that apply.
         `progress` is told the stage and the share done, several times a second at most. Raises ConnectorError with the
         backend's reason when the training fails.
         """
-        body = {"classes": list(classes), "ids": list(labels), "labels": list(labels.values())}
+        body = {
+            "classes": list(classes),
+            "ids": list(labels),
+            "labels": list(labels.values()),
+            "multilabel": multilabel,
+        }
         while True:
             answer = self._call("POST", f"/api/projects/{project}/train", json=body, accept=(409,), repeatable=False)
             job = self._wait(project, _json(answer)["job"], progress)
@@ -133,6 +141,7 @@ class Backend:
             ids=arrays["ids"],
             pred_probs=arrays["pred_probs"].astype(np.float64),
             fold=arrays["fold"],
+            multilabel=bool(arrays["multilabel"]),
         )
 
     def spread(self, project: str, ids: Sequence[int], count: int, *, seed: int = 0) -> list[int]:

@@ -77,7 +77,8 @@ def export(
                 else:
                     extras = _extras(pulled, gateway, state)
                     rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
-                write(file_format, _counted(rows, len(pulled.tasks), stage.count), pulled.control.classes, new)
+                counted, control = _counted(rows, len(pulled.tasks), stage.count), pulled.control
+                write(file_format, counted, control.classes, new, multiple=control.multiple)
                 _replace(target, new, Path(workshop, "old"), out)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow has words of its own
@@ -102,7 +103,7 @@ def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras
         task.id for task in pulled.tasks.values() if task.digest is None or any(row.unknown for row in task.annotations)
     ]
     texts: dict[int, Any] = {}
-    choices: dict[int, str | None] = {}
+    choices: dict[int, str | list[str] | None] = {}
     for raw in gateway.tasks_by_id(pulled.project["id"], untold):
         texts[raw["id"]] = raw["data"].get(pulled.control.data_key)
         choices.update({row["id"]: choice(row["result"], pulled.control) for row in raw["annotations"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -38,9 +39,20 @@ def require(file_format: str) -> None:
         )
 
 
-def write(file_format: str, rows: Rows, classes: Sequence[str], path: Path) -> None:
-    """Writes rows to the file `path` (datasets: a folder); for "label-studio" they are tasks in Label Studio's JSON."""
-    _WRITERS[file_format](rows, classes, path)
+@dataclass(frozen=True)
+class Form:
+    """What the columns depend on: the classes, and whether a label is a list of them (`multiple`)."""
+
+    classes: Sequence[str]
+    multiple: bool = False
+
+
+def write(file_format: str, rows: Rows, classes: Sequence[str], path: Path, *, multiple: bool = False) -> None:
+    """Writes rows to the file `path` (datasets: a folder); for "label-studio" they are tasks in Label Studio's JSON.
+
+    `multiple`: a label is a list of classes.
+    """
+    _WRITERS[file_format](rows, Form(classes, multiple), path)
 
 
 def _open(path: Path) -> IO[str]:
@@ -48,22 +60,23 @@ def _open(path: Path) -> IO[str]:
     return path.open("w", encoding="utf-8", errors="replace", newline="")
 
 
-def _csv(rows: Rows, classes: Sequence[str], path: Path) -> None:
+def _csv(rows: Rows, form: Form, path: Path) -> None:
     with _open(path) as file:
         # All that is no number is quoted: readers would take a lone carriage return for the end of a line.
-        writer = csv.DictWriter(file, columns(classes), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer = csv.DictWriter(file, columns(form.classes), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             second = "true" if row["second_opinion"] else "false"
-            writer.writerow({**flat(row), "annotations": to_json(row["annotations"]), "second_opinion": second})
+            lists = {name: to_json(value) for name, value in row.items() if isinstance(value, list)}
+            writer.writerow({**flat(row), **lists, "second_opinion": second})
 
 
-def _jsonl(rows: Rows, classes: Sequence[str], path: Path) -> None:
+def _jsonl(rows: Rows, form: Form, path: Path) -> None:
     with _open(path) as file:
         file.writelines(to_json(row) + "\n" for row in rows)
 
 
-def _label_studio(rows: Rows, classes: Sequence[str], path: Path) -> None:
+def _label_studio(rows: Rows, form: Form, path: Path) -> None:
     with _open(path) as file:
         file.write("[")
         for number, row in enumerate(rows):
@@ -71,25 +84,31 @@ def _label_studio(rows: Rows, classes: Sequence[str], path: Path) -> None:
         file.write("\n]\n")
 
 
-def _parquet(rows: Rows, classes: Sequence[str], path: Path) -> None:
+def _parquet(rows: Rows, form: Form, path: Path) -> None:
     import pyarrow.parquet
 
-    schema = _schema(classes)
+    schema = _schema(form)
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for batch in _batches(map(flat, rows), schema):
             writer.write_batch(batch)
 
 
-def _datasets(rows: Rows, classes: Sequence[str], path: Path) -> None:
+def _datasets(rows: Rows, form: Form, path: Path) -> None:
     import datasets
     import pyarrow
 
-    features = datasets.Features.from_arrow_schema(_schema(classes))
-    features["consensus"] = features["predicted"] = datasets.ClassLabel(names=list(classes))
-    position: dict[str | None, int | None] = {None: None, **{name: index for index, name in enumerate(classes)}}
+    features = datasets.Features.from_arrow_schema(_schema(form))
+    label = datasets.ClassLabel(names=list(form.classes))
+    features["consensus"] = features["predicted"] = datasets.Sequence(label) if form.multiple else label
+    position = {name: index for index, name in enumerate(form.classes)}
+
+    def number(shown: str | list[str] | None) -> int | list[int] | None:
+        if shown is None:
+            return None
+        return position[shown] if isinstance(shown, str) else [position[name] for name in shown]
 
     def numbered(row: dict[str, Any]) -> dict[str, Any]:
-        return {**flat(row), **{name: position[row[name]] for name in ("consensus", "predicted")}}
+        return {**flat(row), **{name: number(row[name]) for name in ("consensus", "predicted")}}
 
     # Through a file, which is mapped into memory: no more than a batch is ever held.
     stream, schema = path.with_name(path.name + ".arrow"), features.arrow_schema
@@ -106,7 +125,7 @@ def _datasets(rows: Rows, classes: Sequence[str], path: Path) -> None:
     stream.unlink()
 
 
-_WRITERS: Mapping[str, Callable[[Rows, Sequence[str], Path], None]] = {
+_WRITERS: Mapping[str, Callable[[Rows, Form, Path], None]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,
@@ -115,16 +134,17 @@ _WRITERS: Mapping[str, Callable[[Rows, Sequence[str], Path], None]] = {
 }
 
 
-def _schema(classes: Sequence[str]) -> Any:
+def _schema(form: Form) -> Any:
     """The columns' types as an Arrow schema."""
     import pyarrow as pa
 
+    label = pa.list_(pa.string()) if form.multiple else pa.string()
     annotation = pa.struct(
         {
             "id": pa.int64(),
             "annotator": pa.string(),
             "annotator_id": pa.int64(),
-            "label": pa.string(),
+            "label": label,
             "unknown_choice": pa.bool_(),
             "created_at": pa.string(),
             "updated_at": pa.string(),
@@ -133,16 +153,18 @@ def _schema(classes: Sequence[str]) -> Any:
             "ground_truth": pa.bool_(),
         }
     )
-    numbers = {"quality", "agreement", "score", *map(probability_column, classes)}
+    numbers = {"quality", "agreement", "score", *map(probability_column, form.classes)}
     types = {
         "task_id": pa.int64(),
         "label_count": pa.int64(),
         "rank": pa.int64(),
         "second_opinion": pa.bool_(),
+        "consensus": label,
+        "predicted": label,
         "annotations": pa.list_(annotation),
         **dict.fromkeys(numbers, pa.float64()),
     }
-    return pa.schema([(name, types.get(name, pa.string())) for name in columns(classes)])
+    return pa.schema([(name, types.get(name, pa.string())) for name in columns(form.classes)])
 
 
 def _batches(rows: Rows, schema: Any) -> Iterator[Any]:

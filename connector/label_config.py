@@ -1,7 +1,9 @@
-"""Finds the single-choice `Choices` on a `Text` that the connector serves in a labelling config."""
+"""Finds the `Choices` on a `Text` that the connector serves in a labelling config, and how it writes labels."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,13 @@ from connector.errors import UsageError
 
 @dataclass(frozen=True)
 class Control:
-    """A single-choice control: its names, the task's text key and its classes.
+    """A control of choices: its names, the task's text key and its classes.
 
     `classes` are spelled as annotations spell them: a choice's alias where it has one, else its value. `spellings` maps
-    every way an annotation may spell a class (value or alias) to the class.
+    every way an annotation may spell a class (value or alias) to the class. `multiple`: a label is a set of classes;
+    `none_counts`: the empty set too, where the form can be submitted with nothing chosen.
+
+    A label is one string everywhere: a class's name, or, of a multiple control, its set as `label_of` writes it.
     """
 
     name: str
@@ -23,6 +28,19 @@ class Control:
     data_key: str
     classes: tuple[str, ...]
     spellings: dict[str, str]
+    multiple: bool = False
+    none_counts: bool = False
+
+    def label_of(self, chosen: Collection[str]) -> str:
+        """The label that stands for the classes `chosen`: a JSON list in the config's order, where several may be."""
+        if not self.multiple:
+            (name,) = chosen
+            return name
+        return json.dumps([name for name in self.classes if name in chosen], ensure_ascii=False)
+
+    def classes_of(self, label: str) -> list[str]:
+        """The classes that a label stands for, in the config's order; of a single choice, the one."""
+        return list(json.loads(label)) if self.multiple else [label]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,12 +81,10 @@ def find_control(label_config: str, name: str | None = None) -> Control:
             if control.name == name:
                 return control
         raise UsageError(
-            f"The labelling config has no single-choice Choices on a Text called '{name}'; found: {listing}."
+            f"The labelling config has no Choices on a Text called '{name}' that can be served; found: {listing}."
         )
     if not servable:
-        raise UsageError(
-            f"The labelling config needs a single-choice Choices on a Text with at least two choices; found: {listing}."
-        )
+        raise UsageError(f"The labelling config needs a Choices on a Text with at least two choices; found: {listing}.")
     if len(servable) > 1:
         names = ", ".join(f"--control {control.name}" for control in servable)
         raise UsageError(f"The labelling config has several controls that can be served; choose one: {names}.")
@@ -93,8 +109,9 @@ def _servable(tag: Any, objects: dict[str, Any]) -> tuple[Control | None, str]:
     attributes = tag.attr
     if tag.tag != "Choices":
         return None, "not Choices"
-    if attributes.get("choice", "single") not in ("single", "single-radio"):
-        return None, f'choice="{attributes["choice"]}"'
+    kind = attributes.get("choice", "single")
+    if kind not in ("single", "single-radio", "multiple"):
+        return None, f'choice="{kind}"'
     for flag in ("perRegion", "perItem"):
         if str(attributes.get(flag, "false")).lower() == "true":
             return None, f'{flag}="true"'
@@ -118,4 +135,8 @@ def _servable(tag: Any, objects: dict[str, Any]) -> tuple[Control | None, str]:
     spellings.update({written: written for written in classes})
     if len(set(classes)) < 2:
         return None, "fewer than two choices"
-    return Control(tag.name, tag.to_name[0], value[1:], tuple(classes), spellings), ""
+    multiple = kind == "multiple"
+    # A form that insists on a choice, or hides the control, says nothing where it is left empty.
+    insists = str(attributes.get("required", "false")).lower() == "true" or "visibleWhen" in attributes
+    none_counts = multiple and not insists
+    return Control(tag.name, tag.to_name[0], value[1:], tuple(classes), spellings, multiple, none_counts), ""

@@ -59,13 +59,14 @@ class Extras:
     """What is told of tasks beside their records and the review.
 
     `places` as `selection.open_places` gives them; `emails` {annotator: e-mail address}; `texts` {task: what stands
-    where its text should be} and `choices` {annotation: choice that the config no longer has}, where records say None.
+    where its text should be} and `choices` {annotation: what was chosen}, where the record has no text, or lacks a
+    choice that the config no longer has.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
     emails: Mapping[int, str] = field(default_factory=dict)
     texts: Mapping[int, Any] = field(default_factory=dict)
-    choices: Mapping[int, str | None] = field(default_factory=dict)
+    choices: Mapping[int, str | list[str] | None] = field(default_factory=dict)
 
 
 def rows(
@@ -86,16 +87,16 @@ def rows(
         row = {
             "task_id": task.id,
             "text": extras.texts.get(task.id) if task.digest is None else text,
-            "consensus": consensus,
+            "consensus": _shown(consensus, control),
             "quality": review.quality.get(task.id),
             "agreement": labels.count(consensus) / len(labels) if consensus is not None else None,
             "label_count": len(labels),
-            "predicted": None if probabilities is None else control.classes[int(probabilities.argmax())],
+            "predicted": _shown(review.scored.predicted.get(task.id), control),
             "model_version": None if probabilities is None else review.scored.model_version,
             "score": review.scored.scores.get(task.id),
             "rank": rank,
             "second_opinion": relabel,
-            "annotations": [_annotation(one, extras) for one in task.annotations],
+            "annotations": [_annotation(one, control, extras) for one in task.annotations],
         }
         for index, name in enumerate(control.classes):
             row[probability_column(name)] = None if probabilities is None else float(probabilities[index])
@@ -111,12 +112,17 @@ def _with_texts(
         yield from ((task, found.get(task.id)) for task in part)
 
 
-def _annotation(one: Annotation, extras: Extras) -> dict[str, Any]:
+def _shown(label: str | None, control: Control) -> str | list[str] | None:
+    """A label as a person reads it: of a multiple control, the list of its classes."""
+    return control.classes_of(label) if label is not None and control.multiple else label
+
+
+def _annotation(one: Annotation, control: Control, extras: Extras) -> dict[str, Any]:
     return {
         "id": one.id,
         "annotator": extras.emails.get(one.annotator, str(one.annotator)) if one.annotator else None,
         "annotator_id": one.annotator or None,
-        "label": extras.choices.get(one.id) if one.unknown else one.label,
+        "label": extras.choices.get(one.id) if one.unknown else _shown(one.label, control),
         "unknown_choice": one.unknown,
         "created_at": one.created_at,
         "updated_at": one.updated_at,
@@ -127,7 +133,7 @@ def _annotation(one: Annotation, extras: Extras) -> dict[str, Any]:
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """The row for formats whose columns have one type each: a value that is no text as JSON."""
+    """The row for formats whose columns have one type each: a text that is another value as JSON."""
     text = row["text"]
     return row if text is None or isinstance(text, str) else {**row, "text": to_json(text)}
 

@@ -16,7 +16,7 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[1] = 1
+    protocol: Literal[2] = 2
 
 
 class SetupRequest(_Wire):

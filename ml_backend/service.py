@@ -199,15 +199,15 @@ class Service:
 
 
 def _choose(probabilities: npt.NDArray[np.float64], multilabel: bool) -> tuple[list[int], float]:
-    """The classes that the model would choose, and how probable it is that these are the ones.
+    """The classes that the model would choose, and how sure it is of them.
 
-    Where several may apply, those that rather do than not; the product over the classes, taken as independent.
+    Where several may apply, those that rather do than not, and how sure it is of yes or no in the least certain class.
     """
     if not multilabel:
         best = int(probabilities.argmax())
         return [best], float(probabilities[best])
-    right = np.maximum(probabilities, 1 - probabilities)
-    return np.flatnonzero(probabilities >= YES).tolist(), float(right.prod())
+    sure = np.maximum(probabilities, 1 - probabilities).min()
+    return np.flatnonzero(probabilities >= YES).tolist(), float(sure)
 
 
 def _text(task: Any, key: str) -> str:

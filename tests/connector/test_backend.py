@@ -178,7 +178,7 @@ def test_training_waits_for_the_job_and_tells_how_far_it_is(server: Server, back
     version = backend.train("7", ("a", "b"), {5: 0, 9: 1}, progress=lambda stage, share: told.append((stage, share)))
     assert version == "v3"
     assert told == [("waiting", 0.0), ("fitting", 0.4), ("done", 1.0)]
-    assert server.bodies(TRAIN) == [{"classes": ["a", "b"], "ids": [5, 9], "labels": [0, 1]}]
+    assert server.bodies(TRAIN) == [{"classes": ["a", "b"], "multilabel": False, "ids": [5, 9], "labels": [0, 1]}]
 
 
 def test_somebody_elses_training_is_waited_for_and_then_ours_is_done(server: Server, backend: Backend) -> None:
@@ -241,6 +241,7 @@ def test_probabilities_come_as_the_server_has_them(server: Server, backend: Back
         ids=np.array([4, 2]),
         pred_probs=np.array([[0.25, 0.75], [0.5, 0.5]], np.float32),
         fold=np.array([1, -1], np.int8),
+        multilabel=np.array(False),
         classes=np.array(["Polite", "unh\u00f6flich"]),
         model_version=np.array("v3"),
     )
@@ -248,7 +249,7 @@ def test_probabilities_come_as_the_server_has_them(server: Server, backend: Back
     known = backend.probabilities("7")
     assert known is not None
     assert (known.model_version, known.classes) == ("v3", ("Polite", "unh\u00f6flich"))
-    assert (known.ids.tolist(), known.fold.tolist()) == ([4, 2], [1, -1])
+    assert (known.ids.tolist(), known.fold.tolist(), known.multilabel) == ([4, 2], [1, -1], False)
     assert known.pred_probs.dtype == np.float64
     np.testing.assert_array_equal(known.pred_probs, [[0.25, 0.75], [0.5, 0.5]])
 
@@ -304,7 +305,7 @@ def test_arrays_that_hold_pickles_are_not_read(server: Server, backend: Backend)
 
 
 def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Backend) -> None:
-    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 1}))
+    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 2}))
     backend.check()
     assert [name for name, _ in server.calls] == ["GET /health"]
 
@@ -312,7 +313,7 @@ def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Bac
 @pytest.mark.parametrize(
     ("health", "words"),
     [
-        ({"status": "UP", "protocol": 2}, "speaks protocol 2, this connector 1"),
+        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 2"),
         ({"status": "UP", "model_class": "BertClassifier"}, "speaks protocol unknown"),
         (["UP"], "speaks protocol unknown"),
         ("<html>Welcome</html>", "is not an ML backend of ours: check ML_BACKEND_URL"),

@@ -69,8 +69,9 @@ def shown_by(raws: list[dict[str, Any]], control: Control = CONTROL) -> Callable
 
 
 def reviewed(**known: Any) -> Review:
-    """A review with what is `known`: labels, consensus, scores, quality, pred_probs."""
-    scored = Scored(known.get("labels", {}), known.get("consensus", {}), known.get("scores", {}), model_version="v1")
+    """A review with what is `known`: labels, consensus, scores, predicted, quality, pred_probs."""
+    told = {name: known.get(name, {}) for name in ("labels", "consensus", "scores", "predicted")}
+    scored = Scored(**told, model_version="v1")
     return Review(scored, known.get("quality", {}), known.get("pred_probs", {}))
 
 
@@ -90,6 +91,7 @@ def test_a_row_says_all_there_is() -> None:
         consensus={7: "Polite"},
         quality={7: 0.9},
         scores={7: 0.4},
+        predicted={7: "Impolite"},
         pred_probs={7: np.array([0.3, 0.7])},
         extras=Extras(places={7: (4, True)}, emails={1: "one@example.com"}),
     )

@@ -39,6 +39,46 @@ def test_single_choice_is_served_however_it_is_written(attributes: dict[str, str
     assert find_control(view(TEXT, choices(**attributes))).classes == ("Polite", "Impolite")
 
 
+@pytest.mark.parametrize(
+    ("attributes", "none_counts"),
+    [
+        ({}, True),
+        ({"required": "false"}, True),
+        ({"required": "true"}, False),
+        ({"visibleWhen": "choice-selected"}, False),
+    ],
+)
+def test_of_multiple_choice_none_counts_where_a_form_can_be_submitted_so(
+    attributes: dict[str, str], none_counts: bool
+) -> None:
+    control = find_control(view(TEXT, choices(choice="multiple", **attributes)))
+    assert (control.multiple, control.none_counts) == (True, none_counts)
+    single = find_control(view(TEXT, choices(**attributes)))
+    assert (single.multiple, single.none_counts) == (False, False)
+
+
+def test_labels_of_single_choice_are_the_classes() -> None:
+    control = find_control(view(TEXT, choices()))
+    assert control.label_of(["Impolite"]) == "Impolite"
+    assert control.classes_of("Impolite") == ["Impolite"]
+
+
+@pytest.mark.parametrize("chosen", [[], ["é"], ['["a"', "é"], ['["a"', "b, c", "é"]])
+def test_labels_of_multiple_choice_are_sets_in_the_configs_order(chosen: list[str]) -> None:
+    inner = "".join(f"<Choice value='{name}'/>" for name in ('["a"', "b, c", "é"))
+    control = find_control(view(TEXT, choices(inner, choice="multiple")))
+    label = control.label_of(chosen[::-1])
+    assert control.classes_of(label) == chosen
+    assert label == control.label_of(chosen)
+    assert label not in control.classes
+
+
+def test_a_control_of_before_there_was_multiple_choice_is_single() -> None:
+    told = find_control(view(TEXT, choices())).to_json()
+    del told["multiple"], told["none_counts"]
+    assert Control.from_json(told) == find_control(view(TEXT, choices()))
+
+
 def test_classes_keep_the_order_of_the_config() -> None:
     inner = "".join(f'<Choice value="{name}"/>' for name in ("z", "a", "m"))
     assert find_control(view(TEXT, choices(inner))).classes == ("z", "a", "m")
@@ -74,7 +114,6 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
 @pytest.mark.parametrize(
     ("config", "found"),
     [
-        (view(TEXT, choices(choice="multiple")), "Choices 'politeness' (choice=\"multiple\")"),
         (view(TEXT, choices(perRegion="true")), "Choices 'politeness' (perRegion=\"true\")"),
         (view(TEXT, choices(perItem="true")), "Choices 'politeness' (perItem=\"true\")"),
         (view(TEXT, choices("", value="$options")), "Choices 'politeness' (its choices come from the task's data)"),
@@ -104,7 +143,6 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
         (view(TEXT), "no control at all"),
     ],
     ids=[
-        "multiple",
         "per region",
         "per item",
         "dynamic choices",
@@ -121,13 +159,13 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
 )
 def test_what_cannot_be_served_is_refused_with_what_was_found(config: str, found: str) -> None:
     words = refusal(config)
-    assert words.startswith("The labelling config needs a single-choice Choices on a Text")
+    assert words.startswith("The labelling config needs a Choices on a Text with at least two choices")
     assert words.endswith(f"found: {found}.")
 
 
 def test_a_refusal_lists_every_control() -> None:
-    words = refusal(view(TEXT, choices(choice="multiple"), '<Rating name="stars" toName="text"/>'))
-    assert "Choices 'politeness' (choice=\"multiple\")" in words
+    words = refusal(view(TEXT, choices(perRegion="true"), '<Rating name="stars" toName="text"/>'))
+    assert "Choices 'politeness' (perRegion=\"true\")" in words
     assert "Rating 'stars' (not Choices)" in words
 
 
@@ -135,7 +173,7 @@ def test_other_controls_beside_it_are_left_alone() -> None:
     config = view(
         TEXT,
         '<Rating name="stars" toName="text"/>',
-        choices(choice="multiple", name="topics"),
+        choices(perItem="true", name="topics"),
         choices(),
         '<TextArea name="note" toName="text"/>',
     )
@@ -148,6 +186,12 @@ def test_of_several_a_name_has_to_be_given() -> None:
     assert "--control politeness" in words
     assert "--control tone" in words
     assert find_control(config, "tone").name == "tone"
+
+
+def test_single_and_multiple_choice_beside_each_other_can_both_be_served() -> None:
+    config = view(TEXT, choices(), choices(choice="multiple", name="topics"))
+    assert "--control politeness, --control topics" in refusal(config)
+    assert [find_control(config, name).multiple for name in ("politeness", "topics")] == [False, True]
 
 
 @pytest.mark.parametrize("name", ["mood", "stars"], ids=["not there", "of another kind"])

@@ -10,10 +10,11 @@ from connector.activelab import Labels, scores
 from connector.annotations import Annotation, Task, digest
 from connector.backend import Probabilities
 from connector.errors import TryAgainLater
+from connector.heard import UNKNOWN_CLASS, model_rows
 from connector.label_config import Control
 from connector.mirror import Pulled
 from connector.progress import Reporter
-from connector.scoring import RETRAIN_LABELS, UNKNOWN_CLASS, Scored, _rows, score
+from connector.scoring import RETRAIN_LABELS, Scored, score
 from connector.state import ProjectState, State
 
 CLASSES = ("Polite", "Impolite")
@@ -51,6 +52,7 @@ class Model:
         classes: Sequence[str],
         labels: dict[int, int],
         *,
+        multilabel: bool = False,
         progress: Callable[[str, float], None] = lambda stage, share: None,
     ) -> str:
         if self.failure is not None:
@@ -83,8 +85,12 @@ def labelled(number: int, *labels: str | None) -> Task:
     return Task(number, digest(f"Text {number}"), bool(rows), 1, at, rows)
 
 
+def control_of(classes: tuple[str, ...]) -> Control:
+    return Control("politeness", "text", "text", classes, {name: name for name in classes})
+
+
 def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:
-    control = Control("politeness", "text", "text", classes, {name: name for name in classes})
+    control = control_of(classes)
     found = {task.id: task for task in tasks}
     return Pulled({"id": 7}, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids})
 
@@ -296,6 +302,10 @@ def test_the_seconds_of_each_stage_are_kept(model: Model, state: ProjectState) -
 
 
 # -- rows of the model for our tasks and classes ---------------------------------------------------------------------
+
+
+def _rows(from_backend: Probabilities, tasks: list[int], classes: tuple[str, ...]) -> Any:
+    return model_rows(from_backend, tasks, control_of(classes))
 
 
 def test_rows_follow_the_tasks_and_columns_the_config() -> None:

@@ -34,7 +34,7 @@ def config(*tags: str) -> str:
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        (config(TEXT, SINGLE.format(' choice="multiple"')), "found: Choices 'politeness' (choice=\"multiple\")."),
+        (config(TEXT, SINGLE.format(' perItem="true"')), "found: Choices 'politeness' (perItem=\"true\")."),
         (config(TEXT, SINGLE.format(' perRegion="true"')), "found: Choices 'politeness' (perRegion=\"true\")."),
         (
             config(TEXT, SINGLE.format("").replace("politeness", "tone")),
@@ -51,7 +51,7 @@ def config(*tags: str) -> str:
         (config(TEXT, '<TextArea name="politeness" toName="text"/>'), "found: TextArea 'politeness' (not Choices)."),
         (config(TEXT), "found: no control at all."),
     ],
-    ids=["multiple", "per region", "renamed", "one choice", "another object", "another control", "no control"],
+    ids=["per item", "per region", "renamed", "one choice", "another object", "another control", "no control"],
 )
 def test_a_config_that_cannot_be_served_any_more_stops_all_but_undo(
     commands: Commands, start: Start, changed: str, found: str

@@ -189,8 +189,8 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(s
     ("tags", "found"),
     [
         (
-            [TEXT, SINGLE.replace('toName="text"', 'toName="text" choice="multiple"')],
-            ["Choices 'politeness'", 'choice="multiple"'],
+            [TEXT, SINGLE.replace('toName="text"', 'toName="text" perItem="true"')],
+            ["Choices 'politeness'", 'perItem="true"'],
         ),
         (
             [
@@ -210,7 +210,7 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(s
         ),
         ([TEXT], ["no control at all"]),
     ],
-    ids=["multiple", "per region", "image", "no choices", "no control"],
+    ids=["per item", "per region", "image", "no choices", "no control"],
 )
 def test_config_that_cannot_be_served_is_refused_with_what_was_found(
     start: Start, tags: list[str], found: list[str]

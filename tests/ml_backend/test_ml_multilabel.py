@@ -156,7 +156,7 @@ def test_it_learns_sets_and_answers_with_them(bench: Bench) -> None:
     assert max(map(len, map(chosen, entries))) > 1
 
 
-def test_the_score_is_the_probability_of_the_whole_set(bench: Bench) -> None:
+def test_the_score_is_the_confidence_in_the_least_certain_class(bench: Bench) -> None:
     texts, labels = written(60)
     bench.hold(texts)
     bench.train(labels)
@@ -164,7 +164,7 @@ def test_the_score_is_the_probability_of_the_whole_set(bench: Bench) -> None:
     assert project.model is not None
     (row,) = project.model.final.predict_proba(project.features.of_texts(project.model.recipe, ["trucks at night"]))
     (entry,) = bench.predict(["trucks at night"])
-    assert entry.score == pytest.approx(np.maximum(row, 1 - row).prod())
+    assert entry.score == pytest.approx(np.maximum(row, 1 - row).min())
     assert chosen(entry) == [name for name, p in zip(CLASSES, row, strict=True) if p >= 0.5]
 
 

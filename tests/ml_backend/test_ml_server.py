@@ -39,7 +39,7 @@ def trained(server: Any, make_sentences: Sentences) -> Any:
 def test_health_names_the_model_class_and_the_protocol(server: Any) -> None:
     health = requests.get(f"{server.url}/health", timeout=5).json()
     assert health.keys() == {"status", "model_class", "version", "protocol"}
-    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 1)
+    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 2)
 
 
 @pytest.mark.parametrize(

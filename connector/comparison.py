@@ -13,8 +13,9 @@ from connector.crowdlab import Floats, Ints, Labels
 from connector.errors import ConnectorError
 from connector.findings import Finding, ok, warning
 from connector.mirror import Pulled
+from connector.multilabel import Scorer
 from connector.progress import Reporter
-from connector.scoring import Scorer, review
+from connector.scoring import review
 
 SAME = 1e-9  # what two ways of adding the same numbers up may differ by, and a great deal more
 SAMPLE = 2_000  # labelled tasks: cleanlab needs a second for as many, and more memory with each annotator
@@ -30,8 +31,9 @@ class Looking(Backend):
 class Both:
     """A scorer that gives `ours` and remembers how `theirs` differs.
 
-    `largest`: the largest difference of a score, with its `place` among the labelled and then the unlabelled tasks and
-    the two scores; `labeled`: how many labelled tasks were compared, and `of` how many; `unlabeled`: all were.
+    `largest`: the largest difference of a score in all calls (one for each class where a task may have several), with
+    its `place` among the labelled and then the unlabelled tasks and the two scores; `labeled`: how many labelled tasks
+    were compared, and `of` how many; `unlabeled`: all were.
     """
 
     def __init__(self, ours: Scorer = activelab, theirs: Scorer = oracle, sample: int = SAMPLE) -> None:
@@ -57,9 +59,11 @@ class Both:
             chosen = np.sort(np.random.default_rng(0).choice(labels.n_tasks, self.sample, replace=False))
         given = _of_tasks(labels, chosen), oracle.without_ties(pred_probs[chosen]), pred_probs_unlabeled
         mine, others = (np.concatenate(one.scores(*given)) for one in (self.ours, self.theirs))
-        difference = np.abs(mine - others)
-        place = int(np.where(np.isnan(difference), np.inf, difference).argmax())
+        difference = np.nan_to_num(np.abs(mine - others), nan=np.inf)
+        place = int(difference.argmax())
         self.labeled, self.of, self.unlabeled = len(chosen), labels.n_tasks, len(pred_probs_unlabeled)
+        if difference[place] <= self.largest:
+            return
         self.largest, self.scores_there = float(difference[place]), (float(mine[place]), float(others[place]))
         self.place = int(chosen[place]) if place < len(chosen) else labels.n_tasks + place - len(chosen)
 
@@ -74,7 +78,8 @@ def _of_tasks(labels: Labels, chosen: Ints) -> Labels:
 
 def scorer(project_id: int, pulled: Pulled, backend: Backend | None, both: Both | None = None) -> Finding:
     """Does our scorer say what cleanlab says about this project? `backend`: None where it does not answer."""
-    both = both or Both()
+    classes = pulled.control.classes if pulled.control.multiple else ()
+    both = both or Both(sample=SAMPLE // max(len(classes), 1))
     away = ok("scorer", "Nothing to compare with cleanlab while the ML backend gives no probabilities.")
     if backend is None:
         return away

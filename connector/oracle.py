@@ -15,6 +15,8 @@ import numpy as np
 from connector.activelab import among_heard
 from connector.crowdlab import Floats, Ints, Labels, checked_probs
 
+NEARLY_TIED = 1e-12
+
 
 def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
     """As activelab.heard_consensus, from cleanlab's consensus labels."""
@@ -58,11 +60,12 @@ def _dense(labels: Labels) -> Floats:
 
 
 def without_ties(pred_probs: Floats) -> Floats:
-    """Rows with equal entries lean by 1e-9 to the class that comes first in the config.
+    """`pred_probs` (n, n_classes), where rows with equal entries lean by 1e-9 to the class that comes first.
 
-    cleanlab breaks exact ties at random, and fails where there is nothing else to go by.
+    cleanlab breaks exact ties at random, and fails where there is nothing else to go by; of those up to 1e-12 the
+    order of additions would decide.
     """
-    tied = (np.diff(np.sort(pred_probs, axis=1), axis=1) == 0).any(axis=1)
+    tied = np.diff(np.sort(pred_probs, axis=1), axis=1).min(axis=1) < NEARLY_TIED
     lean = 1e-9 * np.arange(pred_probs.shape[1], 0, -1)
     leaning = (pred_probs + lean) / (1 + lean.sum())
     return np.where(tied[:, None], leaning, pred_probs)

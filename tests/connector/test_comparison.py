@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,31 @@ def test_a_task_of_a_sample_is_named_by_its_own_number(place: int) -> None:
         assert task == 141 + place - 10
     else:
         np.testing.assert_allclose(wrong.given[place], model(60).pred_probs[task - 101], atol=1e-8)
+
+
+@pytest.mark.parametrize("by", [0.0, 0.5])
+def test_where_a_task_may_have_several_classes_each_is_compared(by: float) -> None:
+    control = replace(CONTROL, multiple=True)
+    random = np.random.default_rng(4)
+    single = project(30, 20)
+    tasks = {
+        number: task._replace(
+            annotations=tuple(
+                row._replace(label=control.label_of([name for name in CLASSES if random.random() < 0.4]))
+                for row in task.annotations
+            )
+        )
+        for number, task in single.tasks.items()
+    }
+    probs = replace(model(30), pred_probs=random.random((30, 3)).round(1), multilabel=True, ids=np.arange(101, 126))
+    probs = replace(probs, pred_probs=probs.pred_probs[:25], fold=probs.fold[:25])  # the others are undecided
+    several = replace(single, control=control, tasks=tasks)
+    found = scorer(7, several, Serving(probs), both := Both(Wrong(by, 3)))
+    assert (both.labeled, both.of, both.unlabeled) == (20, 20, 10)
+    if by:
+        assert "the largest difference is 0.5, of task 104 (" in found.cause
+    else:
+        assert found.level == "ok", found.cause
 
 
 def test_without_labels_or_a_model_or_a_backend_there_is_nothing_to_compare() -> None:

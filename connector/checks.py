@@ -201,6 +201,14 @@ def backend(
             f"Its model knows {', '.join(model['classes'])}, the labelling config has {', '.join(control.classes)}.",
             f"Run {train}.",
         )
+    if control is not None and bool(model.get("multilabel")) != control.multiple:
+        kinds = ("one class", "several classes")
+        return warning(
+            "backend",
+            f"Its model was trained for {kinds[not control.multiple]} a task, the labelling config asks for "
+            f"{kinds[control.multiple]}.",
+            f"Run {train}.",
+        )
     return ok("backend", f"It answers; its model is {model['model_version']}.")
 
 

@@ -212,12 +212,17 @@ def texts(chart: Chart, url: str) -> Finding:
 def choices(chart: Chart) -> Finding:
     """Are there annotations whose choice the labelling config does not have?"""
     tasks = sorted({row.task for task in chart.pulled.tasks.values() for row in task.annotations if row.unknown})
+    control = chart.pulled.control
     if not tasks:
-        return ok("choices", f"All annotations hold one of {', '.join(chart.pulled.control.classes)}.")
+        some = "no others than" if control.multiple else "one of"
+        return ok("choices", f"All annotations hold {some} {', '.join(control.classes)}.")
+    left = "they count as no label"
+    if control.multiple:
+        left = "it is left out of the set, and a set of nothing else counts as no label"
     return warning(
         "choices",
         f"{_some(tasks, 'task')} {'has' if len(tasks) == 1 else 'have'} annotations with a choice that the labelling "
-        "config does not have; they count as no label.",
+        f"config does not have; {left}.",
         "Put the choice back into the labelling config, or correct those annotations, then run " + chart.sync + ".",
     )
 

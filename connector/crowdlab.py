@@ -71,9 +71,9 @@ class Labels:
         if len(missing):
             raise ValueError(f"task: task {missing[0]} has no label.")
         pairs = self.task * (int(self.annotator.max(initial=0)) + 1) + self.annotator
-        if (np.diff(pairs) > 0).all():  # in order, as labels mostly come
+        if (np.diff(pairs) > 0).all():  # in order, as the connector's labels come
             return
-        if (np.diff(np.sort(pairs)) == 0).any():
+        if (np.diff(np.sort(pairs, kind="stable")) == 0).any():  # quick where tasks are in order
             order = np.argsort(pairs, kind="stable")
             twice = order[1:][np.diff(pairs[order]) == 0].min()
             raise ValueError(f"annotator: row {twice} is a second label of one annotator on one task.")

@@ -156,6 +156,7 @@ def publish(
         progress(done, steps)
     state.keep_lock()
     gateway.update_project(project_id, model_version=version)
+    state.keep_lock()  # or else what is known is the window of whoever took the project over
     served = [slot for slot in window if slot.task not in raced]
     state.store_window(version, len(window), served, options)
     for task, overlap in closing.items():

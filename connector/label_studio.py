@@ -101,10 +101,11 @@ class LabelStudio(Connection):
             yield from self._tasks(project, chosen)["tasks"]
 
     def _tasks(
-        self, project: int, query: dict[str, Any], *, fields: str | None = TASK_FIELDS, page_size: int = PAGE_SIZE
+        self, project: int, query: dict[str, Any], *, fields: str | None = TASK_FIELDS, page_size: int | None = None
     ) -> dict[str, Any]:
-        """The first page of what the Data Manager's `query` asks for."""
-        params = {"project": project, "page_size": page_size, "page": 1, "fields": "all", "resolve_uri": "false"}
+        """The first page of what the Data Manager's `query` asks for, of PAGE_SIZE tasks unless told otherwise."""
+        size = page_size or PAGE_SIZE
+        params = {"project": project, "page_size": size, "page": 1, "fields": "all", "resolve_uri": "false"}
         if fields is not None:
             params["include"] = fields
         answer: dict[str, Any] = self._call("GET", "api/tasks", params={**params, "query": json.dumps(query)})

@@ -249,6 +249,7 @@ def test_task_deleted_between_two_pages_of_a_reading_is_no_error(
     loop.label(people(1)[0], loop.tasks[0])
     loop.state.put(bookmark=None)
     loop.sync(Deleting(loop))
+    assert loop.tasks[8] not in {row["id"] for row in loop.rows()}
     loop.sync()
     assert mirrored(loop) == in_label_studio(loop, tmp_path)
     loop.assert_published()

@@ -158,7 +158,8 @@ def publish(
     gateway.update_project(project_id, model_version=version)
     state.keep_lock()  # or else what is known is the window of whoever took the project over
     served = [slot for slot in window if slot.task not in raced]
-    state.store_window(version, len(window), served, options)
+    # The other options are told at the end: a sync that is killed before that has its round to do again, and to record.
+    state.store_window(version, len(window), served, {"skip_queue": skip_queue})
     for task, overlap in closing.items():
         state.keep_lock(at_most_every=KEEP_SECONDS)
         close(gateway, state, control, tasks.get(task), task, overlap)
@@ -170,6 +171,7 @@ def publish(
     if gateway.get_project(project_id)["model_version"] != version:
         state.keep_lock()  # or else it is the window of whoever took the project over
         gateway.update_project(project_id, model_version=version)
+    state.put(window_options=options)
     return Published(version, served, len(raced))
 
 

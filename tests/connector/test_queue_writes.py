@@ -224,6 +224,20 @@ def test_what_was_published_is_remembered(server: Server, state: ProjectState) -
     assert state.reopened() == {2: 1}
 
 
+def test_a_publishing_that_ended_after_the_flip_is_due_again(server: Server, state: ProjectState) -> None:
+    server.add(1)
+
+    def fail() -> None:
+        raise TryAgainLater("Label Studio failed with 502.")
+
+    server.before_deletion = fail
+    with pytest.raises(TryAgainLater):
+        put(server, state, new(1))
+    known = state.get()
+    assert known["queue_version"] == server.model_version != OLD
+    assert known["window_options"] == {"skip_queue": OTHERS}
+
+
 def test_a_window_that_was_kept_in_part_is_sent_again_under_another_version(
     server: Server, state: ProjectState
 ) -> None:

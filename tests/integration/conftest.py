@@ -23,6 +23,8 @@ from connector.demo import servers
 from connector.demo.people import Person
 from connector.errors import UsageError
 
+pytest.register_assert_rewrite("failing", "loop")  # so that what differs is shown
+
 LABEL_CONFIG = (Path(__file__).resolve().parents[2] / "label_config.xml").read_text()
 LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123456789abcdef01234567")
 

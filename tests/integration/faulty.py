@@ -12,8 +12,9 @@ from pathlib import Path
 
 from loop import Cut, Proxy
 
-# What is done to a call. The first two reach the server never, those "after" when it has acted.
+# What is done to a call: instead of the server, or after the server has acted.
 ANSWER_500 = "answered 500"
+ANSWER_502 = "answered 502 after"
 CUT_BEFORE = "cut before"
 CUT_AFTER = "cut after"
 KILL_BEFORE = "killed before"
@@ -100,8 +101,10 @@ class FaultyProxy(Proxy):
         number = self._seen[kind] + 1
         fault = self._out or self._chosen.pop((kind, number), None)
         answer = (500, {"Content-Type": "text/html"}, b"<h1>Server Error (500)</h1>")
-        if fault in (None, CUT_AFTER, KILL_AFTER):
+        if fault is None or fault.endswith("after"):
             answer = super()._answer(target, method, path, headers, body)
+        if fault == ANSWER_502:
+            answer = (502, {"Content-Type": "text/html"}, b"<h1>Bad Gateway</h1>")
         if fault is None:
             self._seen[kind] += 1
         else:
@@ -110,7 +113,7 @@ class FaultyProxy(Proxy):
             if fault in (KILL_BEFORE, KILL_AFTER):
                 self.kill()
         self.around(kind, fault is not None)
-        if fault not in (None, ANSWER_500):
+        if fault not in (None, ANSWER_500, ANSWER_502):
             raise Cut
         return answer
 

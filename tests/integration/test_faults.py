@@ -1,246 +1,25 @@
-"""Whatever call of a sync fails, or is its last: after the next clean sync all is as if nothing had happened.
+"""Whatever call to Label Studio fails, or is a sync's last: after the next sync all is as if nothing had happened.
 
-Every case begins with Label Studio and the state database as one history left them, and is compared with a run from
-there without a fault. What can be told apart is tried: a call that only reads leaves the same behind whether it is cut
-before or after the server, so of those the lasting faults are tried before it.
+A call that only reads leaves the same behind whether it is cut before or after the server, so of those the faults that
+end a sync are tried before it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import signal
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import LabelStudio, Project
-from faulty import (
-    ANSWER_500,
-    CUT_AFTER,
-    CUT_BEFORE,
-    KILL_AFTER,
-    KILL_BEFORE,
-    FaultyProxy,
-    Snapshot,
-    call_to_backend,
-    call_to_label_studio,
-)
-from loop import Loop, new, personal_access_token, projects_under_our_queue, second, start_connector, texts
+from failing import CALLS, READS, Probes, Stage, Stages, places, sdk_warning
+from failing import stages as stages
+from faulty import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER, KILL_BEFORE
 
-from connector import queue
-from connector.backend import Backend
-from connector.demo.people import Person
-from connector.errors import TryAgainLater
-from connector.label_studio import LabelStudio as Gateway
-from connector.retries import Retries
+from connector import label_studio, mirror, queue
 
-People = Callable[[int], list[Person]]
-
-# The SDK's own, when it exchanges a personal access token.
-pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
-
-WINDOW = 6
-OPTIONS: dict[str, Any] = {"window": WINDOW, "train": "never"}  # the model stays as it is from case to case
-
-# Each kind of call, and how many of them the sync makes.
-READS = {"exchange token": 1, "read project": 4, "read versions": 1, "read tasks": 2, "count tasks": 1}
-WRITES = {
-    "restore settings": 1,
-    "import window": 1,
-    "open task": 3,
-    "flip": 1,
-    "close task": 3,
-    "delete version": 3,
-}
-CALLS = READS | WRITES
-
-
-def places(count: int) -> dict[str, int]:
-    """The first, a middle and the last of so many calls, where they differ."""
-    if count == 1:
-        return {"only": 1}
-    return {"first": 1, "last": 2} if count == 2 else {"first": 1, "middle": (count + 1) // 2, "last": count}
-
-
-def cases(faults_of_reads: tuple[str, ...], faults_of_writes: tuple[str, ...]) -> list[Any]:
-    """(kind, which of them, fault) for all calls."""
-    return [
-        pytest.param(kind, number, fault, id=f"{place}-{kind}-{fault}".replace(" ", "-"))
-        for kind, count in CALLS.items()
-        for place, number in places(count).items()
-        for fault in (faults_of_reads if kind in READS else faults_of_writes)
-    ]
-
-
-@dataclass
-class Probes:
-    """People who press the button, in turn, and hold what they are given."""
-
-    loop: Loop
-    people: list[Person]
-    asked: int = 0
-    held: set[int] = field(default_factory=set)
-    unserved: list[str] = field(default_factory=list)
-
-    def ask(self, moment: str) -> None:
-        person = self.people[self.asked % len(self.people)]
-        self.asked += 1
-        try:
-            task = self.loop.give(person)
-        except Exception as error:  # in the proxy's thread nobody would hear of it
-            self.unserved.append(f"{moment}: {error!r}")
-            return
-        if task is None:
-            self.unserved.append(moment)
-        else:
-            self.held.add(task)
-
-
-@dataclass
-class Stage:
-    """A project and its history, whose sync is to fail, and what that sync leaves when it does not."""
-
-    loop: Loop
-    options: dict[str, Any]
-    label_studio: FaultyProxy
-    backend: FaultyProxy
-    snapshot: Snapshot
-    people: list[Person]
-    fresh: list[Person]
-    wanted: dict[str, Any] = field(default_factory=dict)
-
-    def begin(self, *, probed: bool = False) -> Probes:
-        """Brings the history back; people ask when a fault hits a call, then when each kind of write has begun.
-
-        Where it is `probed`, they ask at every call.
-        """
-        self.snapshot.restore()
-        probes = Probes(self.loop, self.people)
-        asked: set[str] = set()
-
-        def around(kind: str, hit: bool) -> None:
-            if probed or hit or (probes.asked and kind in WRITES and kind not in asked):
-                asked.add(kind)
-                probes.ask(kind)
-
-        for proxy in (self.label_studio, self.backend):
-            proxy.mend()
-            proxy.around = around
-        return probes
-
-    def sync(self, *, patient: bool = True, **options: Any) -> dict[str, Any]:
-        """One sync by clients of its own, so the token is exchanged anew; not `patient`: without a second attempt."""
-        retries = Retries(sleep=lambda seconds: None) if patient else Retries(0)
-        gateway = Gateway(self.label_studio.url, self.loop.server.token, retries=retries)
-        backend = Backend(self.backend.url, retries=retries)
-        try:
-            return self.loop.sync(gateway, backend, **{**self.options, **options})
-        finally:
-            gateway.close()
-            backend.close()
-
-    def start(self, proxy: FaultyProxy) -> subprocess.Popen[str]:
-        """Starts the real command, which `proxy` may kill."""
-        options = [f"--{name}={value}" for name, value in self.options.items()]
-        process = start_connector(self.loop, "sync", "--project", str(self.loop.id), *options)
-
-        def kill() -> None:
-            process.kill()
-            process.wait(30)
-
-        proxy.kill = kill
-        return process
-
-    def outcome(self) -> dict[str, Any]:
-        """What must not depend on a fault."""
-        project, rows, state = self.loop.project(), self.loop.rows(), self.loop.state
-        known = state.get()
-        assert project["model_version"] == known["queue_version"]
-        served = [row for task in rows for row in task["predictions"] if row["model_version"] == known["queue_version"]]
-        return {
-            "order": sorted((row["score"], row["task"], str(row["result"])) for row in served),
-            "complete": len(served) == known["queue_size"],
-            "flags": {task["id"]: (task["overlap"], task["is_labeled"]) for task in rows},
-            "annotations": {row["id"]: row for task in rows for row in task["annotations"]},
-            "settings": {name: value for name, value in project.items() if name not in CHANGES_WITH_EVERY_SYNC},
-            "window": state.window(),
-            "reopened": state.reopened(),
-            "trained on": state.trained(),
-            "known annotations": {task.id: task.annotations for task in state.tasks().values()},
-            "lock": known["lock_holder"],
-        }
-
-    def check(self, probes: Probes) -> None:
-        """All is as without a fault: to be called after a clean sync."""
-        assert self.outcome() == self.wanted
-        assert probes.asked > 0
-        assert probes.unserved == []
-        self.check_versions()
-        # People who come now are given the best places that nobody holds.
-        free = [task for task in self.loop.window if task not in probes.held]
-        assert [self.loop.give(person) for person in self.fresh] == free[: len(self.fresh)]
-
-    def check_versions(self) -> None:
-        """One window is served and it is whole; the others of ours are older and go by their day."""
-        versions, served = self.loop.versions(), self.loop.state.get()["queue_version"]
-        ours = queue.our_versions(versions)
-        assert max(ours) == served
-        assert versions[served] == self.loop.state.get()["queue_size"]
-        in_a_day = datetime.now(timezone.utc) + queue.KEEP_WINDOWS + timedelta(seconds=1)
-        assert set(queue.expired(versions, served, in_a_day)) == ours - {served}
-
-
-# Who saved last and when, and how many predictions there are, old windows' too.
-CHANGES_WITH_EVERY_SYNC = {"model_version", "updated_at", "updated_by", "total_predictions_number"}
-
-
-@dataclass(frozen=True)
-class Stages:
-    """A project that has everything to sync, and one that nobody has labelled in."""
-
-    warm: Stage
-    cold: Stage
-
-
-@pytest.fixture(scope="module")
-def stages(
-    label_studio: LabelStudio,
-    make_project: Callable[..., Project],
-    backend: str,
-    people: People,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stages]:
-    """Both projects, in one snapshot."""
-    crowd = people(8)
-    with contextlib.ExitStack() as after:
-        proxies = FaultyProxy(label_studio.url, call_to_label_studio), FaultyProxy(backend, call_to_backend)
-        for proxy in proxies:
-            after.callback(proxy.close)
-        directory = tmp_path_factory.mktemp("faults")
-        start = after.enter_context(projects_under_our_queue(label_studio, make_project, proxies[1].url, directory))
-        warm = start(texts(20), through=proxies[0].url, adopted=False)
-        cold = start(texts(16), through=proxies[0].url)
-        history(warm, crowd[0], crowd[1])
-        login = dataclasses.replace(label_studio.login, token=personal_access_token(warm))
-        warm.server = cold.server = dataclasses.replace(label_studio, login=login)
-        states = [Path(loop.state_url.removeprefix("sqlite:///")) for loop in (warm, cold)]
-        snapshot = Snapshot(label_studio.data / "label_studio.sqlite3", *states)
-        after.callback(snapshot.close)
-        made = [Stage(loop, OPTIONS, *proxies, snapshot, crowd[2:6], crowd[6:]) for loop in (warm, cold)]
-        for stage in made:
-            stage.begin()
-            annotations = stage.loop.annotations()
-            stage.sync()
-            stage.wanted = stage.outcome()
-            assert stage.wanted["annotations"] == annotations
-        yield Stages(*made)
+pytestmark = sdk_warning
 
 
 @pytest.fixture
@@ -248,25 +27,19 @@ def stage(stages: Stages) -> Stage:
     return stages.warm
 
 
-def history(loop: Loop, first: Person, other: Person) -> None:
-    """What happens before the sync: afterwards it has every kind of call to make."""
-    t = loop.tasks
-    loop.adopt(min_annotations_per_task=2)
-    for index in range(4):
-        loop.label(first, t[index], "Impolite" if index % 2 else "Polite")
-    for index in range(3):
-        loop.label(other, t[index], "Impolite" if index % 2 else "Polite")
-    assert loop.sync(window=WINDOW)["trained"]
-    loop.publish([*second(*t[:3]), *new(*t[4:-1])])  # which both have labelled: the next sync closes them
-    assert [loop.turn(first), loop.turn(other, "Impolite")] == t[4:6]
-    loop.call("DELETE", f"/api/tasks/{t[-1]}")  # the counters tell, and everything is read again
-    loop.set(sampling="Sequential sampling")
-    long_ago = [f"{queue.VERSION_PREFIX}20260101-00000{number}-000000" for number in range(3)]
-    rows = [{"task": t[6], "result": [], "score": 0.5, "model_version": version} for version in long_ago]
-    loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=rows)
+def places_of(kind: str) -> list[int]:
+    return list(places(CALLS[kind]).values())
 
 
-# -- Label Studio's calls ----------------------------------------------------------------------------------------------
+def cases() -> list[Any]:
+    """(kind, which of them, fault) for all calls."""
+    before, after = (ANSWER_500, CUT_BEFORE, KILL_BEFORE), (CUT_AFTER, KILL_AFTER)
+    return [
+        pytest.param(kind, number, fault, id=f"{place}-{kind}-{fault}".replace(" ", "-"))
+        for kind, count in CALLS.items()
+        for place, number in places(count).items()
+        for fault in (before if kind in READS else before + after)
+    ]
 
 
 def test_sync_makes_every_kind_of_call_and_is_not_disturbed_by_people_who_ask(stage: Stage) -> None:
@@ -279,7 +52,7 @@ def test_sync_makes_every_kind_of_call_and_is_not_disturbed_by_people_who_ask(st
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-@pytest.mark.parametrize("fault", [ANSWER_500, CUT_BEFORE, CUT_AFTER])
+@pytest.mark.parametrize("fault", [ANSWER_500, ANSWER_502, CUT_BEFORE, CUT_AFTER])
 def test_sync_recovers_by_itself_when_a_call_of_every_kind_fails_once(stage: Stage, place: str, fault: str) -> None:
     probes = stage.begin()
     calls = {(kind, places(count).get(place, 1)): fault for kind, count in CALLS.items()}
@@ -289,31 +62,68 @@ def test_sync_recovers_by_itself_when_a_call_of_every_kind_fails_once(stage: Sta
     stage.check(probes)
 
 
+@pytest.mark.parametrize(("kind", "number", "fault"), cases())
+def test_sync_after_one_that_failed(stage: Stage, kind: str, number: int, fault: str) -> None:
+    probes = stage.begin()
+    stage.fail(stage.label_studio, kind, number, fault)
+    stage.sync()
+    stage.check(probes)
+
+
+@pytest.fixture(scope="module")
+def second_thoughts(stages: Stages) -> dict[str, Any]:
+    """What is left when a sync without a fault is followed by one that wants no second opinion any more."""
+    stages.warm.begin()
+    stages.warm.sync()
+    sync_without_second_opinions(stages.warm)
+    rounds, _ = (outcome := stages.warm.outcome())["rounds"]
+    return {**outcome, "rounds": (rounds - 1, rounds - 1)}  # that of the sync that will fail is none
+
+
+def sync_without_second_opinions(stage: Stage) -> None:
+    stage.loop.state.put(min_annotations_per_task=1)
+    stage.sync(max_annotations_per_task=1)
+
+
 @pytest.mark.parametrize(
-    ("kind", "number", "fault"), cases((ANSWER_500, CUT_BEFORE), (ANSWER_500, CUT_BEFORE, CUT_AFTER))
+    ("kind", "number"),
+    [(kind, number) for kind in ("import window", "open task", "flip", "close task") for number in places_of(kind)],
 )
-def test_sync_after_one_that_an_outage_ended(stage: Stage, kind: str, number: int, fault: str) -> None:
+def test_sync_after_one_that_wanted_something_else_and_was_cut_off(
+    stage: Stage, second_thoughts: dict[str, Any], kind: str, number: int
+) -> None:
     probes = stage.begin()
-    stage.label_studio.fault({(kind, number): fault}, outage=True)
-    with pytest.raises(TryAgainLater):
-        stage.sync(patient=False)
-    assert stage.label_studio.hit == [(kind, number)]
-    stage.label_studio.mend()
-    stage.sync()
-    stage.check(probes)
+    stage.fail(stage.label_studio, kind, number, CUT_AFTER)
+    sync_without_second_opinions(stage)
+    dataclasses.replace(stage, wanted=second_thoughts).check(probes)
+    assert stage.loop.flags(*stage.loop.tasks[:-1]) == [(1, True)] * 6 + [(1, False)] * 13
+    assert stage.loop.state.reopened() == {}
 
 
-@pytest.mark.parametrize(("kind", "number", "fault"), cases((KILL_BEFORE,), (KILL_BEFORE, KILL_AFTER)))
-def test_sync_after_one_that_was_killed(stage: Stage, kind: str, number: int, fault: str) -> None:
-    probes = stage.begin()
-    stage.label_studio.fault({(kind, number): fault})
-    killed = stage.start(stage.label_studio)
-    _, errors = killed.communicate(timeout=60)
-    assert killed.returncode == -signal.SIGKILL, errors
-    assert stage.label_studio.hit == [(kind, number)]
-    stage.label_studio.mend()
+@pytest.mark.parametrize("bookmark", ["with", "without"])
+def test_sync_after_one_that_read_some_of_the_pages(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, bookmark: str
+) -> None:
+    for module in (label_studio, mirror):
+        monkeypatch.setattr(module, "PAGE_SIZE", 5)
+
+    def begin() -> Probes:
+        probes = stage.begin()
+        if bookmark == "without":
+            stage.loop.state.put(bookmark=None)
+        return probes
+
+    begin()
     stage.sync()
-    stage.check(probes)
+    made = Counter(stage.label_studio.record)
+    assert made["read tasks"] > 3
+    assert (made["count tasks"] > 1) == (bookmark == "with")
+    for kind in ("read tasks", "count tasks"):
+        for number in places(made[kind]).values():
+            probes = begin()
+            stage.fail(stage.label_studio, kind, number, ANSWER_500)
+            stage.sync()
+            stage.check(probes)
 
 
 def test_a_day_after_syncs_that_failed_the_window_that_is_served_is_the_only_one(
@@ -321,10 +131,7 @@ def test_a_day_after_syncs_that_failed_the_window_that_is_served_is_the_only_one
 ) -> None:
     probes, wanted = stage.begin(), copy.deepcopy(stage.wanted)
     for kind in ("open task", "flip", "close task"):
-        stage.label_studio.fault({(kind, 1): CUT_AFTER}, outage=True)
-        with pytest.raises(TryAgainLater):
-            stage.sync(patient=False)
-    stage.label_studio.mend()
+        stage.fail(stage.label_studio, kind, 1, CUT_AFTER)
     stage.sync()
     stage.check(probes)
     assert len(stage.loop.versions()) > 3
@@ -337,56 +144,3 @@ def test_a_day_after_syncs_that_failed_the_window_that_is_served_is_the_only_one
     for annotation in (one for result in (outcome, wanted) for one in result["annotations"].values()):
         annotation.pop("parent_prediction")
     assert outcome == wanted
-
-
-# -- the ML backend's calls --------------------------------------------------------------------------------------------
-
-TRAINING = ("check health", "put items", "send texts", "read probabilities", "train", "watch training")
-FAULTS = (ANSWER_500, CUT_AFTER, KILL_AFTER)
-
-
-def fail(stage: Stage, kind: str, fault: str) -> Probes:
-    """A sync that the fault ends at the first such call to the ML backend."""
-    probes = stage.begin()
-    prepare(stage, kind, fault)
-    stage.backend.fault({(kind, 1): fault}, outage=True)
-    if fault == KILL_AFTER:
-        killed = stage.start(stage.backend)
-        _, errors = killed.communicate(timeout=60)
-        assert killed.returncode == -signal.SIGKILL, errors
-    else:
-        with pytest.raises(TryAgainLater):
-            stage.sync(patient=False)
-    assert stage.backend.hit == [(kind, 1)]
-    stage.backend.mend()
-    return probes
-
-
-def prepare(stage: Stage, kind: str, fault: str) -> None:
-    """One text that the backend has never had, where it is about that; it keeps what it was sent."""
-    if kind == "send texts":
-        row = {"text": f"Could you send this only once, please: {fault}?"}
-        stage.loop.call("POST", f"/api/projects/{stage.loop.id}/import", json=[row])
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("kind", TRAINING)
-def test_sync_after_one_that_failed_at_the_backend(stage: Stage, kind: str, fault: str) -> None:
-    stage = dataclasses.replace(stage, options={**OPTIONS, "train": "always"})
-    probes = fail(stage, kind, fault)
-    assert stage.sync()["trained"]
-    outcome = stage.outcome()
-    assert probes.unserved == []
-    stage.check_versions()
-
-    stage.begin()
-    prepare(stage, kind, fault)
-    stage.sync()
-    assert outcome == stage.outcome()
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_sync_after_one_that_failed_before_anybody_had_labelled(stages: Stages, fault: str) -> None:
-    probes = fail(stages.cold, "spread", fault)
-    stages.cold.sync()
-    stages.cold.check(probes)

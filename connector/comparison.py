@@ -102,5 +102,5 @@ def scorer(project_id: int, pulled: Pulled, backend: Backend | None, both: Both 
         f"Our scores are not cleanlab's: over {compared} the largest difference is {both.largest:.1g}, of task "
         f"{list(reviewed.scores)[both.place]} ({mine:.9g}, cleanlab says {others:.9g}).",
         "Set CONNECTOR_SCORER=cleanlab, which runs cleanlab itself, then run connector sync --project "
-        f"{project_id} --train always; and report the difference to those who maintain the connector.",
+        f"{project_id}; and report the difference to those who maintain the connector.",
     )

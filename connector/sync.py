@@ -42,6 +42,7 @@ class SyncOptions:
             "max_annotations_per_task": self.max_annotations_per_task,
             "prelabel_new": self.prelabel_new,
             "skip_queue": skip_queue,
+            "scorer": self.scorer,
         }
 
 

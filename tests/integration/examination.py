@@ -13,6 +13,7 @@ from loop import Loop, connector
 from connector.demo.servers import LABEL_STUDIO
 from connector.doctor import examine
 from connector.findings import Finding
+from connector.retries import Retries
 from connector.settings import Settings
 
 CHECKS = [
@@ -61,7 +62,11 @@ def findings(loop: Loop, **settings: str) -> dict[str, Finding]:
         "ML_BACKEND_URL": loop.backend,
         **settings,
     }
-    found = examine(loop.id, loop.gateway, loop.state, Settings(**given))
+    patience, loop.gateway.retries = loop.gateway.retries, Retries(0)
+    try:
+        found = examine(loop.id, loop.gateway, loop.state, Settings(**given))
+    finally:
+        loop.gateway.retries = patience
     names = [finding.check for finding in found]
     assert len(names) == len(set(names))
     for finding in found:

@@ -1,97 +1,189 @@
-"""What a sync costs, beside Label Studio's own full export in the same run.
+"""What a sync costs on a large project, beside Label Studio's own full export in the same run.
 
-    python benchmarks/sync.py [--data DIR]
+    python benchmarks/sync.py --directory DIR [--tasks 100000] [--annotations 60000]
 
-Starts a real Label Studio (SQLite) and the ML backend, gives 200 labels, and measures whole `connector sync` commands
-as cron would run them, start of Python included: the first, one with nothing new, one with 25 new annotations and a
-training.
+Builds the project on a real Label Studio (SQLite) in DIR, or uses the one that is there, and measures whole `connector`
+commands as cron would run them, start of Python included. DIR keeps Label Studio's data and the ML backend's
+embeddings, so that only the first run computes them; the connector's own state is new in every run.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+from large_project import LOGIN, LargeProject, large_project
 from rich.console import Console
 from rich.table import Table
 
 from connector.backend import Backend
-from connector.demo import corpus, servers, texts
+from connector.demo import servers
 from connector.demo.people import Person
-from connector.demo.project import Connector, Project, create_project
-from connector.demo.rounds import Crowd, label_batch, label_start
+from connector.demo.texts import IMPOLITE, POLITE
 from connector.label_studio import LabelStudio
 from connector.progress import Reporter
 from connector.state import State
-from connector.sync import SyncOptions
-from connector.sync import sync as sync_in_process
+from connector.sync import SyncOptions, sync
 
-LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123456789abcdef01234567")
+NEW = 100  # annotations
+REPEATS = 3
+# What reading and scoring are, of a sync's stages; training and publishing are told apart.
+READING_AND_SCORING = ("pull", "texts", "probabilities", "score", "select")
+
+
+@dataclass
+class Row:
+    """One line of the table; `seconds` by the clock on the wall, `megabytes` at the most."""
+
+    what: str
+    seconds: float
+    calls: str = ""
+    megabytes: float | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+class Timed(LabelStudio):
+    """The gateway, which says how long the import of a window took and how many tasks were opened or closed."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, LOGIN.token)
+        self.import_seconds = 0.0
+        self.tasks_changed = 0
+
+    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+        started = time.monotonic()
+        kept = super().import_predictions(project, rows)
+        self.import_seconds += time.monotonic() - started
+        return kept
+
+    def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
+        self.tasks_changed += 1
+        return super().update_task(task, overlap=overlap, is_labeled=is_labeled)
+
+
+class Bench:
+    """The servers, the project and the connector's settings."""
+
+    def __init__(self, directory: Path, n_tasks: int, n_annotations: int) -> None:
+        self.label_studio = servers.start_label_studio(directory, LOGIN)
+        self.project: LargeProject = large_project(directory, self.label_studio, n_tasks, n_annotations)
+        self.ml_backend = servers.start_ml_backend(directory)
+        state = directory / "state.sqlite"
+        state.unlink(missing_ok=True)
+        self.state_url = f"sqlite:///{state.resolve()}"
+
+    def command(self, what: str, *arguments: str) -> Row:
+        """Runs `connector ARGUMENTS --project ID --json`."""
+        environment = os.environ | {
+            "LABEL_STUDIO_URL": self.label_studio.url,
+            "LABEL_STUDIO_API_KEY": LOGIN.token,
+            "ML_BACKEND_URL": self.ml_backend.url,
+            "CONNECTOR_STATE": self.state_url,
+        }
+        command = [sys.executable, "-m", "connector.cli", *arguments, "--project", str(self.project.id), "--json"]
+        started = time.monotonic()
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            printed = process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise click.ClickException(f"{' '.join(command)} failed")
+        kilobytes = used.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+        return Row(what, time.monotonic() - started, "", kilobytes / 1000, json.loads(printed).get("seconds", {}))
+
+    def sync_in_process(self) -> tuple[dict[str, Any], Timed]:
+        """A sync through a gateway that counts."""
+        with closing(Timed(self.label_studio.url)) as gateway, closing(State(self.state_url)) as state:
+            project = state.project(self.label_studio.url, self.project.id)
+            connect = lambda: Backend(self.ml_backend.url)  # noqa: E731
+            return sync(self.project.id, gateway, connect, project, SyncOptions(), Reporter()), gateway
+
+    def annotate(self, count: int) -> None:
+        """People take `count` tasks from the label stream and label them."""
+        people = [Person.log_in(self.label_studio.url, email) for email, _ in self.project.people[:5]]
+        for number in range(count):
+            person = people[number % len(people)]
+            task = person.next_task(self.project.id)
+            assert task is not None, "the label stream is empty"
+            label = POLITE if number % 3 else IMPOLITE
+            person.submit({"id": task["id"], "predictions": task.get("predictions")}, "politeness", "text", label)
+        for person in people:
+            person.close()
+
+    def export(self) -> Row:
+        """Label Studio's own export of all tasks as JSON."""
+        with servers.local_session() as api:
+            api.headers["Authorization"] = f"Token {LOGIN.token}"
+            query = {"exportType": "JSON", "download_all_tasks": "true"}
+            started = time.monotonic()
+            answer = api.get(
+                f"{self.label_studio.url}/api/projects/{self.project.id}/export", params=query, timeout=3600
+            )
+            answer.raise_for_status()
+            return Row(f"Label Studio's export of {len(answer.json()):,} tasks", time.monotonic() - started, "1")
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), help="A directory in the long format [generated texts].")
-def main(data: Path | None) -> None:
+@click.option("--directory", type=click.Path(path_type=Path), required=True, help="Where the project is kept.")
+@click.option("--tasks", "n_tasks", default=100_000, show_default=True)
+@click.option("--annotations", "n_annotations", default=60_000, show_default=True)
+def main(directory: Path, n_tasks: int, n_annotations: int) -> None:
     """Print the table."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = servers.HOST
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        try:
-            rows = measure(directory, texts.generate(seed=0) if data is None else corpus.read(data))
-        finally:
-            for server in (servers.LABEL_STUDIO, servers.ML_BACKEND):
-                servers.stop(directory, server)
-    export = rows[0]["seconds"]
-    table = Table("", "seconds", "x export", "calls to Label Studio", "stages", title="One sync, whole command")
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        measure(Bench(directory, n_tasks, n_annotations))
+    finally:
+        for server in (servers.LABEL_STUDIO, servers.ML_BACKEND):
+            servers.stop(directory, server)
+
+
+def measure(bench: Bench) -> None:
+    """Runs it all and prints what it gave, beside what is wanted."""
+    rows = [bench.command("init", "init", "--yes"), bench.command("first sync", "sync")]
+    time.sleep(65)  # what was read less than a minute ago is read again: let all that came before fall behind
+    bench.command("", "sync")
+    nothing = [bench.command("nothing new", "sync") for _ in range(REPEATS)]
+    _, counted = bench.sync_in_process()
+    nothing[0].calls = str(counted.calls)
+    bench.annotate(NEW)
+    summary, gateway = bench.sync_in_process()
+    seconds = summary["seconds"]
+    new = Row(f"{NEW} new annotations", sum(seconds.values()), str(gateway.calls), None, seconds)
+    export = bench.export()
+    slowest = max(nothing, key=lambda row: row.seconds)
+    slowest.calls = nothing[0].calls
+    show([export, *rows, slowest, new], export.seconds)
+
+    reading = sum(seconds.get(stage, 0.0) for stage in READING_AND_SCORING)
+    bound = gateway.import_seconds + 1 + 0.25 * gateway.tasks_changed
+    memory = max(row.megabytes or 0.0 for row in [*rows, *nothing])
+    print(f"Nothing new: {slowest.seconds:.2f} s, the slowest of {REPEATS} (wanted: 3), {slowest.calls} calls (6)")
+    print(f"{NEW} new: reading and scoring {reading:.2f} s, 1/{export.seconds / reading:.0f} of the export (1/20)")
+    print(f"{NEW} new: publishing {seconds['publish']:.2f} s, of it {gateway.import_seconds:.2f} s one import call,")
+    print(f"  {gateway.tasks_changed} tasks opened or closed (wanted: {bound:.2f} s)")
+    print(f"{NEW} new: training {seconds.get('train', 0.0):.2f} s")
+    print(f"Memory of the connector at the most: {memory:.0f} MB (600)")
+
+
+def show(rows: list[Row], export: float) -> None:
+    """The table."""
+    table = Table("", "seconds", "x export", "calls to Label Studio", "MB", "stages", title="One sync, whole command")
     for row in rows:
-        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in row["stages"].items())
-        table.add_row(row["what"], f"{row['seconds']:.2f}", f"{row['seconds'] / export:.2f}", row["calls"], stages)
-    Console().print(table)
-
-
-def measure(directory: Path, data: corpus.Corpus) -> list[dict[str, Any]]:
-    """The rows of the table; the first is the reference."""
-    label_studio = servers.start_label_studio(directory, LOGIN)
-    ml_backend = servers.start_ml_backend(directory)
-    project = create_project(label_studio, LOGIN, data)
-    connector = Connector(label_studio.url, LOGIN.token, ml_backend.url, directory / "state.sqlite")
-    people = [Person.sign_up(label_studio.url, f"annotator{number}@example.com") for number in range(3)]
-    crowd = Crowd(people, project, data)
-
-    connector.run("init", project, "--yes")
-    first = timed("first sync (nothing labelled)", connector, project)
-    label_start(crowd, lambda done, total: None)
-    trained = timed("200 labels, first training", connector, project)
-    time.sleep(65)  # what was read less than a minute ago is read again: let the tasks' import fall behind
-    connector.run("sync", project)
-    nothing = timed("nothing new", connector, project)
-    label_batch(crowd, 25, lambda done, total: None)
-    again = timed("25 new annotations, training", connector, project, "--train", "always")
-
-    with servers.local_session() as api:
-        api.headers["Authorization"] = f"Token {LOGIN.token}"
-        started = time.monotonic()
-        query = {"exportType": "JSON", "download_all_tasks": "true"}
-        answer = api.get(f"{label_studio.url}/api/projects/{project.id}/export", params=query, timeout=600)
-        answer.raise_for_status()
-        seconds = time.monotonic() - started
-    export = {"what": f"full export of {len(answer.json())} tasks", "seconds": seconds, "calls": "1", "stages": {}}
-    gateway = LabelStudio(label_studio.url, LOGIN.token)
-    state = State(f"sqlite:///{connector.state}").project(label_studio.url, project.id)
-    sync_in_process(project.id, gateway, lambda: Backend(ml_backend.url), state, SyncOptions(), Reporter())
-    nothing["calls"] = str(gateway.calls)
-    return [export, first, trained, nothing, again]
-
-
-def timed(what: str, connector: Connector, project: Project, *options: str) -> dict[str, Any]:
-    """One `connector sync` as a command, by the clock on the wall."""
-    started = time.monotonic()
-    summary = connector.run("sync", project, *options)
-    return {"what": what, "seconds": time.monotonic() - started, "calls": "", "stages": summary["seconds"]}
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in row.stages.items())
+        memory = "" if row.megabytes is None else f"{row.megabytes:.0f}"
+        table.add_row(row.what, f"{row.seconds:.2f}", f"{row.seconds / export:.3f}", row.calls, memory, stages)
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

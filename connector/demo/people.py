@@ -31,6 +31,13 @@ class Person:
         person._send_form("/user/signup/", allow_newsletters="false", how_find_us="Ot", elaborate="")
         return person
 
+    @classmethod
+    def log_in(cls, url: str, email: str, password: str = "label-studio") -> Person:
+        """A user who has signed up before, through the login page."""
+        person = cls(url, email, password)
+        person._send_form("/user/login/")
+        return person
+
     def close(self) -> None:
         """Close the connection to Label Studio; the user stays."""
         self.session.close()

@@ -114,8 +114,8 @@ class ProjectState:
 
         `span` (after, upto): every other task whose id is above `after`, up to `upto` if that is not None, is dropped.
         `columns` of the project's row are set in the same transaction. Returns whether a text, or what people did,
-        differs from before; then the published window's options are forgotten, too: a new window is due, whatever
-        becomes of this sync.
+        differs from before; then the published window's options are forgotten, too, but for the rule for skipped
+        tasks: a new window is due, whatever becomes of this sync.
         """
         with self._engine.begin() as db:
             ids = [task.id for task in tasks]
@@ -139,10 +139,13 @@ class ProjectState:
             self._insert(db, schema.annotation_rows, (row._asdict() for task in renewed for row in task.annotations))
             known = ((task, before.get(task.id)) for task in renewed)
             differs = bool(gone) or any(old is None or answers(old) != answers(new) for new, old in known)
+            mine = schema.projects.c.key == self._key
             if differs:
-                columns["window_options"] = None
+                options = db.execute(sa.select(schema.projects.c.window_options).where(mine)).scalar_one() or {}
+                # The rule under which the flags of the tasks were read is remembered: it may change before a sync ends.
+                columns["window_options"] = {name: options[name] for name in options if name == "skip_queue"}
             if columns:
-                db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(**columns))
+                db.execute(schema.projects.update().where(mine).values(**columns))
         return differs
 
     def tasks(self, ids: Iterable[int] | None = None) -> dict[int, Task]:

@@ -527,6 +527,19 @@ def test_another_rule_for_skipped_tasks_has_everything_read_again_and_once(studi
     assert not studio.read_everything()
 
 
+def test_another_rule_for_skipped_tasks_is_seen_after_a_sync_that_read_answers_and_failed(
+    studio: Studio, state: ProjectState
+) -> None:
+    published(studio, state)
+    studio.annotate(1, 1)
+    read(studio, state)
+    studio.wait(3600)
+    studio.settings["skip_queue"] = "IGNORE_SKIPPED"
+    for task in studio.rows.values():
+        task["is_labeled"] = True
+    assert all(task.is_labeled for task in read(studio, state).tasks.values())
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 
 

@@ -133,8 +133,8 @@ def in_a_window(windows: list[Window], task: int, asked: float, answered: float)
 
 @pytest.mark.parametrize(
     ("label_studio", "annotators", "held_by_two_at_most"),
-    # On SQLite, Label Studio by itself gives one task to two people who ask at once: 9 of 198 without any sync, 3 people
-    # at this pace (docs/label-studio.md). There it is counted and told, and nothing that a sync could answer for.
+    # On SQLite, Label Studio by itself gives one task to two people who ask at once: 9 of 198 for 3 people at this pace
+    # without any sync (docs/label-studio.md). There it is counted and told: no sync could answer for it.
     [("postgresql", 20, 0.02), ("sqlite", 3, 1.0)],
     indirect=["label_studio"],
     ids=["postgresql", "sqlite"],

@@ -171,6 +171,7 @@ def publish(
     if gateway.get_project(project_id)["model_version"] != version:
         state.keep_lock()  # or else it is the window of whoever took the project over
         gateway.update_project(project_id, model_version=version)
+    state.keep_lock()
     state.put(window_options=options)
     return Published(version, served, len(raced))
 

@@ -6,9 +6,9 @@ and for a labelled one alike), chooses the window of the most valuable tasks and
 label stream.
 
 Reading order: `cli`, `console`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `answers`, `label_config`,
-`annotations`, `scoring`, `backend`, `activelab`, `crowdlab`, `calibration`, `oracle`, `selection`, `queue`, `adopt`,
-`undo`, `status`, `doctor` (with `findings`, `checks`, `symptoms`, `evidence`), `export` (with `table`, `formats`),
-`state`, `database`, `lock`, `schema`, `progress`.
+`annotations`, `scoring`, `heard`, `backend`, `activelab`, `multilabel`, `crowdlab`, `calibration`, `oracle`,
+`selection`, `queue`, `adopt`, `undo`, `status`, `doctor` (with `findings`, `checks`, `symptoms`, `evidence`), `export`
+(with `table`, `formats`), `state`, `database`, `lock`, `schema`, `progress`.
 """
 
 __version__ = "0.1.0"

@@ -67,10 +67,13 @@ class Person:
         return opened
 
     def submit(
-        self, task: Task, control: str, text: str, label: str, *, lead_time_s: float = 4.0, draft: int = 0
+        self, task: Task, control: str, text: str, label: str | list[str], *, lead_time_s: float = 4.0, draft: int = 0
     ) -> int:
-        """Press Submit with `label` chosen; `control` and `text` name the config's tags. Returns the annotation."""
-        body = self._work(task, [_choice(control, text, label)], lead_time_s, draft)
+        """Press Submit with `label` chosen, or all of a list; `control` and `text` name the config's tags.
+
+        Returns the annotation.
+        """
+        body = self._work(task, _chosen(control, text, label), lead_time_s, draft)
         return self._create_annotation(task, body)
 
     def skip(self, task: Task, *, lead_time_s: float = 2.0) -> int:
@@ -129,12 +132,17 @@ class Person:
         return response
 
 
-def _choice(control: str, text: str, label: str) -> dict[str, Any]:
+def _chosen(control: str, text: str, label: str | list[str]) -> list[dict[str, Any]]:
+    """What the form sends: no region where nothing is chosen."""
+    return [_choice(control, text, label)] if label else []
+
+
+def _choice(control: str, text: str, label: str | list[str]) -> dict[str, Any]:
     return {
         "id": uuid.uuid4().hex[:10],
         "from_name": control,
         "to_name": text,
         "type": "choices",
         "origin": "manual",
-        "value": {"choices": [label]},
+        "value": {"choices": [label] if isinstance(label, str) else label},
     }

@@ -130,16 +130,21 @@ def choice(result: Any, control: Control) -> str | list[str] | None:
 
 def _choices(result: Any, control: Control) -> list[str] | None:
     """The choices in a `result`, exactly one where only one may be; None where the control was not answered."""
-    chosen: list[str] = []
-    for region in result or []:
-        if region.get("from_name") == control.name and region.get("type", "choices") == "choices":
-            found = region.get("value", {}).get("choices") or []
-            if all(isinstance(name, str) for name in found):
-                if control.multiple:
-                    chosen += found
-                elif len(found) == 1:
-                    return list(found)
-    return chosen if chosen or control.none_counts else None
+    regions = [region for region in result or [] if region.get("from_name") == control.name]
+    answers = [answer for region in regions if (answer := _answer(region)) is not None]
+    if not control.multiple:
+        return next((answer for answer in answers if len(answer) == 1), None)
+    chosen = [name for answer in answers for name in answer]
+    # What cannot be read is of an older config, and not the same as nothing.
+    return chosen if chosen or (control.none_counts and len(answers) == len(regions)) else None
+
+
+def _answer(region: Any) -> list[str] | None:
+    """The choices of one region of a `result`, None where it holds something else."""
+    if region.get("type", "choices") != "choices":
+        return None
+    names = region.get("value", {}).get("choices") or []
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], str]:

@@ -114,10 +114,19 @@ def test_a_choice_that_the_config_no_longer_has_is_left_out_and_counted(
     assert read(region(*chosen)) == (expected, True)
 
 
-def test_broken_regions_are_passed_over() -> None:
-    assert read(region("rain", 5), region("price")) == (label("price"), False)
-    assert read(region(type="labels"), region("noise", from_name="other")) == ("[]", False)
-    assert read({"from_name": "topics"}) == ("[]", False)
+def test_regions_of_other_controls_are_passed_over() -> None:
+    assert read(region("price"), region("noise", from_name="other")) == (label("price"), False)
+    assert read(region("noise", from_name="other")) == ("[]", False)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [region(type="labels"), region(["rain"], ["price"]), region("rain", 5)],
+    ids=["labels", "paths", "a number"],
+)
+def test_what_cannot_be_read_as_choices_does_not_say_none(broken: dict[str, Any]) -> None:
+    assert read(broken) == (None, False)
+    assert read(broken, region("price")) == (label("price"), False)
 
 
 def test_none_of_the_classes_is_a_label_that_may_change() -> None:

@@ -201,8 +201,12 @@ def test_a_number_for_every_task_is_kept_within_our_queue(state: ProjectState) -
     server = Server(maximum_annotations=2)
     init(server, state, lambda question: True, min_annotations_per_task=2)
     assert state.get()["min_annotations_per_task"] == 2
+    state.put(window_options={"window": 100, "skip_queue": "IGNORE_SKIPPED"})
     init(server, state)
     assert state.get()["min_annotations_per_task"] == 2
+    assert state.get()["window_options"] == {"window": 100, "skip_queue": "IGNORE_SKIPPED"}
+    init(server, state, min_annotations_per_task=3)  # a new window is due; flags are as under that rule
+    assert state.get()["window_options"] == {"skip_queue": "IGNORE_SKIPPED"}
 
 
 # -- the control -----------------------------------------------------------------------------------------------------

@@ -185,9 +185,11 @@ class Loop:
         """Everything that the connector could change in Label Studio."""
         backends = self.call("GET", "/api/ml/", params={"project": self.id})
         webhooks = self.call("GET", "/api/webhooks/", params={"project": self.id})
-        drafts = [self.call("GET", f"/api/tasks/{row['id']}/drafts") for row in self.rows()]  # everybody's
+        by_task = [self.call("GET", f"/api/tasks/{row['id']}/drafts") for row in self.rows()]  # everybody's
+        drafts = [draft for of_task in by_task for draft in of_task]
+        _forget_the_clock(drafts)
         return {
-            "drafts": [draft for of_task in drafts for draft in of_task],
+            "drafts": drafts,
             "project": self.project(),
             "tabs": self.tabs(),
             "tasks": self.rows(),

@@ -176,13 +176,15 @@ NO_ROOM = "There is no room left for the state database in CONNECTOR_STATE (data
 def test_a_disk_that_is_full_while_a_sync_reads_leaves_all_as_it_was(
     commands: Commands, start: Start, full_disk: Callable[[str], Callable[[], None]]
 ) -> None:
-    loop = start(texts(150))
-    before = loop.dump()
+    loop = start(texts(1))
+    more = [{"text": f"Request {number}: {text}"} for number, text in enumerate(texts(150))]
+    loop.call("POST", f"/api/projects/{loop.id}/import", json=more)
+    before, mirrored = loop.dump(), loop.state.tasks()
     end = full_disk("tasks")
     done = commands.fail(loop, "sync")
     assert (done.code, NO_ROOM in done.err) == (3, True), done.err
     assert loop.dump() == before
-    assert loop.state.tasks() == {}
+    assert loop.state.tasks() == mirrored
     end()
     assert commands.run(loop, "sync").code == 0
     loop.assert_published()

@@ -9,8 +9,9 @@ the lock is looked at, so that a sync that was suspended and lost the project me
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -26,6 +27,9 @@ from connector.state import ProjectState
 VERSION_PREFIX = "activelab-"
 _STAMP = "%Y%m%d-%H%M%S-%f"
 ATTEMPTS = 3
+SLOW_IMPORT_SECONDS = 10.0
+# Label Studio 1.23.2 looks at all tasks of a project at each import of predictions unless it is started with this.
+QUICK_IMPORT = "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short=true"
 # How long an old window stays: as long as Label Studio keeps a task for whoever was given it.
 KEEP_WINDOWS = timedelta(hours=24)
 DELETED_A_TIME = 10  # a project that was left alone for a day has hundreds, and each takes most of a second
@@ -43,11 +47,15 @@ REQUIRED_SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Published:
-    """A window that annotators are now served, without the tasks that somebody labelled meanwhile (`raced`)."""
+    """A window that annotators are now served, without the tasks that somebody labelled meanwhile (`raced`).
+
+    `import_seconds`: how long Label Studio took to import it.
+    """
 
     version: str
     window: list[Slot]
     raced: int
+    import_seconds: float = field(default=0.0, compare=False)
 
 
 def wrong_settings(project: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,9 +152,10 @@ def publish(
     closing = {task: overlap for task, overlap in closing.items() if task not in second_opinions}
     steps, done = len(opening) + len(closing), 0
 
-    version = ""
+    version, began = "", time.monotonic()
     if window:
         version = _import(gateway, state, project_id, control, window, prelabels or {}, old_versions)
+    import_seconds = time.monotonic() - began
     raced = set()
     for task in opening:
         state.keep_lock(at_most_every=KEEP_SECONDS)
@@ -173,7 +182,7 @@ def publish(
         gateway.update_project(project_id, model_version=version)
     state.keep_lock()
     state.put(window_options=options)
-    return Published(version, served, len(raced))
+    return Published(version, served, len(raced), import_seconds)
 
 
 def close(

@@ -168,6 +168,11 @@ def _round(
             prelabels=scored.predicted if options.prelabel_new else None,
             progress=stage.count,
         )
+    if published.import_seconds > queue.SLOW_IMPORT_SECONDS:
+        reporter.say(
+            f"Label Studio took {published.import_seconds:.0f} s to import the window. Started with the environment "
+            f"variable {queue.QUICK_IMPORT} it takes less than one."
+        )
     summary = _summary(pulled, state, reporter, scored, published.window)
     summary["round"] += 1
     state.store_round(summary["round"], summary)

@@ -114,3 +114,16 @@ def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
 def kept(loop: Loop) -> dict[str, Any]:
     """The project's row, without the time until which the sync holds it."""
     return {name: value for name, value in loop.state.get().items() if name != "lock_until"}
+
+
+def test_a_label_studio_that_is_slow_to_import_is_told_with_what_helps(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    loop = start(texts(3))
+    loop.sync()
+    assert "to import the window" not in caplog.text
+    loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"text": "One more."}])
+    monkeypatch.setattr("connector.queue.SLOW_IMPORT_SECONDS", 0.0)
+    loop.sync()
+    assert "to import the window. Started with the environment variable fflag_fix_back_4620_" in caplog.text

@@ -1,6 +1,6 @@
 """What a sync costs on a large project, beside Label Studio's own full export in the same run.
 
-    python benchmarks/sync.py --directory DIR [--tasks 100000] [--annotations 60000]
+    python benchmarks/sync.py --directory DIR [--tasks 100000] [--annotations 60000] [--quick-import]
 
 Builds the project on a real Label Studio (SQLite) in DIR, or uses the one that is there, and measures whole `connector`
 commands as cron would run them, start of Python included. DIR keeps Label Studio's data and the ML backend's
@@ -31,6 +31,7 @@ from connector.demo.people import Person
 from connector.demo.texts import IMPOLITE, POLITE
 from connector.label_studio import LabelStudio
 from connector.progress import Reporter
+from connector.queue import QUICK_IMPORT
 from connector.state import State
 from connector.sync import SyncOptions, sync
 
@@ -73,8 +74,9 @@ class Timed(LabelStudio):
 class Bench:
     """The servers, the project and the connector's settings."""
 
-    def __init__(self, directory: Path, n_tasks: int, n_annotations: int) -> None:
-        self.label_studio = servers.start_label_studio(directory, LOGIN)
+    def __init__(self, directory: Path, n_tasks: int, n_annotations: int, quick_import: bool) -> None:
+        environment = dict([QUICK_IMPORT.split("=")]) if quick_import else {}
+        self.label_studio = servers.start_label_studio(directory, LOGIN, environment=environment)
         self.project: LargeProject = large_project(directory, self.label_studio, n_tasks, n_annotations)
         self.ml_backend = servers.start_ml_backend(directory)
         state = directory / "state.sqlite"
@@ -137,12 +139,13 @@ class Bench:
 @click.option("--directory", type=click.Path(path_type=Path), required=True, help="Where the project is kept.")
 @click.option("--tasks", "n_tasks", default=100_000, show_default=True)
 @click.option("--annotations", "n_annotations", default=60_000, show_default=True)
-def main(directory: Path, n_tasks: int, n_annotations: int) -> None:
+@click.option("--quick-import", is_flag=True, help=f"Start Label Studio with {QUICK_IMPORT}.")
+def main(directory: Path, n_tasks: int, n_annotations: int, quick_import: bool) -> None:
     """Print the table."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = servers.HOST
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        measure(Bench(directory, n_tasks, n_annotations))
+        measure(Bench(directory, n_tasks, n_annotations, quick_import))
     finally:
         for server in (servers.LABEL_STUDIO, servers.ML_BACKEND):
             servers.stop(directory, server)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from misbehaving import CUT, HANGS_UP, SILENT, Answer, Misbehaving, Time
 
-from connector.backend import Backend
+from connector.backend import PROTOCOL, Backend
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio import LabelStudio
 from connector.lock import LOCK_SECONDS
@@ -233,7 +233,7 @@ def test_a_date_without_the_servers_clock_is_taken_by_ours() -> None:
 # -- both clients ----------------------------------------------------------------------------------------------------
 
 PROJECT = Answer(body=json.dumps({"id": 7, "label_config": "<View/>"}).encode())
-HEALTH = Answer(body=json.dumps({"status": "UP", "protocol": 1}).encode())
+HEALTH = Answer(body=json.dumps({"status": "UP", "protocol": PROTOCOL}).encode())
 BUSY = Answer(503, b'{"detail": "Busy."}')
 
 

@@ -58,9 +58,8 @@ def adopt(
             state.put(bookmark=None, full_read=None, window_options=None)
         state.put(control=control.to_json(), label_config=project["label_config"])
         if min_annotations_per_task is not None:
-            # A new window is due. The rule for skipped tasks stays known: the flags in the mirror are those under it.
-            rule = {name: value for name, value in (known["window_options"] or {}).items() if name == "skip_queue"}
-            state.put(min_annotations_per_task=min_annotations_per_task, window_options=rule)
+            state.put(min_annotations_per_task=min_annotations_per_task)
+            state.ask_for_a_window()
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ class Probabilities:
     pred_probs: NDArray[np.float64]
     fold: NDArray[np.int8]
     multilabel: bool = False
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """{item: its row}."""
+        return {int(item): row for row, item in enumerate(self.ids)}
 
 
 class Backend:

@@ -47,9 +47,8 @@ def model_rows(known: Probabilities, tasks: Sequence[int], control: Control) -> 
     Rows sum to one where a task has one class. Undecided where the backend has none for a task yet; a class that the
     model does not know gets UNKNOWN_CLASS.
     """
-    place = {int(item): index for index, item in enumerate(known.ids)}
     column = {name: index for index, name in enumerate(known.classes)}
-    rows = np.array([place.get(task, -1) for task in tasks], np.int64)
+    rows = np.array([known.place.get(task, -1) for task in tasks], np.int64)
     held = rows >= 0
     probs = np.full((len(tasks), len(control.classes)), UNKNOWN_CLASS)
     for index, name in enumerate(control.classes):

@@ -158,7 +158,7 @@ def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: Proj
         if asked == MOST_COUNTS:
             break
         asked += 1
-        middle = state.middle(span)
+        middle = state.nth_task(span, (n_tasks - 1) // 2)
         lower = gateway.count_tasks(project_id, (span[0], middle))
         upper = (theirs[0] - lower[0], theirs[1] - lower[1])
         spans += [((span[0], middle), lower), ((middle, span[1]), upper)]

@@ -172,8 +172,7 @@ def _score_all(
     }
     by_model = predicted(np.concatenate([pred_probs, pred_probs_unlabeled]), control)
     result.predicted = dict(zip([*labelled, *unlabelled], by_model, strict=True))
-    place = {int(item): index for index, item in enumerate(known.ids)}
-    held_out = [task for task in labelled if task in place and known.fold[place[task]] >= 0]
+    held_out = [task for task in labelled if task in known.place and known.fold[known.place[task]] >= 0]
     if held_out:
         agreeing = sum(result.predicted[task] == result.consensus[task] for task in held_out)
         result.agreement = agreeing / len(held_out)

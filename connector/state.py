@@ -141,12 +141,25 @@ class ProjectState:
             differs = bool(gone) or any(old is None or answers(old) != answers(new) for new, old in known)
             mine = schema.projects.c.key == self._key
             if differs:
-                options = db.execute(sa.select(schema.projects.c.window_options).where(mine)).scalar_one() or {}
-                # The rule under which the flags of the tasks were read is remembered: it may change before a sync ends.
-                columns["window_options"] = {name: options[name] for name in options if name == "skip_queue"}
+                columns["window_options"] = self._rule_alone(db)
             if columns:
                 db.execute(schema.projects.update().where(mine).values(**columns))
         return differs
+
+    def ask_for_a_window(self) -> None:
+        """Forgets what the published window was chosen under: a new one is due."""
+        with self._engine.begin() as db:
+            mine = schema.projects.c.key == self._key
+            db.execute(schema.projects.update().where(mine).values(window_options=self._rule_alone(db)))
+
+    def _rule_alone(self, db: sa.Connection) -> dict[str, Any]:
+        """The options of the published window without all but the rule for skipped tasks.
+
+        That is the rule under which the flags of the mirrored tasks were read; it may change before a sync ends.
+        """
+        mine = schema.projects.c.key == self._key
+        options = db.execute(sa.select(schema.projects.c.window_options).where(mine)).scalar_one() or {}
+        return {name: options[name] for name in options if name == "skip_queue"}
 
     def tasks(self, ids: Iterable[int] | None = None) -> dict[int, Task]:
         """The mirrored tasks by id, with their annotations: all of them, or those of `ids` that are there."""
@@ -173,10 +186,9 @@ class ProjectState:
             n_rows, n_skips = db.execute(found).one()
         return n_tasks, n_rows - n_skips, n_skips
 
-    def middle(self, span: tuple[int, int | None]) -> int:
-        """The task id that halves the mirror's tasks of `span`, of which there must be some."""
+    def nth_task(self, span: tuple[int, int | None], place: int) -> int:
+        """The id of the mirror's task at `place` (0 is the first) among those of `span`, by id."""
         ids = sa.select(schema.tasks.c.id).where(self._rows(schema.tasks) & _within(schema.tasks.c.id, span))
-        place = (self.counts(span)[0] - 1) // 2
         with self._engine.connect() as db:
             return int(db.execute(ids.order_by(schema.tasks.c.id).offset(place).limit(1)).scalar_one())
 

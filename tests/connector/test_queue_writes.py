@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -26,7 +26,7 @@ from connector.queue import (
 )
 from connector.retries import AnswerLost, Passing, Retries
 from connector.selection import Slot
-from connector.state import ProjectState, State
+from connector.state import ProjectState
 
 CONTROL = Control("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
 AT = "2026-03-01T10:00:00.000000Z"
@@ -130,15 +130,6 @@ class Server:
 @pytest.fixture
 def server() -> Server:
     return Server()
-
-
-@pytest.fixture
-def state() -> Iterator[ProjectState]:
-    opened = State("sqlite://")
-    project = opened.project("http://studio", 7)
-    with project.lock():
-        yield project
-    opened.close()
 
 
 def put(server: Server, state: ProjectState, *window: Slot, mode: str = OTHERS, **more: Any) -> Published:

@@ -1,6 +1,6 @@
 """Consensus, training when it pays, and scores for every task, with an ML backend played in memory."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from connector.label_config import Control
 from connector.mirror import Pulled
 from connector.progress import Reporter
 from connector.scoring import RETRAIN_LABELS, Scored, score
-from connector.state import ProjectState, State
+from connector.state import ProjectState
 
 CLASSES = ("Polite", "Impolite")
 
@@ -103,15 +103,6 @@ def both_classes(count: int, start: int = 1) -> list[Task]:
 @pytest.fixture
 def model() -> Model:
     return Model()
-
-
-@pytest.fixture
-def state() -> Iterator[ProjectState]:
-    opened = State("sqlite://")
-    project = opened.project("http://studio", 7)
-    with project.lock():
-        yield project
-    opened.close()
 
 
 def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto") -> Scored:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from connector.mirror import Pulled
 from connector.multilabel import LabelSets
 from connector.progress import Reporter
 from connector.scoring import Scored, review, score
-from connector.state import ProjectState, State
+from connector.state import ProjectState
 from connector.table import Extras, columns, label_studio_task, rows
 
 CLASSES = ("rain", "price", "noise")
@@ -229,15 +229,6 @@ def a_team(count: int = 40) -> list[Task]:
 @pytest.fixture
 def model() -> Model:
     return Model()
-
-
-@pytest.fixture
-def state() -> Iterator[ProjectState]:
-    opened = State("sqlite://")
-    project = opened.project("http://studio", 7)
-    with project.lock():
-        yield project
-    opened.close()
 
 
 def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto", by: Any = activelab) -> Scored:

@@ -19,7 +19,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
-PROTOCOL = 2
+PROTOCOL = 3
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 

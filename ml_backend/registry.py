@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from ml_backend.classifiers import Classifier
-from ml_backend.classifiers.logistic import LogisticClassifier
-from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
+from ml_backend.classifiers import Classifier, table
 from ml_backend.errors import CorruptModel
 from ml_backend.features import Recipe
 from ml_backend.files import keep_only, new_directory, sha256, write_atomically
+from ml_backend.settings import ClassifierName
 
 _FORMAT = 1
 
@@ -37,7 +36,7 @@ class TrainedModel:
     """A version: the final classifier, one classifier a fold, and what they were trained on.
 
     `multilabel`: several classes may apply to an item; `accuracy`: the share of items all of whose classes are right
-    out of sample.
+    out of sample; `classifier`: its name in the table.
     """
 
     version: str
@@ -50,6 +49,7 @@ class TrainedModel:
     final: Classifier
     by_fold: Sequence[Classifier]
     multilabel: bool = False
+    classifier: ClassifierName = "logistic"
 
     def out_of_sample(
         self, features: npt.NDArray[np.float32], digests: Sequence[bytes]
@@ -119,8 +119,10 @@ class Registry:
             if not (directory / name).is_file() or sha256(directory / name) != expected:
                 raise CorruptModel(f"The model version {version} is damaged; train again.")
         files = sorted(name for name in manifest["files"] if name.startswith("fold-"))
-        multilabel = manifest.get("multilabel", False)  # versions of before there was any lack it
-        read = OneVsRestClassifier.load if multilabel else LogisticClassifier.load
+        # Versions of before there was a choice lack these two.
+        multilabel, classifier = manifest.get("multilabel", False), manifest.get("classifier", "logistic")
+        if classifier not in table.CLASSIFIERS:
+            raise CorruptModel(f"The model version {version} is of an unknown classifier, {classifier!r}; train again.")
         return TrainedModel(
             version=version,
             classes=tuple(manifest["classes"]),
@@ -129,9 +131,10 @@ class Registry:
             accuracy=manifest["accuracy"],
             trained_at=manifest["trained_at"],
             training=Training(**load_file(directory / "training.safetensors")),
-            final=read(directory / "final.safetensors"),
-            by_fold=[read(directory / name) for name in files],
+            final=table.load(classifier, multilabel, directory / "final.safetensors"),
+            by_fold=[table.load(classifier, multilabel, directory / name) for name in files],
             multilabel=multilabel,
+            classifier=classifier,
         )
 
 
@@ -152,6 +155,7 @@ def _write(model: TrainedModel, directory: Path) -> None:
         "format": _FORMAT,
         "classes": model.classes,
         "multilabel": model.multilabel,
+        "classifier": model.classifier,
         "recipe": asdict(model.recipe),
         "settings": model.settings,
         "accuracy": model.accuracy,

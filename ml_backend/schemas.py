@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ml_backend.settings import ClassifierName
+
 
 class _Wire(BaseModel):
     # "model_version" is the protocol's name, not a pydantic method.
@@ -16,7 +18,7 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[2] = 2
+    protocol: Literal[3] = 3
 
 
 class SetupRequest(_Wire):
@@ -67,12 +69,17 @@ class TextsResponse(_Wire):
 
 
 class TrainRequest(_Wire):
-    """Body of POST …/train; `labels` are positions in `classes`: one an id, with `multilabel` a list an id."""
+    """Body of POST …/train; `labels` are positions in `classes`: one an id, with `multilabel` a list an id.
+
+    `weights`, one an id, say how much each label counts (1); `classifier` is the server's setting where it is absent.
+    """
 
     classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, max_length=1000)]
     ids: list[int]
     labels: list[int] | list[list[int]]
+    weights: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
     multilabel: bool = False
+    classifier: ClassifierName | None = None
     folds: Annotated[int | None, Field(ge=2, le=20)] = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
@@ -98,6 +105,12 @@ class ModelState(_Wire):
     labels: int = 0
     trained_at: str | None = None
     accuracy: float | None = None
+
+
+class VectorsRequest(_Wire):
+    """Body of POST …/vectors."""
+
+    ids: Annotated[list[int], Field(max_length=5000)]
 
 
 class SpreadRequest(_Wire):

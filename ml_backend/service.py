@@ -18,7 +18,7 @@ from ml_backend.project import Project, Projects
 from ml_backend.registry import TrainedModel
 from ml_backend.schemas import ModelState, Prediction, PredictResponse, TrainRequest
 from ml_backend.settings import Settings
-from ml_backend.spread import farthest_first
+from ml_backend.spread import cluster_centres
 from ml_backend.training import Label, TrainingRequest, require_two_labels
 
 MODEL_CLASS = LogisticClassifier.__name__
@@ -98,22 +98,31 @@ class Service:
             raise InvalidRequest("Send one label an id, and each id once.")
         if any(isinstance(label, list) != request.multilabel for label in labels):
             raise InvalidRequest("Send a list of positions as a label with 'multilabel', one position without.")
+        if request.weights is not None and len(request.weights) != len(ids):
+            raise InvalidRequest("Send one weight an id, or no 'weights'.")
         plain: list[Label] = [tuple(sorted(set(label))) if isinstance(label, list) else label for label in labels]
         used = {position for label in plain for position in (label if isinstance(label, tuple) else (label,))}
         if not used <= set(range(len(classes))):
             raise InvalidRequest("A label is no position in 'classes'; count from 0.")
         opened = self._project(project)
         digests = opened.pool.digests_of_items()
-        known = [(digests[item], label) for item, label in zip(ids, plain, strict=True) if item in digests]
-        require_two_labels({label for _, label in known})
+        weights = request.weights or [1.0] * len(ids)
+        known = [
+            (digests[item], label, weight)
+            for item, label, weight in zip(ids, plain, weights, strict=True)
+            if item in digests
+        ]
+        require_two_labels({label for _, label, _ in known})
         work = TrainingRequest(
             classes=classes,
-            digests=tuple(key for key, _ in known),
-            labels=tuple(label for _, label in known),
+            digests=tuple(key for key, _, _ in known),
+            labels=tuple(label for _, label, _ in known),
+            weights=tuple(weight for _, _, weight in known),
             folds=request.folds or self._settings.folds,
             seed=request.seed,
             c=self._settings.c,
             multilabel=request.multilabel,
+            classifier=request.classifier or self._settings.classifier,
         )
         return self._jobs.start(project, lambda progress: opened.train(work, progress))
 
@@ -168,6 +177,17 @@ class Service:
             "model_version": np.array(model.version, dtype=np.str_),
         }
 
+    def vectors(self, project: str, ids: list[int]) -> dict[str, Array]:
+        """The sentence embeddings of those items whose text is held, computed where missing, in the order asked.
+
+        Raises NotFound before the first `set_items`, EncoderUnavailable.
+        """
+        opened = self._project(project)
+        digests = opened.pool.digests_of_items()
+        known = [item for item in ids if item in digests]
+        vectors, positions = opened.features.embeddings([digests[item] for item in known])
+        return {"ids": np.array(known, dtype=np.int64)[positions], "vectors": vectors}
+
     def spread(self, project: str, ids: list[int], count: int, seed: int) -> list[int]:
         """At most `count` of the items, spread over the embedding space, out of a seeded sample of 2,000 of them.
 
@@ -182,7 +202,7 @@ class Service:
         if not known or not count:
             return []
         points, positions = opened.features.embeddings([digests[item] for item in known])
-        return [known[positions[row]] for row in farthest_first(points, count)]
+        return [known[positions[row]] for row in cluster_centres(points, count, seed)]
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

@@ -1,10 +1,12 @@
 """One frozen object with every setting, read from `ML_BACKEND_*` when it is made, never at import."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+ClassifierName = Literal["logistic"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -17,6 +19,7 @@ class Settings(BaseSettings):
     port: int = Field(9090, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     model_dir: Path = Field(Path("ml_backend_data"), description="where texts, features and models are kept")
     encoder: str = Field(DEFAULT_ENCODER, min_length=1, description="a sentence-transformers model: a name or a folder")
+    classifier: ClassifierName = Field("logistic", description="the classifier, where a call states none")
     c: float = Field(10.0, gt=0, description="inverse strength of the logistic regression's regularisation")
     folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, where a call states none")
     lexical_dims: int = Field(

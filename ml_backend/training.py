@@ -7,14 +7,14 @@ from datetime import datetime, timezone
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.classifiers import Classifier
-from ml_backend.classifiers.logistic import LogisticClassifier
-from ml_backend.classifiers.one_vs_rest import YES, OneVsRestClassifier
+from ml_backend.classifiers import Classifier, table
+from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import InvalidRequest
 from ml_backend.features import Features, Recipe
 from ml_backend.folds import assign_folds
 from ml_backend.jobs import Progress
 from ml_backend.registry import TrainedModel, Training
+from ml_backend.settings import ClassifierName
 
 # Rough seconds a text or label on two cores; they only shape the progress that is shown.
 _EMBEDDING, _REDUCING, _FITTING = 0.01, 0.0005, 0.0005
@@ -27,7 +27,8 @@ Label = int | tuple[int, ...]
 class TrainingRequest:
     """What to train on: a digest and a label an item; plain data, fit for any process.
 
-    A label is a position in `classes`, or with `multilabel` the positions of all that apply.
+    A label is a position in `classes`, or with `multilabel` the positions of all that apply; its weight, above 0, is
+    how much it counts, 1 without `weights`.
     """
 
     classes: tuple[str, ...]
@@ -37,6 +38,8 @@ class TrainingRequest:
     seed: int
     c: float
     multilabel: bool = False
+    weights: tuple[float, ...] | None = None
+    classifier: ClassifierName = "logistic"
 
 
 def require_two_labels(labels: Collection[Hashable]) -> None:
@@ -68,6 +71,7 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
 
     matrix, positions = features.matrix(recipe, request.digests)
     labels = _as_array(request)[positions]
+    weights = np.array(request.weights if request.weights is not None else [1.0] * size)[positions]
     require_two_labels({label.tobytes() for label in labels})
     digests = np.frombuffer(b"".join(request.digests), dtype=np.uint8).reshape(size, -1)[positions]
     groups = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
@@ -76,17 +80,16 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
     count = int(folds.max()) + 1
     out_of_sample = np.empty((len(labels), len(request.classes)))
     by_fold: list[Classifier] = []
-    kind = OneVsRestClassifier if request.multilabel else LogisticClassifier
     for fold in range(count):
         progress.report(fitting, fold, count + 1)
         held_out = folds == fold
-        classifier = kind(request.c)
-        classifier.fit(matrix[~held_out], labels[~held_out], len(request.classes), request.seed)
+        classifier = table.create(request.classifier, request.multilabel, request.c)
+        classifier.fit(matrix[~held_out], labels[~held_out], len(request.classes), request.seed, weights[~held_out])
         out_of_sample[held_out] = classifier.predict_proba(matrix[held_out])
         by_fold.append(classifier)
     progress.report(fitting, count, count + 1)
-    final = kind(request.c)
-    final.fit(matrix, labels, len(request.classes), request.seed)
+    final = table.create(request.classifier, request.multilabel, request.c)
+    final.fit(matrix, labels, len(request.classes), request.seed, weights)
     return TrainedModel(
         version="",
         classes=request.classes,
@@ -98,6 +101,7 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
         final=final,
         by_fold=by_fold,
         multilabel=request.multilabel,
+        classifier=request.classifier,
     )
 
 

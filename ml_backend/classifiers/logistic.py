@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
+from ml_backend.classifiers import Weights
 from ml_backend.errors import CorruptModel
 
 # Far below any probability that matters, far above where float32 loses it: logarithms of the result stay finite.
@@ -29,15 +30,22 @@ class LogisticClassifier:
         self._present: npt.NDArray[np.int64]
         self._counts: npt.NDArray[np.int64]  # labels, classes
 
-    def fit(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: int, seed: int) -> None:
-        """Learn from features (n, d) and labels (n,); one class alone is enough."""
+    def fit(
+        self,
+        features: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        seed: int,
+        weights: Weights | None = None,
+    ) -> None:
+        """Learn from features (n, d), labels (n,) and `weights` (n,), else 1 each; one class alone is enough."""
         self._present = np.unique(labels).astype(np.int64)
         self._counts = np.array([len(labels), classes], dtype=np.int64)
         if len(self._present) == 1:
             self._weights, self._bias = np.zeros((1, features.shape[1])), np.zeros(1)
             return
         model = LogisticRegression(C=self._c, max_iter=1000, random_state=seed)
-        model.fit(features.astype(np.float64), labels)
+        model.fit(features.astype(np.float64), labels, weights)
         self._weights, self._bias = model.coef_, model.intercept_
         if len(self._present) == 2:  # one row of weights, for the second class against the first
             self._weights = np.vstack([np.zeros_like(self._weights), self._weights])

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from ml_backend.classifiers import Weights
 from ml_backend.errors import CorruptModel
 
 # As in the logistic classifier: logarithms of the result and of its complement stay finite.
@@ -27,8 +28,15 @@ class OneVsRestClassifier:
         self._weights: npt.NDArray[np.float64]
         self._bias: npt.NDArray[np.float64]
 
-    def fit(self, features: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: int, seed: int) -> None:
-        """Learn from features (n, d) and labels (n, `classes`), 1 where the class applies, else 0."""
+    def fit(
+        self,
+        features: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        seed: int,
+        weights: Weights | None = None,
+    ) -> None:
+        """Learn from features (n, d), labels (n, `classes`), 1 where the class applies, and `weights` (n,), else 1."""
         exact = features.astype(np.float64)
         self._weights, self._bias = np.zeros((classes, features.shape[1])), np.empty(classes)
         for index in range(classes):
@@ -36,7 +44,7 @@ class OneVsRestClassifier:
             if applies.min() == applies.max():
                 self._bias[index] = logit((applies.sum() + 1) / (len(applies) + 2))
                 continue
-            model = LogisticRegression(C=self._c, max_iter=1000, random_state=seed).fit(exact, applies)
+            model = LogisticRegression(C=self._c, max_iter=1000, random_state=seed).fit(exact, applies, weights)
             self._weights[index], self._bias[index] = model.coef_[0], model.intercept_[0]
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

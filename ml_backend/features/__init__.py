@@ -114,7 +114,8 @@ class Features:
             self._pool.add_features(kind, list(texts), vectors)
             held.update(zip(texts, vectors, strict=True))
         positions = [position for position, key in enumerate(digests) if key in held]
-        return np.array([held[digests[position]] for position in positions], dtype=np.float32), positions
+        vectors = np.array([held[digests[position]] for position in positions], dtype=np.float32)
+        return vectors if positions else np.zeros((0, 0), dtype=np.float32), positions
 
     def forget_all_but(self, recipe: Recipe) -> None:
         """Drop the cached features of other recipes, and all TF-IDF maps but it and one that may be in use."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
 from ml_backend.errors import CorruptModel
 
 
@@ -35,6 +36,21 @@ def test_it_is_scikit_learns_logistic_regression(labels: list[int]) -> None:
     model, features = fitted(labels, len(set(labels)))
     reference = LogisticRegression(C=10.0, max_iter=1000).fit(features.astype(np.float64), labels)
     np.testing.assert_allclose(model.predict_proba(features), reference.predict_proba(features), atol=1e-5)
+
+
+def test_a_weight_counts_like_so_many_copies() -> None:
+    random = np.random.default_rng(0)
+    features, labels = random.normal(size=(30, 4)).astype(np.float32), random.integers(0, 3, 30)
+    sets = random.integers(0, 2, (30, 3))
+    times = random.integers(1, 4, 30)
+    for kind, y in ((LogisticClassifier, labels), (OneVsRestClassifier, sets)):
+        weighted, copied, plain = kind(c=1.0), kind(c=1.0), kind(c=1.0)
+        weighted.fit(features, y, 3, 0, times.astype(np.float64))
+        copied.fit(features.repeat(times, axis=0), y.repeat(times, axis=0), 3, 0)
+        plain.fit(features, y, 3, 0)
+        expected = copied.predict_proba(features)
+        np.testing.assert_allclose(weighted.predict_proba(features), expected, atol=1e-3)
+        assert np.abs(plain.predict_proba(features) - expected).max() > 0.01
 
 
 def test_probabilities_stay_above_zero_far_out() -> None:

@@ -39,7 +39,7 @@ def trained(server: Any, make_sentences: Sentences) -> Any:
 def test_health_names_the_model_class_and_the_protocol(server: Any) -> None:
     health = requests.get(f"{server.url}/health", timeout=5).json()
     assert health.keys() == {"status", "model_class", "version", "protocol"}
-    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 2)
+    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 3)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,23 @@ def test_spread_covers_what_is_there(server: Any) -> None:
     answer = client.post("spread", ids=[*range(12), 99, 3], count=3).json()["ids"]
     assert len(answer) == 3
     assert {10, 11} < set(answer)
-    assert client.post("spread", ids=list(range(12)), count=2).json()["ids"] == answer[:2]
+    assert client.post("spread", ids=list(range(12)), count=3).json()["ids"] == answer
     assert sorted(client.post("spread", ids=list(range(12)), count=50).json()["ids"]) == list(range(12))
     assert client.post("spread", ids=[], count=3).json() == {"ids": []}
+
+
+def test_vectors_are_the_embeddings_in_the_order_asked(server: Any, encoder: Any) -> None:
+    client = server.client("vectors")
+    texts = ["please look", "stop it", "thank you", "stop it"]
+    client.send(range(4), texts)
+    client.put_items(range(5), [*texts, "never sent"])
+    answer = client.arrays(client.post("vectors", ids=[3, 4, 0, 99, 1]))
+    assert answer["ids"].tolist() == [3, 0, 1]
+    assert (answer["ids"].dtype, answer["vectors"].dtype) == (np.int64, np.float32)
+    np.testing.assert_allclose(answer["vectors"], encoder.encode(["stop it", "please look", "stop it"]), atol=1e-5)
+    nothing = client.arrays(client.post("vectors", ids=[4, 99]))
+    assert len(nothing["ids"]) == len(nothing["vectors"]) == 0
+    assert client.post("vectors", ids=[0] * 5001).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -179,6 +193,10 @@ def test_spread_covers_what_is_there(server: Any) -> None:
         ({"classes": ["A", "A"]}, "name each once"),
         ({"classes": ["A"]}, "classes"),
         ({"classes": ["A", ""]}, "classes.1"),
+        ({"weights": [1.0]}, "one weight an id"),
+        ({"weights": [1.0, 0.0]}, "weights.1"),
+        ({"weights": [1.0, -2.0]}, "weights.1"),
+        ({"classifier": "oracle"}, "classifier: Input should be 'logistic'"),
         ({"folds": 1}, "folds"),
         ({"folds": 21}, "folds"),
         ({"seed": -1}, "seed"),
@@ -197,6 +215,7 @@ def test_what_is_not_there_is_not_found(server: Any, trained: Any) -> None:
         unknown.post("texts", texts=["a"]),
         unknown.post("train", classes=["A", "B"], ids=[0, 1], labels=[0, 1]),
         unknown.post("spread", ids=[1], count=1),
+        unknown.post("vectors", ids=[1]),
         unknown.get("probabilities"),
         unknown.get("jobs/1"),
         trained.get("jobs/1"),

@@ -1,8 +1,10 @@
 """Training with the real encoder, without HTTP."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,11 +34,18 @@ class Bench:
         self.project.pool.add_texts(texts)
 
     def train(
-        self, texts: list[str], labels: list[int], classes: int = 2, folds: int = 3, seed: int = 0, stop: bool = False
+        self,
+        texts: list[str],
+        labels: list[int],
+        classes: int = 2,
+        folds: int = 3,
+        seed: int = 0,
+        stop: bool = False,
+        **options: Any,
     ) -> TrainedModel:
         names = tuple(f"class {number}" for number in range(classes))
         keys = tuple(digest(text) for text in texts)
-        request = TrainingRequest(names, keys, tuple(labels), folds, seed, self.settings.c)
+        request = TrainingRequest(names, keys, tuple(labels), folds, seed, self.settings.c, **options)
         cancelled = Event()
         if stop:
             cancelled.set()
@@ -146,6 +155,47 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path, encoder: Encoder, ma
     assert np.array_equal(results[0][1], results[1][1])
     assert np.array_equal(results[0][2], results[1][2])
     assert not np.array_equal(results[0][2], results[2][2])
+
+
+def test_weights_reach_every_fold_and_the_final_model(bench: Bench, make_sentences: Sentences) -> None:
+    # Half of the labels are wrong, and count next to nothing.
+    texts, labels = make_sentences(60)
+    wrong = np.arange(60) % 2 == 1
+    said = [1 - label if lie else label for label, lie in zip(labels, wrong, strict=True)]
+    bench.hold(texts)
+    bench.train(texts, said, weights=tuple(np.where(wrong, 1e-4, 1.0).tolist()))
+    final = bench.model.final.predict_proba(bench.features(texts)).argmax(axis=1)
+    assert (final == labels).mean() > 0.9
+    assert (bench.out_of_sample(texts)[0].argmax(axis=1) == labels).mean() > 0.9
+    bench.train(texts, said)
+    assert (bench.out_of_sample(texts)[0].argmax(axis=1) == labels).mean() < 0.8
+
+
+def test_versions_of_before_there_was_a_choice_are_logistic(
+    bench: Bench, encoder: Encoder, make_sentences: Sentences
+) -> None:
+    texts, labels = make_sentences(20)
+    bench.hold(texts)
+    version = bench.train(texts, labels).version
+    path = bench.directory / "versions" / version / "version.json"
+    told = json.loads(path.read_text())
+    assert told.pop("classifier") == "logistic"
+    path.write_text(json.dumps(told))
+    again = Bench(bench.directory, encoder)
+    assert again.model.classifier == "logistic"
+    assert np.array_equal(again.out_of_sample(texts)[0], bench.out_of_sample(texts)[0])
+
+
+def test_a_version_of_an_unknown_classifier_is_refused(
+    bench: Bench, encoder: Encoder, make_sentences: Sentences, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts, labels = make_sentences(20)
+    bench.hold(texts)
+    version = bench.train(texts, labels).version
+    path = bench.directory / "versions" / version / "version.json"
+    path.write_text(path.read_text().replace('"logistic"', '"oracle"'))
+    assert Bench(bench.directory, encoder).project.model is None
+    assert "unknown classifier, 'oracle'; train again" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""The classifiers by name: the values of the setting ML_BACKEND_CLASSIFIER and of the request's `classifier`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_backend.classifiers import Classifier
+from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
+from ml_backend.settings import ClassifierName
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The models behind a name: where one class applies to an item, and where several may."""
+
+    one: type[LogisticClassifier]
+    several: type[OneVsRestClassifier]
+
+
+CLASSIFIERS: Mapping[ClassifierName, Kind] = {
+    "logistic": Kind(LogisticClassifier, OneVsRestClassifier),
+}
+
+
+def create(name: ClassifierName, multilabel: bool, c: float) -> Classifier:
+    """A classifier to fit, with `c` as the inverse strength of its penalty."""
+    kind = CLASSIFIERS[name]
+    return kind.several(c) if multilabel else kind.one(c)
+
+
+def load(name: ClassifierName, multilabel: bool, path: Path) -> Classifier:
+    """Read what a classifier of that name saved; raises CorruptModel."""
+    kind = CLASSIFIERS[name]
+    return kind.several.load(path) if multilabel else kind.one.load(path)

@@ -1,30 +1,36 @@
-"""A real Label Studio and a real ML backend as processes that outlive the one that started them.
+"""A real Label Studio beside a real ML backend, as processes that outlive the one that started them.
 
-Each server has a directory entry of three: its data, `<name>.log` and `<name>.json`, which says how to find the process
-again. They listen on the loopback address only, since the demo prints their password.
+They listen on the loopback address only, since the demo prints their password.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import requests
+from connector.errors import UsageError
+from connector.local_backend import ML_BACKEND, start_ml_backend
+from connector.processes import HOST, Server, free_port, is_running, local_session, start, stop
 
-from connector.errors import ConnectorError, UsageError
+__all__ = [
+    "HOST",
+    "LABEL_STUDIO",
+    "ML_BACKEND",
+    "Login",
+    "Server",
+    "free_port",
+    "label_studio_program",
+    "local_session",
+    "running",
+    "start_label_studio",
+    "start_ml_backend",
+    "stop",
+]
 
-HOST = "127.0.0.1"
 LABEL_STUDIO = "label-studio"
-ML_BACKEND = "ml-backend"
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,6 @@ class Login:
     email: str
     password: str
     token: str
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running server: its address, its process, and the command line that tells the process from any other."""
-
-    name: str
-    url: str
-    pid: int
-    command: list[str]
 
 
 def start_label_studio(
@@ -81,39 +77,13 @@ def start_label_studio(
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
     }
-    return _start(LABEL_STUDIO, command, settings | dict(environment or {}), port, directory, timeout_s)
-
-
-def start_ml_backend(directory: Path, *, port: int | None = None, timeout_s: float = 120) -> Server:
-    """Start `ml-backend serve` with its models under `directory`; returns when it answers. Raises as Label Studio's."""
-    models = directory / ML_BACKEND
-    models.mkdir(parents=True, exist_ok=True)
-    port = port or free_port()
-    program = Path(sys.executable).with_name("ml-backend")
-    if not program.exists():
-        raise UsageError("The ML backend is not installed in this environment; run `make setup`.")
-    command = [str(program), "serve", "--host", HOST, "--port", str(port), "--model-dir", str(models.resolve())]
-    return _start(ML_BACKEND, command, {}, port, directory, timeout_s)
-
-
-def stop(directory: Path, name: str, *, timeout_s: float = 15) -> bool:
-    """Stop the server called `name` that was started in `directory`; false when none runs any more."""
-    record = directory / f"{name}.json"
-    try:
-        server = Server(**json.loads(record.read_text()))
-    except FileNotFoundError:
-        return False
-    stopped = _is_running(server)
-    if stopped:
-        _end(server, timeout_s)
-    record.unlink()
-    return stopped
+    return start(LABEL_STUDIO, command, settings | dict(environment or {}), port, directory, timeout_s)
 
 
 def running(directory: Path) -> list[Server]:
     """The servers started in `directory` that still run."""
     servers = [Server(**json.loads(record.read_text())) for record in _records(directory)]
-    return [server for server in servers if _is_running(server)]
+    return [server for server in servers if is_running(server)]
 
 
 def label_studio_program() -> Path:
@@ -131,92 +101,6 @@ def label_studio_program() -> Path:
             "or name its virtual environment in LABEL_STUDIO_VENV."
         )
     return program
-
-
-def free_port(preferred: int = 0) -> int:
-    """`preferred` when nothing listens there, any free port otherwise."""
-    for port in (preferred, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            # Connections of a server that has just ended do not make its port busy.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            return int(probe.getsockname()[1])
-    raise ConnectorError("This machine has no free port on its loopback address.")
-
-
-def local_session() -> requests.Session:
-    """A session for servers on this machine, which a proxy set in the environment could not reach."""
-    session = requests.Session()
-    session.trust_env = False
-    return session
-
-
-def _start(
-    name: str, command: list[str], environment: dict[str, str], port: int, directory: Path, timeout_s: float
-) -> Server:
-    # Both servers read many settings from the environment; a shell set up for another installation must not leak in.
-    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-    log = directory / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=inherited | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C meant for the demo, or its end, leaves the server alone
-        )
-    server = Server(name=name, url=f"http://{HOST}:{port}", pid=process.pid, command=command)
-    (directory / f"{name}.json").write_text(json.dumps(asdict(server), indent=2))
-    try:
-        _wait_until_healthy(process, server, log, timeout_s)
-    except BaseException:
-        stop(directory, name)
-        raise
-    finally:
-        # The process is found by its number from here on; a Popen object would complain that it still runs.
-        process.returncode = 0
-    return server
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], server: Server, log: Path, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    with local_session() as session:
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(requests.RequestException):
-                if session.get(f"{server.url}/health", timeout=2).ok:
-                    return
-            time.sleep(0.2)
-    reason = f"does not answer after {timeout_s:.0f} s" if process.returncode is None else "ended at once"
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise ConnectorError(f"{server.name} {reason}; its log ({log}) ends with:\n{tail}")
-
-
-def _is_running(server: Server) -> bool:
-    """Whether the process is still that server, not one that was given its number since."""
-    try:
-        shown = Path(f"/proc/{server.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return False
-        ps = ["ps", "-ww", "-o", "args=", "-p", str(server.pid)]
-        shown = subprocess.run(ps, capture_output=True, text=True, check=False).stdout
-    return " ".join(server.command) in shown
-
-
-def _end(server: Server, timeout_s: float) -> None:
-    """End the server and whatever it started: it leads a process group of its own."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, sent)
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(server.pid, os.WNOHANG)  # a child that ended keeps its number until it is waited for
-            if not _is_running(server):
-                return
-            time.sleep(0.05)
-    raise ConnectorError(f"{server.name} (process {server.pid}) does not end.")
 
 
 def _records(directory: Path) -> list[Path]:

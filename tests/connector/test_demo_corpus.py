@@ -1,4 +1,4 @@
-"""The demo's texts: what is generated, and what is read from a directory."""
+"""The demo's texts: what is generated, and which person gives which label of a directory's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from connector.demo import corpus, texts
-from connector.errors import UsageError
 
 TASKS = "id,text\nt1,Could you look?\nt2,Look now.\n"
 ANNOTATIONS = "id,annotator,label\nt1,a7,Polite\nt1,a3,Impolite\nt2,a9,Impolite\nt2,a3,Impolite\n"
@@ -60,14 +59,6 @@ def test_annotators_are_as_good_as_they_are_said_to_be() -> None:
     assert sorted(shares, key=shares.__getitem__, reverse=True) == list(texts.ANNOTATORS)
 
 
-def test_read_keeps_the_order_of_annotations(write: Callable[..., Path]) -> None:
-    read = corpus.read(write())
-    assert read.tasks == {"t1": "Could you look?", "t2": "Look now."}
-    assert read.annotations["t1"] == [("a7", "Polite"), ("a3", "Impolite")]
-    assert read.test == [("Thanks a lot!", "Polite")]
-    assert read.labels_a_task == 2
-
-
 def test_next_person_to_see_a_task_gives_its_next_annotation(write: Callable[..., Path]) -> None:
     read = corpus.read(write())
     assert [read.answer("t1", person=person, seen_by=seen) for person, seen in ((4, 0), (2, 1))] == [
@@ -81,45 +72,3 @@ def test_annotators_of_every_task_give_their_own_label(write: Callable[..., Path
     assert read.annotators == ["a3", "a7"]
     assert read.answer("t1", person=0, seen_by=0) == "Impolite"
     assert read.answer("t1", person=1, seen_by=1) == "Polite"
-
-
-@pytest.mark.parametrize(
-    ("changed", "sentence"),
-    [
-        ({"tasks": "id,words\nt1,x\n"}, "tasks.csv has no column 'text'; it needs id, text."),
-        ({"tasks": "id,text\n"}, "tasks.csv has no rows."),
-        ({"tasks": ""}, "tasks.csv has no column 'id'"),
-        ({"tasks": "id,text\nt1,\n"}, "tasks.csv: row 1 has no text."),
-        ({"tasks": TASKS + "t1,again\n"}, "tasks.csv has the id 't1' twice."),
-        ({"tasks": TASKS + "t3,bare\n"}, "annotations.csv has no label for 1 of the tasks, 't3' first."),
-        (
-            {"annotations": ANNOTATIONS + "t9,a1,Polite\n"},
-            "annotations.csv labels 't9', an id that tasks.csv does not have.",
-        ),
-        ({"annotations": ANNOTATIONS.replace("Impolite", "Polite")}, "annotations.csv has labels of one class only"),
-        ({"test": TEST + "x2,Go.,Rude\n"}, "test.csv has the label 'Rude', which no annotation has."),
-        ({"test": "id,text,label\n"}, "test.csv has no rows."),
-    ],
-)
-def test_read_says_in_one_sentence_what_is_wrong(
-    write: Callable[..., Path], changed: dict[str, str], sentence: str
-) -> None:
-    directory = write(**changed)
-    with pytest.raises(UsageError) as raised:
-        corpus.read(directory)
-    assert sentence in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_read_names_the_missing_file(write: Callable[..., Path]) -> None:
-    directory = write()
-    (directory / "test.csv").unlink()
-    with pytest.raises(UsageError, match=r"There is no .*test\.csv; the directory needs tasks\.csv"):
-        corpus.read(directory)
-
-
-def test_read_refuses_other_encodings(write: Callable[..., Path]) -> None:
-    directory = write()
-    (directory / "tasks.csv").write_bytes("id,text\nt1,höflich\n".encode("latin-1"))
-    with pytest.raises(UsageError, match="cannot be read as a CSV file in UTF-8"):
-        corpus.read(directory)

@@ -1,0 +1,203 @@
+"""Multi-annotated texts: tasks, what several people answered to each, and labels to be trusted, from tables."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from connector.errors import UsageError
+
+COLUMNS = {
+    "tasks.csv": ("id", "text"),
+    "annotations.csv": ("id", "annotator", "label"),
+    "test.csv": ("id", "text", "label"),
+    "truth.csv": ("id", "label"),
+}
+REQUIRED = ("tasks.csv", "annotations.csv", "test.csv")
+HELD_OUT = 5  # one task in so many is held out where there is no test set
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts to label, what was answered, and texts to test on.
+
+    `tasks` {id: text}; `annotations` {id: [(annotator, label), …]} in the order given, at most one of an annotator;
+    `test` [(text, label), …]; `truth` {id: label} of the tasks where it is known. `notes`: sentences that whoever reads
+    results on it should know.
+    """
+
+    tasks: dict[str, str]
+    annotations: dict[str, list[tuple[str, str]]]
+    test: list[tuple[str, str]]
+    truth: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Sorted, so that ties, which go by the order of classes, do not depend on the order of rows."""
+        return sorted({label for rows in self.annotations.values() for _, label in rows})
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE2b-128 of all that a replay depends on, in hexadecimal digits."""
+        content = json.dumps([self.tasks, self.annotations, self.test, self.truth], ensure_ascii=True)
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def startable(self, labels: int) -> list[str]:
+        """The tasks with at least so many labels, in file order: a start can be made of them."""
+        return [task for task, rows in self.annotations.items() if len(rows) >= labels]
+
+    def available(self, most: int) -> int:
+        """How many labels there are to ask for, with at most `most` a task."""
+        return sum(min(most, len(rows)) for rows in self.annotations.values())
+
+
+def read(directory: Path) -> Corpus:
+    """The corpus in a directory of `tasks.csv`, `annotations.csv`, `test.csv` and perhaps `truth.csv`.
+
+    Raises UsageError if it is none.
+    """
+    return _checked(_read(directory, REQUIRED), directory)
+
+
+def read_or_hold_out(directory: Path) -> Corpus:
+    """As `read`, but `test.csv` may be missing: then a fifth of the tasks is held out as `hold_out` does."""
+    if (directory / "test.csv").exists():
+        return read(directory)
+    return hold_out(_checked(_read(directory, ("tasks.csv", "annotations.csv")), directory))
+
+
+def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
+    """The corpus with a fifth of its tasks as its test: their true labels, or else what most of their annotators said.
+
+    Tasks whose vote is tied are not drawn. Raises UsageError where too few tasks remain.
+    """
+    import numpy as np
+
+    sure = {task: label for task in corpus.annotations if (label := _consensus(corpus, task)) is not None}
+    drawn = np.random.default_rng(seed).permutation(np.array(list(corpus.tasks), dtype=object)).tolist()
+    held = set([task for task in drawn if task in sure][: len(corpus.tasks) // HELD_OUT])
+    if not held:
+        raise UsageError(
+            f"There is no test set, and {len(corpus.tasks)} tasks are too few to hold some of them out as one."
+        )
+    kept = {task: text for task, text in corpus.tasks.items() if task not in held}
+    # What nobody said of the tasks that are left cannot be learnt.
+    learnable = {label for task in kept for _, label in corpus.annotations[task]}
+    held = {task for task in held if sure[task] in learnable}
+    known = sum(task in corpus.truth for task in held)
+    told = f"the true label where it is known ({known} of them), else " if known else ""
+    note = (
+        f"There is no test set: accuracy is measured on {len(held)} held-out tasks, against {told}what most of their "
+        "annotators said; it is no higher than annotators agree."
+    )
+    smaller = replace(
+        corpus,
+        tasks=kept,
+        annotations={task: corpus.annotations[task] for task in kept},
+        test=[(text, sure[task]) for task, text in corpus.tasks.items() if task in held],
+        truth={task: label for task, label in corpus.truth.items() if task in kept},
+        notes=(*corpus.notes, note),
+    )
+    return _with_two_classes(smaller, "What is left after a fifth of the tasks was held out")
+
+
+def _consensus(corpus: Corpus, task: str) -> str | None:
+    """The true label, or the one that more annotators gave than any other; None where the vote is tied."""
+    if task in corpus.truth:
+        return corpus.truth[task]
+    (best, votes), *others = Counter(label for _, label in corpus.annotations[task]).most_common(2)
+    return None if others and others[0][1] == votes else best
+
+
+def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
+    """The tables as a corpus; of the files that are not required only `truth.csv` is looked for."""
+    names = [*required, *(["truth.csv"] if (directory / "truth.csv").exists() else [])]
+    tables = {name: _table(directory / name, required) for name in names}
+    tasks: dict[str, str] = {}
+    for task, text in tables["tasks.csv"]:
+        if task in tasks:
+            raise UsageError(f"{directory / 'tasks.csv'} has the id {task!r} twice.")
+        tasks[task] = text
+    said: dict[str, dict[str, str]] = {task: {} for task in tasks}
+    for task, annotator, label in tables["annotations.csv"]:
+        if task not in said:
+            raise UsageError(f"{directory / 'annotations.csv'} labels {task!r}, an id that tasks.csv does not have.")
+        said[task][annotator] = label
+    truth: dict[str, str] = {}
+    for task, label in tables.get("truth.csv", []):
+        if task not in tasks:
+            raise UsageError(f"{directory / 'truth.csv'} has {task!r}, an id that tasks.csv does not have.")
+        truth[task] = label
+    repeated = len(tables["annotations.csv"]) - sum(len(rows) for rows in said.values())
+    notes = (f"Annotations left out because the same annotator labelled the task again later: {repeated}.",)
+    return Corpus(
+        tasks,
+        {task: list(rows.items()) for task, rows in said.items()},
+        [(text, label) for _, text, label in tables.get("test.csv", [])],
+        truth,
+        notes if repeated else (),
+    )
+
+
+def _checked(corpus: Corpus, directory: Path) -> Corpus:
+    """The corpus; raises UsageError where nothing could be learnt from it, or measured."""
+    annotations = directory / "annotations.csv"
+    bare = [task for task, rows in corpus.annotations.items() if not rows]
+    if bare:
+        raise UsageError(f"{annotations} has no label for {len(bare)} of the tasks, {bare[0]!r} first.")
+    sets = [label for label in corpus.classes if _is_list(label)]
+    if sets:
+        raise UsageError(
+            f"{annotations} has the label {sets[0]!r}, a set of classes; only one class a text can be replayed."
+        )
+    _with_two_classes(corpus, str(annotations))
+    for name, labels in (("test.csv", {label for _, label in corpus.test}), ("truth.csv", set(corpus.truth.values()))):
+        unknown = labels - set(corpus.classes)
+        if unknown:
+            raise UsageError(f"{directory / name} has the label {min(unknown)!r}, which no annotation has.")
+    return corpus
+
+
+def _with_two_classes(corpus: Corpus, name: str) -> Corpus:
+    if len(corpus.classes) < 2:
+        raise UsageError(f"{name} has labels of one class only; a model needs two.")
+    return corpus
+
+
+def _is_list(label: str) -> bool:
+    if not label.startswith("["):
+        return False
+    try:
+        return isinstance(json.loads(label), list)
+    except ValueError:
+        return False
+
+
+def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
+    """The rows of a CSV file, their fields in the order of its columns."""
+    columns = COLUMNS[path.name]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise UsageError(f"{path} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
+            rows = [tuple((row[column] or "").strip() for column in columns) for row in reader]
+    except FileNotFoundError:
+        raise UsageError(f"There is no {path}; the directory needs {', '.join(required)}.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read as a CSV file in UTF-8: {error}.") from error
+    if not rows:
+        raise UsageError(f"{path} has no rows.")
+    for number, row in enumerate(rows, start=1):
+        if not all(row):
+            raise UsageError(f"{path}: row {number} has no {columns[row.index('')]}.")
+    return rows

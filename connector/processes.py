@@ -1,0 +1,139 @@
+"""Servers as processes of their own, on the loopback address, each known by a record in a directory.
+
+Beside a server's data stand `<name>.log` and `<name>.json`, which says how to find the process again: it may outlive
+the one that started it, or be ended by another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import requests
+
+from connector.errors import ConnectorError
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its address, its process, and the command line that tells the process from any other."""
+
+    name: str
+    url: str
+    pid: int
+    command: list[str]
+
+
+def start(
+    name: str, command: list[str], environment: Mapping[str, str], port: int, directory: Path, timeout_s: float
+) -> Server:
+    """Start a server that will listen on `port` and answer `GET /health`; returns when it does.
+
+    It gets `environment` and PATH, HOME, LANG and TMPDIR, nothing else. Raises ConnectorError with the end of its log
+    when it does not start; then none runs.
+    """
+    # Servers read many settings from the environment; a shell set up for another installation must not leak in.
+    inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
+    log = directory / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=inherited | dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C meant for us, or our end, leaves the server alone
+        )
+    server = Server(name=name, url=f"http://{HOST}:{port}", pid=process.pid, command=command)
+    (directory / f"{name}.json").write_text(json.dumps(asdict(server), indent=2))
+    try:
+        _wait_until_healthy(process, server, log, timeout_s)
+    except BaseException:
+        stop(directory, name)
+        raise
+    finally:
+        # The process is found by its number from here on; a Popen object would complain that it still runs.
+        process.returncode = 0
+    return server
+
+
+def stop(directory: Path, name: str, *, timeout_s: float = 15) -> bool:
+    """Stop the server called `name` that was started in `directory`; false when none runs any more."""
+    record = directory / f"{name}.json"
+    try:
+        server = Server(**json.loads(record.read_text()))
+    except FileNotFoundError:
+        return False
+    stopped = is_running(server)
+    if stopped:
+        _end(server, timeout_s)
+    record.unlink()
+    return stopped
+
+
+def is_running(server: Server) -> bool:
+    """Whether the process is still that server, not one that was given its number since."""
+    try:
+        shown = Path(f"/proc/{server.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return False
+        ps = ["ps", "-ww", "-o", "args=", "-p", str(server.pid)]
+        shown = subprocess.run(ps, capture_output=True, text=True, check=False).stdout
+    return " ".join(server.command) in shown
+
+
+def free_port(preferred: int = 0) -> int:
+    """`preferred` when nothing listens there, any free port otherwise."""
+    for port in (preferred, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            # Connections of a server that has just ended do not make its port busy.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise ConnectorError("This machine has no free port on its loopback address.")
+
+
+def local_session() -> requests.Session:
+    """A session for servers on this machine, which a proxy set in the environment could not reach."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], server: Server, log: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    with local_session() as session:
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException):
+                if session.get(f"{server.url}/health", timeout=2).ok:
+                    return
+            time.sleep(0.2)
+    reason = f"does not answer after {timeout_s:.0f} s" if process.returncode is None else "ended at once"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise ConnectorError(f"{server.name} {reason}; its log ({log}) ends with:\n{tail}")
+
+
+def _end(server: Server, timeout_s: float) -> None:
+    """End the server and whatever it started: it leads a process group of its own."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, sent)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(server.pid, os.WNOHANG)  # a child that ended keeps its number until it is waited for
+            if not is_running(server):
+                return
+            time.sleep(0.05)
+    raise ConnectorError(f"{server.name} (process {server.pid}) does not end.")

@@ -8,6 +8,7 @@ from threading import Lock
 from ml_backend.errors import CorruptModel, InvalidRequest
 from ml_backend.features import Features
 from ml_backend.features.encoder import Encoder
+from ml_backend.features.recent import Recent
 from ml_backend.jobs import Progress
 from ml_backend.pool import Pool
 from ml_backend.registry import Registry, TrainedModel
@@ -22,10 +23,10 @@ log = logging.getLogger(__name__)
 class Project:
     """One project: its pool, the features of its texts, its model versions and the one that serves."""
 
-    def __init__(self, directory: Path, encoder: Encoder, settings: Settings) -> None:
+    def __init__(self, directory: Path, encoder: Encoder, recent: Recent, settings: Settings) -> None:
         """Open the project in `directory` and load its current model, without loading the encoder."""
         self.pool = Pool(directory / "pool.sqlite")
-        self.features = Features(self.pool, encoder, directory / "lexical", settings.lexical_dims)
+        self.features = Features(self.pool, encoder, recent, directory / "lexical", settings.lexical_dims)
         self._registry = Registry(directory, settings.keep_versions)
         self.model: TrainedModel | None = None
         try:
@@ -51,6 +52,7 @@ class Projects:
         """Open none yet."""
         self._settings = settings
         self._encoder = encoder
+        self._recent = Recent()
         self._lock = Lock()
         self._open: dict[str, Project] = {}
 
@@ -70,5 +72,5 @@ class Projects:
         directory = self._settings.model_dir / "projects" / name
         with self._lock:
             if name not in self._open and (create or (directory / "pool.sqlite").is_file()):
-                self._open[name] = Project(directory, self._encoder, self._settings)
+                self._open[name] = Project(directory, self._encoder, self._recent, self._settings)
             return self._open.get(name)

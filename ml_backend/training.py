@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from ml_backend.classifiers import Classifier, table
 from ml_backend.classifiers.one_vs_rest import YES
@@ -17,6 +18,7 @@ from ml_backend.registry import TrainedModel, Training
 from ml_backend.settings import ClassifierName
 
 # Rough seconds a text or label on two cores; they only shape the progress that is shown.
+_STAGES = ("embedding texts", "reducing terms", "training")
 _EMBEDDING, _REDUCING, _FITTING = 0.01, 0.0005, 0.0005
 
 
@@ -54,7 +56,7 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
     Raises EncoderUnavailable, CorruptModel, Cancelled, or InvalidRequest where the labelled texts have gone meanwhile.
     """
     unembedded = features.count_unembedded()
-    embedding, reducing, fitting = "embedding texts", "reducing terms", "training"
+    embedding, reducing, fitting = _STAGES
     size = len(request.digests)
     progress.plan(
         {
@@ -69,6 +71,13 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
     recipe = features.recipe(previous)
     features.reduce(recipe, lambda done, total: progress.report(reducing, done, total))
 
+    # One thread of BLAS: matrices of this size lose by more, several times over where other work wants the cores.
+    with threadpool_limits(1, user_api="blas"):
+        return _fit(request, features, recipe, progress)
+
+
+def _fit(request: TrainingRequest, features: Features, recipe: Recipe, progress: Progress) -> TrainedModel:
+    size, fitting = len(request.digests), _STAGES[2]
     matrix, positions = features.matrix(recipe, request.digests)
     labels = _as_array(request)[positions]
     weights = np.array(request.weights if request.weights is not None else [1.0] * size)[positions]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ml_backend.errors import CorruptModel
 from ml_backend.features import lexical
 from ml_backend.features.encoder import CHUNK, Encoder
+from ml_backend.features.recent import Recent
 from ml_backend.pool import Pool, digest
 
 Matrix = npt.NDArray[np.float32]
@@ -32,8 +33,9 @@ class Recipe:
 class Features:
     """The features of one project's texts."""
 
-    def __init__(self, pool: Pool, encoder: Encoder, directory: Path, lexical_dims: int) -> None:
+    def __init__(self, pool: Pool, encoder: Encoder, recent: Recent, directory: Path, lexical_dims: int) -> None:
         """Keep TF-IDF maps in `directory`, of at most `lexical_dims` dimensions."""
+        self._recent = recent
         self._pool = pool
         self._encoder = encoder
         self._directory = directory
@@ -97,7 +99,9 @@ class Features:
         if not new:
             return known
         new_texts = [texts[position] for position in new]
-        computed = np.hstack([self._encoder.encode_again(new_texts), self._map(recipe.lexical).transform(new_texts)])
+        embedded = self._recent.vectors(recipe.encoder, new_texts, self._encoder.encode)
+        reduced = self._recent.vectors(recipe.lexical, new_texts, self._map(recipe.lexical).transform)
+        computed = np.hstack([embedded, reduced])
         features = np.empty((len(texts), computed.shape[1]), dtype=np.float32)
         features[new] = computed
         if positions:

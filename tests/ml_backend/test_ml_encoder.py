@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features.encoder import Encoder, _fingerprint, packaged_weights
+from ml_backend.features.recent import Recent
 
 TEXTS = ["Would you please look at this?", "Stop it.", "", "long " * 400, "Stop it."]
 
@@ -37,23 +39,20 @@ def test_weights_in_bfloat16_have_a_fingerprint_of_their_own() -> None:
     assert _fingerprint(first) != _fingerprint(half)
 
 
-def test_recent_texts_are_not_embedded_twice(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedded: list[str] = []
-    encode = encoder.encode
+def test_recent_texts_are_not_computed_twice() -> None:
+    asked: list[str] = []
 
-    def count(texts: list[str]) -> object:
-        embedded.extend(texts)
-        return encode(texts)
+    def compute(texts: Sequence[str]) -> np.ndarray:
+        asked.extend(texts)
+        return np.array([[len(text)] for text in texts], dtype=np.float32)
 
-    monkeypatch.setattr(encoder, "encode", count)
-    monkeypatch.setattr("ml_backend.features.encoder.RECENT", 3)
-    first = encoder.encode_again(["one text", "another", "one text"])
-    again = encoder.encode_again(["another", "a third", "one text"])
-    assert embedded == ["one text", "another", "a third"]
-    assert np.array_equal(first[[1, 2]], again[[0, 2]])
-    encoder.encode_again(["a fourth"])
-    encoder.encode_again(["another"])  # the one asked for longest ago made room
-    assert embedded[-2:] == ["a fourth", "another"]
+    recent = Recent(limit=3)
+    assert recent.vectors("a", ["one text", "another", "one text"], compute).tolist() == [[8], [7], [8]]
+    assert recent.vectors("a", ["another", "a third", "one text"], compute).tolist() == [[7], [7], [8]]
+    assert asked == ["one text", "another", "a third"]
+    recent.vectors("b", ["one text"], compute)  # of another kind, and makes room
+    recent.vectors("a", ["one text", "another"], compute)  # the one asked for longest ago has gone
+    assert asked[3:] == ["one text", "another"]
 
 
 def test_other_weights_under_the_packages_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

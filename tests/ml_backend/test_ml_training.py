@@ -11,6 +11,7 @@ import pytest
 
 from ml_backend.errors import Cancelled, CorruptModel, InvalidRequest
 from ml_backend.features.encoder import Encoder
+from ml_backend.features.recent import Recent
 from ml_backend.jobs import Progress
 from ml_backend.pool import digest
 from ml_backend.project import Project
@@ -27,7 +28,7 @@ class Bench:
     def __init__(self, directory: Path, encoder: Encoder, **settings: object) -> None:
         self.settings = Settings(model_dir=directory, **settings)
         self.directory = directory
-        self.project = Project(directory, encoder, self.settings)
+        self.project = Project(directory, encoder, Recent(), self.settings)
 
     def hold(self, texts: list[str]) -> None:
         self.project.pool.set_items(range(len(texts)), [digest(text) for text in texts])

@@ -12,7 +12,6 @@ from connector.annotations import Annotation, Task, digest
 from connector.corpus import Corpus
 from connector.errors import UsageError
 from connector.label_config import Control
-from connector.mirror import Pulled
 from connector.project_corpus import corpus_of
 
 TASKS = "id,text\nt1,Could you look?\nt2,Look now.\n"
@@ -192,36 +191,64 @@ def row(number: int, task: int, annotator: int, label: str | None, minute: int =
     return Annotation(number, task, annotator, label, label is None, more.get("ground_truth", False), when)
 
 
-def pulled(*tasks: tuple[Annotation, ...], control: Control = CONTROL) -> Pulled:
+def project(*tasks: tuple[Annotation, ...], control: Control = CONTROL) -> Corpus:
+    """The corpus of project 7, whose tasks 1, 2, … have these annotations."""
     texts = {number: f"text {number}" for number in range(1, len(tasks) + 1)}
     held = {
         number: Task(number, digest(texts[number]), True, 1, "2026-03-01T10:00:00Z", rows)
         for number, rows in enumerate(tasks, start=1)
     }
-    return Pulled({"id": 7}, control, held, {}, False, lambda ids: {task: texts[task] for task in ids})
+    return corpus_of(7, control, held, texts)
 
 
-def test_a_projects_latest_labels_are_a_corpus() -> None:
-    made = corpus_of(
-        pulled(
-            (row(1, 1, 5, "a", 1), row(2, 1, 3, "b", 2), row(3, 1, 5, "b", 3)),
-            (row(4, 2, 5, "a"), row(5, 2, 3, None), row(6, 2, 1, "b", 4, ground_truth=True)),
-            (row(7, 3, 3, None),),
-            (),
-        )
+def test_a_projects_latest_labels_are_a_corpus_of_which_a_fifth_is_held_out() -> None:
+    made = project(
+        (row(1, 1, 5, "a", 1), row(2, 1, 3, "b", 2), row(3, 1, 5, "b", 3)),
+        (row(4, 2, 5, "a"), row(5, 2, 3, None), row(6, 2, 1, "b", 4, ground_truth=True)),
+        (row(7, 3, 3, None),),
+        (),
+        (row(8, 5, 5, "a"), row(9, 5, 3, "b")),
+        (row(10, 6, 5, "a"), row(11, 6, 3, "b")),
+        (row(12, 7, 5, "a"), row(13, 7, 3, "b")),
     )
-    assert made.tasks == {"1": "text 1", "2": "text 2"}
-    assert made.annotations == {"1": [("5", "b"), ("3", "b")], "2": [("5", "a")]}
-    assert made.truth == {"2": "b"}
+    # Of these five only tasks 1 and 2 have a sure label.
+    assert made.tasks.keys() | {"1", "2"} == {"1", "2", "5", "6", "7"}
+    (held,) = {"1", "2"} - made.tasks.keys()
+    assert made.test == [(f"text {held}", "b")]
+    said = {"1": [("5", "b"), ("3", "b")], "2": [("5", "a")], "5": [("5", "a"), ("3", "b")]}
+    assert {task: made.annotations[task] for task in said if task in made.tasks} == {
+        task: rows for task, rows in said.items() if task != held
+    }
+    assert made.truth == ({"2": "b"} if held == "1" else {})
+    assert "There is no test set" in made.notes[0]
+
+
+@pytest.mark.parametrize(("labelled", "with_truth", "on_truth"), [(50, 50, True), (100, 49, False), (40, 50, False)])
+def test_ground_truth_is_the_test_where_there_is_enough_of_it_and_of_the_rest(
+    labelled: int, with_truth: int, on_truth: bool
+) -> None:
+    said = [(row(number, number, 5, "ab"[number % 2]),) for number in range(1, labelled + 1)]
+    true = [
+        (row(number, number, 1, "ab"[number % 2], ground_truth=True), row(1000 + number, number, 5, "a"))
+        for number in range(labelled + 1, labelled + with_truth + 1)
+    ]
+    made = project(*said, *true)
+    assert (len(made.test) == with_truth) is on_truth
+    assert ("tasks with a ground truth, which are left out" in made.notes[0]) is on_truth
+    if on_truth:
+        assert set(made.test) == {(f"text {number}", "ab"[number % 2]) for number in range(51, 101)}
+        assert (list(made.tasks), made.truth) == ([str(number) for number in range(1, 51)], {})
 
 
 @pytest.mark.parametrize(
-    ("project", "sentence"),
+    ("tasks", "control", "sentence"),
     [
-        (pulled((row(1, 1, 5, "a"),)), "Project 7 has labels of fewer than two classes"),
-        (pulled(control=replace(CONTROL, multiple=True)), "Project 7 is multiple choice"),
+        ([(row(1, 1, 5, "a"),)], CONTROL, "Project 7 has labels of fewer than two classes"),
+        ([], replace(CONTROL, multiple=True), "Project 7 is multiple choice"),
     ],
 )
-def test_a_project_that_cannot_be_replayed_is_refused(project: Pulled, sentence: str) -> None:
+def test_a_project_that_cannot_be_replayed_is_refused(
+    tasks: list[tuple[Annotation, ...]], control: Control, sentence: str
+) -> None:
     with pytest.raises(UsageError, match=sentence):
-        corpus_of(project)
+        project(*tasks, control=control)

@@ -107,11 +107,14 @@ class Backend:
         labels: Mapping[int, int] | Mapping[int, Sequence[int]],
         *,
         multilabel: bool = False,
+        weights: Mapping[int, float] | None = None,
+        classifier: str | None = None,
         progress: Callable[[str, float], None] = lambda stage, share: None,
     ) -> str:
         """Trains on one consensus label an item ({id: position in classes}), waits, returns the new model version.
 
-        With `multilabel` a label is the positions of all classes that apply.
+        With `multilabel` a label is the positions of all classes that apply. `weights` {id: above 0} say how much each
+        label counts, 1 without them; `classifier` is a name that the backend knows, else the one it is set to.
         `progress` is told the stage and the share done, several times a second at most. Raises ConnectorError with the
         backend's reason when the training fails.
         """
@@ -120,6 +123,8 @@ class Backend:
             "ids": list(labels),
             "labels": list(labels.values()),
             "multilabel": multilabel,
+            "weights": [weights[item] for item in labels] if weights is not None else None,
+            "classifier": classifier,
         }
         while True:
             answer = self._call("POST", f"/api/projects/{project}/train", json=body, accept=(409,), repeatable=False)
@@ -131,6 +136,22 @@ class Backend:
         if job["state"] != "done":
             raise ConnectorError(f"The training failed: {job['error']}")
         return str(job["model_version"])
+
+    def forget_model(self, project: str) -> None:
+        """Has all model versions of the project forgotten; its texts and their embeddings stay."""
+        self._call("DELETE", f"/api/projects/{project}/model")
+
+    def predict(self, project: str, texts: Sequence[str], label_config: str, data_key: str) -> list[dict[str, Any]]:
+        """The current model's predictions, as Label Studio is answered: one an entry of `texts` (n,)."""
+        results: list[dict[str, Any]] = []
+        for start in range(0, len(texts), TEXTS_A_CALL):
+            body = {
+                "tasks": [{"data": {data_key: text}} for text in texts[start : start + TEXTS_A_CALL]],
+                "project": project,
+                "label_config": label_config,
+            }
+            results += _json(self._call("POST", "/predict", json=body))["results"]
+        return results
 
     def probabilities(self, project: str) -> Probabilities | None:
         """Class probabilities for all items, or None where a training has to come first.

@@ -23,8 +23,13 @@ LEAST = float(np.finfo(float).eps)
 class Heard(Protocol):
     """The answers on some tasks; labels are strings as Control.label_of writes them, in the order of the tasks."""
 
+    @property
+    def several(self) -> bool:
+        """Whether any task has answers of several annotators, by which all can be weighed."""
+        ...
+
     def consensus(self, pred_probs: Floats | None) -> list[str]:
-        """Consensus labels: the majority vote at first, CROWDLAB's choice among those heard once there are any."""
+        """Consensus labels: the majority vote at first, what the scorer says once there are probabilities."""
         ...
 
     def scores(self, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
@@ -89,6 +94,10 @@ class OneClass:
         self._labels = Labels(task, annotator, label, len(tasks), len(control.classes))
         self._classes, self._place, self._scorer = control.classes, place, scorer
 
+    @property
+    def several(self) -> bool:
+        return len(self._labels.task) > self._labels.n_tasks
+
     def consensus(self, pred_probs: Floats | None) -> list[str]:
         if pred_probs is None or not self._labels.n_tasks:
             chosen = activelab.majority_vote(self._labels)
@@ -113,6 +122,10 @@ class SeveralClasses:
         order, task, annotator = _indexed(labels, tasks)
         self._labels = LabelSets(task, annotator, _sets([labels[key] for key in order], control), len(tasks))
         self._control, self._scorer = control, scorer
+
+    @property
+    def several(self) -> bool:
+        return len(self._labels.task) > self._labels.n_tasks
 
     def consensus(self, pred_probs: Floats | None) -> list[str]:
         if pred_probs is None or not self._labels.n_tasks:

@@ -1,9 +1,11 @@
-"""From the mirror to a score for every task: consensus labels, training where labels changed, ActiveLab."""
+"""From the mirror to the next window: consensus labels, training where labels changed, scores, the choice."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +13,23 @@ from numpy.typing import NDArray
 from connector import activelab, oracle
 from connector.annotations import latest_labels
 from connector.backend import Backend, Probabilities
+from connector.crowdlab import Floats, Ints, Labels, crowdlab
 from connector.heard import Heard, heard, model_rows, predicted, targets
 from connector.label_config import Control
 from connector.lock import KEEP_SECONDS
 from connector.mirror import Pulled
 from connector.multilabel import Scorer
 from connector.progress import Reporter
-from connector.state import ProjectState
+from connector.selection import (
+    DEFAULT_STRATEGY,
+    STRATEGIES,
+    Candidate,
+    Slot,
+    Strategy,
+    active_annotators,
+    choose_window,
+    eligible,
+)
 
 # A model is retrained when this many consensus labels differ from those it was trained on, or this share of them if
 # more.
@@ -25,6 +37,35 @@ RETRAIN_LABELS = 10
 RETRAIN_SHARE = 0.02
 
 SCORERS: dict[str, Scorer] = {"activelab": activelab, "cleanlab": oracle}
+
+
+class Memory(Protocol):
+    """What scoring needs of the project's state (connector.state.ProjectState)."""
+
+    def trained(self) -> dict[int, str]: ...
+
+    def store_trained(self, labels: dict[int, str]) -> None: ...
+
+    def keep_lock(self, *, at_most_every: float = 0.0) -> None: ...
+
+    def put(self, **values: Any) -> None: ...
+
+
+class ByStrategy:
+    """The scorer that does as a strategy says, by another one where that is what it says."""
+
+    def __init__(self, strategy: Strategy, scorer: Scorer) -> None:
+        self._strategy, self._scorer = strategy, scorer
+
+    def heard_consensus(self, labels: Labels, pred_probs: Floats) -> Ints:
+        if self._strategy.consensus == "majority":
+            return activelab.majority_vote(labels)
+        if self._strategy.consensus == "crowdlab":
+            return crowdlab(labels, pred_probs).label
+        return self._scorer.heard_consensus(labels, pred_probs)
+
+    def scores(self, labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
+        return (self._strategy.scores or self._scorer.scores)(labels, pred_probs, pred_probs_unlabeled)
 
 
 @dataclass
@@ -63,21 +104,24 @@ class Review:
 def score(
     pulled: Pulled,
     backend: Backend,
-    state: ProjectState,
+    state: Memory,
     train: str,
     reporter: Reporter,
     scorer: Scorer = activelab,
+    strategy: Strategy = STRATEGIES[DEFAULT_STRATEGY],
+    classifier: str | None = None,
 ) -> Scored:
     """Scores every task that has a text. `train`: "auto" (when labels changed enough), "always" or "never".
 
-    Until there are two different labels, or with "never" and no model, there are no scores.
+    Until there are two different labels, or with "never" and no model, there are no scores. `classifier`: its name in
+    the ML backend, else the one that is set there.
     """
     project, control = str(pulled.project["id"]), pulled.control
     texts = _texts(pulled)
     result = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
     labelled = sorted({task for task, _ in result.labels})
     known = _ask(pulled, backend, texts, reporter)
-    given = heard(result.labels, labelled, control, scorer)
+    given = heard(result.labels, labelled, control, ByStrategy(strategy, scorer))
     result.consensus = _consensus(given, labelled, control, known)
     last = state.trained() if known is not None else {}
     result.labels_changed = sum(
@@ -95,8 +139,15 @@ def score(
                 state.keep_lock(at_most_every=KEEP_SECONDS)
                 stage.share(note, share)
 
-            chosen = targets(result.consensus, control)
-            backend.train(project, control.classes, chosen, multilabel=control.multiple, progress=progress)
+            backend.train(
+                project,
+                control.classes,
+                targets(result.consensus, control),
+                multilabel=control.multiple,
+                weights=_weights(given, result.consensus, control, known) if strategy.weighted else None,
+                classifier=classifier,
+                progress=progress,
+            )
         state.store_trained(result.consensus)
         result.trained = True
         with reporter.stage("probabilities", "Fetching class probabilities"):
@@ -157,6 +208,56 @@ def _consensus(given: Heard, tasks: list[int], control: Control, known: Probabil
     """{task: consensus label}: by the annotators alone at first, with the model once there is one."""
     pred_probs = model_rows(known, tasks, control) if known is not None else None
     return dict(zip(tasks, given.consensus(pred_probs), strict=True))
+
+
+def _weights(
+    given: Heard, consensus: Mapping[int, str], control: Control, known: Probabilities | None
+) -> dict[int, float] | None:
+    """{task: how much its label counts in the training}: the probability that it is right by their mean, 1 at first."""
+    if known is None or not given.several:
+        return None
+    tasks = list(consensus)
+    quality = given.quality(model_rows(known, tasks, control), [consensus[task] for task in tasks])
+    return dict(zip(tasks, (quality / quality.mean()).tolist(), strict=True))
+
+
+def choose(
+    pulled: Pulled,
+    scored: Scored,
+    backend: Backend,
+    *,
+    strategy: Strategy = STRATEGIES[DEFAULT_STRATEGY],
+    window: int,
+    max_annotations: int,
+    min_annotations: int = 1,
+    seed: int = 0,
+) -> list[Slot]:
+    """The next window: by the scores, or, before there are any, new tasks spread over the embedding space or at random.
+
+    `min_annotations`: how many the team wants on every task; those with fewer come first. `seed` decides what no score
+    does.
+    """
+    counts = Counter(task for task, _ in scored.labels)
+    active = active_annotators(row for task in pulled.tasks.values() for row in task.annotations)
+    new, labelled = eligible(
+        pulled.tasks, counts, active, max_annotations=max_annotations, skip_queue=pulled.project["skip_queue"]
+    )
+    scores: Mapping[int, float] = scored.scores
+    again = labelled
+    if not scores:
+        if not strategy.spread_start:
+            order = np.random.default_rng(seed).permutation(new).tolist()
+        else:
+            order = backend.spread(str(pulled.project["id"]), new, window, seed=seed) if new else []
+        place = {task: rank for rank, task in enumerate(order)}
+        scores = {task: place.get(task, len(order)) for task in new} | dict.fromkeys(labelled, 0.0)
+    if not scored.scores or not strategy.relabels:
+        again = [task for task in labelled if counts[task] < min_annotations]
+    candidates = [Candidate(task, scores[task], relabel=False) for task in new]
+    candidates += [
+        Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
+    ]
+    return choose_window(candidates, window, len(active))
 
 
 def _score_all(

@@ -1,16 +1,28 @@
-"""From scores to the next window: which tasks may be asked, in which order, and what stands at the end. Pure."""
+"""From labels and probabilities to the next window: strategies, which tasks may be asked, in which order. Pure.
+
+The function of a strategy returns scores of the labelled tasks (n,) and of the unlabelled ones (u,) on one scale, the
+lowest is worth most; `pred_probs` (n, n_classes) and `pred_probs_unlabeled` (u, n_classes) are out-of-sample.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
 
 from connector.annotations import Annotation, Task, moment
+
+if TYPE_CHECKING:  # NumPy is imported where it is used: a sync with nothing to do must not pay for it
+    from connector.crowdlab import Floats, Labels
 
 ACTIVE_DAYS = 14
 TAIL_MINIMUM = 10
 TAIL_PER_ANNOTATOR = 3
+
+Scores = tuple["Floats", "Floats"]
+Consensus = Literal["majority", "crowdlab", "heard"]
 
 
 @dataclass(frozen=True)
@@ -111,3 +123,84 @@ def open_places(
         for rank, slot in enumerate(window, start=1)
         if slot.task in tasks and len(tasks[slot.task].annotations) <= answers.get(slot.task, -1)
     }
+
+
+# -- strategies --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to choose: by which scores, which labels to train on, and where to begin.
+
+    `scores`: its function; None for ActiveLab's, by whichever scorer computes them. `relabels`: labelled tasks are
+    asked for again. `consensus`: the label to train on, after the first round, which goes by majority: the majority's,
+    CROWDLAB's, or CROWDLAB's among those heard. `weighted`: each label counts in the training by the probability,
+    by CROWDLAB, that it is right. `spread_start`: the first tasks are spread over the embedding space, else random.
+    """
+
+    scores: Callable[[Labels, Floats, Floats], Scores] | None = None
+    relabels: bool = True
+    consensus: Consensus = "majority"
+    weighted: bool = False
+    spread_start: bool = False
+
+
+def at_random(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> Scores:
+    """Uniform numbers, others whenever the labels differ."""
+    import numpy as np
+
+    seed = zlib.crc32(np.concatenate([labels.task, labels.annotator, labels.label]).astype("<i8").tobytes())
+    rng = np.random.default_rng(seed)
+    return rng.random(len(pred_probs)), rng.random(len(pred_probs_unlabeled))
+
+
+def least_confidence(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> Scores:
+    """The highest probability (Lewis and Gale, "A sequential algorithm for training text classifiers", 1994)."""
+    return pred_probs.max(axis=1), pred_probs_unlabeled.max(axis=1, initial=0.0)
+
+
+def margin(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> Scores:
+    """The highest probability less the second (Scheffer et al., "Active hidden Markov models", 2001)."""
+    import numpy as np
+
+    def lead(probs: Floats) -> Floats:
+        ordered = np.sort(probs, axis=1)
+        return np.asarray(ordered[:, -1] - ordered[:, -2], np.float64)
+
+    return lead(pred_probs), lead(pred_probs_unlabeled)
+
+
+def entropy(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> Scores:
+    """The negative entropy of the probabilities, in nats (Settles, "Active learning literature survey", 2009, 3.1)."""
+    return _negative_entropy(pred_probs), _negative_entropy(pred_probs_unlabeled)
+
+
+def disagreement(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> Scores:
+    """The negative vote entropy, in nats, of a committee of a task's annotators and, with one soft vote, the model.
+
+    Dagan and Engelson, "Committee-based sampling for training probabilistic classifiers" (1995). Of a new task it is
+    the negative entropy of the model's probabilities.
+    """
+    votes = labels.votes()
+    committee = (votes + pred_probs) / (votes.sum(axis=1, keepdims=True) + 1)
+    return _negative_entropy(committee), _negative_entropy(pred_probs_unlabeled)
+
+
+def _negative_entropy(probs: Floats) -> Floats:
+    import numpy as np
+
+    logs = np.log(probs, out=np.zeros_like(probs), where=probs > 0)
+    return np.asarray((probs * logs).sum(axis=1), np.float64)
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "random": Strategy(at_random),
+    "random-new": Strategy(at_random, relabels=False),
+    "least-confidence": Strategy(least_confidence, relabels=False),
+    "margin": Strategy(margin, relabels=False),
+    "entropy": Strategy(entropy, relabels=False),
+    "disagreement": Strategy(disagreement),
+    "activelab": Strategy(consensus="crowdlab"),
+    "activelab-weighted": Strategy(consensus="heard", weighted=True, spread_start=True),
+}
+DEFAULT_STRATEGY = "activelab-weighted"

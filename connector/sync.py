@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from connector.label_studio import LabelStudio
 from connector.lock import KEEP_SECONDS
 from connector.mirror import Pulled, pull
 from connector.progress import Reporter
-from connector.selection import Candidate, Slot, active_annotators, choose_window, eligible
+from connector.selection import DEFAULT_STRATEGY, STRATEGIES, Slot
 from connector.state import ProjectState, now
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ class SyncOptions:
     prelabel_new: bool = False
     dry_run: bool = False
     scorer: str = "activelab"  # the setting CONNECTOR_SCORER
+    strategy: str = DEFAULT_STRATEGY
 
     def chosen_under(self, skip_queue: str) -> dict[str, Any]:
         """What a window depends on, the project's rule for skipped tasks too: another value asks for another window."""
@@ -43,6 +43,7 @@ class SyncOptions:
             "prelabel_new": self.prelabel_new,
             "skip_queue": skip_queue,
             "scorer": self.scorer,
+            "strategy": self.strategy,
         }
 
 
@@ -147,12 +148,20 @@ def _round(
     reporter: Reporter,
 ) -> dict[str, Any]:
     # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
-    from connector.scoring import SCORERS, score
+    from connector.scoring import SCORERS, choose, score
 
-    train = options.train if not options.dry_run else "never"
-    scored = score(pulled, backend, state, train, reporter, SCORERS[options.scorer])
+    train, strategy = options.train if not options.dry_run else "never", STRATEGIES[options.strategy]
+    scored = score(pulled, backend, state, train, reporter, SCORERS[options.scorer], strategy)
     with reporter.stage("select", "Choosing the next window"):
-        window = _choose(pulled, scored, backend, state, options)
+        window = choose(
+            pulled,
+            scored,
+            backend,
+            strategy=strategy,
+            window=options.window,
+            max_annotations=options.max_annotations_per_task,
+            min_annotations=state.get()["min_annotations_per_task"],
+        )
     if options.dry_run:
         return {**_summary(pulled, state, reporter, scored, window), "dry_run": True}
     with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
@@ -177,33 +186,6 @@ def _round(
     summary["round"] += 1
     state.store_round(summary["round"], summary)
     return summary
-
-
-def _choose(pulled: Pulled, scored: Scored, backend: Backend, state: ProjectState, options: SyncOptions) -> list[Slot]:
-    """The next window: by ActiveLab's scores, or new tasks spread over the embedding space before there are any."""
-    counts = Counter(task for task, _ in scored.labels)
-    active = active_annotators(row for task in pulled.tasks.values() for row in task.annotations)
-    new, labelled = eligible(
-        pulled.tasks,
-        counts,
-        active,
-        max_annotations=options.max_annotations_per_task,
-        skip_queue=pulled.project["skip_queue"],
-    )
-    wanted = state.get()["min_annotations_per_task"]
-    if scored.scores:
-        candidates = [Candidate(task, scored.scores[task], relabel=False) for task in new]
-        candidates += [
-            Candidate(task, scored.scores[task], relabel=True, unfinished=counts[task] < wanted) for task in labelled
-        ]
-    else:
-        spread = backend.spread(str(pulled.project["id"]), new, options.window) if new else []
-        place = {task: rank for rank, task in enumerate(spread)}
-        candidates = [Candidate(task, place.get(task, len(spread)), relabel=False) for task in new]
-        candidates += [
-            Candidate(task, 0.0, relabel=True, unfinished=True) for task in labelled if counts[task] < wanted
-        ]
-    return choose_window(candidates, options.window, len(active))
 
 
 def _summary(

@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
         ("POST", "/api/projects/{project}/train", routes.train, 202),
         ("GET", "/api/projects/{project}/jobs/{job}", routes.job, 200),
         ("GET", "/api/projects/{project}/model", routes.model, 200),
+        ("DELETE", "/api/projects/{project}/model", routes.forget_model, 200),
         ("GET", "/api/projects/{project}/probabilities", routes.probabilities, 200),
         ("POST", "/api/projects/{project}/vectors", routes.vectors, 200),
         ("POST", "/api/projects/{project}/spread", routes.spread, 200),
@@ -114,6 +115,11 @@ class Routes:
 
     def model(self, project: str) -> schemas.ModelState:
         """Describe the current model."""
+        return self._service.model(project)
+
+    def forget_model(self, project: str) -> schemas.ModelState:
+        """Forget all model versions; answers what is left."""
+        self._service.forget_model(project)
         return self._service.model(project)
 
     def probabilities(self, project: str) -> Response:

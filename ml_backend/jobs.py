@@ -95,6 +95,11 @@ class Jobs:
             raise NotFound("There is no such job; jobs are forgotten when the server restarts, so start a new one.")
         return found
 
+    def is_running(self, project: str) -> bool:
+        """Whether a job of the project runs or waits."""
+        with self._lock:
+            return any(job.active for job in self._jobs.get(project, {}).values())
+
     def close(self, seconds: float) -> None:
         """Ask all work to stop and wait for it, `seconds` at most."""
         self._cancelled.set()

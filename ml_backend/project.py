@@ -44,6 +44,11 @@ class Project:
         self.features.forget_all_but(model.recipe)
         return model.version
 
+    def forget_model(self) -> None:
+        """Serve no model, as before the first training; the texts and their features stay."""
+        self.model = None
+        self._registry.clear()
+
 
 class Projects:
     """All projects under the model directory, each opened once."""

@@ -102,6 +102,11 @@ class Registry:
             return []
         return sorted(child.name for child in self._versions.iterdir() if not child.name.startswith("."))
 
+    def clear(self) -> None:
+        """Remove all versions, the pointer to the current one first."""
+        self._pointer.unlink(missing_ok=True)
+        keep_only(self._versions, set())
+
     def prune(self, current: str) -> None:
         """Keep `current` and the newest others; remove the rest, damaged versions, unused TF-IDF maps, torn writes."""
         keep: dict[str, str] = {}  # version to TF-IDF map

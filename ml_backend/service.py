@@ -144,6 +144,16 @@ class Service:
             accuracy=model.accuracy,
         )
 
+    def forget_model(self, project: str) -> None:
+        """Forget all model versions of the project, as before the first training; texts and their features stay.
+
+        Raises NotFound before the first `set_items`, Conflict while a training runs.
+        """
+        opened = self._project(project)
+        if self._jobs.is_running(project):
+            raise Conflict("A training of this project runs; its model can be forgotten when it has ended.")
+        opened.forget_model()
+
     def probabilities(self, project: str) -> dict[str, Array]:
         """Out-of-sample probabilities of all items whose text is held, as docs/backend-api.md lists the arrays.
 

@@ -74,7 +74,7 @@ class Server:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_PUT = do_POST = _answer
+            do_GET = do_DELETE = do_PUT = do_POST = _answer
 
             def log_message(self, *args: Any) -> None:
                 """Keeps quiet."""
@@ -178,7 +178,33 @@ def test_training_waits_for_the_job_and_tells_how_far_it_is(server: Server, back
     version = backend.train("7", ("a", "b"), {5: 0, 9: 1}, progress=lambda stage, share: told.append((stage, share)))
     assert version == "v3"
     assert told == [("waiting", 0.0), ("fitting", 0.4), ("done", 1.0)]
-    assert server.bodies(TRAIN) == [{"classes": ["a", "b"], "multilabel": False, "ids": [5, 9], "labels": [0, 1]}]
+    asked = {"classes": ["a", "b"], "multilabel": False, "ids": [5, 9], "labels": [0, 1]}
+    assert server.bodies(TRAIN) == [{**asked, "weights": None, "classifier": None}]
+
+
+def test_weights_travel_in_the_order_of_the_labels(server: Server, backend: Backend) -> None:
+    server.on(TRAIN, (202, job("queued")))
+    server.on(JOB, (200, job("done", model_version="v1")))
+    backend.train("7", ("a", "b"), {9: 1, 5: 0}, weights={5: 0.5, 9: 1.5}, classifier="logistic")
+    (body,) = server.bodies(TRAIN)
+    assert (body["ids"], body["weights"], body["classifier"]) == ([9, 5], [1.5, 0.5], "logistic")
+
+
+def test_a_model_is_forgotten(server: Server, backend: Backend) -> None:
+    forget = "DELETE /api/projects/7/model"
+    server.on(forget, (200, {"model_version": None}))
+    backend.forget_model("7")
+    assert [name for name, _ in server.calls] == [forget]
+
+
+def test_predictions_are_asked_for_as_label_studio_does_some_at_a_time(server: Server, backend: Backend) -> None:
+    entries = [{"result": [], "score": number} for number in range(TEXTS_A_CALL + 1)]
+    server.on("POST /predict", (200, {"results": entries[:-1]}), (200, {"results": entries[-1:]}))
+    texts = [f"text {number}" for number in range(TEXTS_A_CALL + 1)]
+    assert backend.predict("7", texts, "<View/>", "body") == entries
+    first, second = server.bodies("POST /predict")
+    assert (first["project"], first["label_config"], len(first["tasks"])) == ("7", "<View/>", TEXTS_A_CALL)
+    assert second["tasks"] == [{"data": {"body": texts[-1]}}]
 
 
 def test_somebody_elses_training_is_waited_for_and_then_ours_is_done(server: Server, backend: Backend) -> None:

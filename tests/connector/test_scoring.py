@@ -14,7 +14,8 @@ from connector.heard import UNKNOWN_CLASS, model_rows
 from connector.label_config import Control
 from connector.mirror import Pulled
 from connector.progress import Reporter
-from connector.scoring import RETRAIN_LABELS, Scored, score
+from connector.scoring import RETRAIN_LABELS, Scored, choose, score
+from connector.selection import STRATEGIES
 from connector.state import ProjectState
 
 CLASSES = ("Polite", "Impolite")
@@ -28,6 +29,8 @@ class Model:
         self.items: list[tuple[str, list[int], list[str], list[str]]] = []
         self.trainings: list[tuple[str, tuple[str, ...], dict[int, int]]] = []
         self.checked = 0
+        self.weights: Mapping[int, float] | None = None
+        self.classifier: str | None = None
         self.failure: Exception | None = None
 
     def check(self) -> None:
@@ -53,8 +56,11 @@ class Model:
         labels: dict[int, int],
         *,
         multilabel: bool = False,
+        weights: Mapping[int, float] | None = None,
+        classifier: str | None = None,
         progress: Callable[[str, float], None] = lambda stage, share: None,
     ) -> str:
+        self.weights, self.classifier = weights, classifier
         if self.failure is not None:
             raise self.failure
         self.trainings.append((project, tuple(classes), dict(labels)))
@@ -92,7 +98,8 @@ def control_of(classes: tuple[str, ...]) -> Control:
 def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:
     control = control_of(classes)
     found = {task.id: task for task in tasks}
-    return Pulled({"id": 7}, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids})
+    project = {"id": 7, "skip_queue": "REQUEUE_FOR_OTHERS"}
+    return Pulled(project, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids})
 
 
 def both_classes(count: int, start: int = 1) -> list[Task]:
@@ -332,3 +339,99 @@ def test_a_task_whose_only_class_is_gone_is_undecided() -> None:
 
 def test_no_tasks_give_no_rows() -> None:
     assert _rows(known([[0.6, 0.4]], [4]), [], CLASSES).shape == (0, 2)
+
+
+# -- strategies ------------------------------------------------------------------------------------------------------
+
+
+def by(name: str, project: Pulled, model: Model, state: ProjectState) -> Scored:
+    return score(project, model, state, "auto", Reporter(), strategy=STRATEGIES[name])  # type: ignore[arg-type]
+
+
+def order(name: str, project: Pulled, scored: Scored, model: Model | None = None, **options: Any) -> list[int]:
+    chosen = choose(
+        project,
+        scored,
+        model,  # type: ignore[arg-type]
+        strategy=STRATEGIES[name],
+        **{"window": 100, "max_annotations": 5, **options},
+    )
+    return [slot.task for slot in chosen]
+
+
+def test_the_first_labels_weigh_alike_and_later_ones_by_their_quality(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(1, "Polite", "Polite"), *both_classes(20, start=2)]
+    by("activelab-weighted", pulled(*tasks), model, state)
+    assert model.weights is None
+    tasks += [labelled(30, "Polite", "Impolite", "Impolite"), *both_classes(12, start=31)]
+    by("activelab-weighted", pulled(*tasks), model, state)
+    assert model.weights is not None
+    assert set(model.weights) == {task.id for task in tasks}
+    assert np.mean(list(model.weights.values())) == pytest.approx(1)
+    assert model.weights[1] > model.weights[2] > model.weights[31] > 0  # two agree with the model, one does, it is even
+
+
+def test_labels_weigh_alike_while_no_task_has_two(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(20)
+    for count in (0, 20):
+        tasks += both_classes(count, start=21)
+        by("activelab-weighted", pulled(*tasks), model, state)
+        assert model.weights is None
+    assert len(model.trainings) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "consensus"), [("activelab", "Polite"), ("activelab-weighted", "Impolite"), ("random", "Impolite")]
+)
+def test_only_crowdlab_as_it_is_overrules_all_annotators(
+    name: str, consensus: str, model: Model, state: ProjectState
+) -> None:
+    tasks = [labelled(number, "Polite", "Polite") for number in range(1, 30, 2)]
+    tasks += [labelled(number, "Impolite", "Impolite") for number in range(2, 31, 2)]
+    probs = [[0.99, 0.01] if task.id % 2 else [0.01, 0.99] for task in tasks]
+    alone = labelled(99, "Impolite")
+    model.known = known([*probs, [0.999, 0.001]], [*(task.id for task in tasks), 99])
+    # Annotators who contradict each other elsewhere weigh less than the model.
+    others = [labelled(number, "Polite", "Impolite") for number in range(40, 60)]
+    model.known = known(
+        [*probs, [0.999, 0.001], *[[0.9, 0.1]] * 20], [*(task.id for task in tasks), 99, *(task.id for task in others)]
+    )
+    found = score(
+        pulled(*tasks, alone, *others),
+        model,  # type: ignore[arg-type]
+        state,
+        "never",
+        Reporter(),
+        strategy=STRATEGIES[name],
+    )
+    assert found.consensus[99] == consensus
+
+
+def test_the_classifier_that_is_asked_for_is_trained(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(12))
+    score(project, model, state, "auto", Reporter(), classifier="logistic")  # type: ignore[arg-type]
+    assert model.classifier == "logistic"
+
+
+@pytest.mark.parametrize("name", [name for name, one in STRATEGIES.items() if not one.relabels])
+def test_some_strategies_ask_for_new_tasks_alone(name: str) -> None:
+    project = pulled(labelled(1, "Polite"), labelled(2), labelled(3), labelled(4, "Polite", "Polite"))
+    labels = {(1, 1): "Polite", (4, 1): "Polite", (4, 2): "Polite"}
+    scored = Scored(labels, scores={1: 0.1, 2: 0.3, 3: 0.2, 4: 0.0})
+    assert order(name, project, scored) == [3, 2]
+    assert order(name, project, scored, min_annotations=2) == [1, 3, 2]  # the team wants two on every task
+    assert order("activelab", project, scored) == [1, 3, 2]  # both people have seen the fourth
+
+
+def test_before_there_are_scores_new_tasks_come_spread_or_at_random() -> None:
+    project = pulled(*(labelled(number) for number in range(1, 41)))
+
+    class Spread(Model):
+        def spread(self, name: str, ids: Sequence[int], count: int, *, seed: int) -> list[int]:
+            assert (name, count, seed) == ("7", 30, 3)
+            return [ids[5], ids[2]]
+
+    assert order("activelab-weighted", project, Scored({}), Spread(), window=30, seed=3)[:3] == [6, 3, 1]
+    drawn = [order("activelab", project, Scored({}), window=30, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 30

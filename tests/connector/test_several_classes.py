@@ -189,7 +189,15 @@ class Model:
         return self.known
 
     def train(
-        self, project: str, classes: Sequence[str], labels: dict[int, Any], *, multilabel: bool, progress: Any
+        self,
+        project: str,
+        classes: Sequence[str],
+        labels: dict[int, Any],
+        *,
+        multilabel: bool,
+        weights: Any,
+        classifier: str | None,
+        progress: Any,
     ) -> None:
         self.trainings.append((labels, multilabel))
         probs = np.full((len(self.ids), len(classes)), 0.45 if multilabel else 1 / len(classes))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml_backend.errors import Conflict
+from ml_backend.errors import Conflict, NotFound
 from ml_backend.features.encoder import packaged_weights
 from ml_backend.pool import digest
 from ml_backend.schemas import TrainRequest
@@ -49,6 +49,26 @@ def test_a_model_of_another_encoder_says_nothing_until_it_is_trained_again(
     train(other, texts, labels)
     assert other.predict("p", label_config, tasks).results[0].result
     assert len(other.probabilities("p")["ids"]) == 10
+
+
+def test_a_forgotten_model_is_as_none_and_the_next_is_as_the_first(
+    tmp_path: Path, label_config: str, make_sentences: Callable[..., tuple[list[str], list[int]]]
+) -> None:
+    texts, labels = make_sentences(10)
+    settings = Settings(model_dir=tmp_path)
+    service = Service(settings)
+    train(service, texts, labels)
+    first = service.probabilities("p")["pred_probs"]
+    service.forget_model("p")
+    for served in (service, Service(settings)):  # after a restart, too
+        assert served.model("p").model_version is None
+        assert served.predict("p", label_config, [{"data": {"text": texts[0]}}]).results[0].result == []
+        with pytest.raises(NotFound, match="train one first"):
+            served.probabilities("p")
+    train(service, texts, labels)
+    assert np.array_equal(service.probabilities("p")["pred_probs"], first)
+    with pytest.raises(NotFound, match="PUT its items"):
+        service.forget_model("q")
 
 
 def test_every_prefix_of_a_spread_covers_the_space() -> None:

@@ -12,6 +12,8 @@ import click
 
 from connector import __version__, console
 from connector.console import open_servers, server_options
+from connector.selection import DEFAULT_STRATEGY, STRATEGIES
+from connector.simulate_command import simulate
 
 if TYPE_CHECKING:
     from connector.backend import Backend
@@ -108,6 +110,14 @@ def init(
     help="Train the model when labels changed enough, at every sync, or not at all.",
 )
 @click.option(
+    "--strategy",
+    type=click.Choice(list(STRATEGIES)),
+    default=DEFAULT_STRATEGY,
+    show_default=True,
+    metavar="NAME",
+    help=f"How to choose: {', '.join(STRATEGIES)}.",
+)
+@click.option(
     "--prelabel",
     type=click.Choice(["none", "new"]),
     default="none",
@@ -123,6 +133,7 @@ def sync(
     window: int,
     max_annotations_per_task: int,
     train: str,
+    strategy: str,
     prelabel: str,
     dry_run: bool,
     as_json: bool,
@@ -150,7 +161,9 @@ def sync(
     from connector.sync import sync as run
 
     settings, gateway, state = open_servers(servers)
-    options = SyncOptions(window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer)
+    options = SyncOptions(
+        window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer, strategy
+    )
     if every is not None or project_id is None:
         from connector.sync_command import SyncCommand
 
@@ -278,6 +291,9 @@ def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     else:
         click.echo(words(project_id, findings))
     click.get_current_context().exit(exit_code(findings))
+
+
+cli.add_command(simulate)
 
 
 def _label_config(path: Path | None) -> str:

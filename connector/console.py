@@ -18,22 +18,25 @@ if TYPE_CHECKING:
     from connector.settings import Settings
     from connector.state import State
 
-_SERVERS = (
-    click.option("--label-studio-url", metavar="URL", help="Address of Label Studio [env LABEL_STUDIO_URL]."),
-    click.option("--ml-backend-url", metavar="URL", help="Address of the ML backend [env ML_BACKEND_URL]."),
-    click.option(
-        "--state", "state_url", metavar="URL", help="State database, an SQLAlchemy URL [env CONNECTOR_STATE]."
-    ),
-    click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error, too."),
-    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
+_LABEL_STUDIO = click.option(
+    "--label-studio-url", metavar="URL", help="Address of Label Studio [env LABEL_STUDIO_URL]."
 )
+_ML_BACKEND = click.option("--ml-backend-url", metavar="URL", help="Address of the ML backend [env ML_BACKEND_URL].")
+_STATE = click.option(
+    "--state", "state_url", metavar="URL", help="State database, an SQLAlchemy URL [env CONNECTOR_STATE]."
+)
+_VERBOSE = click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error, too.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that every command takes."""
-    for option in reversed(_SERVERS):
-        command = option(command)
-    return command
+    """Adds the options that every command on a project takes."""
+    return _LABEL_STUDIO(_ML_BACKEND(_STATE(_VERBOSE(_JSON(command)))))
+
+
+def label_studio_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of a command that asks no server but Label Studio and remembers nothing."""
+    return _LABEL_STUDIO(_VERBOSE(_JSON(command)))
 
 
 def open_servers(servers: dict[str, str | None], *, looking: bool = False) -> tuple[Settings, LabelStudio, State]:
@@ -41,20 +44,26 @@ def open_servers(servers: dict[str, str | None], *, looking: bool = False) -> tu
 
     `looking`: somebody waits to be told whether the servers are there, and is not kept waiting long.
     """
+    from connector.state import State
+
+    settings, gateway = open_label_studio(servers, looking=looking)
+    state = State(settings.state_url)
+    click.get_current_context().call_on_close(state.close)
+    return settings, gateway, state
+
+
+def open_label_studio(servers: dict[str, str | None], *, looking: bool = False) -> tuple[Settings, LabelStudio]:
+    """Settings and gateway, as `open_servers`."""
     from connector.label_studio import LabelStudio
     from connector.retries import LOOK_AGAIN_SECONDS, Retries
     from connector.settings import load_settings
-    from connector.state import State
 
     settings = load_settings(**servers)
     patience = min(settings.retry_seconds, LOOK_AGAIN_SECONDS) if looking else settings.retry_seconds
     token = settings.label_studio_api_key.get_secret_value()
     gateway = LabelStudio(settings.label_studio_url, token, retries=Retries(patience))
-    state = State(settings.state_url)
-    context = click.get_current_context()
-    context.call_on_close(gateway.close)
-    context.call_on_close(state.close)
-    return settings, gateway, state
+    click.get_current_context().call_on_close(gateway.close)
+    return settings, gateway
 
 
 def run(cli: click.Group) -> None:

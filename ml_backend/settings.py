@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ClassifierName = Literal["logistic"]
+ClassifierName = Literal["logistic", "logistic-cv"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     model_dir: Path = Field(Path("ml_backend_data"), description="where texts, features and models are kept")
     encoder: str = Field(DEFAULT_ENCODER, min_length=1, description="a sentence-transformers model: a name or a folder")
     classifier: ClassifierName = Field("logistic", description="the classifier, where a call states none")
-    c: float = Field(10.0, gt=0, description="inverse strength of the logistic regression's regularisation")
+    c: float = Field(10.0, gt=0, description="inverse strength of the penalty of `logistic`")
     folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, where a call states none")
     lexical_dims: int = Field(
         256, ge=0, le=1024, description="most dimensions of the word and character n-grams; 0: none"

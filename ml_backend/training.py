@@ -3,6 +3,7 @@
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from ml_backend.folds import assign_folds
 from ml_backend.jobs import Progress
 from ml_backend.registry import TrainedModel, Training
 from ml_backend.settings import ClassifierName
+from ml_backend.tuning import STRENGTHS, choose
 
 # Rough seconds a text or label on two cores; they only shape the progress that is shown.
 _STAGES = ("embedding texts", "reducing terms", "training")
@@ -86,28 +88,36 @@ def _fit(request: TrainingRequest, features: Features, recipe: Recipe, progress:
     groups = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
     folds = assign_folds(groups, strata(labels), request.folds, request.seed)
 
-    count = int(folds.max()) + 1
-    out_of_sample = np.empty((len(labels), len(request.classes)))
-    by_fold: list[Classifier] = []
+    count, classes = int(folds.max()) + 1, len(request.classes)
+    create = partial(table.create, request.classifier, request.multilabel)
+    tuned = table.CLASSIFIERS[request.classifier].tuned
+    strengths = STRENGTHS if tuned else (request.c,)
+    paths: list[list[Classifier]] = []  # of each fold, a classifier a strength
+    held_out = []
     for fold in range(count):
         progress.report(fitting, fold, count + 1)
-        held_out = folds == fold
-        classifier = table.create(request.classifier, request.multilabel, request.c)
-        classifier.fit(matrix[~held_out], labels[~held_out], len(request.classes), request.seed, weights[~held_out])
-        out_of_sample[held_out] = classifier.predict_proba(matrix[held_out])
-        by_fold.append(classifier)
+        rest, out = folds != fold, folds == fold
+        paths.append([create(c) for c in strengths])
+        for classifier in paths[-1]:
+            classifier.fit(matrix[rest], labels[rest], classes, request.seed, weights[rest])
+        held_out.append((matrix[out], labels[out], weights[out]))
     progress.report(fitting, count, count + 1)
-    final = table.create(request.classifier, request.multilabel, request.c)
-    final.fit(matrix, labels, len(request.classes), request.seed, weights)
+    place, temperature = choose(paths, held_out) if tuned else (0, 1.0)
+    by_fold = [path[place].at_temperature(temperature) for path in paths]
+    out_of_sample = np.empty((len(labels), classes))
+    for fold, classifier in enumerate(by_fold):
+        out_of_sample[folds == fold] = classifier.predict_proba(held_out[fold][0])
+    final = create(strengths[place])
+    final.fit(matrix, labels, classes, request.seed, weights)
     return TrainedModel(
         version="",
         classes=request.classes,
         recipe=recipe,
-        settings={"c": request.c, "folds": count, "seed": request.seed},
+        settings={"c": strengths[place], "temperature": temperature, "folds": count, "seed": request.seed},
         accuracy=_accuracy(out_of_sample, labels),
         trained_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         training=Training(digests, labels, folds),
-        final=final,
+        final=final.at_temperature(temperature),
         by_fold=by_fold,
         multilabel=request.multilabel,
         classifier=request.classifier,

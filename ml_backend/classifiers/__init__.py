@@ -28,6 +28,10 @@ class Classifier(Protocol):
         """
         ...
 
+    def at_temperature(self, temperature: float) -> "Classifier":
+        """A copy whose logits are divided by `temperature` (temperature scaling, Guo et al. 2017)."""
+        ...
+
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Probabilities (n, `classes`), each above 0, rows summing to one where one class applies."""
         ...

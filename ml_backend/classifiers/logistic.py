@@ -1,5 +1,6 @@
 """Multinomial logistic regression."""
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ class LogisticClassifier:
         if len(self._present) == 2:  # one row of weights, for the second class against the first
             self._weights = np.vstack([np.zeros_like(self._weights), self._weights])
             self._bias = np.concatenate([[0.0], self._bias])
+
+    def at_temperature(self, temperature: float) -> "LogisticClassifier":
+        """The same with its logits divided by `temperature`: below 1 it is surer of itself."""
+        other = copy(self)
+        other._weights, other._bias = self._weights / temperature, self._bias / temperature
+        return other
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Probabilities (n, classes), each above 0, rows summing to one."""

@@ -1,5 +1,6 @@
 """Logistic regression of each class against the rest, where several classes may apply."""
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,14 @@ class OneVsRestClassifier:
                 continue
             model = LogisticRegression(C=self._c, max_iter=1000, random_state=seed).fit(exact, applies, weights)
             self._weights[index], self._bias[index] = model.coef_[0], model.intercept_[0]
+
+    def at_temperature(self, temperature: float) -> "OneVsRestClassifier":
+        """The same with its logits divided by `temperature`, but for Laplace's estimates."""
+        other = copy(self)
+        fitted = self._weights.any(axis=1)
+        other._weights = self._weights / temperature
+        other._bias = np.where(fitted, self._bias / temperature, self._bias)
+        return other
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """The probability (n, `classes`) that each class applies, above 0 and below 1."""

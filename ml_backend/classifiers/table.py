@@ -12,14 +12,19 @@ from ml_backend.settings import ClassifierName
 
 @dataclass(frozen=True)
 class Kind:
-    """The models behind a name: where one class applies to an item, and where several may."""
+    """The models behind a name: where one class applies to an item, and where several may.
+
+    `tuned`: the folds choose the strength of the penalty and the temperature; else `ML_BACKEND_C` and 1 hold.
+    """
 
     one: type[LogisticClassifier]
     several: type[OneVsRestClassifier]
+    tuned: bool
 
 
 CLASSIFIERS: Mapping[ClassifierName, Kind] = {
-    "logistic": Kind(LogisticClassifier, OneVsRestClassifier),
+    "logistic": Kind(LogisticClassifier, OneVsRestClassifier, tuned=False),
+    "logistic-cv": Kind(LogisticClassifier, OneVsRestClassifier, tuned=True),
 }
 
 

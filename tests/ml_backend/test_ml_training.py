@@ -16,7 +16,7 @@ from ml_backend.jobs import Progress
 from ml_backend.pool import digest
 from ml_backend.project import Project
 from ml_backend.registry import TrainedModel
-from ml_backend.settings import Settings
+from ml_backend.settings import ClassifierName, Settings
 from ml_backend.training import TrainingRequest
 
 Sentences = Callable[..., tuple[list[str], list[int]]]
@@ -92,6 +92,22 @@ def test_out_of_sample_means_that_the_label_was_not_seen(bench: Bench, make_sent
     assert remembered > 0.95
     assert abs(guessed - 0.5) < 0.15
     assert model.accuracy == pytest.approx(guessed)
+
+
+def test_choosing_by_the_folds_tells_nothing_of_the_labels_held_out(bench: Bench, make_sentences: Sentences) -> None:
+    texts, truth = make_sentences(300)
+    random = np.random.default_rng(1)
+    chance = random.integers(0, 2, len(texts)).tolist()
+    bench.hold(texts)
+    assert abs(bench.train(texts, chance, classifier="logistic-cv").accuracy - 0.5) < 0.1
+    # Where a fifth of the labels is wrong, no model can agree with more than the rest.
+    noisy = np.where(random.random(len(texts)) < 0.2, 1 - np.array(truth), truth)
+    model = bench.train(texts, noisy.tolist(), classifier="logistic-cv")
+    assert abs(model.accuracy - (noisy == truth).mean()) < 0.05
+    probabilities, _ = bench.out_of_sample(texts)
+    assert abs(probabilities.max(axis=1).mean() - model.accuracy) < 0.05
+    assert (probabilities.argmax(axis=1) == truth).mean() > 0.95
+    assert set(model.settings) == {"c", "temperature", "folds", "seed"}
 
 
 def test_rows_come_from_the_named_fold_or_from_the_mean(bench: Bench, make_sentences: Sentences) -> None:
@@ -210,10 +226,13 @@ def test_a_version_of_an_unknown_classifier_is_refused(
     ],
     ids=["one of each", "three", "classes without labels", "one rare", "several rare and absent"],
 )
-def test_few_labels_are_enough(bench: Bench, labels: list[int], classes: int, folds: int) -> None:
+@pytest.mark.parametrize("classifier", ["logistic", "logistic-cv"])
+def test_few_labels_are_enough(
+    bench: Bench, labels: list[int], classes: int, folds: int, classifier: ClassifierName
+) -> None:
     texts = [f"text number {number}" for number in range(len(labels))]
     bench.hold(texts)
-    model = bench.train(texts, labels, classes=classes, folds=3)
+    model = bench.train(texts, labels, classes=classes, folds=3, classifier=classifier)
     assert len(model.by_fold) == folds
     probabilities, held = bench.out_of_sample([*texts, "another text"])
     assert probabilities.shape == (len(labels) + 1, classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -70,7 +70,8 @@ class Run:
     """A project that is labelled step by step.
 
     Tasks are numbered from 1 in the order of the corpus, annotators from 1 in the order of their names. Each task's
-    annotators answer in an order drawn by `seed`, those who have labelled anything before those who have not.
+    annotators answer in an order drawn by `seed`; after the start, those who have labelled anything come before those
+    who have not.
     """
 
     def __init__(
@@ -92,7 +93,6 @@ class Run:
         for number, name in names.items():
             rows = corpus.annotations.get(name, [])
             self._waiting[number] = [(annotator[rows[at][0]], rows[at][1]) for at in rng.permutation(len(rows))]
-        self._known: set[int] = set()
         self._state = _Memory()
         self._scored: Scored | None = None
         backend.put_items(options.project, list(names), [digest(text) for text in self._texts.values()], self._some)
@@ -144,7 +144,7 @@ class Run:
         )
         for slot in window[:size]:
             for _ in range(each):
-                self._answer(slot.task)
+                self._answer(slot.task, ())
         return size, len(self.labels) - size
 
     def _choice(self, scored: Scored) -> list[Slot]:
@@ -163,16 +163,15 @@ class Run:
         """Has the first of the window answered that anybody has an answer to; as `_begin`."""
         asked = [slot for slot in window if self._waiting[slot.task]][: self._options.batch]
         for slot in asked:
-            self._answer(slot.task)
+            self._answer(slot.task, {annotator for _, annotator in self.labels})
         relabel = sum(slot.relabel for slot in asked)
         return len(asked) - relabel, relabel
 
-    def _answer(self, task: int) -> None:
-        """The next answer to a task: of those who have labelled before, if any of them has one."""
+    def _answer(self, task: int, known: Container[int]) -> None:
+        """The next answer to a task: by one of `known`, if any of them has one."""
         waiting = self._waiting[task]
-        known = (place for place, (annotator, _) in enumerate(waiting) if annotator in self._known)
-        annotator, label = waiting.pop(next(known, 0))
-        self._known.add(annotator)
+        places = (place for place, (annotator, _) in enumerate(waiting) if annotator in known)
+        annotator, label = waiting.pop(next(places, 0))
         self.labels[task, annotator] = label
         row = Annotation(len(self.labels), task, annotator, label, False, False, AT)
         self._tasks[task] = self._tasks[task]._replace(annotations=(*self._tasks[task].annotations, row))
@@ -182,7 +181,8 @@ class Run:
         texts = [text for text, _ in self._corpus.test]
         answers = self._backend.predict(self._options.project, texts, self._config, DATA_KEY)
         said = [answer["result"][0]["value"]["choices"] if answer["result"] else [] for answer in answers]
-        return sum(one == [label] for one, (_, label) in zip(said, self._corpus.test, strict=True)) / len(texts)
+        right = [one == [label] for one, (_, label) in zip(said, self._corpus.test, strict=True)]
+        return sum(right) / len(right)
 
     def _pulled(self, tasks: dict[int, Task]) -> Pulled:
         """The project as a sync would find it."""

@@ -65,6 +65,7 @@ def backends(
         if name not in NOT_INHERITED and not name.startswith(OF_OTHERS)
     }
     temporary = Path(tempfile.mkdtemp(prefix="connector-simulate-"))
+    environment["TMPDIR"] = str(temporary)  # what servers leave there goes with it
     places = [temporary / f"worker-{number}" for number in range(count)]
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:

@@ -1,0 +1,39 @@
+"""`connector simulate --project` on what people have answered in a real Label Studio, without `init`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from loop import Loop, project_under_our_queue, start_connector, texts
+
+from connector.demo.people import Person
+
+start = project_under_our_queue
+
+TASKS = 40
+OPTIONS = ("--initial", "10x2", "--batch", "5", "--rounds", "2", "--seeds", "1", "--jobs", "1", "--no-plot")
+
+
+def test_a_projects_annotations_are_replayed_and_nothing_is_changed(
+    start: Callable[..., Loop], people: Callable[[int], list[Person]], tmp_path: Path
+) -> None:
+    loop = start(texts(TASKS), adopted=False)
+    for person in people(2):
+        for number, task in enumerate(loop.tasks):
+            if number % 13:  # four tasks are left without a label
+                loop.label(person, task, ("Polite", "Impolite")[number % 2])
+    before = loop.dump()
+    chosen = ("--project", str(loop.id), "--strategy", "random", "--out", str(tmp_path / "out"), "--json")
+    done = start_connector(loop, "simulate", *chosen, *OPTIONS)
+    out, said = done.communicate(timeout=300)
+    assert done.returncode == 0, said
+    assert loop.dump() == before
+    told = json.loads(out)
+    assert "There is no test set: accuracy is measured on" in told["notes"][0]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    (run,) = results["runs"]
+    assert [one["labels"] for one in run["rounds"]] == [20, 25, 30]
+    data = {name: results["data"][name] for name in ("tasks", "test", "annotators", "classes")}
+    assert data == {"tasks": 29, "test": 7, "annotators": 2, "classes": ["Impolite", "Polite"]}

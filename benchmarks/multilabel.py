@@ -24,14 +24,14 @@ from scipy.stats import t as student
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
-from connector import multilabel, sync
+from connector import multilabel
 from connector.annotations import Annotation, Task, digest, latest_labels
 from connector.backend import Probabilities
 from connector.heard import heard, targets
 from connector.label_config import Control
 from connector.mirror import Pulled
 from connector.progress import Reporter
-from connector.scoring import score
+from connector.scoring import choose, score
 from connector.state import ProjectState, State
 from ml_backend.classifiers.one_vs_rest import YES, OneVsRestClassifier
 from ml_backend.folds import assign_folds
@@ -117,24 +117,32 @@ class Model:
         """Out-of-sample of what it was trained on."""
         return self._known
 
-    def train(self, project: str, classes: Sequence[str], labels: Any, **options: Any) -> None:
+    def train(
+        self, project: str, classes: Sequence[str], labels: Any, *, weights: Any = None, **options: Any
+    ) -> None:
         """As ml_backend.training does it."""
         tasks = np.array(list(labels))
+        counted = np.array([1.0 if weights is None else weights[task] for task in labels])
         sets = _as_rows(list(labels.values()))
         folds = assign_folds(tasks, strata(sets), 3, seed=0)
         features = self._world.features
         each = np.stack(
-            [_fitted(features[tasks[folds != fold]], sets[folds != fold])(features[:TEXTS]) for fold in range(3)]
+            [
+                _fitted(features[tasks[seen]], sets[seen], counted[seen])(features[:TEXTS])
+                for seen in (folds != fold for fold in range(3))
+            ]
         )
         probs, of_task = each.mean(axis=0), np.full(TEXTS, -1, np.int8)
         probs[tasks], of_task[tasks] = each[folds, tasks], folds
         self._known = Probabilities("v", tuple(classes), np.arange(TEXTS), probs, of_task, multilabel=True)
-        self.accuracy = accuracy(self._world, tasks, sets)
+        self.accuracy = accuracy(self._world, tasks, sets, counted)
 
 
-def accuracy(world: World, tasks: NDArray[np.int64], sets: NDArray[np.int64]) -> float:
+def accuracy(
+    world: World, tasks: NDArray[np.int64], sets: NDArray[np.int64], weights: NDArray[np.float64] | None = None
+) -> float:
     """The share of new texts all of whose topics a model gets right that was trained on the `sets` of `tasks`."""
-    predicted = _fitted(world.features[tasks], sets)(world.features[TEXTS:]) >= YES
+    predicted = _fitted(world.features[tasks], sets, weights)(world.features[TEXTS:]) >= YES
     return float((predicted == world.truth[TEXTS:]).all(axis=1).mean())
 
 
@@ -146,10 +154,12 @@ def _as_rows(sets: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     return rows
 
 
-def _fitted(features: NDArray[np.float32], sets: NDArray[np.int64]) -> Callable[[Any], NDArray[np.float64]]:
+def _fitted(
+    features: NDArray[np.float32], sets: NDArray[np.int64], weights: NDArray[np.float64] | None = None
+) -> Callable[[Any], NDArray[np.float64]]:
     classifier = OneVsRestClassifier()
     with threadpool_limits(1):  # threads that wait for each other take most of the time on matrices so small
-        classifier.fit(features, sets, len(CLASSES), seed=0)
+        classifier.fit(features, sets, len(CLASSES), 0, weights)
     return classifier.predict_proba
 
 
@@ -195,9 +205,10 @@ def ours(seed: int) -> list[float]:
 
 
 def _synced(project: Project, model: Model, state: ProjectState) -> list[int]:
-    pulled, options = project.pulled(), sync.SyncOptions(window=A_ROUND)
+    pulled = project.pulled()
     scored = score(pulled, model, state, "auto", Reporter(Console(quiet=True), quiet=True))  # type: ignore[arg-type]
-    return [slot.task for slot in sync._choose(pulled, scored, model, state, options)]  # type: ignore[arg-type]
+    window = choose(pulled, scored, model, window=A_ROUND, max_annotations=5)  # type: ignore[arg-type]
+    return [slot.task for slot in window]
 
 
 def in_random_order(seed: int) -> list[float]:

@@ -118,6 +118,12 @@ def init(
     help=f"How to choose: {', '.join(STRATEGIES)}.",
 )
 @click.option(
+    "--ground-truth",
+    is_flag=True,
+    help="Tasks with a ground truth are a test set: never trained on, never asked for; the model's accuracy on them is "
+    "told. Label Studio marks all imported annotations so.",
+)
+@click.option(
     "--prelabel",
     type=click.Choice(["none", "new"]),
     default="none",
@@ -134,6 +140,7 @@ def sync(
     max_annotations_per_task: int,
     train: str,
     strategy: str,
+    ground_truth: bool,
     prelabel: str,
     dry_run: bool,
     as_json: bool,
@@ -162,7 +169,7 @@ def sync(
 
     settings, gateway, state = open_servers(servers)
     options = SyncOptions(
-        window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer, strategy
+        window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer, strategy, ground_truth
     )
     if every is not None or project_id is None:
         from connector.sync_command import SyncCommand

@@ -14,6 +14,7 @@ from connector import activelab, oracle
 from connector.annotations import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.crowdlab import Floats, Ints, Labels, crowdlab
+from connector.evaluation import accuracy, changed, ground_truths, warning
 from connector.heard import Heard, heard, model_rows, predicted, targets
 from connector.label_config import Control
 from connector.lock import KEEP_SECONDS
@@ -74,8 +75,10 @@ class Scored:
 
     `labels` {(task, annotator): label}, `consensus` {task: label}, `scores` {task: ActiveLab score, lowest first; empty
     while there is no model}, `predicted` {task: the model's label}, `agreement`: the share of labelled tasks whose
-    consensus label is the model's out-of-sample one, None while there is no such task. Labels are as Control.label_of
-    writes them: of a multiple control, whole sets.
+    consensus label is the model's out-of-sample one; `changed`: the share of all tasks that the model labels otherwise
+    than the one before this training; `held_out` {task: ground truth}: the test set, of which only `predicted` knows;
+    `accuracy`: the share of it that the model labels so. Shares are None where there is nothing to count. Labels are as
+    Control.label_of writes them: of a multiple control, whole sets.
     """
 
     labels: dict[tuple[int, int], str]
@@ -86,6 +89,9 @@ class Scored:
     trained: bool = False
     model_version: str | None = None
     agreement: float | None = None
+    held_out: dict[int, str] = field(default_factory=dict)
+    accuracy: float | None = None
+    changed: float | None = None
 
 
 @dataclass
@@ -110,16 +116,23 @@ def score(
     scorer: Scorer = activelab,
     strategy: Strategy = STRATEGIES[DEFAULT_STRATEGY],
     classifier: str | None = None,
+    ground_truth: bool = False,
 ) -> Scored:
     """Scores every task that has a text. `train`: "auto" (when labels changed enough), "always" or "never".
 
     Until there are two different labels, or with "never" and no model, there are no scores. `classifier`: its name in
-    the ML backend, else the one that is set there.
+    the ML backend, else the one that is set there. `ground_truth`: tasks that have one are a test set and held out.
     """
     project, control = str(pulled.project["id"]), pulled.control
     texts = _texts(pulled)
-    result = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
+    held_out = ground_truths(row for task in texts for row in pulled.tasks[task].annotations) if ground_truth else {}
+    result = Scored(
+        latest_labels(row for task in texts if task not in held_out for row in pulled.tasks[task].annotations),
+        held_out=held_out,
+    )
     labelled = sorted({task for task, _ in result.labels})
+    if held_out and (words := warning(len(held_out), len(labelled))):
+        reporter.say(words)
     known = _ask(pulled, backend, texts, reporter)
     given = heard(result.labels, labelled, control, ByStrategy(strategy, scorer))
     result.consensus = _consensus(given, labelled, control, known)
@@ -129,6 +142,8 @@ def score(
     )
     if known is not None and (set(known.classes), known.multilabel) != (set(control.classes), control.multiple):
         due = True  # the config has changed: the model cannot know its classes
+    elif held_out.keys() & last.keys():
+        due = True  # the model was trained on the test set
     else:
         due = result.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * len(last)) or known is None
     if (train == "always" or (train == "auto" and due)) and len(set(result.consensus.values())) > 1:
@@ -150,9 +165,12 @@ def score(
             )
         state.store_trained(result.consensus)
         result.trained = True
+        before = known
         with reporter.stage("probabilities", "Fetching class probabilities"):
             known = backend.probabilities(project)
         state.keep_lock()
+        if known is not None and before is not None:
+            result.changed = changed(before, known, control)
     if known is None:
         return result
     result.model_version = known.model_version
@@ -213,8 +231,11 @@ def _consensus(given: Heard, tasks: list[int], control: Control, known: Probabil
 def _weights(
     given: Heard, consensus: Mapping[int, str], control: Control, known: Probabilities | None
 ) -> dict[int, float] | None:
-    """{task: how much its label counts in the training}: the probability that it is right by their mean, 1 at first."""
-    if known is None or not given.several:
+    """{task: how much its label counts in the training}: the probability that it is right by their mean, 1 at first.
+
+    A set of classes counts 1: weighed by its least certain class it gave less than unweighted (docs/decisions.md).
+    """
+    if known is None or not given.several or control.multiple:
         return None
     tasks = list(consensus)
     quality = given.quality(model_rows(known, tasks, control), [consensus[task] for task in tasks])
@@ -240,7 +261,11 @@ def choose(
     counts = Counter(task for task, _ in scored.labels)
     active = active_annotators(row for task in pulled.tasks.values() for row in task.annotations)
     new, labelled = eligible(
-        pulled.tasks, counts, active, max_annotations=max_annotations, skip_queue=pulled.project["skip_queue"]
+        {number: task for number, task in pulled.tasks.items() if number not in scored.held_out},
+        counts,
+        active,
+        max_annotations=max_annotations,
+        skip_queue=pulled.project["skip_queue"],
     )
     scores: Mapping[int, float] = scored.scores
     again = labelled
@@ -264,16 +289,18 @@ def _score_all(
     result: Scored, given: Heard, labelled: list[int], texts: Mapping[int, str], control: Control, known: Probabilities
 ) -> None:
     """Fills in the scores and the model's labels."""
-    unlabelled = sorted(set(texts) - set(labelled))
+    unlabelled = sorted(texts.keys() - set(labelled) - result.held_out.keys())
+    tested = sorted(result.held_out)
     pred_probs, pred_probs_unlabeled = model_rows(known, labelled, control), model_rows(known, unlabelled, control)
     of_labelled, of_unlabelled = given.scores(pred_probs, pred_probs_unlabeled)
     result.scores = {
         task: float(value)
         for task, value in zip([*labelled, *unlabelled], np.concatenate([of_labelled, of_unlabelled]), strict=True)
     }
-    by_model = predicted(np.concatenate([pred_probs, pred_probs_unlabeled]), control)
-    result.predicted = dict(zip([*labelled, *unlabelled], by_model, strict=True))
-    held_out = [task for task in labelled if task in known.place and known.fold[known.place[task]] >= 0]
-    if held_out:
-        agreeing = sum(result.predicted[task] == result.consensus[task] for task in held_out)
-        result.agreement = agreeing / len(held_out)
+    by_model = predicted(
+        np.concatenate([pred_probs, pred_probs_unlabeled, model_rows(known, tested, control)]), control
+    )
+    result.predicted = dict(zip([*labelled, *unlabelled, *tested], by_model, strict=True))
+    result.accuracy = accuracy(result.held_out, result.predicted)
+    out_of_sample = [task for task in labelled if task in known.place and known.fold[known.place[task]] >= 0]
+    result.agreement = accuracy({task: result.consensus[task] for task in out_of_sample}, result.predicted)

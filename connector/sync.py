@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from connector.backend import Backend
     from connector.scoring import Scored
 
+# What a round's summary tells of the model.
+MEASURED = ("model_agreement", "ground_truth_accuracy")
+
 
 @dataclass(frozen=True)
 class SyncOptions:
@@ -34,6 +37,7 @@ class SyncOptions:
     dry_run: bool = False
     scorer: str = "activelab"  # the setting CONNECTOR_SCORER
     strategy: str = DEFAULT_STRATEGY
+    ground_truth: bool = False
 
     def chosen_under(self, skip_queue: str) -> dict[str, Any]:
         """What a window depends on, the project's rule for skipped tasks too: another value asks for another window."""
@@ -44,6 +48,7 @@ class SyncOptions:
             "skip_queue": skip_queue,
             "scorer": self.scorer,
             "strategy": self.strategy,
+            "ground_truth": self.ground_truth,
         }
 
 
@@ -151,7 +156,16 @@ def _round(
     from connector.scoring import SCORERS, choose, score
 
     train, strategy = options.train if not options.dry_run else "never", STRATEGIES[options.strategy]
-    scored = score(pulled, backend, state, train, reporter, SCORERS[options.scorer], strategy)
+    scored = score(
+        pulled,
+        backend,
+        state,
+        train,
+        reporter,
+        SCORERS[options.scorer],
+        strategy,
+        ground_truth=options.ground_truth,
+    )
     with reporter.stage("select", "Choosing the next window"):
         window = choose(
             pulled,
@@ -196,7 +210,7 @@ def _summary(
     window: Sequence[Slot] | None = None,
 ) -> dict[str, Any]:
     """What `--json` prints; without `scored` and `window`, of a sync that had nothing to do."""
-    known = state.get()
+    known, last = state.get(), state.last_round() or {}
     window = state.window() if window is None else window
     rows = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
     relabel = sum(slot.relabel for slot in window)
@@ -209,7 +223,7 @@ def _summary(
         "labels_changed": scored.labels_changed if scored else 0,
         "trained": bool(scored and scored.trained),
         "model_version": scored.model_version if scored else known["model_version"],
-        "model_agreement": scored.agreement if scored else _last_agreement(state),
+        **(_measured(scored) if scored else {name: last.get(name) for name in MEASURED}),
         "queue_version": known["queue_version"],
         "window": {"size": len(window), "new": len(window) - relabel, "relabel": relabel},
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
@@ -219,6 +233,6 @@ def _summary(
     }
 
 
-def _last_agreement(state: ProjectState) -> float | None:
-    last = state.last_round()
-    return last.get("model_agreement") if last else None
+def _measured(scored: Scored) -> dict[str, float | None]:
+    """What a round found out about the model, by the names of MEASURED."""
+    return dict(zip(MEASURED, (scored.agreement, scored.accuracy), strict=True))

@@ -460,12 +460,12 @@ def test_a_dry_run_says_what_would_be(connector: Run, plan: Any) -> None:
 
 def test_options_reach_the_sync(connector: Run, plan: Any) -> None:
     calls = plan(SUMMARY)
-    options = "--window 40 --max-annotations-per-task 3 --train never --prelabel new --dry-run"
+    options = "--window 40 --max-annotations-per-task 3 --train never --prelabel new --dry-run --ground-truth"
     connector("sync", "--project", "7", *options.split())
     project, _, _, _, given, _ = calls[0]
     assert project == 7
     assert (given.window, given.max_annotations_per_task, given.train) == (40, 3, "never")
-    assert (given.prelabel_new, given.dry_run) == (True, True)
+    assert (given.prelabel_new, given.dry_run, given.ground_truth) == (True, True, True)
 
 
 @pytest.mark.parametrize("scorer", ["activelab", "cleanlab"])
@@ -489,7 +489,7 @@ def test_the_defaults_are_those_of_the_help(connector: Run, plan: Any) -> None:
     connector("sync", "--project", "7")
     given = calls[0][4]
     assert (given.window, given.max_annotations_per_task, given.train) == (100, 5, "auto")
-    assert (given.prelabel_new, given.dry_run) == (False, False)
+    assert (given.prelabel_new, given.dry_run, given.ground_truth) == (False, False, False)
 
 
 def test_addresses_given_as_options_win_over_the_environment(

@@ -299,6 +299,84 @@ def test_the_seconds_of_each_stage_are_kept(model: Model, state: ProjectState) -
     assert set(reporter.seconds) == {"texts", "probabilities", "train", "score"}
 
 
+# -- a test set of ground truth ---------------------------------------------------------------------------------------
+
+
+def truth(number: int, label: str, *others: str) -> Task:
+    """A task whose ground truth is `label`, and what others said."""
+    task = labelled(number, label, *others)
+    return task._replace(annotations=(task.annotations[0]._replace(ground_truth=True), *task.annotations[1:]))
+
+
+def with_truth(project: Pulled, model: Model, state: ProjectState) -> Scored:
+    return score(project, model, state, "auto", Reporter(), ground_truth=True)  # type: ignore[arg-type]
+
+
+def test_without_being_a_test_set_ground_truth_is_a_label_like_others(model: Model, state: ProjectState) -> None:
+    result = run(pulled(*both_classes(20), truth(30, "Polite")), model, state)
+    assert result.consensus[30] == "Polite"
+    assert 30 in model.trainings[0][2]
+    assert (result.held_out, result.accuracy) == ({}, None)
+
+
+def test_tasks_with_a_ground_truth_are_held_out_whole(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(20), truth(30, "Polite"), truth(31, "Polite", "Impolite"), labelled(32))
+    result = with_truth(project, model, state)
+    assert result.held_out == {30: "Polite", 31: "Polite"}
+    assert {task for task, _ in result.labels} == set(result.consensus) == set(model.trainings[0][2])
+    assert result.held_out.keys() & (result.consensus.keys() | result.scores.keys()) == set()
+    assert result.held_out.keys() < result.predicted.keys()
+    assert {30, 31} & set(order("activelab-weighted", project, result)) == set()
+    assert 32 in order("activelab-weighted", project, result)
+
+
+def test_before_there_is_a_model_they_are_not_asked_for_either(model: Model, state: ProjectState) -> None:
+    skipped = truth(31, "Polite")._replace(is_labeled=False)
+    project = pulled(labelled(30), skipped)
+    result = with_truth(project, model, state)
+    assert (result.held_out, result.accuracy) == ({31: "Polite"}, None)
+    assert order("random", project, result) == [30]
+
+
+def test_the_accuracy_is_the_share_of_ground_truths_that_the_model_says(model: Model, state: ProjectState) -> None:
+    tasks = [*both_classes(20), truth(30, "Polite"), truth(31, "Impolite", "Polite"), truth(32, "Polite")]
+    rows = [[0.6, 0.4]] * 20 + [[0.7, 0.3], [0.8, 0.2], [0.9, 0.1]]
+    model.known = known(rows, [task.id for task in tasks])
+    result = score(pulled(*tasks), model, state, "never", Reporter(), ground_truth=True)  # type: ignore[arg-type]
+    assert result.accuracy == pytest.approx(2 / 3)
+
+
+def test_a_model_that_was_trained_on_the_test_set_is_trained_again(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(40), truth(50, "Polite"))
+    run(project, model, state)
+    result = with_truth(project, model, state)
+    assert (result.trained, result.labels_changed) == (True, 1)
+    assert 50 not in model.trainings[1][2]
+    assert not with_truth(project, model, state).trained
+
+
+@pytest.mark.parametrize(("others", "warned"), [(40, False), (39, True)])
+def test_many_ground_truths_may_be_imported_labels(
+    model: Model, state: ProjectState, caplog: pytest.LogCaptureFixture, others: int, warned: bool
+) -> None:
+    tasks = [*both_classes(others), *(truth(number, "Polite") for number in range(50, 60))]
+    with caplog.at_level("INFO", logger="connector"):
+        with_truth(pulled(*tasks), model, state)
+    assert ("10 of 49 labelled tasks are marked as ground truth" in caplog.text) is warned
+
+
+# -- predictions that a training changed ------------------------------------------------------------------------------
+
+
+def test_the_share_of_predictions_that_a_training_changed(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(20)
+    assert run(pulled(*tasks, *(labelled(number) for number in range(21, 41))), model, state).changed is None
+    # The played model says the label of what it has seen and the first class of the rest.
+    result = run(pulled(*both_classes(40)), model, state)
+    assert (result.trained, result.changed) == (True, 10 / 40)
+    assert run(pulled(*both_classes(40)), model, state).changed is None
+
+
 # -- rows of the model for our tasks and classes ---------------------------------------------------------------------
 
 

@@ -117,9 +117,7 @@ class Model:
         """Out-of-sample of what it was trained on."""
         return self._known
 
-    def train(
-        self, project: str, classes: Sequence[str], labels: Any, *, weights: Any = None, **options: Any
-    ) -> None:
+    def train(self, project: str, classes: Sequence[str], labels: Any, *, weights: Any = None, **options: Any) -> None:
         """As ml_backend.training does it."""
         tasks = np.array(list(labels))
         counted = np.array([1.0 if weights is None else weights[task] for task in labels])

@@ -1,0 +1,83 @@
+"""Texts of known classes, and people of known quality who label them: data whose truth nobody has to guess.
+
+A class has themes, some frequent and some rare, a theme has words of its own. A text takes its words from one theme of
+its class, from one of another class, and from words that all share: its class is rarely in doubt to those who know all
+words, and a model has to meet them first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connector.corpus import Corpus
+
+THEMES, WORDS_A_THEME, SHARED_WORDS = 10, 12, 40
+LENGTHS = (6, 14)  # words of a text: at least, and below
+OWN = (0.2, 0.6)  # share of words of the text's own class, which says how clear it is: from, to
+FOREIGN = 0.12  # share of words of another class
+SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+# How often each person is right. Two more answer at random, and one gives the first class to everything.
+QUALITIES = (0.95, 0.9, 0.85, 0.8, 0.75)
+PEOPLE = (*(f"right in {quality:.0%}" for quality in QUALITIES), "random 1", "random 2", "always the same")
+LABELS_A_TASK = 5
+
+
+def generate(classes: int, tasks: int = 1500, test: int = 500, seed: int = 0) -> Corpus:
+    """`tasks` texts of so many classes with LABELS_A_TASK labels each, their truth, and `test` texts; no text twice."""
+    rng = np.random.default_rng([classes, seed])
+    names = [f"class {number + 1}" for number in range(classes)]
+    vocabulary = _Vocabulary(classes, rng)
+    truth: dict[str, int] = {}
+    while len(truth) < tasks + test:
+        own = int(rng.integers(classes))
+        truth.setdefault(vocabulary.text(own, rng), own)
+    texts = list(truth)
+    ids = {f"t{number}": text for number, text in enumerate(texts[:tasks])}
+    said = {
+        task: [
+            (PEOPLE[person], names[_answer(person, truth[text], classes, rng)])
+            for person in rng.permutation(len(PEOPLE))[:LABELS_A_TASK].tolist()
+        ]
+        for task, text in ids.items()
+    }
+    test_set = [(text, names[truth[text]]) for text in texts[tasks:]]
+    return Corpus(ids, said, test_set, {task: names[truth[text]] for task, text in ids.items()})
+
+
+class _Vocabulary:
+    """Made-up words: `themes` (classes, THEMES, WORDS_A_THEME) and those that all classes share."""
+
+    def __init__(self, classes: int, rng: np.random.Generator) -> None:
+        count = classes * THEMES * WORDS_A_THEME
+        words: dict[str, None] = {}
+        while len(words) < count + SHARED_WORDS:
+            words["".join(rng.choice(SYLLABLES, size=rng.integers(2, 4)))] = None
+        self._themes = np.array(list(words)[:count]).reshape(classes, THEMES, WORDS_A_THEME)
+        self._shared = np.array(list(words)[count:])
+
+    def text(self, own: int, rng: np.random.Generator) -> str:
+        classes = len(self._themes)
+        other = (own + int(rng.integers(1, classes))) % classes
+        theme, foreign = (self._themes[which][rng.choice(THEMES, p=_falling(THEMES))] for which in (own, other))
+        share = rng.uniform(*OWN)
+        drawn = rng.choice(3, size=rng.integers(*LENGTHS), p=[share, FOREIGN, 1 - share - FOREIGN])
+        falling = _falling(WORDS_A_THEME)
+        words = (
+            rng.choice(self._shared) if source == 2 else rng.choice((theme, foreign)[source], p=falling)
+            for source in drawn
+        )
+        return " ".join(map(str, words))
+
+
+def _falling(count: int) -> NDArray[np.float64]:
+    """Probabilities in proportion to 1, 1/2, 1/3, …, as those of words fall."""
+    weights = 1 / np.arange(1, count + 1)
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def _answer(person: int, truth: int, classes: int, rng: np.random.Generator) -> int:
+    if person < len(QUALITIES):
+        wrong = (truth + int(rng.integers(1, classes))) % classes
+        return truth if rng.random() < QUALITIES[person] else wrong
+    return int(rng.integers(classes)) if person < len(QUALITIES) + 2 else 0

@@ -1,0 +1,269 @@
+"""How many labels the queue saves: strategies and classifiers on real annotators, and on data of known truth.
+
+    python benchmarks/labels.py --out DIR [strategies] [classifiers] [generated] [time]
+
+`strategies`: all strategies under one classifier. `classifiers`: these under the default strategy, by the share of the
+gap that they close between random order and a model of all labels. `generated`: 3 and 6 classes, annotators of mixed
+quality, two of them answering at random, one always the same class; and the default's consensus labels beside majority
+vote and crowd-kit's Dawid-Skene on the same labels. `time`: seconds a run on one core. Without a name, the first three.
+
+Everything is replayed as `connector simulate` does. Finished runs are kept in DIR: the same command goes on from there;
+after a change of the code, give another one. Ends with code 1 where the default does not keep what it promises.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import click
+import generated
+from rich.console import Console
+from rich.table import Table
+
+from connector import corpus, outcome_table
+from connector.backend import Backend
+from connector.corpus import Corpus
+from connector.intervals import Estimate, mean, ratio
+from connector.outcome import RANDOM, Outcome, Run
+from connector.outcome import advice_words as told_of_advice
+from connector.progress import Reporter
+from connector.replay import ReplayOptions, Round, replay
+from connector.replay import Run as Replayed
+from connector.selection import DEFAULT_STRATEGY, STRATEGIES
+from connector.simulate import Plan, Simulated, simulate
+from connector.simulate_workers import POLL_SECONDS, Count, Job, backends, run_all
+
+TABLES = ("strategies", "classifiers", "generated", "time")
+POLITENESS = Path(__file__).resolve().parents[2] / "shared" / "data" / "politeness"
+TO_BEAT = (RANDOM, "random-new", "least-confidence", "activelab")
+CLASSES = (3, 6)
+CONSENSUS = ("majority", "dawid_skene")
+CONSENSUS_POINTS = 0.002  # how far the default's consensus may be below the better of these
+SECONDS = {"activelab": 15, DEFAULT_STRATEGY: 60}
+
+console = Console(width=None if sys.stdout.isatty() else 200)
+
+
+@click.command()
+@click.argument("tables", nargs=-1, type=click.Choice(TABLES))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for finished runs.")
+@click.option("--data", type=click.Path(path_type=Path), default=POLITENESS, help="Multi-annotated texts.")
+@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=25, show_default=True)
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    type=click.Choice(list(STRATEGIES)),
+    help="With the default, instead of all.",
+)
+@click.option("--classifier", default="logistic", show_default=True, help="Under which strategies are compared.")
+@click.option("--classifiers", default="logistic logistic-cv two-speed", show_default=True)
+@click.option("--classifier-seeds", type=click.IntRange(min=2), default=3, show_default=True)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes [one a core].")
+def main(
+    tables: Sequence[str],
+    out: Path,
+    data: Path,
+    seeds: int,
+    rounds: int,
+    strategies: Sequence[str],
+    classifier: str,
+    classifiers: str,
+    classifier_seeds: int,
+    jobs: int | None,
+) -> None:
+    """Print the tables."""
+    chosen = dict.fromkeys([DEFAULT_STRATEGY, *strategies]) if strategies else STRATEGIES
+    plan = Plan(list(chosen), [classifier], DEFAULT_STRATEGY, seeds, ReplayOptions(rounds))
+    wanted = tables or TABLES[:3]
+    failures: list[str] = []
+    if "strategies" in wanted:
+        failures += compare_strategies(corpus.read(data), plan, out / "data", jobs)
+    if "classifiers" in wanted:
+        few = replace(plan, seeds=classifier_seeds)
+        compare_classifiers(corpus.read(data), few, classifiers.split(), out / "data", jobs)
+    if "generated" in wanted:
+        for count in CLASSES:
+            failures += compare_on_generated(count, plan, out / f"generated-{count}", jobs)
+    if "time" in wanted:
+        failures += measure_time(corpus.read(data), plan, out / "data")
+    for failure in failures:
+        console.print(f"Failed: {failure}.", soft_wrap=True)
+    sys.exit(1 if failures else 0)
+
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def compare_strategies(texts: Corpus, plan: Plan, out: Path, jobs: int | None) -> list[str]:
+    """Prints all strategies with paired intervals; what the default does not beat beyond the interval is a failure."""
+    done = simulate(texts, plan, out, replay, Reporter(), jobs=jobs)
+    show(done)
+    everything = all_labels(texts, plan.classifiers[0], out)
+    share = gap_closed(done.runs, (plan.default, plan.classifiers[0]), plan.classifiers[0], everything)
+    console.print(f"All labels give {everything:.3f}; the default closes {percent(share)} of the gap to it.")
+    return [
+        f"the default does not beat {name} beyond the interval" for name in TO_BEAT if not beaten(name, done.outcome)
+    ]
+
+
+def compare_classifiers(texts: Corpus, plan: Plan, classifiers: Sequence[str], out: Path, jobs: int | None) -> None:
+    """Prints classifiers under the default strategy, and how much of the gap from random order each closes."""
+    fixed = plan.classifiers[0]
+    base = simulate(texts, replace(plan, strategies=[RANDOM]), out, replay, Reporter(), jobs=jobs, with_plot=False)
+    chosen = replace(plan, strategies=[plan.default], classifiers=classifiers)
+    done = simulate(texts, chosen, out, replay, Reporter(), jobs=jobs)
+    show(done)
+    everything = all_labels(texts, fixed, out)
+    table = Table("classifier", f"share closed of the gap from {RANDOM}", "mean accuracy")
+    table.add_row(f"{fixed}, {RANDOM} order", "0 %", three(base.outcome.lines[0].accuracy))
+    for line in done.outcome.lines:
+        key = (line.strategy, line.classifier)
+        share = gap_closed([*base.runs, *done.runs], key, fixed, everything)
+        table.add_row(line.classifier, percent(share), three(line.accuracy))
+    table.add_row(f"{fixed}, all labels", "100 %", f"{everything:.3f}")
+    console.print(table)
+
+
+def compare_on_generated(count: int, plan: Plan, out: Path, jobs: int | None) -> list[str]:
+    """Prints all strategies on data of known truth, and the default's consensus beside others on the same labels."""
+    done = simulate(generated.generate(count), plan, out, replay_and_vote, Reporter(), jobs=jobs)
+    console.print(f"Generated texts of {count} classes")
+    show(done)
+    ends = [run["rounds"][-1] for run in done.runs if run["strategy"] == plan.default]
+    ours = [end["consensus_accuracy"] for end in ends]
+    table = Table("consensus labels at the end", "true", "the default's less these")
+    table.add_row(plan.default, three(mean(ours)), "")
+    for name in CONSENSUS:
+        theirs = [end[name] for end in ends]
+        table.add_row(name, three(mean(theirs)), signed(mean([a - b for a, b in zip(ours, theirs, strict=True)])))
+    console.print(table)
+    best = max(fmean(end[name] for end in ends) for name in CONSENSUS)
+    means = {line.strategy: line.accuracy.value for line in done.outcome.lines}
+    failures = [
+        f"with {count} classes {name} is above the default"
+        for name in TO_BEAT
+        if means.get(name, 0.0) > means[plan.default]
+    ]
+    if fmean(ours) < best - CONSENSUS_POINTS:
+        failures.append(
+            f"with {count} classes the default's consensus is {100 * (best - fmean(ours)):.1f} points below"
+        )
+    return failures
+
+
+def measure_time(texts: Corpus, plan: Plan, out: Path) -> list[str]:
+    """Prints the seconds of one run on one core, all texts embedded before."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    table = Table("strategy", "rounds", "seconds a run", "at most")
+    failures = []
+    with backends(texts, plan.options.project, plan.classifiers, 1, out / "embedded", _quiet) as (url,):
+        backend = Backend(url, poll_seconds=POLL_SECONDS)
+        warm = replace(plan.options, rounds=1)  # embeds the test texts, too
+        replay(texts, RANDOM, plan.classifiers[0], 0, warm, backend)
+        for name, most in SECONDS.items():
+            started = time.perf_counter()
+            rounds = len(replay(texts, name, plan.classifiers[0], 0, plan.options, backend)) - 1
+            seconds = time.perf_counter() - started
+            table.add_row(name, str(rounds), f"{seconds:.1f}", str(most))
+            if seconds > most:
+                failures.append(f"a run of {name} took {seconds:.1f} s")
+        backend.close()
+    console.print(table)
+    return failures
+
+
+# -- what they are made of ---------------------------------------------------------------------------------------------
+
+
+def replay_and_vote(
+    texts: Corpus, strategy: str, classifier: str, seed: int, options: ReplayOptions, backend: Backend, progress: Count
+) -> list[Round]:
+    """As `replay`; the last round tells, too, how many of the consensus labels that others find in its labels are true.
+
+    It is called in worker processes.
+    """
+    import pandas as pd
+    from crowdkit.aggregation import DawidSkene, MajorityVote
+
+    run = Replayed(texts, strategy, classifier, seed, options, backend)
+    rounds: list[Round] = []
+    while len(rounds) <= options.rounds and (done := run.step()) is not None:
+        rounds.append(done)
+        progress(len(rounds), options.rounds + 1)
+    names = dict(enumerate(texts.tasks, start=1))
+    rows = [(names[task], annotator, label) for (task, annotator), label in run.labels.items()]
+    table = pd.DataFrame(rows, columns=["task", "worker", "label"])
+    for name, aggregation in zip(CONSENSUS, (MajorityVote(), DawidSkene(n_iter=100)), strict=True):
+        found = aggregation.fit_predict(table).items()
+        rounds[-1][name] = fmean(label == texts.truth[str(task)] for task, label in found)
+    return rounds
+
+
+def all_labels(texts: Corpus, classifier: str, out: Path) -> float:
+    """The accuracy of a model that is trained on the majority of all labels."""
+    each = min(map(len, texts.annotations.values()))
+    options = ReplayOptions(0, 1, len(texts.tasks), each, each)
+    found: list[Round] = []
+    with backends(texts, options.project, [classifier], 1, out / "embedded", _quiet) as urls:
+        job = Job(RANDOM, classifier, 0)
+        run_all([job], replay, texts, options, urls, lambda _, rounds: found.extend(rounds), _quiet)
+    return float(found[0]["accuracy"])
+
+
+def gap_closed(runs: Sequence[Run], key: tuple[str, str], fixed: str, everything: float) -> Estimate:
+    """The share of the gap between random order under the fixed classifier and all labels, paired by seed."""
+    ours, base = means(runs, *key), means(runs, RANDOM, fixed)
+    seeds = sorted(ours.keys() & base.keys())
+    return ratio([ours[seed] - base[seed] for seed in seeds], [everything - base[seed] for seed in seeds])
+
+
+def means(runs: Sequence[Run], strategy: str, classifier: str) -> dict[int, float]:
+    """{seed: mean accuracy over the rounds}."""
+    return {
+        run["seed"]: fmean(one["accuracy"] for one in run["rounds"])
+        for run in runs
+        if (run["strategy"], run["classifier"]) == (strategy, classifier)
+    }
+
+
+def beaten(name: str, outcome: Outcome) -> bool:
+    """Whether the default is more accurate by more than the paired interval; true of one that was not replayed."""
+    lines = [line for line in outcome.lines if line.strategy == name]
+    return all(
+        line.difference is not None and line.difference.value + (line.difference.margin or 0.0) < 0 for line in lines
+    )
+
+
+def show(done: Simulated) -> None:
+    """The table of `connector simulate`, and what it says below."""
+    console.print(outcome_table.table(done.outcome))
+    for sentence in filter(None, [*done.notes, told_of_advice(done.advice)]):
+        console.print(sentence, soft_wrap=True)
+
+
+def three(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ± {estimate.margin:.3f}"
+
+
+def signed(estimate: Estimate) -> str:
+    return f"{estimate.value:+.4f} ± {estimate.margin:.4f}"
+
+
+def percent(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:.0f} ± {100 * (estimate.margin or 0.0):.0f} %"
+
+
+def _quiet(done: int, total: int) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    main()

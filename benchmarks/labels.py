@@ -84,11 +84,13 @@ def main(
     plan = Plan(list(chosen), [classifier], DEFAULT_STRATEGY, seeds, ReplayOptions(rounds))
     wanted = tables or TABLES[:3]
     failures: list[str] = []
+    if "strategies" in wanted or "classifiers" in wanted:
+        everything = all_labels(corpus.read(data), classifier, out / "data")
     if "strategies" in wanted:
-        failures += compare_strategies(corpus.read(data), plan, out / "data", jobs)
+        failures += compare_strategies(corpus.read(data), plan, everything, out / "data", jobs)
     if "classifiers" in wanted:
         few = replace(plan, seeds=classifier_seeds)
-        compare_classifiers(corpus.read(data), few, classifiers.split(), out / "data", jobs)
+        compare_classifiers(corpus.read(data), few, classifiers.split(), everything, out / "data", jobs)
     if "generated" in wanted:
         for count in CLASSES:
             failures += compare_on_generated(count, plan, out / f"generated-{count}", jobs)
@@ -102,11 +104,13 @@ def main(
 # -- the tables --------------------------------------------------------------------------------------------------------
 
 
-def compare_strategies(texts: Corpus, plan: Plan, out: Path, jobs: int | None) -> list[str]:
-    """Prints all strategies with paired intervals; what the default does not beat beyond the interval is a failure."""
+def compare_strategies(texts: Corpus, plan: Plan, everything: float, out: Path, jobs: int | None) -> list[str]:
+    """Prints all strategies with paired intervals; what the default does not beat beyond the interval is a failure.
+
+    `everything`: the accuracy of a model of all labels.
+    """
     done = simulate(texts, plan, out, replay, Reporter(), jobs=jobs)
     show(done)
-    everything = all_labels(texts, plan.classifiers[0], out)
     share = gap_closed(done.runs, (plan.default, plan.classifiers[0]), plan.classifiers[0], everything)
     console.print(f"All labels give {everything:.3f}; the default closes {percent(share)} of the gap to it.")
     return [
@@ -114,14 +118,15 @@ def compare_strategies(texts: Corpus, plan: Plan, out: Path, jobs: int | None) -
     ]
 
 
-def compare_classifiers(texts: Corpus, plan: Plan, classifiers: Sequence[str], out: Path, jobs: int | None) -> None:
+def compare_classifiers(
+    texts: Corpus, plan: Plan, classifiers: Sequence[str], everything: float, out: Path, jobs: int | None
+) -> None:
     """Prints classifiers under the default strategy, and how much of the gap from random order each closes."""
     fixed = plan.classifiers[0]
     base = simulate(texts, replace(plan, strategies=[RANDOM]), out, replay, Reporter(), jobs=jobs, with_plot=False)
     chosen = replace(plan, strategies=[plan.default], classifiers=classifiers)
     done = simulate(texts, chosen, out, replay, Reporter(), jobs=jobs)
     show(done)
-    everything = all_labels(texts, fixed, out)
     table = Table("classifier", f"share closed of the gap from {RANDOM}", "mean accuracy")
     table.add_row(f"{fixed}, {RANDOM} order", "0 %", three(base.outcome.lines[0].accuracy))
     for line in done.outcome.lines:

@@ -73,7 +73,6 @@ def simulate(
     if (data is None) == (project_id is None):
         raise click.UsageError("Give --data DIR, or --project ID for what a project's people have labelled.")
     from connector import selection
-    from connector.outcome_files import require_plot
     from connector.progress import Reporter
     from connector.replay import ReplayOptions, replay
     from connector.simulate import Plan
@@ -85,8 +84,6 @@ def simulate(
     options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task)
     known = list(selection.STRATEGIES)
     plan = Plan(_known(strategies, known) or known, classifiers, selection.DEFAULT_STRATEGY, seeds, options)
-    if not no_plot:
-        require_plot()
     reporter = Reporter()
     corpus = _corpus(data, project_id, control_name, label_studio_url, reporter)
     done = run(corpus, plan, out, replay, reporter, jobs=jobs, with_plot=not no_plot)

@@ -12,6 +12,8 @@ import numpy as np
 from connector.calibration import scaled
 from connector.crowdlab import Floats, Ints, Labels, checked_probs, crowdlab
 
+LEAST_WEIGHT = 0.02  # of a label in a training, before it is compared with others of its class
+
 
 def majority_vote(labels: Labels) -> Ints:
     """Consensus labels (n_tasks,) before there are probabilities: the class most annotators chose.
@@ -42,6 +44,28 @@ def among_heard(chosen: Ints, labels: Labels, pred_probs: Floats) -> Ints:
     votes = labels.votes()
     heard = votes[np.arange(labels.n_tasks), chosen] > 0
     return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
+
+
+def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats | None:
+    """How much each of the labels `chosen` (n_tasks,) counts in a training (n_tasks,), 1 in the mean of every class.
+
+    How far CROWDLAB's probability of the label is above that of the likeliest other class, at least LEAST_WEIGHT: a
+    label that is as likely wrong as right tells nothing. By the mean of the tasks of the same label: a model that leans
+    to a class would otherwise have the labels of that class count for more, and lean further. None, all alike, where no
+    task has two labels: nothing tells how good they are. `pred_probs` (n_tasks, n_classes): out-of-sample class
+    probabilities.
+    """
+    if len(labels.task) == labels.n_tasks:
+        return None
+    probs = crowdlab(labels, pred_probs).probs
+    rows = np.arange(labels.n_tasks)
+    others = probs.copy()
+    others[rows, chosen] = 0
+    weights = np.maximum(probs[rows, chosen] - others.max(axis=1), LEAST_WEIGHT)
+    total = np.bincount(chosen, weights, labels.n_classes)
+    return np.asarray(
+        weights * (np.bincount(chosen, minlength=labels.n_classes) / np.maximum(total, LEAST_WEIGHT))[chosen]
+    )
 
 
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:

@@ -23,11 +23,6 @@ LEAST = float(np.finfo(float).eps)
 class Heard(Protocol):
     """The answers on some tasks; labels are strings as Control.label_of writes them, in the order of the tasks."""
 
-    @property
-    def several(self) -> bool:
-        """Whether any task has answers of several annotators, by which all can be weighed."""
-        ...
-
     def consensus(self, pred_probs: Floats | None) -> list[str]:
         """Consensus labels: the majority vote at first, what the scorer says once there are probabilities."""
         ...
@@ -38,6 +33,10 @@ class Heard(Protocol):
 
     def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
         """The probability that each consensus label is right, by CROWDLAB."""
+        ...
+
+    def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
+        """How much each consensus label counts in a training; None: all alike."""
         ...
 
 
@@ -94,10 +93,6 @@ class OneClass:
         self._labels = Labels(task, annotator, label, len(tasks), len(control.classes))
         self._classes, self._place, self._scorer = control.classes, place, scorer
 
-    @property
-    def several(self) -> bool:
-        return len(self._labels.task) > self._labels.n_tasks
-
     def consensus(self, pred_probs: Floats | None) -> list[str]:
         if pred_probs is None or not self._labels.n_tasks:
             chosen = activelab.majority_vote(self._labels)
@@ -109,8 +104,13 @@ class OneClass:
         return self._scorer.scores(self._labels, pred_probs, pred_probs_unlabeled)
 
     def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
-        chosen = np.array([self._place[name] for name in consensus], np.int64)
-        return crowdlab(self._labels, pred_probs).of(chosen)
+        return crowdlab(self._labels, pred_probs).of(self._positions(consensus))
+
+    def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
+        return activelab.label_weights(self._labels, pred_probs, self._positions(consensus))
+
+    def _positions(self, labels: Sequence[str]) -> Ints:
+        return np.array([self._place[name] for name in labels], np.int64)
 
 
 class SeveralClasses:
@@ -122,10 +122,6 @@ class SeveralClasses:
         order, task, annotator = _indexed(labels, tasks)
         self._labels = LabelSets(task, annotator, _sets([labels[key] for key in order], control), len(tasks))
         self._control, self._scorer = control, scorer
-
-    @property
-    def several(self) -> bool:
-        return len(self._labels.task) > self._labels.n_tasks
 
     def consensus(self, pred_probs: Floats | None) -> list[str]:
         if pred_probs is None or not self._labels.n_tasks:
@@ -139,6 +135,10 @@ class SeveralClasses:
 
     def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
         return multilabel.quality(self._labels, pred_probs, _sets(consensus, self._control))
+
+    def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
+        # Weighed by their least certain class, sets gave less than alike (docs/decisions.md).
+        return None
 
 
 def _indexed(labels: Mapping[tuple[int, int], str], tasks: Sequence[int]) -> tuple[list[tuple[int, int]], Ints, Ints]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any, Protocol
 
 import numpy as np
@@ -232,21 +231,11 @@ def _consensus(given: Heard, tasks: list[int], control: Control, known: Probabil
 def _weights(
     given: Heard, consensus: Mapping[int, str], control: Control, known: Probabilities | None
 ) -> dict[int, float] | None:
-    """{task: how much its label counts in the training}: the probability that it is right, by the mean of its class.
-
-    By the class: a model that leans to one would otherwise make the labels of that one count for more, and lean
-    further. None, all alike, at first; and where labels are sets of classes, which gave less when weighed by their
-    least certain class (docs/decisions.md).
-    """
-    if known is None or not given.several or control.multiple:
+    """{task: how much its label counts in the training}; None, all alike, at first."""
+    if known is None:
         return None
-    tasks = list(consensus)
-    quality = given.quality(model_rows(known, tasks, control), [consensus[task] for task in tasks])
-    of_class: dict[str, list[float]] = {}
-    for task, value in zip(tasks, quality.tolist(), strict=True):
-        of_class.setdefault(consensus[task], []).append(value)
-    mean = {label: fmean(values) for label, values in of_class.items()}
-    return {task: value / mean[consensus[task]] for task, value in zip(tasks, quality.tolist(), strict=True)}
+    weights = given.weights(model_rows(known, list(consensus), control), list(consensus.values()))
+    return None if weights is None else dict(zip(consensus, weights.tolist(), strict=True))
 
 
 def choose(

@@ -134,9 +134,8 @@ class Strategy:
 
     `scores`: its function; None for ActiveLab's, by whichever scorer computes them. `relabels`: labelled tasks are
     asked for again. `consensus`: the label to train on, after the first round, which goes by majority: the majority's,
-    CROWDLAB's, or CROWDLAB's among those heard. `weighted`: each label counts in the training by the probability,
-    by CROWDLAB, that it is right, beside others of its class. `spread_start`: the first tasks are spread over the
-    embedding space, else random.
+    CROWDLAB's, or CROWDLAB's among those heard. `weighted`: labels count in the training by how sure CROWDLAB is of
+    them (activelab.label_weights). `spread_start`: the first tasks are spread over the embedding space, else random.
     """
 
     scores: Callable[[Labels, Floats, Floats], Scores] | None = None

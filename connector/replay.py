@@ -13,6 +13,7 @@ from rich.console import Console
 from connector.annotations import Annotation, Task, digest
 from connector.backend import Backend
 from connector.corpus import Corpus
+from connector.forecast import forecast
 from connector.label_config import find_control
 from connector.mirror import Pulled
 from connector.progress import Reporter
@@ -103,7 +104,8 @@ class Run:
 
         `labels`: how many there are; `new` and `relabel`: how many of this round's were on new and on labelled tasks;
         `accuracy`: of the model on the test texts; `consensus_accuracy`: share of the consensus labels that are true,
-        None where truth is not known; `agreement`: that of the model and the consensus out of sample.
+        None where truth is not known; `agreement`: that of the model and the consensus out of sample; `advice`: whether
+        `connector status` would say that more labels are likely to pay, None while it says neither.
         """
         new, relabel = self._begin() if self._scored is None else self._ask(self._choice(self._scored))
         if not new + relabel:
@@ -127,6 +129,7 @@ class Run:
             "new": new,
             "relabel": relabel,
             "agreement": self._scored.agreement,
+            "advice": forecast(self._scored.agreement, len(self._scored.consensus))["likely_to_pay"],
         }
 
     def _begin(self) -> tuple[int, int]:
@@ -181,7 +184,7 @@ class Run:
         texts = [text for text, _ in self._corpus.test]
         answers = self._backend.predict(self._options.project, texts, self._config, DATA_KEY)
         said = [answer["result"][0]["value"]["choices"] if answer["result"] else [] for answer in answers]
-        right = [one == [label] for one, (_, label) in zip(said, self._corpus.test, strict=True)]
+        right: list[bool] = [one == [label] for one, (_, label) in zip(said, self._corpus.test, strict=True)]
         return sum(right) / len(right)
 
     def _pulled(self, tasks: dict[int, Task]) -> Pulled:

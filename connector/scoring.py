@@ -14,7 +14,7 @@ from connector import activelab, oracle
 from connector.annotations import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.crowdlab import Floats, Ints, Labels, crowdlab
-from connector.evaluation import accuracy, changed, ground_truths, warning
+from connector.evaluation import accuracy, ground_truths, warning
 from connector.heard import Heard, heard, model_rows, predicted, targets
 from connector.label_config import Control
 from connector.lock import KEEP_SECONDS
@@ -75,10 +75,9 @@ class Scored:
 
     `labels` {(task, annotator): label}, `consensus` {task: label}, `scores` {task: ActiveLab score, lowest first; empty
     while there is no model}, `predicted` {task: the model's label}, `agreement`: the share of labelled tasks whose
-    consensus label is the model's out-of-sample one; `changed`: the share of all tasks that the model labels otherwise
-    than the one before this training; `held_out` {task: ground truth}: the test set, of which only `predicted` knows;
-    `accuracy`: the share of it that the model labels so. Shares are None where there is nothing to count. Labels are as
-    Control.label_of writes them: of a multiple control, whole sets.
+    consensus label is the model's out-of-sample one; `held_out` {task: ground truth}: the test set, of which only
+    `predicted` knows; `accuracy`: the share of it that the model labels so. Shares are None where there is nothing to
+    count. Labels are as Control.label_of writes them: of a multiple control, whole sets.
     """
 
     labels: dict[tuple[int, int], str]
@@ -91,7 +90,6 @@ class Scored:
     agreement: float | None = None
     held_out: dict[int, str] = field(default_factory=dict)
     accuracy: float | None = None
-    changed: float | None = None
 
 
 @dataclass
@@ -131,7 +129,7 @@ def score(
         held_out=held_out,
     )
     labelled = sorted({task for task, _ in result.labels})
-    if held_out and (words := warning(len(held_out), len(labelled))):
+    if words := warning(len(held_out), len(labelled)):
         reporter.say(words)
     known = _ask(pulled, backend, texts, reporter)
     given = heard(result.labels, labelled, control, ByStrategy(strategy, scorer))
@@ -165,12 +163,9 @@ def score(
             )
         state.store_trained(result.consensus)
         result.trained = True
-        before = known
         with reporter.stage("probabilities", "Fetching class probabilities"):
             known = backend.probabilities(project)
         state.keep_lock()
-        if known is not None and before is not None:
-            result.changed = changed(before, known, control)
     if known is None:
         return result
     result.model_version = known.model_version

@@ -9,6 +9,7 @@ from typing import Any
 from connector import queue
 from connector.annotations import Annotation, Task, moment
 from connector.errors import ConnectorError
+from connector.forecast import forecast, sentence
 from connector.label_studio import LabelStudio
 from connector.lock import is_held
 from connector.mirror import Pulled, look
@@ -35,6 +36,7 @@ def status(
     adopted(project_id, state)
     now = clock()
     known, window, answers = state.get(), state.window(), state.answers_at_publishing()
+    last_round = state.last_round() or {}
     mirrored = state.tasks()
     pulled: Pulled | None = None
     error: ConnectorError | None = None
@@ -53,12 +55,13 @@ def status(
         "at": now.isoformat(timespec="seconds"),
         "error": {"message": str(error), "exit_code": error.exit_code} if error else None,
         "last_sync": _with_age(known["last_sync"], now),
-        "last_round": _last_round(state, now),
+        "last_round": _last_round(last_round, now),
         "sync_running": is_held(known["lock_holder"], known["lock_until"], now.timestamp()),
         "queue": _queue(known, window, left, tasks, pulled),
         "labels": _labels([row for task in tasks.values() for row in task.annotations], now),
         "tasks": _tasks(tasks),
-        "model": _model(known, state),
+        "model": _model(known, last_round),
+        "forecast": _forecast(last_round),
         "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
         "next_tasks": [_next_task(places[slot.task][0], slot, texts.get(slot.task, "")) for slot in left[:NEXT_TASKS]],
     }
@@ -79,9 +82,8 @@ def _with_age(known: Mapping[str, Any] | None, now: datetime) -> dict[str, Any] 
     return {**known, "seconds_ago": max(0, round((now - moment(known["at"])).total_seconds()))}
 
 
-def _last_round(state: ProjectState, now: datetime) -> dict[str, Any] | None:
-    last = state.last_round()
-    return None if last is None else _with_age({"number": last["round"], "at": last["at"]}, now)
+def _last_round(last: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+    return _with_age({"number": last["round"], "at": last["at"]}, now) if last else None
 
 
 def _queue(
@@ -145,11 +147,20 @@ def _tasks(tasks: Mapping[int, Task]) -> dict[str, int]:
     }
 
 
-def _model(known: Mapping[str, Any], state: ProjectState) -> dict[str, Any] | None:
+def _model(known: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any] | None:
     if known["model_version"] is None:
         return None
-    last = state.last_round() or {}
-    return {"version": known["model_version"], "agreement": last.get("model_agreement")}
+    return {
+        "version": known["model_version"],
+        "agreement": last.get("model_agreement"),
+        "ground_truth_tasks": last.get("ground_truth_tasks", 0),
+        "ground_truth_accuracy": last.get("ground_truth_accuracy"),
+    }
+
+
+def _forecast(last: Mapping[str, Any]) -> dict[str, Any]:
+    said = last.get("forecast")  # a round of an older connector has none
+    return {**(said or forecast(None, 0)), "words": sentence(said)}
 
 
 def _row_ids(tasks: Mapping[int, Task]) -> set[int]:
@@ -205,6 +216,7 @@ def words(found: Mapping[str, Any]) -> str:
         "Labels": _labels_words(found["labels"]),
         "Tasks": _tasks_words(found["tasks"]),
         "Model": _model_words(found["model"]),
+        "Forecast": found["forecast"]["words"],
     }
     lines += [f"  {name:<12}{said}" for name, said in parts.items()]
     for index, task in enumerate(found["next_tasks"]):
@@ -252,9 +264,13 @@ def _tasks_words(tasks: Mapping[str, int]) -> str:
 def _model_words(model: Mapping[str, Any] | None) -> str:
     if model is None:
         return "none yet"
-    if model["agreement"] is None:
-        return str(model["version"])
-    return f"{model['version']}, out of sample it agrees with {model['agreement']:.0%} of the consensus labels"
+    said = [str(model["version"])]
+    if model["agreement"] is not None:
+        said.append(f"out of sample it agrees with {model['agreement']:.0%} of the consensus labels")
+    if model["ground_truth_accuracy"] is not None:
+        tasks = _count(model["ground_truth_tasks"], "task")
+        said.append(f"it is right on {model['ground_truth_accuracy']:.0%} of {tasks} with a ground truth")
+    return ", ".join(said)
 
 
 def _ago(seconds: int) -> str:

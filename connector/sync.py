@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from connector import queue
 from connector.errors import ConnectorError, StaleTasks, UsageError
+from connector.forecast import forecast
 from connector.label_studio import LabelStudio
 from connector.lock import KEEP_SECONDS
 from connector.mirror import Pulled, pull
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from connector.scoring import Scored
 
 # What a round's summary tells of the model.
-MEASURED = ("model_agreement", "ground_truth_accuracy")
+MEASURED = ("model_agreement", "ground_truth_tasks", "ground_truth_accuracy", "forecast")
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ def _summary(
     }
 
 
-def _measured(scored: Scored) -> dict[str, float | None]:
+def _measured(scored: Scored) -> dict[str, Any]:
     """What a round found out about the model, by the names of MEASURED."""
-    return dict(zip(MEASURED, (scored.agreement, scored.accuracy), strict=True))
+    ahead = forecast(scored.agreement, len(scored.consensus))
+    return dict(zip(MEASURED, (scored.agreement, len(scored.held_out), scored.accuracy, ahead), strict=True))

@@ -8,6 +8,7 @@ import pytest
 
 from connector.backend import Backend
 from connector.corpus import Corpus
+from connector.forecast import forecast
 from connector.label_config import find_control
 from connector.local_backend import start_ml_backend, stop_ml_backend
 from connector.replay import ReplayOptions, Run, label_config, replay
@@ -98,6 +99,17 @@ def test_whoever_has_labelled_is_asked_before_newcomers(backend: Backend) -> Non
 def test_a_run_without_truth_tells_no_consensus_accuracy(backend: Backend) -> None:
     (first, *_) = replay(made_up(truth=False), "activelab", "logistic", 0, OPTIONS, backend)
     assert first["consensus_accuracy"] is None
+
+
+def test_each_round_has_the_advice_that_status_would_give(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(made_up(), "random", "logistic", 0, OPTIONS, backend)
+    for least in (100, 8):
+        monkeypatch.setattr("connector.forecast.LEAST_TASKS", least)
+        told = run.step()
+        assert told is not None
+        labelled = len({task for task, _ in run.labels})
+        assert told["advice"] is forecast(told["agreement"], labelled)["likely_to_pay"]
+        assert told["advice"] is (None if least > labelled else True)
 
 
 def test_progress_counts_the_rounds(backend: Backend) -> None:

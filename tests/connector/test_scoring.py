@@ -365,18 +365,6 @@ def test_many_ground_truths_may_be_imported_labels(
     assert ("10 of 49 labelled tasks are marked as ground truth" in caplog.text) is warned
 
 
-# -- predictions that a training changed ------------------------------------------------------------------------------
-
-
-def test_the_share_of_predictions_that_a_training_changed(model: Model, state: ProjectState) -> None:
-    tasks = both_classes(20)
-    assert run(pulled(*tasks, *(labelled(number) for number in range(21, 41))), model, state).changed is None
-    # The played model says the label of what it has seen and the first class of the rest.
-    result = run(pulled(*both_classes(40)), model, state)
-    assert (result.trained, result.changed) == (True, 10 / 40)
-    assert run(pulled(*both_classes(40)), model, state).changed is None
-
-
 # -- rows of the model for our tasks and classes ---------------------------------------------------------------------
 
 

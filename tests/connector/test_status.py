@@ -13,6 +13,7 @@ from test_mirror import Studio
 
 from connector import schema
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.forecast import forecast, sentence
 from connector.label_config import find_control
 from connector.lock import new_holder
 from connector.mirror import pull
@@ -191,8 +192,47 @@ def test_the_model_comes_with_what_the_last_round_found(
     synced(studio, state, *NEW, model_agreement=agreement)
     state.put(model_version="v3")
     found = ask(studio, state)
-    assert found["model"] == {"version": "v3", "agreement": agreement}
+    assert found["model"] == {
+        "version": "v3",
+        "agreement": agreement,
+        "ground_truth_tasks": 0,
+        "ground_truth_accuracy": None,
+    }
     assert f"Model       {told}" in words(found)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "told"),
+    [
+        (None, "v3, it is right on 75% of 40 tasks with a ground truth\n"),
+        (0.8, "v3, out of sample it agrees with 80% of the consensus labels, it is right on 75% of 40 tasks with a g"),
+    ],
+)
+def test_the_accuracy_on_a_test_set_is_told(
+    studio: Server, state: ProjectState, agreement: float | None, told: str
+) -> None:
+    synced(studio, state, *NEW, model_agreement=agreement, ground_truth_tasks=40, ground_truth_accuracy=0.75)
+    state.put(model_version="v3")
+    found = ask(studio, state)
+    assert (found["model"]["ground_truth_tasks"], found["model"]["ground_truth_accuracy"]) == (40, 0.75)
+    assert f"Model       {told}" in words(found)
+
+
+@pytest.mark.parametrize("agreement", [0.9, 0.5])
+def test_the_last_rounds_forecast_is_told(studio: Server, state: ProjectState, agreement: float) -> None:
+    said = forecast(agreement, 500)
+    synced(studio, state, *NEW, forecast=said)
+    found = ask(studio, state)
+    assert found["forecast"] == {**said, "words": sentence(said)}
+    assert f"Forecast    {sentence(said)}\n" in words(found)
+
+
+def test_without_a_forecast_it_is_too_early_to_say(studio: Server, state: ProjectState) -> None:
+    never = ask(studio, state)
+    synced(studio, state, *NEW)  # as a round of an older connector
+    for found in (never, ask(studio, state)):
+        assert (found["forecast"]["gain"], found["forecast"]["likely_to_pay"]) == (None, None)
+        assert "Forecast    Too early to say" in words(found)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ KEYS = {
     "queue": {"version", "size", "served", "left", "second_opinions_open", "in_charge"},
     "labels": {"total", "annotators", "today", "mean_of_7_days", "ground_truth", "skipped", "unknown_choices"},
     "tasks": {"total", "labelled", "unlabelled", "without_text"},
-    "model": {"version", "agreement"},
+    "model": {"version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"},
+    "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),
     "next_tasks": {"rank", "task", "text", "second_opinion"},
     "next_step": set(),
@@ -105,7 +106,13 @@ def test_status_follows_a_project_from_init_to_second_opinions(start: Start, peo
 
     done = loop.sync(window=40)
     found = told(loop)
-    assert found["model"] == {"version": done["model_version"], "agreement": done["model_agreement"]}
+    assert found["model"] == {
+        "version": done["model_version"],
+        "agreement": done["model_agreement"],
+        "ground_truth_tasks": 0,
+        "ground_truth_accuracy": None,
+    }
+    assert found["forecast"]["words"] == "Too early to say: this needs a model and 100 labelled tasks."
     assert 0 <= found["model"]["agreement"] <= 1
     assert (found["last_round"]["number"], found["new_annotations"], found["queue"]["served"]) == (2, 0, 0)
     assert found["queue"]["second_opinions_open"] == done["window"]["relabel"] > 0

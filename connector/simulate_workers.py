@@ -126,6 +126,7 @@ def prepare(corpus: Corpus, backend: Backend, project: str, progress: Count) -> 
     backend.train(
         project, corpus.classes, labels, progress=lambda stage, share: progress(round(share * len(texts)), len(texts))
     )
+    backend.forget_model(project)  # which another version of the ML backend might not read
 
 
 def run_all(

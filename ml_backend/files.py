@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 
@@ -39,6 +41,11 @@ def new_directory(path: Path) -> Iterator[Path]:
         _sync_directory(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def new_name() -> str:
+    """A name that sorts by time; its tail keeps two of one microsecond, or of a clock set back, apart."""
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{secrets.token_hex(2)}"
 
 
 def keep_only(directory: Path, names: set[str]) -> None:

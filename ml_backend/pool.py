@@ -97,25 +97,23 @@ class Pool:
             return {key: np.frombuffer(vector, dtype=np.float32) for key, vector in rows}
 
     def scan(
-        self, kinds: tuple[str, str], rows: int
-    ) -> Iterator[tuple[list[int], list[bytes], npt.NDArray[np.float32]]]:
-        """All items with features of both kinds, by id, `rows` at a time: ids, digests and float32 (n, d)."""
-        query = (
-            "SELECT id, items.digest, a.vector, b.vector FROM items"
-            " JOIN features a ON a.kind = ? AND a.digest = items.digest"
-            " JOIN features b ON b.kind = ? AND b.digest = items.digest ORDER BY id"
-        )
+        self, kinds: Sequence[str], rows: int
+    ) -> Iterator[tuple[list[int], list[bytes], list[npt.NDArray[np.float32]]]]:
+        """All items with features of all kinds, by id, `rows` at a time: ids, digests, every kind's float32 (n, d)."""
+        places = range(len(kinds))
+        columns = ", ".join(f"f{place}.vector" for place in places)
+        joins = (f"JOIN features f{place} ON f{place}.kind = ? AND f{place}.digest = i.digest" for place in places)
+        query = f"SELECT id, i.digest, {columns} FROM items i {' '.join(joins)} ORDER BY id"
         with self._connection() as connection:
             cursor = connection.execute(query, kinds)
             while batch := cursor.fetchmany(rows):
-                joined = b"".join(part for row in batch for part in row[2:])
-                matrix = np.frombuffer(joined, dtype=np.float32).reshape(len(batch), -1)
-                yield [row[0] for row in batch], [row[1] for row in batch], matrix
+                ids, digests, *vectors = zip(*batch, strict=True)
+                yield list(ids), list(digests), [_as_matrix(of_kind) for of_kind in vectors]
 
-    def drop_features_except(self, kinds: tuple[str, str]) -> None:
+    def drop_features_except(self, kinds: Sequence[str]) -> None:
         """Forget the features of every other kind."""
         with self._connection() as connection, connection:
-            connection.execute("DELETE FROM features WHERE kind NOT IN (?, ?)", kinds)
+            connection.execute(f"DELETE FROM features WHERE kind NOT IN ({','.join('?' * len(kinds))})", kinds)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -123,6 +121,11 @@ class Pool:
         with closing(sqlite3.connect(self._path, timeout=30)) as connection:
             connection.execute("PRAGMA synchronous=NORMAL")
             yield connection
+
+
+def _as_matrix(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
+    joined = np.frombuffer(b"".join(vectors), dtype=np.float32)
+    return joined.reshape(len(vectors), len(joined) // len(vectors))
 
 
 def _select(

@@ -13,7 +13,7 @@ from ml_backend.jobs import Progress
 from ml_backend.pool import Pool
 from ml_backend.registry import Registry, TrainedModel
 from ml_backend.settings import Settings
-from ml_backend.training import TrainingRequest, train
+from ml_backend.training import TrainingRequest, finetune, finetuning_is_due, train
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -26,28 +26,35 @@ class Project:
     def __init__(self, directory: Path, encoder: Encoder, recent: Recent, settings: Settings) -> None:
         """Open the project in `directory` and load its current model, without loading the encoder."""
         self.pool = Pool(directory / "pool.sqlite")
-        self.features = Features(self.pool, encoder, recent, directory / "lexical", settings.lexical_dims)
+        self.features = Features(self.pool, encoder, recent, directory, settings)
         self._registry = Registry(directory, settings.keep_versions)
         self.model: TrainedModel | None = None
         try:
             self.model = self._registry.current()
         except CorruptModel as error:
             log.error("Project %s serves no model: %s", directory.name, error)
+        self._recipe = self.model.recipe if self.model is not None else None
 
     def train(self, request: TrainingRequest, progress: Progress) -> str:
         """Train, publish and serve a new model; its version. Whatever fails, the model before goes on serving."""
-        previous = self.model
-        recipe = previous.recipe if previous is not None else None
-        model = self._registry.publish(train(request, self.features, recipe, progress))
-        self.model = model
-        self._registry.prune(model.version)
-        self.features.forget_all_but(model.recipe)
+        model = self._registry.publish(train(request, self.features, self._recipe, progress))
+        self.model, self._recipe = model, model.recipe
+        self.features.forget_all_but(model.recipe, self._registry.prune(model.version))
         return model.version
+
+    def finetuning_is_due(self, request: TrainingRequest) -> bool:
+        """Whether encoders should be fine-tuned on what was just trained on; raises EncoderUnavailable."""
+        return finetuning_is_due(request, self.features)
+
+    def finetune(self, request: TrainingRequest, progress: Progress) -> None:
+        """Fine-tune encoders for the trainings to come, which meanwhile go on with those there are."""
+        finetune(request, self.features, self._recipe, progress)
 
     def forget_model(self) -> None:
         """Serve no model, as before the first training; the texts and their features stay."""
         self.model = None
         self._registry.clear()
+        self.features.finetuned.forget()
 
 
 class Projects:

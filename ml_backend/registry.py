@@ -1,11 +1,9 @@
 """Trained models of a project on disk: a directory a version, published by a rename, and a pointer to the current."""
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from ml_backend.classifiers import Classifier, table
 from ml_backend.errors import CorruptModel
 from ml_backend.features import Recipe
-from ml_backend.files import keep_only, new_directory, sha256, write_atomically
+from ml_backend.files import keep_only, new_directory, new_name, sha256, write_atomically
 from ml_backend.settings import ClassifierName
 
 _FORMAT = 1
@@ -52,12 +50,15 @@ class TrainedModel:
     classifier: ClassifierName = "logistic"
 
     def out_of_sample(
-        self, features: npt.NDArray[np.float32], digests: Sequence[bytes]
+        self, features: Sequence[npt.NDArray[np.float32]], digests: Sequence[bytes]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-        """Probabilities (n, k) and folds (n,): by the fold model that never saw the text, or -1 and the mean of all."""
+        """Probabilities (n, k) and folds (n,): by the fold model that never saw the text, or -1 and the mean of all.
+
+        `features` are of n texts for the model of each fold.
+        """
         trained = dict(zip(map(bytes, self.training.digests), self.training.folds.tolist(), strict=True))
         folds = np.array([trained.get(key, -1) for key in digests], dtype=np.int8)
-        each = np.stack([classifier.predict_proba(features) for classifier in self.by_fold])
+        each = np.stack([model.predict_proba(x) for model, x in zip(self.by_fold, features, strict=True)])
         probabilities = each.mean(axis=0)
         known = np.flatnonzero(folds >= 0)
         probabilities[known] = each[folds[known], known]
@@ -79,7 +80,7 @@ class Registry:
 
         Until the last step the version before stays current.
         """
-        model = replace(model, version=_new_version())
+        model = replace(model, version=new_name())
         with new_directory(self._versions / model.version) as directory:
             _write(model, directory)
         published = self._read(model.version)
@@ -107,15 +108,19 @@ class Registry:
         self._pointer.unlink(missing_ok=True)
         keep_only(self._versions, set())
 
-    def prune(self, current: str) -> None:
-        """Keep `current` and the newest others; remove the rest, damaged versions, unused TF-IDF maps, torn writes."""
-        keep: dict[str, str] = {}  # version to TF-IDF map
+    def prune(self, current: str) -> set[str]:
+        """Keep `current` and the newest others; remove the rest, damaged versions, unused TF-IDF maps, torn writes.
+
+        Returns the kinds of features by fine-tuned encoders that the versions kept rest on.
+        """
+        keep: dict[str, Recipe] = {}
         for version in [current, *(name for name in reversed(self.versions()) if name != current)]:
             if len(keep) < self._keep:
                 with suppress(CorruptModel):
-                    keep[version] = _manifest(self._versions / version)["recipe"]["lexical"]
+                    keep[version] = _recipe(_manifest(self._versions / version))
         keep_only(self._versions, set(keep))
-        keep_only(self._lexical, set(keep.values()))
+        keep_only(self._lexical, {recipe.lexical for recipe in keep.values()})
+        return {kind for recipe in keep.values() for kind in recipe.finetuned}
 
     def _read(self, version: str) -> TrainedModel:
         directory = self._versions / version
@@ -131,7 +136,7 @@ class Registry:
         return TrainedModel(
             version=version,
             classes=tuple(manifest["classes"]),
-            recipe=Recipe(**manifest["recipe"]),
+            recipe=_recipe(manifest),
             settings=manifest["settings"],
             accuracy=manifest["accuracy"],
             trained_at=manifest["trained_at"],
@@ -141,11 +146,6 @@ class Registry:
             multilabel=multilabel,
             classifier=classifier,
         )
-
-
-def _new_version() -> str:
-    # Sorts by time; the tail keeps two versions of one microsecond, or of a clock set back, apart.
-    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{secrets.token_hex(2)}"
 
 
 def _write(model: TrainedModel, directory: Path) -> None:
@@ -168,6 +168,11 @@ def _write(model: TrainedModel, directory: Path) -> None:
         "files": {file.name: sha256(file) for file in sorted(directory.iterdir())},
     }
     (directory / "version.json").write_text(json.dumps(manifest, indent=2))
+
+
+def _recipe(manifest: Mapping[str, Any]) -> Recipe:
+    told = manifest["recipe"]  # versions of before there were fine-tuned encoders name none
+    return Recipe(told["encoder"], told["lexical"], tuple(told.get("finetuned", ())))
 
 
 def _manifest(directory: Path) -> dict[str, Any]:

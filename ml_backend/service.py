@@ -11,7 +11,7 @@ from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
-from ml_backend.jobs import Job, Jobs
+from ml_backend.jobs import Job, Jobs, Progress
 from ml_backend.label_config import control_of, find_controls
 from ml_backend.pool import DIGEST_BYTES
 from ml_backend.project import Project, Projects
@@ -33,10 +33,12 @@ class Service:
         self._settings = settings
         self._projects = Projects(settings, Encoder(settings.encoder, settings.threads))
         self._jobs = Jobs()
+        self._finetuning = Jobs()
         self._controls = lru_cache(maxsize=64)(find_controls)
 
     def close(self, seconds: float = 5.0) -> None:
-        """Stop the running training, waiting `seconds` at most."""
+        """Stop the running trainings, waiting for each `seconds` at most."""
+        self._finetuning.close(seconds)
         self._jobs.close(seconds)
 
     def version(self, uid: str) -> str:
@@ -123,8 +125,9 @@ class Service:
             c=self._settings.c,
             multilabel=request.multilabel,
             classifier=request.classifier or self._settings.classifier,
+            finetune=self._settings.finetune,
         )
-        return self._jobs.start(project, lambda progress: opened.train(work, progress))
+        return self._jobs.start(project, lambda progress: self._train(project, work, progress))
 
     def job(self, project: str, job: str) -> Job:
         """A job of the project; raises NotFound."""
@@ -150,7 +153,7 @@ class Service:
         Raises NotFound before the first `set_items`, Conflict while a training runs.
         """
         opened = self._project(project)
-        if self._jobs.is_running(project):
+        if self._jobs.is_running(project) or self._finetuning.is_running(project):
             raise Conflict("A training of this project runs; its model can be forgotten when it has ended.")
         opened.forget_model()
 
@@ -173,7 +176,7 @@ class Service:
         ids: list[int] = []
         pred_probs: list[Array] = [np.zeros((0, len(model.classes)), dtype=np.float32)]
         fold: list[Array] = [np.zeros(0, dtype=np.int8)]
-        for block_ids, digests, features in opened.features.scan(model.recipe):
+        for block_ids, digests, features in opened.features.scan(model.recipe, len(model.by_fold)):
             ids.extend(block_ids)
             block_probs, block_fold = model.out_of_sample(features, digests)
             pred_probs.append(block_probs)
@@ -213,6 +216,21 @@ class Service:
             return []
         points, positions = opened.features.embeddings([digests[item] for item in known])
         return [known[positions[row]] for row in cluster_centres(points, count, seed)]
+
+    def _train(self, project: str, request: TrainingRequest, progress: Progress) -> str:
+        """Train, and where that is due fine-tune encoders behind it and train on the same labels again."""
+        opened = self._project(project)
+        version = opened.train(request, progress)
+        if opened.finetuning_is_due(request):
+
+            def finetune(progress: Progress) -> str:
+                opened.finetune(request, progress)
+                # Where one runs already, the next will use the new encoders.
+                self._jobs.start(project, lambda progress: opened.train(request, progress))
+                return version
+
+            self._finetuning.start(project, finetune)
+        return version
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ClassifierName = Literal["logistic", "logistic-cv"]
+ClassifierName = Literal["logistic", "logistic-cv", "two-speed"]
+FineTune = Literal["background", "now"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -25,6 +26,11 @@ class Settings(BaseSettings):
     lexical_dims: int = Field(
         256, ge=0, le=1024, description="most dimensions of the word and character n-grams; 0: none"
     )
+    finetune: FineTune = Field("background", description="`two-speed` fine-tunes behind the training, or in it")
+    finetune_steps: int = Field(100, ge=1, description="steps of fine-tuning an encoder")
+    finetune_learning_rate: float = Field(1e-4, gt=0, description="largest learning rate of the fine-tuning")
+    finetune_batch_size: int = Field(16, ge=1, description="texts a step of the fine-tuning")
+    finetune_max_length: int = Field(128, ge=8, description="tokens of a text that the fine-tuning reads")
     keep_versions: int = Field(3, ge=1, description="how many model versions of a project stay on disk")
     threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder; 0 leaves it to PyTorch")
     max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")

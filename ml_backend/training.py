@@ -1,7 +1,7 @@
 """Labels in, a trained model out: features, folds, one model a fold, one on everything."""
 
 from collections.abc import Collection, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 
@@ -9,19 +9,20 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from ml_backend import milestones
 from ml_backend.classifiers import Classifier, table
 from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import InvalidRequest
-from ml_backend.features import Features, Recipe
-from ml_backend.folds import assign_folds
+from ml_backend.features import FINAL, Features, Recipe
 from ml_backend.jobs import Progress
 from ml_backend.registry import TrainedModel, Training
-from ml_backend.settings import ClassifierName
+from ml_backend.settings import ClassifierName, FineTune
 from ml_backend.tuning import STRENGTHS, choose
 
-# Rough seconds a text or label on two cores; they only shape the progress that is shown.
-_STAGES = ("embedding texts", "reducing terms", "training")
-_EMBEDDING, _REDUCING, _FITTING = 0.01, 0.0005, 0.0005
+# The stages of a job, in order, with rough seconds a text, label or step on two cores that only shape the progress.
+EMBEDDING, REDUCING, FINETUNING = "embedding texts", "reducing terms", "fine-tuning encoders"
+EMBEDDING_ANEW, FITTING = "embedding texts anew", "training"
+_A_TEXT, _A_TERM, _A_LABEL, _A_STEP = 0.01, 0.0005, 0.0005, 0.3
 
 
 Label = int | tuple[int, ...]
@@ -44,6 +45,12 @@ class TrainingRequest:
     multilabel: bool = False
     weights: tuple[float, ...] | None = None
     classifier: ClassifierName = "logistic"
+    finetune: FineTune = "background"
+
+    @property
+    def fold_count(self) -> int:
+        """How many folds so many different texts allow."""
+        return min(self.folds, len(set(self.digests)))
 
 
 def require_two_labels(labels: Collection[Hashable]) -> None:
@@ -57,58 +64,117 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
 
     Raises EncoderUnavailable, CorruptModel, Cancelled, or InvalidRequest where the labelled texts have gone meanwhile.
     """
-    unembedded = features.count_unembedded()
-    embedding, reducing, fitting = _STAGES
-    size = len(request.digests)
-    progress.plan(
-        {
-            embedding: _EMBEDDING * unembedded,
-            reducing: 0.5 + _REDUCING * unembedded,
-            fitting: 0.5 + _FITTING * size * (request.folds + 1),
-        }
-    )
-    progress.report(embedding, 0, unembedded)
-    features.embed(lambda done, total: progress.report(embedding, done, total))
-    progress.report(reducing)
-    recipe = features.recipe(previous)
-    features.reduce(recipe, lambda done, total: progress.report(reducing, done, total))
-
+    due = request.finetune == "now" and finetuning_is_due(request, features)
+    recipe, labelled = _prepare(request, features, previous, progress, due)
+    current = None
+    if table.CLASSIFIERS[request.classifier].finetuned:
+        if due:
+            _advance(request, features, recipe, labelled, progress)
+        current = milestones.usable(features, request.digests, request.fold_count)
+    if current is not None:
+        recipe = replace(recipe, finetuned=current.kinds)
+        features.fill(recipe, partial(progress.report, EMBEDDING_ANEW))
+    folds = milestones.deal(current, labelled, request.fold_count, request.seed)
     # One thread of BLAS: matrices of this size lose by more, several times over where other work wants the cores.
     with threadpool_limits(1, user_api="blas"):
-        return _fit(request, features, recipe, progress)
+        return _fit(request, features, recipe, labelled, folds, progress)
 
 
-def _fit(request: TrainingRequest, features: Features, recipe: Recipe, progress: Progress) -> TrainedModel:
-    size, fitting = len(request.digests), _STAGES[2]
-    matrix, positions = features.matrix(recipe, request.digests)
+def finetuning_is_due(request: TrainingRequest, features: Features) -> bool:
+    """Whether the classifier fine-tunes encoders and has labels enough for new ones; raises EncoderUnavailable."""
+    finetuned = table.CLASSIFIERS[request.classifier].finetuned
+    return finetuned and milestones.is_due(features, request.digests, request.fold_count)
+
+
+def finetune(request: TrainingRequest, features: Features, previous: Recipe | None, progress: Progress) -> None:
+    """Fine-tune encoders on the request, for the trainings to come; raises what `train` does."""
+    recipe, labelled = _prepare(request, features, previous, progress, finetuning=True)
+    _advance(request, features, recipe, labelled, progress)
+
+
+def _prepare(
+    request: TrainingRequest, features: Features, previous: Recipe | None, progress: Progress, finetuning: bool
+) -> tuple[Recipe, milestones.Labelled]:
+    """Compute what does not depend on labels, and look the labelled texts up."""
+    unembedded, size = features.count_unembedded(), len(request.digests)
+    encoders = request.fold_count + 1 if finetuning else 0
+    progress.plan(
+        {
+            EMBEDDING: _A_TEXT * unembedded,
+            REDUCING: 0.5 + _A_TERM * unembedded,
+            FINETUNING: _A_STEP * features.finetuned.schedule.steps * encoders,
+            EMBEDDING_ANEW: _A_TEXT * features.count_texts() * encoders,
+            FITTING: 0.5 + _A_LABEL * size * (request.folds + 1),
+        }
+    )
+    progress.report(EMBEDDING, 0, unembedded)
+    features.embed(partial(progress.report, EMBEDDING))
+    progress.report(REDUCING)
+    recipe = features.recipe(previous)
+    features.fill(recipe, partial(progress.report, REDUCING))
+
+    _, positions = features.matrix(recipe, request.digests)
     labels = _as_array(request)[positions]
-    weights = np.array(request.weights if request.weights is not None else [1.0] * size)[positions]
     require_two_labels({label.tobytes() for label in labels})
     digests = np.frombuffer(b"".join(request.digests), dtype=np.uint8).reshape(size, -1)[positions]
-    groups = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
-    folds = assign_folds(groups, strata(labels), request.folds, request.seed)
+    return recipe, milestones.Labelled(
+        digests=digests,
+        labels=labels,
+        weights=np.array(request.weights if request.weights is not None else [1.0] * size)[positions],
+        groups=np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1),
+        strata=strata(labels),
+        classes=len(request.classes),
+    )
 
+
+def _advance(
+    request: TrainingRequest, features: Features, recipe: Recipe, labelled: milestones.Labelled, progress: Progress
+) -> None:
+    stages = partial(progress.report, FINETUNING), partial(progress.report, EMBEDDING_ANEW)
+    milestones.advance(features, recipe, labelled, request.fold_count, request.seed, *stages)
+
+
+def _fit(
+    request: TrainingRequest,
+    features: Features,
+    recipe: Recipe,
+    labelled: milestones.Labelled,
+    folds: npt.NDArray[np.int8],
+    progress: Progress,
+) -> TrainedModel:
+    labels, weights, keys = labelled.labels, labelled.weights, [bytes(key) for key in labelled.digests]
     count, classes = int(folds.max()) + 1, len(request.classes)
+    of_kinds: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
+
+    def matrix(member: int) -> npt.NDArray[np.float32]:
+        """The features of all labelled items for the models of a fold, or FINAL."""
+        kinds = recipe.kinds(member)
+        if kinds not in of_kinds:
+            of_kinds[kinds], positions = features.matrix(recipe, keys, member)
+            if len(positions) < len(keys):
+                raise milestones.gone()
+        return of_kinds[kinds]
+
     create = partial(table.create, request.classifier, request.multilabel)
     tuned = table.CLASSIFIERS[request.classifier].tuned
     strengths = STRENGTHS if tuned else (request.c,)
     paths: list[list[Classifier]] = []  # of each fold, a classifier a strength
     held_out = []
     for fold in range(count):
-        progress.report(fitting, fold, count + 1)
-        rest, out = folds != fold, folds == fold
+        progress.report(FITTING, fold, count + 1)
+        rest, out, x = folds != fold, folds == fold, matrix(fold)
         paths.append([create(c) for c in strengths])
         for classifier in paths[-1]:
-            classifier.fit(matrix[rest], labels[rest], classes, request.seed, weights[rest])
-        held_out.append((matrix[out], labels[out], weights[out]))
-    progress.report(fitting, count, count + 1)
+            classifier.fit(x[rest], labels[rest], classes, request.seed, weights[rest])
+        held_out.append((x[out], labels[out], weights[out]))
+    progress.report(FITTING, count, count + 1)
     place, temperature = choose(paths, held_out) if tuned else (0, 1.0)
     by_fold = [path[place].at_temperature(temperature) for path in paths]
     out_of_sample = np.empty((len(labels), classes))
     for fold, classifier in enumerate(by_fold):
         out_of_sample[folds == fold] = classifier.predict_proba(held_out[fold][0])
     final = create(strengths[place])
-    final.fit(matrix, labels, classes, request.seed, weights)
+    final.fit(matrix(FINAL), labels, classes, request.seed, weights)
     return TrainedModel(
         version="",
         classes=request.classes,
@@ -116,7 +182,7 @@ def _fit(request: TrainingRequest, features: Features, recipe: Recipe, progress:
         settings={"c": strengths[place], "temperature": temperature, "folds": count, "seed": request.seed},
         accuracy=_accuracy(out_of_sample, labels),
         trained_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        training=Training(digests, labels, folds),
+        training=Training(labelled.digests, labels, folds),
         final=final.at_temperature(temperature),
         by_fold=by_fold,
         multilabel=request.multilabel,

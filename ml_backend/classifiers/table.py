@@ -15,16 +15,19 @@ class Kind:
     """The models behind a name: where one class applies to an item, and where several may.
 
     `tuned`: the folds choose the strength of the penalty and the temperature; else `ML_BACKEND_C` and 1 hold.
+    `finetuned`: the embeddings are by encoders fine-tuned on the labels, once there are some.
     """
 
     one: type[LogisticClassifier]
     several: type[OneVsRestClassifier]
     tuned: bool
+    finetuned: bool = False
 
 
 CLASSIFIERS: Mapping[ClassifierName, Kind] = {
     "logistic": Kind(LogisticClassifier, OneVsRestClassifier, tuned=False),
     "logistic-cv": Kind(LogisticClassifier, OneVsRestClassifier, tuned=True),
+    "two-speed": Kind(LogisticClassifier, OneVsRestClassifier, tuned=True, finetuned=True),
 }
 
 

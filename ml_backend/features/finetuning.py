@@ -1,0 +1,154 @@
+"""An encoder fitted to labels: its layers and a linear head on the embedding, by AdamW on the cross-entropy."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import InvalidRequest
+from ml_backend.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+Weights = npt.NDArray[np.float64]
+_WARM_UP = 0.1  # of the steps, to the full learning rate; it falls to zero over the rest
+_HEAD_FASTER = 20  # the head starts from nothing, the layers from what they know
+_LARGEST_GRADIENT = 1.0
+_BATCHES_SORTED = 8  # texts of like lengths are put into one batch out of so many: less padding
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How an encoder is fine-tuned: `steps` of AdamW on `batch_size` texts, of `max_length` tokens at most."""
+
+    steps: int
+    learning_rate: float
+    batch_size: int
+    max_length: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Schedule":
+        """The settings ML_BACKEND_FINETUNE_…"""
+        return cls(
+            settings.finetune_steps,
+            settings.finetune_learning_rate,
+            settings.finetune_batch_size,
+            settings.finetune_max_length,
+        )
+
+
+def finetune(
+    model: "SentenceTransformer",
+    texts: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    classes: int,
+    weights: Weights,
+    schedule: Schedule,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> "dict[str, torch.Tensor]":
+    """Fit a `variant` of an encoder to labels and weights (n,); its trained parameters by name, in bfloat16.
+
+    Labels (n, `classes`) are of several classes an item. `report(step, steps)` is called before each step, and what it
+    raises ends the work. The same seed gives the same parameters on the same machine.
+    """
+    import torch
+    from torch.nn import functional
+
+    with torch.random.fork_rng(devices=[]):  # dropout, and nothing else of this process
+        torch.manual_seed(seed)
+        model.train()
+        with torch.no_grad():
+            dimensions = _embed(model, [""], schedule.max_length).shape[1]
+        head = torch.nn.Linear(dimensions, classes).to(model.device)
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+        scale = dimensions**0.5  # of a vector of length one, to components of about one
+        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        rate = schedule.learning_rate
+        optimizer = torch.optim.AdamW(
+            [{"params": list(trained.values()), "lr": rate}, {"params": head.parameters(), "lr": _HEAD_FASTER * rate}]
+        )
+        rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, schedule.steps))
+        targets = torch.from_numpy(labels).to(model.device)
+        counts = torch.from_numpy(weights).float().to(model.device)
+        lengths = np.array([len(text) for text in texts])
+        batches = _batches(lengths, schedule.batch_size, np.random.default_rng(seed))
+        for step in range(schedule.steps):
+            report(step, schedule.steps)
+            batch = next(batches)
+            with precision(model.device):
+                vectors = _embed(model, [texts[position] for position in batch], schedule.max_length)
+                logits = head(scale * functional.normalize(vectors.float(), dim=1)).float()
+            if labels.ndim == 2:
+                losses = functional.binary_cross_entropy_with_logits(logits, targets[batch].float(), reduction="none")
+                losses = losses.mean(dim=1)
+            else:
+                losses = functional.cross_entropy(logits, targets[batch], reduction="none")
+            optimizer.zero_grad(set_to_none=True)
+            loss = losses @ counts[batch] / counts[batch].sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(trained.values(), _LARGEST_GRADIENT)
+            optimizer.step()
+            rates.step()
+    return {name: parameter.detach().bfloat16().cpu().contiguous() for name, parameter in trained.items()}
+
+
+def variant(
+    encoder: "SentenceTransformer", trained: "Mapping[str, torch.Tensor] | None" = None
+) -> "SentenceTransformer":
+    """A copy of an encoder in which only its layers require gradients, set to `trained` where given.
+
+    All else is shared with `encoder`: the embeddings of tokens, which are most of a small one and learn little from few
+    labels. Raises InvalidRequest where it has no layers.
+    """
+    from torch.nn import ModuleList
+
+    stacks = [module for module in encoder.modules() if isinstance(module, ModuleList)]
+    if not stacks:
+        raise InvalidRequest("The encoder has no layers to fine-tune; train with another classifier, as logistic-cv.")
+    own = {id(parameter) for parameter in max(stacks, key=len).parameters()}
+    shared: dict[int, Any] = {id(p): p for p in encoder.parameters() if id(p) not in own}
+    model = copy.deepcopy(encoder, shared).eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) not in shared)
+    if trained is not None:
+        model.load_state_dict(trained, strict=False)
+    return model
+
+
+def precision(device: "torch.device") -> AbstractContextManager[Any]:
+    """bfloat16 where the processor computes in it, which halves the time, float32 elsewhere."""
+    import torch
+
+    fast = device.type == "cuda" or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def _embed(model: "SentenceTransformer", texts: list[str], max_length: int) -> "torch.Tensor":
+    tokens = model.tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+    output = model({name: value.to(model.device) for name, value in tokens.items()})
+    vectors: torch.Tensor = output["sentence_embedding"]
+    return vectors
+
+
+def _rate(step: int, steps: int) -> float:
+    return float(min((step + 1) / (_WARM_UP * steps), 1.0, (steps - step) / ((1 - _WARM_UP) * steps)))
+
+
+def _batches(lengths: npt.NDArray[np.int64], size: int, random: np.random.Generator) -> Iterator[list[int]]:
+    """Positions, pass after pass over all of them in a new order."""
+    while True:
+        order = random.permutation(len(lengths))
+        parts = []
+        for start in range(0, len(order), size * _BATCHES_SORTED):
+            some = order[start : start + size * _BATCHES_SORTED]
+            some = some[np.argsort(lengths[some], kind="stable")]
+            parts += [some[at : at + size].tolist() for at in range(0, len(some), size)]
+        yield from (parts[place] for place in random.permutation(len(parts)))

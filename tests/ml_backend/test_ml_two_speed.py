@@ -1,0 +1,282 @@
+"""Encoders fine-tuned as labels double, and the folds that keep what they saw from what they are asked."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+import torch
+
+from ml_backend.errors import Cancelled, CorruptModel, InvalidRequest
+from ml_backend.features.encoder import Encoder
+from ml_backend.features.finetuning import variant
+from ml_backend.features.recent import Recent
+from ml_backend.jobs import Progress
+from ml_backend.pool import digest
+from ml_backend.project import Project
+from ml_backend.registry import TrainedModel
+from ml_backend.schemas import TrainRequest
+from ml_backend.service import Service
+from ml_backend.settings import Settings
+from ml_backend.training import TrainingRequest
+
+Sentences = Callable[..., tuple[list[str], list[int]]]
+FEW = {"finetune": "now", "finetune_steps": 20, "finetune_learning_rate": 2e-4, "finetune_batch_size": 8}
+
+
+class Bench:
+    """A project on which tests train directly, fine-tuning at once."""
+
+    def __init__(self, directory: Path, encoder: Encoder, **settings: object) -> None:
+        self.settings = Settings(model_dir=directory, **{**FEW, **settings})
+        self.directory = directory
+        self.project = Project(directory, encoder, Recent(), self.settings)
+
+    def hold(self, texts: list[str]) -> None:
+        self.project.pool.set_items(range(len(texts)), [digest(text) for text in texts])
+        self.project.pool.add_texts(texts)
+
+    def request(self, texts: list[str], labels: list[int], **options: object) -> TrainingRequest:
+        keys = tuple(map(digest, texts))
+        two = {"folds": 2, "seed": 0, "c": 10.0, "classifier": "two-speed", "finetune": self.settings.finetune}
+        return TrainingRequest(("one", "two"), keys, tuple(labels), **{**two, **options})  # type: ignore[arg-type]
+
+    def train(self, texts: list[str], labels: list[int], **options: object) -> TrainedModel:
+        self.project.train(self.request(texts, labels, **options), Progress(lambda *_: None, Event()))
+        return self.model
+
+    @property
+    def model(self) -> TrainedModel:
+        assert self.project.model is not None
+        return self.project.model
+
+    @property
+    def sets(self) -> set[str]:
+        """The sets of encoders on disk."""
+        return {path.name for path in (self.directory / "encoders").iterdir() if path.is_dir()}
+
+    def right(self, texts: list[str], labels: list[int]) -> float:
+        """The accuracy of the final model."""
+        features = self.project.features.of_texts(self.model.recipe, texts)
+        return float((self.model.final.predict_proba(features).argmax(axis=1) == labels).mean())
+
+    def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        of_texts, recipe = self.project.features.of_texts, self.model.recipe
+        features = [of_texts(recipe, texts, fold) for fold in range(len(self.model.by_fold))]
+        return self.model.out_of_sample(features, [digest(text) for text in texts])
+
+    def folds(self) -> dict[bytes, int]:
+        training = self.model.training
+        return dict(zip(map(bytes, training.digests), training.folds.tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def by_chance() -> list[int]:
+    """Labels that nothing tells."""
+    return np.random.default_rng(3).integers(0, 2, 200).tolist()
+
+
+@pytest.fixture(scope="module")
+def first(
+    tmp_path_factory: pytest.TempPathFactory, encoder: Encoder, make_sentences: Sentences, by_chance: list[int]
+) -> Path:
+    """A project of 200 texts trained on 100 labels by chance, with its first encoders, for copies."""
+    bench = Bench(tmp_path_factory.mktemp("first") / "project", encoder, finetune_steps=80)
+    texts, _ = make_sentences(200)
+    bench.hold(texts)
+    bench.train(texts[:100], by_chance[:100])
+    return bench.directory
+
+
+@pytest.fixture
+def bench(first: Path, tmp_path: Path, encoder: Encoder) -> Bench:
+    shutil.copytree(first, tmp_path / "project")
+    return Bench(tmp_path / "project", encoder)
+
+
+def test_what_the_encoders_remember_is_not_in_the_out_of_sample_probabilities(
+    bench: Bench, make_sentences: Sentences, by_chance: list[int]
+) -> None:
+    # Labels by chance can only be remembered: the final model does, the out-of-sample rows cannot.
+    texts, _ = make_sentences(200)
+    assert len(bench.model.recipe.finetuned) == 3
+    assert bench.right(texts[:100], by_chance[:100]) > 0.8
+    probabilities, folds = bench.out_of_sample(texts[:100])
+    guessed = (probabilities.argmax(axis=1) == by_chance[:100]).mean()
+    assert (folds >= 0).all()
+    assert abs(guessed - 0.5) < 0.17
+    assert bench.model.accuracy == pytest.approx(guessed)
+
+
+def test_labels_that_come_or_change_later_tell_nothing_either(
+    bench: Bench, make_sentences: Sentences, by_chance: list[int]
+) -> None:
+    texts, _ = make_sentences(200)
+    before, encoders = bench.folds(), bench.model.recipe.finetuned
+    labels = [1 - label if number < 30 else label for number, label in enumerate(by_chance)]
+    bench.train(texts[:199], labels[:199])
+    assert bench.model.recipe.finetuned == encoders
+    after = bench.folds()
+    assert {key: after[key] for key in before} == before
+    assert sorted(np.bincount(list(after.values()))) == [99, 100]
+    guessed = bench.out_of_sample(texts[:199])[0].argmax(axis=1) == labels[:199]
+    assert abs(guessed.mean() - 0.5) < 0.12
+    assert abs(guessed[:30].mean() - 0.5) < 0.3
+
+
+def test_out_of_sample_accuracy_is_that_on_fresh_texts(
+    tmp_path: Path, encoder: Encoder, make_sentences: Sentences
+) -> None:
+    texts, truth = make_sentences(100)
+    fresh, fresh_truth = make_sentences(150, seed=7)
+    noisy = np.where(np.random.default_rng(0).random(100) < 0.2, 1 - np.array(truth), truth)
+    bench = Bench(tmp_path / "project", encoder)
+    bench.hold(texts)
+    bench.train(texts, noisy.tolist())
+    on_fresh = [
+        (model.predict_proba(features).argmax(axis=1) == fresh_truth).mean()
+        for fold, model in enumerate(bench.model.by_fold)
+        for features in [bench.project.features.of_texts(bench.model.recipe, fresh, fold)]
+    ]
+    out_of_sample = (bench.out_of_sample(texts)[0].argmax(axis=1) == truth).mean()
+    assert min(on_fresh) > 0.7
+    assert abs(out_of_sample - np.mean(on_fresh)) < 0.1
+
+
+def test_encoders_are_made_anew_when_labels_have_doubled_and_the_old_ones_go_with_their_versions(
+    bench: Bench, encoder: Encoder, make_sentences: Sentences, by_chance: list[int]
+) -> None:
+    texts, _ = make_sentences(200)
+    old_version, (old,) = bench.model.version, bench.sets
+    bench.train(texts, by_chance)
+    (new,) = bench.sets - {old}  # the version before rests on the old
+    assert {kind.partition("/")[0] for kind in bench.model.recipe.finetuned} == {new}
+    pool = bench.project.pool
+    assert not pool.features(f"{old}/0", [digest(texts[0])])
+    assert pool.features(f"{new}/0", [digest(texts[0])])
+    assert pool.features(bench.project.features.fingerprint, [digest(texts[0])])
+    expected = bench.out_of_sample(texts)[0]
+    again = Bench(bench.directory, encoder, keep_versions=1)  # a restart
+    assert np.array_equal(again.out_of_sample(texts)[0], expected)
+
+    (bench.directory / "current").write_text(old_version)  # taken back
+    older = Bench(bench.directory, encoder)
+    older.project.features.fill(older.model.recipe)
+    assert older.model.version == old_version
+    assert (
+        abs(older.model.accuracy - (older.out_of_sample(texts[:100])[0].argmax(axis=1) == by_chance[:100]).mean())
+        < 0.01
+    )
+
+    again.train(texts, by_chance)
+    assert again.sets == {new}
+    again.project.forget_model()
+    assert again.sets == set()
+
+
+def test_the_same_seed_gives_the_same_encoders(tmp_path: Path, encoder: Encoder, make_sentences: Sentences) -> None:
+    texts, labels = make_sentences(100)
+    results = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        bench = Bench(tmp_path / name, encoder, finetune_steps=2)
+        bench.hold(texts)
+        bench.train(texts, labels, seed=seed)
+        results.append(bench.out_of_sample(texts)[0])
+    assert np.array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+
+
+def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, encoder: Encoder, make_sentences: Sentences) -> None:
+    texts, truth = make_sentences(100)
+    bench = Bench(tmp_path / "project", encoder)
+    bench.hold(texts)
+    sets = [(0, 1) if label else (0,) if number % 2 else () for number, label in enumerate(truth)]
+    model = bench.train(texts, sets, multilabel=True)  # type: ignore[arg-type]
+    assert len(model.recipe.finetuned) == 3
+    probabilities, _ = bench.out_of_sample(texts)
+    assert ((probabilities[:, 1] >= 0.5) == np.array(truth)).mean() > 0.8
+
+
+def test_damaged_encoders_are_refused_and_made_anew(
+    bench: Bench, encoder: Encoder, make_sentences: Sentences, by_chance: list[int]
+) -> None:
+    texts, _ = make_sentences(200)
+    (old,) = bench.sets
+    path = bench.directory / "encoders" / old / "encoder-02.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    again = Bench(bench.directory, encoder, finetune_steps=1)
+    with pytest.raises(CorruptModel, match="damaged; train again"):
+        again.project.features.of_texts(again.model.recipe, ["a text of no item"])
+    again.train(texts[:100], by_chance[:100])
+    assert old not in {kind.partition("/")[0] for kind in again.model.recipe.finetuned}
+
+
+def test_a_server_that_stops_loses_only_the_fine_tuning(
+    tmp_path: Path, encoder: Encoder, make_sentences: Sentences
+) -> None:
+    texts, labels = make_sentences(100)
+    bench = Bench(tmp_path / "project", encoder, finetune="background")
+    bench.hold(texts)
+    version = bench.train(texts, labels).version
+    request = bench.request(texts, labels)
+    assert bench.project.finetuning_is_due(request)
+    cancelled = Event()
+
+    def stop(stage: str, *_: object) -> None:
+        if stage == "embedding texts anew":
+            cancelled.set()
+
+    with pytest.raises(Cancelled):
+        bench.project.finetune(request, Progress(stop, cancelled))
+    again = Bench(bench.directory, encoder, finetune="background")
+    assert again.model.version == version
+    assert again.project.finetuning_is_due(request)
+    again.train(texts, labels)
+    assert again.sets == set()
+
+
+def test_a_training_answers_at_once_and_fine_tunes_behind_it(
+    tmp_path: Path, make_sentences: Sentences, label_config: str
+) -> None:
+    texts, labels = make_sentences(100)
+    settings = Settings(
+        model_dir=tmp_path, classifier="two-speed", **{**FEW, "finetune": "background", "finetune_steps": 4}
+    )
+    service = Service(settings)
+    service.set_items("p", np.arange(100), np.frombuffer(b"".join(map(digest, texts)), np.uint8).reshape(100, -1))
+    service.add_texts("p", texts)
+    job, _ = service.train("p", TrainRequest(classes=["Polite", "Impolite"], ids=list(range(100)), labels=labels))
+    deadline = time.monotonic() + 120
+    while job.active:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        job = service.job("p", job.job)
+    assert job.state == "done", job
+    before = service.probabilities("p")
+    assert before["model_version"] == job.model_version
+    while service.model("p").model_version == job.model_version:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    after = service.probabilities("p")
+    assert not np.array_equal(after["pred_probs"], before["pred_probs"])
+    assert service.predict("p", label_config, [{"data": {"text": texts[0]}}]).results[0].result
+    service.close()
+
+
+def test_a_variant_shares_the_embeddings_and_leaves_its_encoder_alone(encoder: Encoder) -> None:
+    base = encoder.copy()
+    before = encoder.fingerprint
+    other = variant(base)
+    own = [name for name, parameter in other.named_parameters() if parameter.requires_grad]
+    assert own
+    assert all(".layer." in name for name in own)
+    for (name, parameter), original in zip(other.named_parameters(), base.parameters(), strict=True):
+        assert (parameter is original) == (name not in own), name
+    with torch.no_grad():
+        dict(other.named_parameters())[own[0]].add_(1.0)
+    assert encoder.fingerprint == before
+    with pytest.raises(InvalidRequest, match="no layers to fine-tune"):
+        variant(torch.nn.Linear(2, 2))  # type: ignore[arg-type]

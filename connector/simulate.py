@@ -20,7 +20,7 @@ from connector.progress import Reporter
 from connector.replay import ReplayOptions, Round
 from connector.simulate_workers import NOT_INHERITED, Job, Replay, backends, run_all
 
-MOST_PROCESSES = 8  # each takes half a gigabyte of memory
+MOST_PROCESSES = 8  # each takes nearly a gigabyte of memory
 
 
 @dataclass(frozen=True)

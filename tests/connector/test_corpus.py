@@ -223,21 +223,32 @@ def test_a_projects_latest_labels_are_a_corpus_of_which_a_fifth_is_held_out() ->
     assert "There is no test set" in made.notes[0]
 
 
-@pytest.mark.parametrize(("labelled", "with_truth", "on_truth"), [(50, 50, True), (100, 49, False), (40, 50, False)])
-def test_ground_truth_is_the_test_where_there_is_enough_of_it_and_of_the_rest(
-    labelled: int, with_truth: int, on_truth: bool
-) -> None:
+def half_marked(labelled: int, marked: int) -> Corpus:
+    """A project of so many tasks labelled by 5, and as many more as `marked` with a ground truth by 1, too."""
     said = [(row(number, number, 5, "ab"[number % 2]),) for number in range(1, labelled + 1)]
     true = [
         (row(number, number, 1, "ab"[number % 2], ground_truth=True), row(1000 + number, number, 5, "a"))
-        for number in range(labelled + 1, labelled + with_truth + 1)
+        for number in range(labelled + 1, labelled + marked + 1)
     ]
-    made = project(*said, *true)
-    assert (len(made.test) == with_truth) is on_truth
-    assert ("tasks with a ground truth, which are left out" in made.notes[0]) is on_truth
-    if on_truth:
-        assert set(made.test) == {(f"text {number}", "ab"[number % 2]) for number in range(51, 101)}
-        assert (list(made.tasks), made.truth) == ([str(number) for number in range(1, 51)], {})
+    return project(*said, *true)
+
+
+def test_ground_truth_is_the_test_where_there_is_enough_of_it() -> None:
+    made = half_marked(200, 50)
+    assert set(made.test) == {(f"text {number}", "ab"[number % 2]) for number in range(201, 251)}
+    assert (list(made.tasks), made.truth) == ([str(number) for number in range(1, 201)], {})
+    assert made.notes == ("Accuracy is measured on the 50 tasks with a ground truth, which are left out otherwise.",)
+    few = half_marked(200, 49)
+    assert len(few.test) == 49
+    assert few.truth == {task: "ab"[int(task) % 2] for task in few.tasks if int(task) > 200}
+    assert "There is no test set" in few.notes[0]
+
+
+def test_what_an_import_marked_are_labels_like_any_other() -> None:
+    made = half_marked(199, 50)
+    assert (len(made.tasks), len(made.test), made.truth) == (200, 49, {})
+    assert "are taken for labels like any other" in made.notes[0]
+    assert [len(made.annotations[task]) for task in made.tasks] == [1 + (int(task) > 199) for task in made.tasks]
 
 
 @pytest.mark.parametrize(

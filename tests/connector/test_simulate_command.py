@@ -73,6 +73,9 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(dat
     told = json.loads(beside.stdout)
     assert {line["strategy"] for line in told["lines"]} == {"random", "activelab"}
 
+    assert list((one / "embedded").rglob("pool.sqlite")) != []
+    assert list((one / "embedded").rglob("versions/*")) == [], "a model is kept"
+
     # All is there: no process is needed, and the other files stay.
     again = simulate(*chosen, "--out", one, "--no-plot")
     assert f"4 of 4 runs were kept in {one}/runs from before." in again.stdout

@@ -30,6 +30,7 @@ from connector.stopping import Stopped
 POLL_SECONDS = 0.02  # a training takes about a tenth of a second
 WATCH_SECONDS = 0.5
 PATIENCE_SECONDS = 10  # a backend on this machine that does not answer for so long is gone
+QUICK_CLASSIFIER = "logistic"  # for a training that is forgotten
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Of a shell's variables what belongs to the user's own ML backend, and what none needs.
 NOT_INHERITED = ("ML_BACKEND_URL", "ML_BACKEND_HOST", "ML_BACKEND_PORT", "ML_BACKEND_MODEL_DIR")
@@ -124,7 +125,11 @@ def prepare(corpus: Corpus, backend: Backend, project: str, progress: Count) -> 
         first, second = list(item.values())[:2]
         labels = {first: 0, second: 1}
     backend.train(
-        project, corpus.classes, labels, progress=lambda stage, share: progress(round(share * len(texts)), len(texts))
+        project,
+        corpus.classes,
+        labels,
+        classifier=QUICK_CLASSIFIER,
+        progress=lambda stage, share: progress(round(share * len(texts)), len(texts)),
     )
     backend.forget_model(project)  # which another version of the ML backend might not read
 

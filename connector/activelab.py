@@ -12,7 +12,7 @@ import numpy as np
 from connector.calibration import scaled
 from connector.crowdlab import Floats, Ints, Labels, checked_probs, crowdlab
 
-LEAST_WEIGHT = 0.02  # of a label in a training, before it is compared with others of its class
+WEIGHT_POWER = 3  # of a label that may be wrong: at 0.5, it counts an eighth of what a certain one does
 
 
 def majority_vote(labels: Labels) -> Ints:
@@ -49,23 +49,18 @@ def among_heard(chosen: Ints, labels: Labels, pred_probs: Floats) -> Ints:
 def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats | None:
     """How much each of the labels `chosen` (n_tasks,) counts in a training (n_tasks,), 1 in the mean of every class.
 
-    How far CROWDLAB's probability of the label is above that of the likeliest other class, at least LEAST_WEIGHT: a
-    label that is as likely wrong as right tells nothing. By the mean of the tasks of the same label: a model that leans
-    to a class would otherwise have the labels of that class count for more, and lean further. None, all alike, where no
-    task has two labels: nothing tells how good they are. `pred_probs` (n_tasks, n_classes): out-of-sample class
-    probabilities.
+    CROWDLAB's probability that it is right, to the power WEIGHT_POWER, by the mean over the tasks with the same label:
+    a model that leans to a class would otherwise have the labels of that class count for more, and lean further. None,
+    all alike, where no task has two labels: nothing tells how good they are. `pred_probs` (n_tasks, n_classes):
+    out-of-sample class probabilities. The rule is ours; docs/selection.md has the measurement.
     """
     if len(labels.task) == labels.n_tasks:
         return None
-    probs = crowdlab(labels, pred_probs).probs
-    rows = np.arange(labels.n_tasks)
-    others = probs.copy()
-    others[rows, chosen] = 0
-    weights = np.maximum(probs[rows, chosen] - others.max(axis=1), LEAST_WEIGHT)
-    total = np.bincount(chosen, weights, labels.n_classes)
-    return np.asarray(
-        weights * (np.bincount(chosen, minlength=labels.n_classes) / np.maximum(total, LEAST_WEIGHT))[chosen]
+    weights = crowdlab(labels, pred_probs).of(chosen) ** WEIGHT_POWER
+    of_class = np.bincount(chosen, weights, labels.n_classes) / np.maximum(
+        np.bincount(chosen, minlength=labels.n_classes), 1
     )
+    return np.asarray(weights / of_class[chosen], np.float64)
 
 
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector import activelab, oracle
-from connector.activelab import LEAST_WEIGHT, heard_consensus, label_weights, majority_vote, scores
+from connector.activelab import heard_consensus, label_weights, majority_vote, scores
 from connector.annotator_quality import annotator_stats
 from connector.crowdlab import Floats, Ints, Labels, crowdlab
 
@@ -470,7 +470,7 @@ def test_where_annotators_err_beside_nearly_all_tasks_ranked_first_carry_a_wrong
 # -- weights of labels in a training ---------------------------------------------------------------------------------
 
 
-def test_a_label_counts_by_how_far_it_is_above_the_next_class_beside_others_of_its_class() -> None:
+def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_class() -> None:
     labels, probs, _ = random_case(5)
     chosen = heard_consensus(labels, probs)
     weights = label_weights(labels, probs, chosen)
@@ -478,9 +478,8 @@ def test_a_label_counts_by_how_far_it_is_above_the_next_class_beside_others_of_i
     by_crowdlab = crowdlab(labels, probs).probs
     for name in np.unique(chosen):
         tasks = np.flatnonzero(chosen == name)
-        above = [by_crowdlab[task, name] - np.delete(by_crowdlab[task], name).max() for task in tasks]
-        lifted = np.maximum(above, LEAST_WEIGHT)
-        assert weights[tasks] == pytest.approx(lifted / lifted.mean())
+        cubes = by_crowdlab[tasks, name] ** 3
+        assert weights[tasks] == pytest.approx(cubes / cubes.mean())
 
 
 @unhurried

@@ -34,13 +34,20 @@ class Project:
         except CorruptModel as error:
             log.error("Project %s serves no model: %s", directory.name, error)
         self._recipe = self.model.recipe if self.model is not None else None
+        self._request: TrainingRequest | None = None
 
     def train(self, request: TrainingRequest, progress: Progress) -> str:
         """Train, publish and serve a new model; its version. Whatever fails, the model before goes on serving."""
+        self._request = request
         model = self._registry.publish(train(request, self.features, self._recipe, progress))
         self.model, self._recipe = model, model.recipe
         self.features.forget_all_but(model.recipe, self._registry.prune(model.version))
         return model.version
+
+    def train_again(self, progress: Progress) -> str:
+        """Train on what was trained on last since the server started, as `train` does."""
+        assert self._request is not None
+        return self.train(self._request, progress)
 
     def finetuning_is_due(self, request: TrainingRequest) -> bool:
         """Whether encoders should be fine-tuned on what was just trained on; raises EncoderUnavailable."""

@@ -218,15 +218,15 @@ class Service:
         return [known[positions[row]] for row in cluster_centres(points, count, seed)]
 
     def _train(self, project: str, request: TrainingRequest, progress: Progress) -> str:
-        """Train, and where that is due fine-tune encoders behind it and train on the same labels again."""
+        """Train, and where that is due fine-tune encoders behind it and train again, on the labels of then."""
         opened = self._project(project)
         version = opened.train(request, progress)
         if opened.finetuning_is_due(request):
 
             def finetune(progress: Progress) -> str:
                 opened.finetune(request, progress)
-                # Where one runs already, the next will use the new encoders.
-                self._jobs.start(project, lambda progress: opened.train(request, progress))
+                # Where a training runs, it or the next will use the new encoders.
+                self._jobs.start(project, opened.train_again)
                 return version
 
             self._finetuning.start(project, finetune)

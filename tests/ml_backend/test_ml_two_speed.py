@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ml_backend.errors import Cancelled, CorruptModel, InvalidRequest
+from ml_backend.errors import Cancelled, Conflict, CorruptModel, InvalidRequest
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.finetuning import variant
 from ml_backend.features.recent import Recent
@@ -243,23 +243,34 @@ def test_a_training_answers_at_once_and_fine_tunes_behind_it(
 ) -> None:
     texts, labels = words[:100], by_chance[:100]
     settings = Settings(
-        model_dir=tmp_path, classifier="two-speed", **{**FEW, "finetune": "background", "finetune_steps": 4}
+        model_dir=tmp_path, classifier="two-speed", **{**FEW, "finetune": "background", "finetune_steps": 12}
     )
     service = Service(settings)
     service.set_items("p", np.arange(100), np.frombuffer(b"".join(map(digest, texts)), np.uint8).reshape(100, -1))
     service.add_texts("p", texts)
-    job, _ = service.train("p", TrainRequest(classes=["Polite", "Impolite"], ids=list(range(100)), labels=labels))
-    deadline = time.monotonic() + 120
-    while job.active:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-        job = service.job("p", job.job)
-    assert job.state == "done", job
+
+    def train(labels: list[int]) -> str:
+        request = TrainRequest(classes=["Polite", "Impolite"], ids=list(range(len(labels))), labels=labels)
+        job, _ = service.train("p", request)
+        while job.active:
+            time.sleep(0.02)
+            job = service.job("p", job.job)
+        assert job.state == "done", job
+        assert job.model_version is not None
+        return job.model_version
+
+    first = train(labels)
+    latest = train([*labels[:-2], 0])  # one label is taken back while encoders are fine-tuned
+    assert service.model("p").labels == 99
+    with pytest.raises(Conflict, match="training of this project runs"):
+        service.forget_model("p")
     before = service.probabilities("p")
-    assert before["model_version"] == job.model_version
-    while service.model("p").model_version == job.model_version:
+    assert before["model_version"] == latest != first
+    deadline = time.monotonic() + 120
+    while service.model("p").model_version == latest:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert service.model("p").labels == 99
     after = service.probabilities("p")
     assert not np.array_equal(after["pred_probs"], before["pred_probs"])
     assert service.predict("p", label_config, [{"data": {"text": texts[0]}}]).results[0].result

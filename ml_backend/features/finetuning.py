@@ -73,7 +73,8 @@ def finetune(
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         rate = schedule.learning_rate
         optimizer = torch.optim.AdamW(
-            [{"params": list(trained.values()), "lr": rate}, {"params": head.parameters(), "lr": _HEAD_FASTER * rate}]
+            [{"params": list(trained.values()), "lr": rate}, {"params": head.parameters(), "lr": _HEAD_FASTER * rate}],
+            fused=True,
         )
         rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, schedule.steps))
         targets = torch.from_numpy(labels).to(model.device)

@@ -12,8 +12,6 @@ import numpy as np
 from connector.calibration import scaled
 from connector.crowdlab import Floats, Ints, Labels, checked_probs, crowdlab
 
-WEIGHT_POWER = 3  # of a label that may be wrong: at 0.5, it counts an eighth of what a certain one does
-
 
 def majority_vote(labels: Labels) -> Ints:
     """Consensus labels (n_tasks,) before there are probabilities: the class most annotators chose.
@@ -44,23 +42,6 @@ def among_heard(chosen: Ints, labels: Labels, pred_probs: Floats) -> Ints:
     votes = labels.votes()
     heard = votes[np.arange(labels.n_tasks), chosen] > 0
     return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
-
-
-def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats | None:
-    """How much each of the labels `chosen` (n_tasks,) counts in a training (n_tasks,), 1 in the mean of every class.
-
-    CROWDLAB's probability that it is right, to the power WEIGHT_POWER, by the mean over the tasks with the same label:
-    a model that leans to a class would otherwise have the labels of that class count for more, and lean further. None,
-    all alike, where no task has two labels: nothing tells how good they are. `pred_probs` (n_tasks, n_classes):
-    out-of-sample class probabilities. The rule is ours; docs/selection.md has the measurement.
-    """
-    if len(labels.task) == labels.n_tasks:
-        return None
-    weights = crowdlab(labels, pred_probs).of(chosen) ** WEIGHT_POWER
-    of_class = np.bincount(chosen, weights, labels.n_classes) / np.maximum(
-        np.bincount(chosen, minlength=labels.n_classes), 1
-    )
-    return np.asarray(weights / of_class[chosen], np.float64)
 
 
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from connector import activelab, multilabel
+from connector import activelab, dawid_skene, multilabel
 from connector.backend import Probabilities
-from connector.crowdlab import Floats, Ints, Labels, crowdlab
+from connector.crowdlab import Floats, Ints, Labels
 from connector.label_config import Control
 from connector.multilabel import LabelSets, Scorer, Sets
 
@@ -32,7 +32,7 @@ class Heard(Protocol):
         ...
 
     def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
-        """The probability that each consensus label is right, by CROWDLAB."""
+        """The probability that each consensus label is right."""
         ...
 
     def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
@@ -104,10 +104,11 @@ class OneClass:
         return self._scorer.scores(self._labels, pred_probs, pred_probs_unlabeled)
 
     def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
-        return crowdlab(self._labels, pred_probs).of(self._positions(consensus))
+        probs = dawid_skene.posterior(self._labels, pred_probs)
+        return np.asarray(probs[np.arange(len(probs)), self._positions(consensus)], np.float64)
 
     def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
-        return activelab.label_weights(self._labels, pred_probs, self._positions(consensus))
+        return dawid_skene.label_weights(self._labels, pred_probs, self._positions(consensus))
 
     def _positions(self, labels: Sequence[str]) -> Ints:
         return np.array([self._place[name] for name in labels], np.int64)
@@ -137,7 +138,7 @@ class SeveralClasses:
         return multilabel.quality(self._labels, pred_probs, _sets(consensus, self._control))
 
     def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
-        # Weighed by their least certain class, sets gave less than alike (docs/decisions.md).
+        # Weighed by their least certain class, sets gave less than alike (docs/selection.md).
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from connector import activelab, oracle
+from connector import activelab, dawid_skene, oracle
 from connector.annotations import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.crowdlab import Floats, Ints, Labels, crowdlab
@@ -53,17 +53,22 @@ class Memory(Protocol):
 
 
 class ByStrategy:
-    """The scorer that does as a strategy says, by another one where that is what it says."""
+    """The scorer that does as a strategy says, by another one where that is what it says.
 
-    def __init__(self, strategy: Strategy, scorer: Scorer) -> None:
-        self._strategy, self._scorer = strategy, scorer
+    Where a label is a set of classes (`multiple`), CROWDLAB's choice among those heard stands in the posterior's place:
+    class by class, it was the better one (docs/selection.md).
+    """
+
+    def __init__(self, strategy: Strategy, scorer: Scorer, multiple: bool) -> None:
+        self._strategy, self._scorer, self._multiple = strategy, scorer, multiple
 
     def heard_consensus(self, labels: Labels, pred_probs: Floats) -> Ints:
         if self._strategy.consensus == "majority":
             return activelab.majority_vote(labels)
         if self._strategy.consensus == "crowdlab":
             return crowdlab(labels, pred_probs).label
-        return self._scorer.heard_consensus(labels, pred_probs)
+        by = self._scorer if self._multiple else dawid_skene
+        return by.heard_consensus(labels, pred_probs)
 
     def scores(self, labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
         return (self._strategy.scores or self._scorer.scores)(labels, pred_probs, pred_probs_unlabeled)
@@ -132,7 +137,7 @@ def score(
     if words := warning(len(held_out), len(labelled)):
         reporter.say(words)
     known = _ask(pulled, backend, texts, reporter)
-    given = heard(result.labels, labelled, control, ByStrategy(strategy, scorer))
+    given = heard(result.labels, labelled, control, ByStrategy(strategy, scorer, control.multiple))
     result.consensus = _consensus(given, labelled, control, known)
     last = state.trained() if known is not None else {}
     result.labels_changed = sum(
@@ -183,7 +188,8 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
     scored = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
     labelled = sorted({task for task, _ in scored.labels})
     known = _ask(pulled, backend, texts, reporter) if backend is not None else None
-    given = heard(scored.labels, labelled, control, scorer)
+    by = ByStrategy(STRATEGIES[DEFAULT_STRATEGY], scorer, control.multiple)
+    given = heard(scored.labels, labelled, control, by)
     scored.consensus = _consensus(given, labelled, control, known)
     result = Review(scored)
     if known is None:

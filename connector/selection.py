@@ -22,7 +22,7 @@ TAIL_MINIMUM = 10
 TAIL_PER_ANNOTATOR = 3
 
 Scores = tuple["Floats", "Floats"]
-Consensus = Literal["majority", "crowdlab", "heard"]
+Consensus = Literal["majority", "crowdlab", "posterior"]
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class Strategy:
 
     `scores`: its function; None for ActiveLab's, by whichever scorer computes them. `relabels`: labelled tasks are
     asked for again. `consensus`: the label to train on, after the first round, which goes by majority: the majority's,
-    CROWDLAB's, or CROWDLAB's among those heard. `weighted`: labels count in the training by how sure CROWDLAB is of
-    them (activelab.label_weights). `spread_start`: the first tasks are spread over the embedding space, else random.
+    CROWDLAB's, or the likeliest of those heard (connector.dawid_skene). `weighted`: labels count in the training by how
+    likely they are right. `spread_start`: the first tasks are spread over the embedding space, else random.
     """
 
     scores: Callable[[Labels, Floats, Floats], Scores] | None = None
@@ -201,6 +201,6 @@ STRATEGIES: dict[str, Strategy] = {
     "entropy": Strategy(entropy, relabels=False),
     "disagreement": Strategy(disagreement),
     "activelab": Strategy(consensus="crowdlab"),
-    "activelab-weighted": Strategy(consensus="heard", weighted=True, spread_start=True),
+    "activelab-weighted": Strategy(consensus="posterior", weighted=True, spread_start=True),
 }
 DEFAULT_STRATEGY = "activelab-weighted"

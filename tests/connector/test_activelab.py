@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector import activelab, oracle
-from connector.activelab import heard_consensus, label_weights, majority_vote, scores
+from connector.activelab import heard_consensus, majority_vote, scores
 from connector.annotator_quality import annotator_stats
 from connector.crowdlab import Floats, Ints, Labels, crowdlab
 
@@ -465,43 +465,3 @@ def test_where_annotators_err_beside_nearly_all_tasks_ranked_first_carry_a_wrong
     # A corrupted label looks like any other wrong one: no ranking can prefer it, and this one does not lose it either.
     assert found >= 0.9 * FIRST * CORRUPTED / wrong
     assert found >= 2.5 * CHANCE
-
-
-# -- weights of labels in a training ---------------------------------------------------------------------------------
-
-
-def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_class() -> None:
-    labels, probs, _ = random_case(5)
-    chosen = heard_consensus(labels, probs)
-    weights = label_weights(labels, probs, chosen)
-    assert weights is not None
-    by_crowdlab = crowdlab(labels, probs).probs
-    for name in np.unique(chosen):
-        tasks = np.flatnonzero(chosen == name)
-        cubes = by_crowdlab[tasks, name] ** 3
-        assert weights[tasks] == pytest.approx(cubes / cubes.mean())
-
-
-@unhurried
-@given(st.integers(0, 10_000))
-def test_weights_are_above_zero_and_one_in_the_mean_of_every_class(seed: int) -> None:
-    labels, probs, _ = random_case(seed)
-    for chosen in (heard_consensus(labels, probs), majority_vote(labels)):
-        weights = label_weights(labels, probs, chosen)
-        assert weights is not None
-        assert (weights > 0).all()
-        for name in np.unique(chosen):
-            assert weights[chosen == name].mean() == pytest.approx(1)
-
-
-def test_a_model_that_leans_to_a_class_does_not_make_its_labels_count_for_more() -> None:
-    rows = [(task, person, task % 2) for task in range(40) for person in (0, 1)] + [(40, 0, 0), (41, 0, 1)]
-    leaning = np.tile([0.9, 0.1], (42, 1))
-    weights = label_weights(labels_of(rows), leaning, np.arange(42) % 2)
-    assert weights is not None
-    assert weights[:40:2].sum() + weights[40] == pytest.approx(weights[1:40:2].sum() + weights[41])
-
-
-def test_labels_count_alike_where_no_task_has_two() -> None:
-    labels = labels_of([(0, 0, 0), (1, 0, 1), (2, 1, 1)])
-    assert label_weights(labels, np.tile([0.8, 0.2], (3, 1)), labels.label) is None

@@ -253,7 +253,8 @@ def test_before_there_is_a_model_the_majority_decides(model: Model, state: Proje
 
 
 def test_once_there_are_probabilities_they_decide_a_split_vote(model: Model, state: ProjectState) -> None:
-    tasks = [*both_classes(20), labelled(50, "Polite", "Impolite")]
+    alike = [labelled(number, *2 * [CLASSES[number % 2]]) for number in range(1, 21)]
+    tasks = [*alike, labelled(50, "Polite", "Impolite")]
     probs = [[0.9, 0.1] if task.id % 2 == 0 else [0.1, 0.9] for task in tasks[:-1]]
     for favoured, sure in (("Polite", [0.95, 0.05]), ("Impolite", [0.05, 0.95])):
         model.known = known([*probs, sure], [task.id for task in tasks])
@@ -438,15 +439,6 @@ def test_the_first_labels_weigh_alike_and_later_ones_by_their_quality(model: Mod
     }
     assert [np.mean(weights) for weights in of_class.values()] == pytest.approx([1, 1])
     assert model.weights[1] > model.weights[2] > model.weights[31] > 0  # two agree with the model, one does, it is even
-
-
-def test_labels_weigh_alike_while_no_task_has_two(model: Model, state: ProjectState) -> None:
-    tasks = both_classes(20)
-    for count in (0, 20):
-        tasks += both_classes(count, start=21)
-        by("activelab-weighted", pulled(*tasks), model, state)
-        assert model.weights is None
-    assert len(model.trainings) == 2
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ class Model:
         classifier: str | None,
         progress: Any,
     ) -> None:
-        assert weights is None  # also where tasks have several answers: see connector.scoring
+        assert weights is None or not multilabel  # also where tasks have several answers: see connector.heard
         self.trainings.append((labels, multilabel))
         probs = np.full((len(self.ids), len(classes)), 0.45 if multilabel else 1 / len(classes))
         for row, task in enumerate(self.ids):

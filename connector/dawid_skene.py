@@ -1,0 +1,102 @@
+"""How probable each class is given a task's labels and the model: annotators by their confusions, the model as prior.
+
+Dawid and Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (1979), with the
+classifier's probabilities in the place of the class frequencies as in Raykar et al., "Learning from crowds" (JMLR 11,
+2010). With Y_ij the label of annotator j on task i, K classes and p_M the model's probabilities, scaled by the
+temperature that fits the labels best (`connector.calibration`):
+
+    q_i(k)      ~ p_M(k) * product over annotators j of the task of pi_j(k, Y_ij)
+    C_j(k, l)   = sum of q_i(k) over the tasks that j gave the label l
+
+and so on in turn. Few annotators have labels enough for a table of confusions of their own, so each is drawn to what is
+known of one who has fewer (these priors are ours), with S pseudo-labels at every step:
+
+    pooled(k, l) = (sum over j of C_j(k, l) + S K e(k, l)) / (sum over j and l of C_j(k, l) + S K)
+    a_j          = (sum over k of C_j(k, k) + S a) / (sum of C_j + S)
+    one_j(k, l)  = a_j where k = l, else (1 - a_j) pooled(k, l) / (sum over m other than k of pooled(k, m))
+    pi_j(k, l)   = (C_j(k, l) + S one_j(k, l)) / (sum over l of C_j(k, l) + S)
+
+where a is the accuracy of all labels together, and e(k, l) is a where k = l and (1 - a) / (K - 1) elsewhere. Nobody is
+taken for better than MOST_ACCURATE. Pure: arrays in, arrays out, nothing random.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from connector.activelab import among_heard
+from connector.calibration import best_temperature, scaled
+from connector.crowdlab import Floats, Ints, Labels, checked_probs
+
+PSEUDO_LABELS = 10.0  # S
+MOST_ACCURATE = 0.98
+LEAST = 1e-12  # of a class by the model alone: labels can outweigh it
+ITERATIONS = 15  # few labels a task: the posterior hardly moves after that
+WEIGHT_POWER = 3  # of a label that may be wrong: at 0.5, it counts an eighth of what a certain one does
+
+
+def posterior(labels: Labels, pred_probs: Floats) -> Floats:
+    """The probability of each class given labels and model (n_tasks, n_classes).
+
+    `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities. Raises ValueError, naming the first bad row,
+    when they are none.
+    """
+    pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
+    if not labels.n_tasks:
+        return pred_probs
+    votes = labels.votes()
+    counts = votes.sum(axis=1)
+    prior = scaled(pred_probs, best_temperature(votes, counts, pred_probs))
+    annotator = np.unique(labels.annotator, return_inverse=True)[1].reshape(-1)
+    logs = np.log(np.maximum(prior, LEAST))
+    probs = (votes / counts[:, None] + prior) / 2
+    for _ in range(ITERATIONS):
+        confusion = _confusion(labels, annotator, probs)
+        likely = np.log(confusion)[annotator, :, labels.label]
+        scores = logs + np.stack(
+            [np.bincount(labels.task, likely[:, k], labels.n_tasks) for k in range(labels.n_classes)], axis=1
+        )
+        probs = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probs /= probs.sum(axis=1, keepdims=True)
+    return np.asarray(probs, np.float64)
+
+
+def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
+    """Consensus labels (n_tasks,): the likeliest class by `posterior`, the majority's where nobody chose that one."""
+    probs = posterior(labels, pred_probs)
+    return among_heard(probs.argmax(axis=1).astype(np.int64), labels, probs)
+
+
+def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats:
+    """How much each of the labels `chosen` (n_tasks,) counts in a training (n_tasks,), 1 in the mean of every class.
+
+    The probability that it is right, to the power WEIGHT_POWER, by the mean over the tasks with the same label: a model
+    that leans to a class would otherwise have the labels of that class count for more, and lean further. The rule is
+    ours; docs/selection.md has the measurement.
+    """
+    weights = posterior(labels, pred_probs)[np.arange(labels.n_tasks), chosen] ** WEIGHT_POWER
+    sizes = np.bincount(chosen, minlength=labels.n_classes)
+    mean = np.bincount(chosen, weights, labels.n_classes) / np.maximum(sizes, 1)
+    return np.asarray(weights / mean[chosen], np.float64)
+
+
+def _confusion(labels: Labels, annotator: Ints, probs: Floats) -> Floats:
+    """pi_j(k, l), the probability that an annotator gives the label l to a task of class k: (annotators, K, K)."""
+    size, k = int(annotator.max()) + 1, labels.n_classes
+    cell = annotator * k + labels.label
+    counted = np.stack(
+        [np.bincount(cell, probs[labels.task, c], size * k) for c in range(k)]
+    )  # (class, annotator label)
+    counts = counted.reshape(k, size, k).transpose(1, 0, 2)
+    together = counts.sum(axis=0)
+    accuracy = min(float(np.trace(together) / together.sum()), MOST_ACCURATE)
+    even = np.full((k, k), (1 - accuracy) / (k - 1))
+    np.fill_diagonal(even, accuracy)
+    pooled = (together + PSEUDO_LABELS * k * even) / (together.sum(axis=1, keepdims=True) + PSEUDO_LABELS * k)
+    wrong = pooled * (1 - np.eye(k))
+    wrong /= wrong.sum(axis=1, keepdims=True)
+    right = np.einsum("jkk->j", counts)
+    own = np.minimum((right + PSEUDO_LABELS * accuracy) / (counts.sum(axis=(1, 2)) + PSEUDO_LABELS), MOST_ACCURATE)
+    expected = wrong * (1 - own)[:, None, None] + np.eye(k) * own[:, None, None]
+    sums = counts.sum(axis=2, keepdims=True)
+    return np.asarray((counts + PSEUDO_LABELS * expected) / (sums + PSEUDO_LABELS), np.float64)

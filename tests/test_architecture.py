@@ -106,7 +106,16 @@ def test_no_other_module_needs_the_demo() -> None:
     assert users == set()
 
 
-CORE = ("annotations", "activelab", "crowdlab", "calibration", "annotator_quality", "selection", "evidence", "dawid_skene")
+CORE = (
+    "annotations",
+    "activelab",
+    "crowdlab",
+    "calibration",
+    "annotator_quality",
+    "selection",
+    "evidence",
+    "dawid_skene",
+)
 
 
 @pytest.mark.parametrize("name", [f"connector.{room}" for room in CORE])

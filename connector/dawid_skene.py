@@ -26,13 +26,14 @@ import numpy as np
 
 from connector.activelab import among_heard
 from connector.calibration import best_temperature, scaled
-from connector.crowdlab import Floats, Ints, Labels, checked_probs
+from connector.crowdlab import Floats, Ints, Labels, checked_probs, crowdlab
 
 PSEUDO_LABELS = 10.0  # S
 MOST_ACCURATE = 0.98
 LEAST = 1e-12  # of a class by the model alone: labels can outweigh it
 ITERATIONS = 15  # few labels a task: the posterior hardly moves after that
 WEIGHT_POWER = 3  # of a label that may be wrong: at 0.5, it counts an eighth of what a certain one does
+LEAST_PROBABLE = 0.01  # a label that is this unlikely counts next to nothing, but never nothing
 
 
 def posterior(labels: Labels, pred_probs: Floats) -> Floats:
@@ -70,11 +71,14 @@ def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
 def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats:
     """How much each of the labels `chosen` (n_tasks,) counts in a training (n_tasks,), 1 in the mean of every class.
 
-    The probability that it is right, to the power WEIGHT_POWER, by the mean over the tasks with the same label: a model
-    that leans to a class would otherwise have the labels of that class count for more, and lean further. The rule is
-    ours; docs/selection.md has the measurement.
+    The cube of how probably it is right: the geometric mean of what `posterior` says, which knows whom to trust, and
+    what CROWDLAB says, which listens to the model more. By the mean over the tasks with the same label: a model that
+    leans to a class would otherwise have the labels of that class count for more, and lean further. The rule is ours;
+    docs/selection.md has the measurement.
     """
-    weights = posterior(labels, pred_probs)[np.arange(labels.n_tasks), chosen] ** WEIGHT_POWER
+    rows = np.arange(labels.n_tasks)
+    right = np.sqrt(posterior(labels, pred_probs)[rows, chosen] * crowdlab(labels, pred_probs).of(chosen))
+    weights = np.maximum(right, LEAST_PROBABLE) ** WEIGHT_POWER
     sizes = np.bincount(chosen, minlength=labels.n_classes)
     mean = np.bincount(chosen, weights, labels.n_classes) / np.maximum(sizes, 1)
     return np.asarray(weights / mean[chosen], np.float64)

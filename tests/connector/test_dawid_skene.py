@@ -130,11 +130,11 @@ def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_clas
     labels, probs, _ = random_case(5)
     chosen = heard_consensus(labels, probs)
     weights = label_weights(labels, probs, chosen)
-    right = posterior(labels, probs)
+    by_posterior, by_crowdlab = posterior(labels, probs), crowdlab(labels, probs).probs
     for name in np.unique(chosen):
         tasks = np.flatnonzero(chosen == name)
-        cubes = right[tasks, name] ** 3
-        assert weights[tasks] == pytest.approx(cubes / cubes.mean())
+        cubes = [math.sqrt(by_posterior[task, name] * by_crowdlab[task, name]) ** 3 for task in tasks]
+        assert weights[tasks] == pytest.approx(cubes / np.mean(cubes))
 
 
 @unhurried

@@ -67,6 +67,7 @@ def backends(
     }
     temporary = Path(tempfile.mkdtemp(prefix="connector-simulate-"))
     environment["TMPDIR"] = str(temporary)  # what servers leave there goes with it
+    environment["ML_BACKEND_FINETUNE"] = "now"  # within the training: what comes later would come at another round
     places = [temporary / f"worker-{number}" for number in range(count)]
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:

@@ -61,7 +61,7 @@ console = Console(width=None if sys.stdout.isatty() else 200)
     "strategies",
     multiple=True,
     type=click.Choice(list(STRATEGIES)),
-    help="With the default, instead of all.",
+    help="With the default and random, instead of all.",
 )
 @click.option("--classifier", default="logistic", show_default=True, help="Under which strategies are compared.")
 @click.option("--classifiers", default="logistic logistic-cv two-speed", show_default=True)
@@ -80,7 +80,7 @@ def main(
     jobs: int | None,
 ) -> None:
     """Print the tables."""
-    chosen = dict.fromkeys([DEFAULT_STRATEGY, *strategies]) if strategies else STRATEGIES
+    chosen = dict.fromkeys([DEFAULT_STRATEGY, RANDOM, *strategies]) if strategies else STRATEGIES
     plan = Plan(list(chosen), [classifier], DEFAULT_STRATEGY, seeds, ReplayOptions(rounds))
     wanted = tables or TABLES[:3]
     failures: list[str] = []

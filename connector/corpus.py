@@ -77,7 +77,8 @@ def read_or_hold_out(directory: Path) -> Corpus:
 def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
     """The corpus with a fifth of its tasks as its test: their true labels, or else what most of their annotators said.
 
-    Tasks whose vote is tied are not drawn. Raises UsageError where too few tasks remain.
+    Tasks whose vote is tied are not drawn, and what has the text of one that is drawn is left out: no test text is
+    among those to label. Raises UsageError where too few tasks remain.
     """
     import numpy as np
 
@@ -88,7 +89,8 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
         raise UsageError(
             f"There is no test set, and {len(corpus.tasks)} tasks are too few to hold some of them out as one."
         )
-    kept = {task: text for task, text in corpus.tasks.items() if task not in held}
+    tested = {corpus.tasks[task] for task in held}
+    kept = {task: text for task, text in corpus.tasks.items() if text not in tested}
     # What nobody said of the tasks that are left cannot be learnt.
     learnable = {label for task in kept for _, label in corpus.annotations[task]}
     held = {task for task in held if sure[task] in learnable}

@@ -30,7 +30,7 @@ from connector.crowdlab import Floats, Ints, Labels, checked_probs, crowdlab
 
 PSEUDO_LABELS = 10.0  # S
 MOST_ACCURATE = 0.98
-LEAST = 1e-12  # of a class by the model alone: labels can outweigh it
+LEAST = 1e-12  # of a class by the model, of an answer by an annotator: others can outweigh it
 ITERATIONS = 15  # few labels a task: the posterior hardly moves after that
 WEIGHT_POWER = 3  # of a label that may be wrong: at 0.5, it counts an eighth of what a certain one does
 LEAST_PROBABLE = 0.01  # a label that is this unlikely counts next to nothing, but never nothing
@@ -53,7 +53,7 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     probs = (votes / counts[:, None] + prior) / 2
     for _ in range(ITERATIONS):
         confusion = _confusion(labels, annotator, probs)
-        likely = np.log(confusion)[annotator, :, labels.label]
+        likely = np.log(np.maximum(confusion, LEAST))[annotator, :, labels.label]
         scores = logs + np.stack(
             [np.bincount(labels.task, likely[:, k], labels.n_tasks) for k in range(labels.n_classes)], axis=1
         )

@@ -85,13 +85,15 @@ class _Group:
 def summarise(runs: Sequence[Run], default: str, classifiers: Sequence[str] = ()) -> Outcome:
     """The outcome of at least one run, whatever their order.
 
-    Differences are to the strategy `default` with the same classifier; where all runs have one strategy, to the first
-    of `classifiers` (of all, by name).
+    Differences are to the strategy `default` with the same classifier, or without it to random choice, or to the first
+    strategy by name; where all runs have one strategy, to the first of `classifiers` (of all, by name).
     """
     rounds = min(len(run["rounds"]) for run in runs)
     keys = sorted({(run["strategy"], run["classifier"]) for run in runs})
     groups = {key: _Group([run for run in runs if _key(run) == key], rounds) for key in keys}
     strategies = {strategy for strategy, _ in keys}
+    if default not in strategies:
+        default = RANDOM if RANDOM in strategies else min(strategies)
     first = next((name for name in classifiers if any(name == other for _, other in keys)), keys[0][1])
     # With one strategy it is the classifiers that are compared.
     reference = default if len(strategies) > 1 else first

@@ -59,7 +59,12 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
     for (task, annotator), label in latest_labels(row for row in rows if notes or not row.ground_truth).items():
         annotations.setdefault(str(task), []).append((str(annotator), label))
     held = truth.keys() if len(truth) >= GROUND_TRUTH_TASKS else set()
-    kept = {str(task): annotations[str(task)] for task in tasks if str(task) in annotations.keys() - held}
+    tested = {texts[int(task)] for task in held}  # a text may have been imported twice
+    kept = {
+        str(task): annotations[str(task)]
+        for task in tasks
+        if str(task) in annotations.keys() - held and texts[task] not in tested
+    }
     classes = {label for given in kept.values() for _, label in given}
     if len(classes) < 2:
         raise UsageError(f"{name} has labels of fewer than two classes; there is nothing to replay yet.")

@@ -78,7 +78,7 @@ class ByStrategy:
 class Scored:
     """What the labels and the model say.
 
-    `labels` {(task, annotator): label}, `consensus` {task: label}, `scores` {task: ActiveLab score, lowest first; empty
+    `labels` {(task, annotator): label}, `consensus` {task: label}, `scores` {task: the strategy's, lowest first; empty
     while there is no model}, `predicted` {task: the model's label}, `agreement`: the share of labelled tasks whose
     consensus label is the model's out-of-sample one; `held_out` {task: ground truth}: the test set, of which only
     `predicted` knows; `accuracy`: the share of it that the model labels so. Shares are None where there is nothing to
@@ -101,7 +101,7 @@ class Scored:
 class Review:
     """Each labelled task's consensus and each task's class probabilities, for who takes the results out.
 
-    `quality` {task: CROWDLAB's probability that the consensus label is right; empty while there is no model},
+    `quality` {task: the probability that the consensus label is right; empty while there is no model},
     `pred_probs` {task: probabilities by the config's classes}, out-of-sample for labelled tasks.
     """
 
@@ -143,12 +143,11 @@ def score(
     result.labels_changed = sum(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
     )
+    tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
     if known is not None and (set(known.classes), known.multilabel) != (set(control.classes), control.multiple):
         due = True  # the config has changed: the model cannot know its classes
-    elif held_out.keys() & last.keys():
-        due = True  # the model was trained on the test set
     else:
-        due = result.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * len(last)) or known is None
+        due = tainted or known is None or result.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * len(last))
     if (train == "always" or (train == "auto" and due)) and len(set(result.consensus.values())) > 1:
         state.keep_lock()
         with reporter.stage("train", f"Training on {len(result.consensus)} labels") as stage:
@@ -157,6 +156,8 @@ def score(
                 state.keep_lock(at_most_every=KEEP_SECONDS)
                 stage.share(note, share)
 
+            if tainted:
+                backend.forget_model(project)  # with the encoders that may have been fine-tuned on the test set
             backend.train(
                 project,
                 control.classes,
@@ -177,7 +178,7 @@ def score(
     state.put(model_version=known.model_version)
     if not labelled:  # all labels were taken back: nothing to score by
         return result
-    with reporter.stage("score", "Scoring with ActiveLab"):
+    with reporter.stage("score", "Scoring all tasks"):
         _score_all(result, given, labelled, texts, control, known)
     return result
 
@@ -200,7 +201,7 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
     result.pred_probs = dict(zip(everyone, pred_probs, strict=True))
     scored.predicted = dict(zip(everyone, predicted(pred_probs, control), strict=True))
     if labelled:
-        with reporter.stage("score", "Scoring with ActiveLab"):
+        with reporter.stage("score", "Scoring all tasks"):
             _score_all(scored, given, labelled, texts, control, known)
             chosen = [scored.consensus[task] for task in labelled]
             quality = given.quality(model_rows(known, labelled, control), chosen)

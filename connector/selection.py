@@ -35,7 +35,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A task that somebody could annotate next; `score` is ActiveLab's, the lowest is worth most.
+    """A task that somebody could annotate next; the lowest `score` is worth most.
 
     `unfinished`: it has labels, but fewer than the team wants on every task.
     """

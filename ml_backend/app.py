@@ -52,7 +52,6 @@ def create_app(settings: Settings) -> FastAPI:
         ("GET", "/api/projects/{project}/model", routes.model, 200),
         ("DELETE", "/api/projects/{project}/model", routes.forget_model, 200),
         ("GET", "/api/projects/{project}/probabilities", routes.probabilities, 200),
-        ("POST", "/api/projects/{project}/vectors", routes.vectors, 200),
         ("POST", "/api/projects/{project}/spread", routes.spread, 200),
     ):
         app.add_api_route(path, endpoint, methods=[method], status_code=status)
@@ -125,10 +124,6 @@ class Routes:
     def probabilities(self, project: str) -> Response:
         """Give the out-of-sample probabilities of all items."""
         return Response(pack(self._service.probabilities(project)), media_type=NPZ)
-
-    def vectors(self, project: str, request: schemas.VectorsRequest) -> Response:
-        """Give the sentence embeddings of items."""
-        return Response(pack(self._service.vectors(project, request.ids)), media_type=NPZ)
 
     def spread(self, project: str, request: schemas.SpreadRequest) -> schemas.SpreadResponse:
         """Choose items that are unlike each other."""

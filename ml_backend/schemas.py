@@ -107,12 +107,6 @@ class ModelState(_Wire):
     accuracy: float | None = None
 
 
-class VectorsRequest(_Wire):
-    """Body of POST …/vectors."""
-
-    ids: Annotated[list[int], Field(max_length=5000)]
-
-
 class SpreadRequest(_Wire):
     """Body of POST …/spread."""
 

@@ -190,17 +190,6 @@ class Service:
             "model_version": np.array(model.version, dtype=np.str_),
         }
 
-    def vectors(self, project: str, ids: list[int]) -> dict[str, Array]:
-        """The sentence embeddings of those items whose text is held, computed where missing, in the order asked.
-
-        Raises NotFound before the first `set_items`, EncoderUnavailable.
-        """
-        opened = self._project(project)
-        digests = opened.pool.digests_of_items()
-        known = [item for item in ids if item in digests]
-        vectors, positions = opened.features.embeddings([digests[item] for item in known])
-        return {"ids": np.array(known, dtype=np.int64)[positions], "vectors": vectors}
-
     def spread(self, project: str, ids: list[int], count: int, seed: int) -> list[int]:
         """At most `count` of the items, spread over the embedding space, out of a seeded sample of 2,000 of them.
 

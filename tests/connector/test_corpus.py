@@ -124,6 +124,14 @@ def test_a_label_that_only_begins_like_a_list_is_a_label(write: Callable[..., Pa
 # -- no test set -------------------------------------------------------------------------------------------------------
 
 
+def test_no_text_is_among_the_tasks_and_in_the_test() -> None:
+    once = crowd(100)
+    twice = replace(once, tasks={task: f"text {int(task[1:]) // 2}" for task in once.tasks})
+    held = corpus.hold_out(twice)
+    assert {text for text, _ in held.test}.isdisjoint(held.tasks.values())
+    assert len(held.test) == 20
+
+
 def crowd(n_tasks: int, **more: Any) -> Corpus:
     """Tasks of two classes in turn with three right labels each, the tenth of them with a tied vote."""
     annotations = {}
@@ -165,7 +173,7 @@ def test_too_few_tasks_to_hold_some_out_are_refused() -> None:
 
 def test_what_is_left_needs_two_classes() -> None:
     said = {f"t{number}": [("x", "b" if number == 1 else "a")] for number in range(5)}
-    small = Corpus(dict.fromkeys(said, "text"), said, [])
+    small = Corpus({task: f"text {task}" for task in said}, said, [])
     assert corpus.hold_out(small, seed=0).classes == ["a", "b"]
     with pytest.raises(UsageError, match=r"What is left after a fifth .* labels of one class only"):
         corpus.hold_out(small, seed=11)  # which holds t1 out

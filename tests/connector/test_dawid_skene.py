@@ -118,6 +118,11 @@ def test_a_model_that_is_certain_and_wrong_can_be_outvoted_and_nothing_overflows
     assert heard_consensus(labels_of(rows), probs).tolist() == [task % 2 for task in range(60)]
 
 
+def test_one_task_whose_model_is_certain_against_its_annotators_has_probabilities() -> None:
+    rows = [(0, person, 1) for person in range(40)]
+    assert posterior(labels_of(rows, 3), np.array([[1.0, 0.0, 0.0]])).sum() == pytest.approx(1)
+
+
 def test_without_labels_there_is_nothing() -> None:
     none = Labels(*np.zeros((3, 0), np.int64), n_tasks=0, n_classes=2)
     assert posterior(none, np.zeros((0, 2))).shape == (0, 2)

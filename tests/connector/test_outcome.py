@@ -101,6 +101,14 @@ def test_the_order_of_runs_changes_nothing() -> None:
     assert summarise(shuffled, "best") == summarise(RUNS, "best")
 
 
+def test_without_the_default_differences_are_to_random_choice_or_the_first() -> None:
+    outcome = summarise(RUNS, "another")
+    assert outcome.reference == "random"
+    assert [line.difference is None for line in outcome.lines] == [False, True]
+    others = [one | {"strategy": one["strategy"].replace("random", "worst")} for one in RUNS]
+    assert summarise(others, "another").reference == "best"
+
+
 def test_targets_are_what_random_reaches_and_round_accuracies_between() -> None:
     outcome = summarise(RUNS, "best")
     assert outcome.targets == (0.687, 0.7, 0.72, 0.73)

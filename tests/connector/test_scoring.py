@@ -29,12 +29,16 @@ class Model:
         self.items: list[tuple[str, list[int], list[str], list[str]]] = []
         self.trainings: list[tuple[str, tuple[str, ...], dict[int, int]]] = []
         self.checked = 0
+        self.forgotten: list[str] = []
         self.weights: Mapping[int, float] | None = None
         self.classifier: str | None = None
         self.failure: Exception | None = None
 
     def check(self) -> None:
         self.checked += 1
+
+    def forget_model(self, project: str) -> None:
+        self.forgotten.append(project)
 
     def put_items(
         self,
@@ -353,6 +357,7 @@ def test_a_model_that_was_trained_on_the_test_set_is_trained_again(model: Model,
     result = with_truth(project, model, state)
     assert (result.trained, result.labels_changed) == (True, 1)
     assert 50 not in model.trainings[1][2]
+    assert model.forgotten == ["7"]  # what was fine-tuned on the test set may not stay
     assert not with_truth(project, model, state).trained
 
 

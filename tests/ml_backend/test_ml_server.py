@@ -167,20 +167,6 @@ def test_spread_covers_what_is_there(server: Any) -> None:
     assert client.post("spread", ids=[], count=3).json() == {"ids": []}
 
 
-def test_vectors_are_the_embeddings_in_the_order_asked(server: Any, encoder: Any) -> None:
-    client = server.client("vectors")
-    texts = ["please look", "stop it", "thank you", "stop it"]
-    client.send(range(4), texts)
-    client.put_items(range(5), [*texts, "never sent"])
-    answer = client.arrays(client.post("vectors", ids=[3, 4, 0, 99, 1]))
-    assert answer["ids"].tolist() == [3, 0, 1]
-    assert (answer["ids"].dtype, answer["vectors"].dtype) == (np.int64, np.float32)
-    np.testing.assert_allclose(answer["vectors"], encoder.encode(["stop it", "please look", "stop it"]), atol=1e-5)
-    nothing = client.arrays(client.post("vectors", ids=[4, 99]))
-    assert len(nothing["ids"]) == len(nothing["vectors"]) == 0
-    assert client.post("vectors", ids=[0] * 5001).status_code == 422
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -215,7 +201,6 @@ def test_what_is_not_there_is_not_found(server: Any, trained: Any) -> None:
         unknown.post("texts", texts=["a"]),
         unknown.post("train", classes=["A", "B"], ids=[0, 1], labels=[0, 1]),
         unknown.post("spread", ids=[1], count=1),
-        unknown.post("vectors", ids=[1]),
         unknown.get("probabilities"),
         unknown.get("jobs/1"),
         trained.get("jobs/1"),

@@ -24,8 +24,11 @@ SMALL = ("--initial", "20x2", "--batch", "10", "--rounds", "3", "--seeds", "2")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 80 generated texts with five labels each, and 40 to test on."""
-    folder = tmp_path_factory.mktemp("data")
-    corpus = generate(80, 40)
+    return write(tmp_path_factory.mktemp("data"), 80)
+
+
+def write(folder: Path, tasks: int) -> Path:
+    corpus = generate(tasks, 40)
     tables: dict[str, list[tuple[str, ...]]] = {
         "tasks.csv": [("id", "text"), *corpus.tasks.items()],
         "annotations.csv": [
@@ -80,6 +83,24 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(dat
     again = simulate(*chosen, "--out", one, "--no-plot")
     assert f"4 of 4 runs were kept in {one}/runs from before." in again.stdout
     assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()
+
+
+def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_BACKEND_FINETUNE_STEPS", "2")
+    chosen = ("--data", write(tmp_path, 115), "--strategy", "random-new", "--classifier", "two-speed", "--jobs", 1)
+    start = ("--initial", "105x1", "--batch", "5", "--rounds", "1", "--no-plot")  # at 100 texts encoders are due
+    both = simulate(*chosen, *start, "--seeds", 2, "--out", tmp_path / "both")
+    assert both.exit_code == 0, both.output
+    runs = json.loads((tmp_path / "both" / "results.json").read_text())["runs"]
+    assert [len(run["rounds"]) for run in runs] == [2, 2]
+    (tmp_path / "both" / "results.json").unlink()
+    for kept in (tmp_path / "both" / "runs").glob("*-1-*"):
+        kept.unlink()
+    again = simulate(*chosen, *start, "--seeds", 2, "--out", tmp_path / "both")  # the second run, without the first
+    assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "both" / "results.json").read_text())["runs"] == runs
 
 
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows(data: Path, tmp_path: Path) -> None:

@@ -27,9 +27,13 @@ def unpack(body: bytes, expected: Mapping[str, str], max_bytes: int) -> dict[str
     """
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
+            members = archive.infolist()
+        unpacked = sum(member.file_size for member in members)
         if unpacked > max_bytes:
             raise InvalidRequest(f"The .npz unpacks to {unpacked} bytes; send at most {max_bytes}.")
+        # Of the others a few bytes are unpacked as a whole, to whatever they come to, before their end is looked for.
+        if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+            raise InvalidRequest("The .npz is compressed in a way that NumPy does not use; send it as NumPy saves it.")
         with np.load(io.BytesIO(body), allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in expected if name in loaded.files}
     except InvalidRequest:
@@ -37,8 +41,8 @@ def unpack(body: bytes, expected: Mapping[str, str], max_bytes: int) -> dict[str
     except Exception as error:  # zipfile, zlib and numpy have a dozen ways to reject bytes from outside
         raise InvalidRequest("The body is not a readable .npz file without pickled objects; send one.") from error
     for name, dtype in expected.items():
-        if name not in arrays:
+        if not isinstance(arrays.get(name), np.ndarray):  # a file in it that is no array is given as bytes
             raise InvalidRequest(f"The .npz has no array {name!r}; add it, of type {dtype}.")
         if arrays[name].dtype != np.dtype(dtype):
-            raise InvalidRequest(f"The array {name!r} is of type {arrays[name].dtype}; send {dtype}.")
+            raise InvalidRequest(f"The array {name!r} is of type {arrays[name].dtype.str}; send {dtype}.")
     return arrays

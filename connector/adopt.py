@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from connector import queue
+from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
 from connector.label_studio import LabelStudio
@@ -30,14 +31,16 @@ def adopt(
     control_name: str | None = None,
     min_annotations_per_task: int | None = None,
     backend_url: str | None = None,
+    credentials: Credentials = NONE,
     confirm: Callable[[str], bool],
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Prepares the project for our queue and returns what was done; doing it again changes nothing more.
 
     Sets queue.REQUIRED_SETTINGS, adds the Data Manager tab, connects the ML backend at `backend_url` (None: not asked
-    for). `confirm` is asked before a rule of several annotations a task ends. Raises UsageError when it says no, or
-    when the labelling config cannot be served; then nothing was changed.
+    for) and tells Label Studio the `credentials` that it wants. `confirm` is asked before a rule of several annotations
+    a task ends. Raises UsageError when it says no, or when the labelling config cannot be served; then nothing was
+    changed.
     """
     with state.lock():
         project = gateway.get_project(project_id)
@@ -65,7 +68,7 @@ def adopt(
             gateway.update_project(project_id, **wrong, **keep)
         _tab(project_id, gateway)
         if backend_url is not None:
-            _connect(project_id, gateway, backend_url, state)
+            _connect(project_id, gateway, backend_url, credentials, state)
         state.put(adopted_at=known["adopted_at"] or now())
     return {
         "project": project_id,
@@ -136,28 +139,52 @@ def _tab(project_id: int, gateway: LabelStudio) -> None:
     gateway.create_tab(project_id, data)
 
 
-def _connect(project_id: int, gateway: LabelStudio, url: str, state: ProjectState) -> None:
+def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Credentials, state: ProjectState) -> None:
     """Connects the ML backend unless it is, and remembers its address for undo first.
 
-    On connecting, Label Studio makes the backend's title the project's model version when it has none, and would then
-    show the model's answers in every form: that is taken back.
+    One that init connected before is told the credentials of now. On connecting, Label Studio makes the backend's title
+    the project's model version when it has none, and would then show the model's answers in every form: that is taken
+    back.
     """
     before = gateway.get_project(project_id)["model_version"]
-    if any(connected["url"].rstrip("/") == url for connected in gateway.backends(project_id)):
-        return
+    there = [one for one in gateway.backends(project_id) if one["url"].rstrip("/") == url]
     found = state.get()["found"] or {}
-    state.put(found={**found, "connected": [*found.get("connected", []), url]})
+    ours = found.get("connected", [])
+    authentication = credentials.of_label_studio
     try:
-        gateway.connect_backend(project_id, url, BACKEND_TITLE)
+        if not there:
+            state.put(found={**found, "connected": [*ours, url]})
+            gateway.connect_backend(project_id, url, BACKEND_TITLE, **authentication)
+        elif url in ours and authentication:
+            for one in there:
+                gateway.update_backend(one["id"], project_id, one["url"], **authentication)
     except TryAgainLater:
         raise
     except ConnectorError as error:
-        raise UsageError(
-            f"Label Studio could not connect the ML backend at {url}. It must reach that address itself; for a private "
-            f"one start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false. It said: {error}"
-        ) from error
+        raise _refused(url, str(error)) from error
+    if credentials.basic is not None and (not there or url in ours):
+        _authenticate_webhook(project_id, gateway, url, credentials.basic)
     if gateway.get_project(project_id)["model_version"] != before:
         gateway.update_project(project_id, model_version=before)
+
+
+def _authenticate_webhook(project_id: int, gateway: LabelStudio, url: str, header: str) -> None:
+    """Has the webhook that Label Studio makes for a backend bring what the backend wants: by itself it does not."""
+    for webhook in gateway.webhooks(project_id):
+        if webhook["url"] == f"{url}/webhook":
+            gateway.update_webhook(webhook, {**webhook["headers"], "Authorization": header})
+
+
+def _refused(url: str, said: str) -> UsageError:
+    if "401 Client Error" in said:  # Label Studio's words for what its /setup was answered
+        return UsageError(
+            f"The ML backend at {url} refuses Label Studio, which brings a user name and a password alone, no token: "
+            "set ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD to those that the ML backend was started with."
+        )
+    return UsageError(
+        f"Label Studio could not connect the ML backend at {url}. It must reach that address itself; for a private "
+        f"one start Label Studio with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false. It said: {said}"
+    )
 
 
 def create(title: str, data: Path, gateway: LabelStudio, label_config: str) -> int:

@@ -16,12 +16,17 @@ import requests
 from numpy.typing import NDArray
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
 PROTOCOL = 3
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
+
+
+class RefusedCredentials(UsageError):
+    """The ML backend wants credentials, or others than those that are set."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,20 @@ class Backend:
     Every method raises TryAgainLater when it does not answer or fails for longer than `retries` has patience.
     """
 
-    def __init__(self, url: str, *, retries: Retries | None = None, poll_seconds: float = 0.2) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: Credentials = NONE,
+        retries: Retries | None = None,
+        poll_seconds: float = 0.2,
+    ) -> None:
         self.url = url
+        self._credentials = credentials
         self._poll_seconds = poll_seconds
         self._retries = retries or Retries()
         self._session = requests.Session()
+        self._session.auth = self._authenticate
 
     def close(self) -> None:
         """Ends the connection."""
@@ -211,6 +225,8 @@ class Backend:
             if is_passing(answer.status_code):
                 failed = TryAgainLater(f"{self._name} failed with {answer.status_code}: {detail}")
                 raise answered(self._name, answer.status_code, answer.headers, failed)
+            if answer.status_code == 401:
+                raise RefusedCredentials(self._refused_words())
             if answer.status_code == 404:
                 raise UsageError(f"{self.url} has no {path}: check ML_BACKEND_URL ({detail})")
             raise ConnectorError(f"The ML backend refused: {detail}")
@@ -228,6 +244,18 @@ class Backend:
             happened = f"{self._name} does not answer"
             away = TryAgainLater(f"{happened}: start it (ml-backend serve) or check ML_BACKEND_URL.")
             raise Passing(away, happened, unprocessed=_is_unsent(error)) from error
+
+    def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Given as `auth`: a header of the session gives way to what a .netrc says of the host.
+        if self._credentials.header is not None:
+            request.headers["Authorization"] = self._credentials.header
+        return request
+
+    def _refused_words(self) -> str:
+        given = "ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD" if self._credentials.token is None else "ML_BACKEND_TOKEN"
+        if self._credentials.header is None:
+            return f"{self._name} wants credentials: set ML_BACKEND_TOKEN, or ML_BACKEND_USERNAME and _PASSWORD."
+        return f"{self._name} refuses {given}: set what it was started with."
 
     @property
     def _name(self) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from connector import queue
-from connector.backend import Backend
+from connector.backend import Backend, RefusedCredentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.findings import Finding, ok, problem, warning
 from connector.label_config import Control
@@ -184,6 +184,8 @@ def backend(
             model = server.model(str(project_id))
         except TryAgainLater as error:
             return problem("backend", str(error), "Start it, or correct ML_BACKEND_URL.", away=True)
+        except RefusedCredentials as error:
+            return problem("backend", str(error), "In the environment or .env of the connector.")
         except ConnectorError as error:
             return problem("backend", str(error), "Correct ML_BACKEND_URL: the address of ml-backend serve.")
     if model is None and known["model_version"] is not None:
@@ -222,6 +224,13 @@ def backend_address(backends: list[dict[str, Any]], reached: str | None) -> Find
     one = broken[0]
     said = f": {one['error_message']}" if one["state"] == "ER" and one.get("error_message") else ""
     cause = f"Label Studio's ML backend at {one['url']} is {one['readable_state']}{said}."
+    if "401 Client Error" in said:
+        return warning(
+            "backend_address",
+            f"{cause} It wants other credentials; predictions on demand in Label Studio do not work.",
+            "Run connector init --connect-backend with ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD set to those that "
+            "the ML backend was started with; or change them in Settings, Model.",
+        )
     if one["url"].rstrip("/") == reached:
         cause += " The connector reaches it, Label Studio does not."
     return warning(

@@ -74,6 +74,7 @@ def init(
         control_name=control_name,
         min_annotations_per_task=min_annotations_per_task,
         backend_url=settings.ml_backend_url if connect_backend else None,
+        credentials=settings.credentials,
         confirm=confirm,
         reporter=Reporter(),
     )
@@ -184,7 +185,7 @@ def sync(
     def connect() -> Backend:
         from connector.backend import Backend
 
-        backend = Backend(settings.ml_backend_url, retries=gateway.retries)
+        backend = Backend(settings.ml_backend_url, credentials=settings.credentials, retries=gateway.retries)
         context.call_on_close(backend.close)
         return backend
 
@@ -248,8 +249,9 @@ def export(
 
     chosen = file_format or format_of(out)
     settings, gateway, state = open_servers(servers)
-    backend = None if no_model else Backend(settings.ml_backend_url, retries=gateway.retries)
-    if backend is not None:
+    backend = None
+    if not no_model:
+        backend = Backend(settings.ml_backend_url, credentials=settings.credentials, retries=gateway.retries)
         click.get_current_context().call_on_close(backend.close)
     project = state.project(settings.label_studio_url, project_id)
     done = write(project_id, gateway, backend, project, out, chosen, Reporter(), settings.scorer)

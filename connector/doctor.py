@@ -86,12 +86,11 @@ class _Examination:
         found.insert(0, answer)
 
         url = self.settings.ml_backend_url
-        backend = checks.backend(
-            self.project_id, lambda: Backend(url, retries=self.gateway.retries), self.control, self.known
-        )
+        known: dict[str, Any] = {"credentials": self.settings.credentials, "retries": self.gateway.retries}
+        backend = checks.backend(self.project_id, lambda: Backend(url, **known), self.control, self.known)
         found.append(backend)
         if self.pulled is not None:
-            with contextlib.closing(Looking(url, retries=self.gateway.retries)) as server:
+            with contextlib.closing(Looking(url, **known)) as server:
                 found.append(scorer(self.project_id, self.pulled, server if backend.level != "problem" else None))
         if self.backends is not None:
             found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))

@@ -181,11 +181,18 @@ class LabelStudio(Connection):
         answer: list[dict[str, Any]] = self._call("GET", "api/ml/", params={"project": project})
         return answer
 
-    def connect_backend(self, project: int, url: str, title: str) -> dict[str, Any]:
-        """Connects an ML backend; Label Studio calls its /health and /setup at once."""
-        body = {"project": project, "url": url, "title": title}
+    def connect_backend(self, project: int, url: str, title: str, **authentication: str) -> dict[str, Any]:
+        """Connects an ML backend; Label Studio calls its /health and /setup at once.
+
+        `authentication`: auth_method, basic_auth_user and basic_auth_pass, where it is to bring them.
+        """
+        body = {"project": project, "url": url, "title": title, **authentication}
         answer: dict[str, Any] = self._call("POST", "api/ml/", json=body)
         return answer
+
+    def update_backend(self, backend: int, project: int, url: str, **authentication: str) -> None:
+        """Changes how Label Studio authenticates itself at an ML backend, which it calls as when it is connected."""
+        self._call("PATCH", f"api/ml/{backend}", json={"project": project, "url": url, **authentication})
 
     def delete_tab(self, tab: int) -> None:
         """Removes a tab of the Data Manager."""
@@ -199,6 +206,12 @@ class LabelStudio(Connection):
         """The project's webhooks."""
         answer: list[dict[str, Any]] = self._call("GET", "api/webhooks/", params={"project": project})
         return answer
+
+    def update_webhook(self, webhook: dict[str, Any], headers: dict[str, str]) -> None:
+        """Changes the headers that a webhook sends."""
+        # Without its actions it would lose them.
+        body = {"headers": headers, "actions": webhook["actions"]}
+        self._call("PATCH", f"api/webhooks/{webhook['id']}/", json=body)
 
     def delete_webhook(self, webhook: int) -> None:
         """Removes a webhook."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from connector.credentials import Credentials
 from connector.errors import UsageError
 
 
@@ -27,9 +28,17 @@ class Settings(BaseSettings):
     label_studio_url: str = Field(alias="LABEL_STUDIO_URL")
     label_studio_api_key: SecretStr = Field(alias="LABEL_STUDIO_API_KEY")
     ml_backend_url: str = Field(default="http://127.0.0.1:9090", alias="ML_BACKEND_URL")
+    ml_backend_token: SecretStr | None = Field(default=None, alias="ML_BACKEND_TOKEN")
+    ml_backend_username: str | None = Field(default=None, alias="ML_BACKEND_USERNAME")
+    ml_backend_password: SecretStr | None = Field(default=None, alias="ML_BACKEND_PASSWORD", validate_default=True)
     state_url: str = Field(default_factory=default_state_url, alias="CONNECTOR_STATE")
     retry_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False, alias="CONNECTOR_RETRY_SECONDS")
     scorer: Literal["activelab", "cleanlab"] = Field(default="activelab", alias="CONNECTOR_SCORER")
+
+    @property
+    def credentials(self) -> Credentials:
+        """By what the ML backend knows us, and Label Studio."""
+        return Credentials(self.ml_backend_token, self.ml_backend_username, self.ml_backend_password)
 
     @field_validator("label_studio_url", "ml_backend_url")
     @classmethod
@@ -47,15 +56,32 @@ class Settings(BaseSettings):
             raise ValueError("holds a user name or password, which would be printed with the address")
         return value.rstrip("/")
 
-    @field_validator("label_studio_api_key")
+    @field_validator("label_studio_api_key", "ml_backend_token")
     @classmethod
-    def _clean(cls, value: SecretStr) -> SecretStr:
+    def _clean(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         token = value.get_secret_value().strip()  # a token read from a file often ends in a line end
         if not token:
             raise ValueError("is empty")
         if not (token.isascii() and token.isprintable()):
             raise ValueError("has characters that no token has")
         return SecretStr(token)
+
+    @field_validator("ml_backend_username", "ml_backend_password")
+    @classmethod
+    def _sendable(cls, value: str | SecretStr | None, info: ValidationInfo) -> str | SecretStr | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+        try:
+            text.encode("latin-1")
+        except UnicodeEncodeError:
+            raise ValueError("has characters beyond Latin-1, which Label Studio cannot send") from None
+        if info.field_name == "ml_backend_username":
+            if ":" in text:
+                raise ValueError("has a colon, which HTTP basic authentication has in no user name")
+        elif "ml_backend_username" in info.data and (value is None) != (info.data["ml_backend_username"] is None):
+            raise ValueError("and ML_BACKEND_USERNAME go together: set both, or neither")
+        return value
 
 
 _REMEDIES = {
@@ -81,6 +107,7 @@ def load_settings(**options: Any) -> Settings:
         sentences = []
         for problem in error.errors(include_input=False, include_url=False):
             name = str(problem["loc"][0]) if problem["loc"] else "settings"
+            name = names.get(name, name)  # what is wrong with a default goes by the field's own name
             what = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
             remedy = _REMEDIES.get(name)
             sentences.append(f"{name} {what}" + (f": give {remedy}" if remedy else ""))

@@ -33,7 +33,9 @@ PATIENCE_SECONDS = 10  # a backend on this machine that does not answer for so l
 QUICK_CLASSIFIER = "logistic"  # for a training that is forgotten
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Of a shell's variables what belongs to the user's own ML backend, and what none needs.
-NOT_INHERITED = ("ML_BACKEND_URL", "ML_BACKEND_HOST", "ML_BACKEND_PORT", "ML_BACKEND_MODEL_DIR")
+NOT_INHERITED = tuple(
+    f"ML_BACKEND_{name}" for name in ("URL", "HOST", "PORT", "MODEL_DIR", "TOKEN", "USERNAME", "PASSWORD")
+)
 OF_OTHERS = ("LABEL_STUDIO_", "CONNECTOR_")
 
 Count = Callable[[int, int], None]

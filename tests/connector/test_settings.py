@@ -206,5 +206,6 @@ def test_how_long_a_server_is_waited_for_is_a_number_of_seconds(monkeypatch: pyt
 
 def test_every_setting_has_a_variable_in_capitals() -> None:
     aliases = [field.alias for field in Settings.model_fields.values()]
-    addresses = ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL", "CONNECTOR_STATE"]
-    assert aliases == [*addresses, "CONNECTOR_RETRY_SECONDS", "CONNECTOR_SCORER"]
+    addresses = ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL"]
+    credentials = ["ML_BACKEND_TOKEN", "ML_BACKEND_USERNAME", "ML_BACKEND_PASSWORD"]
+    assert aliases == [*addresses, *credentials, "CONNECTOR_STATE", "CONNECTOR_RETRY_SECONDS", "CONNECTOR_SCORER"]

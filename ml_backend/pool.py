@@ -1,12 +1,17 @@
-"""What a project's items are: ids, text digests, texts and the cached features of the texts, in one SQLite file."""
+"""What a project's items are: ids, text digests, texts, the cached features of the texts and labels, in an SQLite file.
+
+The labels are of two sources: what the connector had trained on last, and the annotations that Label Studio's events
+told of.
+"""
 
 import hashlib
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +22,14 @@ CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, digest BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS items_digest ON items (digest);
 CREATE TABLE IF NOT EXISTS texts (digest BLOB PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS features (kind TEXT, digest BLOB, vector BLOB NOT NULL, PRIMARY KEY (kind, digest));
+CREATE TABLE IF NOT EXISTS consensus (digest BLOB NOT NULL, label TEXT NOT NULL, weight REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS annotations (
+    id INTEGER PRIMARY KEY, item INTEGER NOT NULL, digest BLOB, data_key TEXT, answers TEXT, updated_at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS annotations_item ON annotations (item);
 """
+# PRAGMA user_version, which is 0 in a new file, tells a consensus of no label from none that was ever stated.
+_CONSENSUS_STATED = 1
 # Below SQLite's oldest limit on the parameters of one statement (999).
 _SQL_PARAMETERS = 900
 
@@ -25,6 +37,29 @@ _SQL_PARAMETERS = 900
 def digest(text: str) -> bytes:
     """The 16-byte BLAKE2b digest of a text's UTF-8."""
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+
+class Consensus(NamedTuple):
+    """The label that the connector found for a text: a class, or a list of those that apply, and how much it counts."""
+
+    digest: bytes
+    label: str | list[str]
+    weight: float = 1.0
+
+
+class Annotation(NamedTuple):
+    """What an event told of an annotation.
+
+    `text` is what the task shows under `data_key`, empty where nobody can tell; `answers` are the choices by the name
+    of their control, None of a skip; `updated_at` is in seconds since 1970.
+    """
+
+    id: int
+    item: int
+    text: str
+    data_key: str
+    answers: dict[str, list[str]] | None
+    updated_at: float
 
 
 class Pool:
@@ -39,11 +74,12 @@ class Pool:
             connection.executescript(_SCHEMA)
 
     def set_items(self, ids: Sequence[int], digests: Sequence[bytes]) -> list[int]:
-        """State all items; the positions of those whose text is not held. Texts of no item are forgotten."""
+        """State all items; the positions of those whose text is not held. What belongs to no item is forgotten."""
         with self._connection() as connection, connection:
             connection.execute("DELETE FROM items")
             connection.executemany("INSERT INTO items VALUES (?, ?)", zip(ids, digests, strict=True))
-            for table in ("texts", "features"):
+            connection.execute("DELETE FROM annotations WHERE item NOT IN (SELECT id FROM items)")
+            for table in ("texts", "features", "consensus"):
                 connection.execute(f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM items)")
             lacking = connection.execute("SELECT digest FROM items WHERE digest NOT IN (SELECT digest FROM texts)")
             missing = {row[0] for row in lacking}
@@ -110,10 +146,78 @@ class Pool:
                 ids, digests, *vectors = zip(*batch, strict=True)
                 yield list(ids), list(digests), [_as_matrix(of_kind) for of_kind in vectors]
 
-    def drop_features_except(self, kinds: Sequence[str]) -> None:
-        """Forget the features of every other kind."""
+    def kinds(self) -> list[str]:
+        """The kinds of which there are features."""
+        # The next kind after each, by the key: as a plain SELECT DISTINCT it would read every row.
+        query = """
+            WITH RECURSIVE found (kind) AS (
+                SELECT min(kind) FROM features
+                UNION ALL SELECT (SELECT min(kind) FROM features WHERE kind > found.kind) FROM found WHERE kind NOTNULL
+            ) SELECT kind FROM found WHERE kind NOTNULL
+        """
+        with self._connection() as connection:
+            return [row[0] for row in connection.execute(query)]
+
+    def drop_features(self, kinds: Sequence[str]) -> None:
+        """Forget the features of these kinds."""
         with self._connection() as connection, connection:
-            connection.execute(f"DELETE FROM features WHERE kind NOT IN ({','.join('?' * len(kinds))})", kinds)
+            connection.executemany("DELETE FROM features WHERE kind = ?", [(kind,) for kind in kinds])
+
+    def set_consensus(self, labels: Iterable[Consensus]) -> None:
+        """State what the connector found, instead of what it found before."""
+        rows = [(key, json.dumps(label), weight) for key, label, weight in labels]
+        with self._connection() as connection, connection:
+            connection.execute("DELETE FROM consensus")
+            connection.executemany("INSERT INTO consensus VALUES (?, ?, ?)", rows)
+            connection.execute(f"PRAGMA user_version = {_CONSENSUS_STATED}")
+
+    def consensus(self) -> list[Consensus] | None:
+        """What the connector found for texts that are held, as it was stated; None where it never was."""
+        query = "SELECT digest, label, weight FROM consensus JOIN texts USING (digest) ORDER BY consensus.rowid"
+        with self._connection() as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] < _CONSENSUS_STATED:
+                return None
+            return [Consensus(key, json.loads(label), weight) for key, label, weight in connection.execute(query)]
+
+    def add_annotation(self, told: Annotation) -> None:
+        """Remember an annotation unless a later state of it is known; the item too, with its text, where it is not."""
+        key = digest(told.text) if told.text else None
+        answers = None if told.answers is None else json.dumps(told.answers)
+        row = (told.id, told.item, key, told.data_key, answers, told.updated_at)
+        with self._connection() as connection, connection:
+            connection.execute(
+                "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET item = excluded.item,"
+                " digest = excluded.digest, data_key = excluded.data_key, answers = excluded.answers,"
+                " updated_at = excluded.updated_at WHERE excluded.updated_at >= annotations.updated_at",
+                row,
+            )
+            if key is not None:
+                # The item's own text is what the connector states.
+                connection.execute("INSERT OR IGNORE INTO items VALUES (?, ?)", (told.item, key))
+                connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (key, told.text))
+
+    def forget_annotations(self, ids: Iterable[int]) -> None:
+        """Forget annotations; those that nobody told of are none."""
+        with self._connection() as connection, connection:
+            connection.executemany("DELETE FROM annotations WHERE id = ?", [(one,) for one in ids])
+
+    def forget_items(self, ids: Iterable[int]) -> None:
+        """Forget items with their annotations, and texts that no other item has."""
+        rows = [(one,) for one in ids]
+        with self._connection() as connection, connection:
+            connection.executemany("DELETE FROM annotations WHERE item = ?", rows)
+            connection.executemany("DELETE FROM items WHERE id = ?", rows)
+            for table in ("texts", "features", "consensus"):
+                connection.execute(f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM items)")
+
+    def annotations(self, data_key: str) -> list[tuple[int, bytes, dict[str, list[str]]]]:
+        """Item, digest and answers of what was told of texts under `data_key` that are held, by item; no skips."""
+        query = (
+            "SELECT a.item, a.digest, a.answers FROM annotations a JOIN texts USING (digest)"
+            " WHERE a.data_key = ? AND a.answers IS NOT NULL ORDER BY a.item, a.id"
+        )
+        with self._connection() as connection:
+            return [(item, key, json.loads(answers)) for item, key, answers in connection.execute(query, (data_key,))]
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

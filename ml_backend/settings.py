@@ -1,9 +1,11 @@
 """One frozen object with every setting, read from `ML_BACKEND_*` when it is made, never at import."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ClassifierName = Literal["logistic", "logistic-cv", "two-speed"]
@@ -34,3 +36,33 @@ class Settings(BaseSettings):
     keep_versions: int = Field(3, ge=1, description="how many model versions of a project stay on disk")
     threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder; 0 leaves it to PyTorch")
     max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")
+    max_tasks: int = Field(100_000, ge=1, description="most tasks of one call of /predict")
+    username: str | None = Field(None, max_length=1000, description="of HTTP basic authentication")
+    password: SecretStr | None = Field(
+        None, max_length=1000, validate_default=True, description="of HTTP basic authentication"
+    )
+    token: SecretStr | None = Field(None, max_length=1000, description="bearer token of the connector")
+
+    @field_validator("username")
+    @classmethod
+    def _without_colon(cls, value: str | None) -> str | None:
+        if value is not None and (":" in value or not value):
+            raise PydanticCustomError("username", "HTTP basic authentication wants a name, without a colon")
+        return value
+
+    @field_validator("password")
+    @classmethod
+    def _goes_with_username(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "username" in info.data and (value is None) != (info.data["username"] is None):
+            raise PydanticCustomError("pair", "ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD go together: set both")
+        if value is not None and not value.get_secret_value():
+            raise PydanticCustomError("password", "it is empty")
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _fits_in_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        token = value.get_secret_value().strip() if value is not None else ""  # one read from a file may end a line
+        if value is not None and not re.fullmatch("[!-~]+", token):
+            raise PydanticCustomError("token", "a token is one or more ASCII letters, digits and signs, without spaces")
+        return SecretStr(token) if value is not None else None

@@ -20,7 +20,7 @@ from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
-PROTOCOL = 3
+PROTOCOL = 4
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 
@@ -129,8 +129,8 @@ class Backend:
 
         With `multilabel` a label is the positions of all classes that apply. `weights` {id: above 0} say how much each
         label counts, 1 without them; `classifier` is a name that the backend knows, else the one it is set to.
-        `progress` is told the stage and the share done, several times a second at most. Raises ConnectorError with the
-        backend's reason when the training fails.
+        `progress` is told what is being done and the share done, several times a second at most. Raises ConnectorError
+        with the backend's reason when the training fails, TryAgainLater when the reason may pass.
         """
         body = {
             "classes": list(classes),
@@ -140,12 +140,9 @@ class Backend:
             "weights": [weights[item] for item in labels] if weights is not None else None,
             "classifier": classifier,
         }
-        while True:
-            answer = self._call("POST", f"/api/projects/{project}/train", json=body, accept=(409,), repeatable=False)
-            job = self._wait(project, _json(answer)["job"], progress)
-            if answer.status_code != 409:  # else that was somebody else's training; ours is still to come
-                break
-        if job["state"] == "cancelled":
+        answer = self._call("POST", f"/api/projects/{project}/train", json=body, repeatable=False)
+        job = self._wait(project, _json(answer)["job"], progress)
+        if job["retriable"]:
             raise TryAgainLater(f"The training was stopped: {job['error']}")
         if job["state"] != "done":
             raise ConnectorError(f"The training failed: {job['error']}")
@@ -194,9 +191,9 @@ class Backend:
         while True:
             answer = self._call("GET", f"/api/projects/{project}/jobs/{job}", accept=(404,), at_once=True)
             if answer.status_code == 404:
-                raise TryAgainLater(f"The ML backend at {self.url} was restarted during the training.")
+                raise TryAgainLater(f"The ML backend at {self.url} knows of the training no more.")
             state = _json(answer)
-            progress(state["stage"], state["progress"])
+            progress(_words(state), state["progress"])
             if state["state"] in ("done", "failed", "cancelled"):
                 return state
             time.sleep(self._poll_seconds)
@@ -260,6 +257,22 @@ class Backend:
     @property
     def _name(self) -> str:
         return f"The ML backend at {self.url}"
+
+
+def _words(job: Mapping[str, Any]) -> str:
+    """Where a job stands."""
+    words = [str(job["stage"])]
+    if job["fold"] is not None:
+        words.append(f"fold {job['fold'] + 1}")
+    if job["steps"] > 1:
+        words.append(f"{job['step']:,} of {job['steps']:,}")
+    if job["seconds_left"]:
+        words.append(f"about {_duration(job['seconds_left'])} left")
+    return ", ".join(words)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _is_unsent(error: requests.RequestException) -> bool:

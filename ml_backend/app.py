@@ -1,37 +1,33 @@
-"""The service over HTTP: a table of routes, and one map from errors to statuses."""
+"""The service over HTTP: a table of routes, and what every request passes before and behind them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from ml_backend import errors, schemas
+from ml_backend import schemas
+from ml_backend.answers import MEANING, add_handlers
 from ml_backend.arrays import pack, unpack
+from ml_backend.auth import Authentication, accepted, warn_where_open
+from ml_backend.errors import InvalidRequest
+from ml_backend.limits import BodyLimit
+from ml_backend.metrics import Measured, Metrics
+from ml_backend.openapi import ANY_BODY, NPZ_BODY, Npz, describe
 from ml_backend.service import MODEL_CLASS, Service
-from ml_backend.settings import Settings
-
-NPZ = "application/x-npz"
-
-STATUSES: dict[type[errors.BackendError], HTTPStatus] = {
-    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.Conflict: HTTPStatus.CONFLICT,
-    errors.EncoderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.CorruptModel: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
+from ml_backend.settings import ClassifierName, Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application that serves the model directory of `settings`."""
     service = Service(settings)
-    routes = Routes(service, settings.max_body_mb << 20)
+    metrics = Metrics(service.overview)
+    routes = Routes(service, metrics, settings)
+    warn_where_open(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -39,41 +35,63 @@ def create_app(settings: Settings) -> FastAPI:
         await run_in_threadpool(service.close)
 
     app = FastAPI(title="ml-backend", version=version("label-studio-activelab"), lifespan=lifespan)
+    add_handlers(app)
+    # The last one is the outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb << 20)
-    for method, path, endpoint, status in (
-        ("GET", "/health", routes.health, 200),
-        ("POST", "/setup", routes.setup, 200),
-        ("POST", "/predict", routes.predict, 200),
-        ("POST", "/webhook", routes.webhook, 200),
-        ("PUT", "/api/projects/{project}/items", routes.put_items, 200),
-        ("POST", "/api/projects/{project}/texts", routes.post_texts, 200),
-        ("POST", "/api/projects/{project}/train", routes.train, 202),
-        ("GET", "/api/projects/{project}/jobs/{job}", routes.job, 200),
-        ("GET", "/api/projects/{project}/model", routes.model, 200),
-        ("DELETE", "/api/projects/{project}/model", routes.forget_model, 200),
-        ("GET", "/api/projects/{project}/probabilities", routes.probabilities, 200),
-        ("POST", "/api/projects/{project}/spread", routes.spread, 200),
-    ):
-        app.add_api_route(path, endpoint, methods=[method], status_code=status)
-    for error, code in STATUSES.items():
-        app.add_exception_handler(error, _answer(code))
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Authentication, settings=settings)
+    app.add_middleware(Measured, metrics=metrics)
+
+    def add(method: str, path: str, endpoint: Callable[..., Any], *refusals: int, **more: Any) -> None:
+        responses: dict[int | str, dict[str, Any]] = {status: {"description": MEANING[status]} for status in refusals}
+        app.add_api_route(path, endpoint, methods=[method], responses=responses, **more)
+
+    add("GET", "/health", routes.health)
+    add("GET", "/metrics", routes.metrics, response_class=PlainTextResponse)
+    add("GET", "/versions", routes.versions)
+    add("POST", "/setup", routes.setup)
+    add("POST", "/predict", routes.predict, 503)
+    add("POST", "/webhook", routes.webhook, openapi_extra=ANY_BODY)
+    project = "/api/projects/{project}"
+    add("PUT", f"{project}/items", routes.put_items, response_class=Npz, openapi_extra=NPZ_BODY)
+    add("POST", f"{project}/texts", routes.post_texts, 404)
+    add("POST", f"{project}/train", routes.train, 404, status_code=202)
+    add("GET", f"{project}/jobs/{{job}}", routes.job, 404)
+    add("DELETE", f"{project}/jobs/{{job}}", routes.cancel, 404)
+    add("GET", f"{project}/model", routes.model)
+    add("DELETE", f"{project}/model", routes.forget_model, 404, 409)
+    add("POST", f"{project}/rollback", routes.roll_back, 404, 409)
+    add("GET", f"{project}/probabilities", routes.probabilities, 404, 409, 503, response_class=Npz)
+    add("POST", f"{project}/spread", routes.spread, 404, 503)
+    describe(app, guarded=bool(accepted(settings)))
     return app
 
 
 class Routes:
     """One method a route: it translates and delegates. Those that wait for anything run in a thread each."""
 
-    def __init__(self, service: Service, max_bytes: int) -> None:
-        """Serve `service`, unpacking bodies to `max_bytes` at most."""
+    def __init__(self, service: Service, metrics: Metrics, settings: Settings) -> None:
+        """Serve `service` within the limits of `settings`."""
         self._service = service
-        self._max_bytes = max_bytes
-        self._health = schemas.Health(model_class=MODEL_CLASS, version=version("label-studio-activelab"))
+        self._metrics = metrics
+        self._max_bytes = settings.max_body_mb << 20
+        self._max_tasks = settings.max_tasks
+        self._health = schemas.Health(
+            model_class=MODEL_CLASS,
+            version=version("label-studio-activelab"),
+            classifiers=list(get_args(ClassifierName)),
+        )
 
     async def health(self) -> schemas.Health:
         """Say that the server is up; touches neither model nor disk."""
         return self._health
+
+    def metrics(self) -> Response:
+        """Tell Prometheus of requests, jobs and models."""
+        return PlainTextResponse(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    def versions(self, project: str | None = None) -> schemas.Versions:
+        """List the model versions that are kept, newest first: of a project, or of all."""
+        return schemas.Versions(versions=self._service.versions(project))
 
     def setup(self, request: schemas.SetupRequest) -> schemas.SetupResponse:
         """Tell Label Studio the version it is connected to."""
@@ -81,11 +99,13 @@ class Routes:
 
     def predict(self, request: schemas.PredictRequest) -> schemas.PredictResponse:
         """Classify Label Studio's tasks."""
+        if len(request.tasks) > self._max_tasks:
+            raise InvalidRequest(f"These are {len(request.tasks)} tasks; send at most {self._max_tasks} at a time.")
         return self._service.predict(str(request.project or ""), request.label_config or "", request.tasks)
 
-    async def webhook(self) -> dict[str, str]:
-        """Take any event of Label Studio and do nothing: the connector says when to train."""
-        return {}
+    async def webhook(self, request: Request) -> dict[str, Any]:
+        """Take any event of Label Studio, whatever its body is."""
+        return await run_in_threadpool(self._service.webhook, await request.body())
 
     async def put_items(self, project: str, request: Request) -> Response:
         """State a project's items; answers which texts are needed."""
@@ -95,22 +115,27 @@ class Routes:
             arrays = unpack(body, {"ids": "int64", "hashes": "uint8"}, self._max_bytes)
             return pack({"missing": self._service.set_items(project, arrays["ids"], arrays["hashes"])})
 
-        return Response(await run_in_threadpool(work), media_type=NPZ)
+        return Npz(await run_in_threadpool(work))
 
     def post_texts(self, project: str, request: schemas.TextsRequest) -> schemas.TextsResponse:
         """Store texts."""
         return schemas.TextsResponse(stored=self._service.add_texts(project, request.texts))
 
-    def train(self, project: str, request: schemas.TrainRequest, response: Response) -> schemas.JobState:
-        """Start a training, or name the one that runs."""
-        job, started = self._service.train(project, request)
-        if not started:
-            response.status_code = HTTPStatus.CONFLICT
-        return schemas.JobState.model_validate(job)
+    def train(self, project: str, request: schemas.TrainRequest) -> schemas.JobState:
+        """Start a training."""
+        return schemas.JobState.model_validate(self._service.train(project, request))
 
     def job(self, project: str, job: str) -> schemas.JobState:
         """Say how far a job is."""
         return schemas.JobState.model_validate(self._service.job(project, job))
+
+    def cancel(self, project: str, job: str) -> schemas.JobState:
+        """End a job that has not ended."""
+        return schemas.JobState.model_validate(self._service.cancel(project, job))
+
+    def roll_back(self, project: str, request: schemas.RollBackRequest) -> schemas.ModelState:
+        """Serve a kept version again."""
+        return self._service.roll_back(project, request.model_version)
 
     def model(self, project: str) -> schemas.ModelState:
         """Describe the current model."""
@@ -123,52 +148,9 @@ class Routes:
 
     def probabilities(self, project: str) -> Response:
         """Give the out-of-sample probabilities of all items."""
-        return Response(pack(self._service.probabilities(project)), media_type=NPZ)
+        return Npz(pack(self._service.probabilities(project)))
 
     def spread(self, project: str, request: schemas.SpreadRequest) -> schemas.SpreadResponse:
         """Choose items that are unlike each other."""
         ids = self._service.spread(project, request.ids, request.count, request.seed)
         return schemas.SpreadResponse(ids=ids)
-
-
-class BodyLimit:
-    """Refuses request bodies above a limit, announced or not, before they are in memory."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        """Wrap `app`."""
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, counting its body."""
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                detail = f"The body is larger than {self._max_bytes >> 20} MiB; send less at a time."
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-            return message
-
-        await self._app(scope, counted, send)
-
-
-def _answer(status: HTTPStatus) -> Any:
-    async def handler(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status)
-
-    return handler
-
-
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    return JSONResponse({"detail": f"The request is invalid at {where}: {first['msg']}."}, 422)
-
-
-async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-    # The server logs the traceback; the client gets none.
-    return JSONResponse({"detail": "The backend failed unexpectedly; its log says why."}, 500)

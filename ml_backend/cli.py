@@ -6,13 +6,16 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from pydantic import ValidationError
 
-from ml_backend.errors import CannotStart
+from ml_backend.errors import BackendError, CannotStart
 from ml_backend.settings import Settings
+
+if TYPE_CHECKING:
+    from ml_backend.registry import Registry
 
 
 @click.group()
@@ -33,12 +36,51 @@ def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
         _require_writable(settings.model_dir)
         listening = _listen(settings.host, settings.port)
     except CannotStart as error:
-        click.echo(f"ml-backend: {error}", err=True)
-        sys.exit(2)
+        _fail(str(error))
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     with listening:
         _run(settings, listening)
+
+
+@main.command()
+@click.option("--project", required=True, help="Id of the Label Studio project.")
+@click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+def versions(project: str, model_dir: str | None) -> None:
+    """List the model versions that are kept, newest first; the one that serves is marked with a star."""
+    registry = _registry(project, model_dir)
+    current = registry.current_version()
+    for version in reversed(registry.versions()):
+        click.echo(f"{'*' if version == current else ' '} {version}")
+
+
+@main.command()
+@click.option("--project", required=True, help="Id of the Label Studio project.")
+@click.option("--to", "version", help="The model version to serve again [the one before the current].")
+@click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+def rollback(project: str, version: str | None, model_dir: str | None) -> None:
+    """Serve a model version of before again; servers that run notice with their next request."""
+    registry = _registry(project, model_dir)
+    try:
+        registry.roll_back(version)
+    except BackendError as error:
+        _fail(str(error))
+    click.echo(f"Project {project} is served by model version {registry.current_version()}.")
+
+
+def _registry(project: str, model_dir: str | None) -> "Registry":
+    from ml_backend.project import registry_of
+
+    try:
+        settings = _settings({"model_dir": model_dir} if model_dir is not None else {})
+        return registry_of(settings, project)
+    except BackendError as error:
+        _fail(str(error))
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(f"ml-backend: {sentence}", err=True)
+    sys.exit(2)
 
 
 def _run(settings: Settings, listening: socket.socket) -> None:
@@ -48,8 +90,9 @@ def _run(settings: Settings, listening: socket.socket) -> None:
     import uvicorn
 
     from ml_backend.app import create_app
+    from ml_backend.worker import LOG_FORMAT
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     config = uvicorn.Config(create_app(settings), access_log=False, log_config=None, timeout_graceful_shutdown=5)
     address = "http://{}:{}".format(*listening.getsockname()[:2])
     click.echo(f"ml-backend listens on {address}; models are in {settings.model_dir}.")

@@ -6,7 +6,6 @@ BackendError
  ├── Conflict            it cannot be done now
  ├── EncoderUnavailable  the sentence encoder must be installed or configured
  ├── CorruptModel        files of a model were damaged; train again
- ├── Cancelled           the server is stopping
  └── CannotStart         the command line or the machine must change
 
 Every message is one sentence that says what to do, fit to be shown to a person.
@@ -35,10 +34,6 @@ class EncoderUnavailable(BackendError):
 
 class CorruptModel(BackendError):
     """A model's files are missing, damaged or of another format."""
-
-
-class Cancelled(BackendError):
-    """The work was stopped before its end."""
 
 
 class CannotStart(BackendError):

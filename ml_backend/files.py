@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
+_UNFINISHED = ".new-"
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step, even across a power cut."""
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
@@ -29,12 +31,15 @@ def new_directory(path: Path) -> Iterator[Path]:
     A directory that is there already is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{path.name}-", dir=path.parent))
     try:
         yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+        for child in temporary.rglob("*"):
+            if child.is_dir():
+                _sync_directory(child)
+            else:
+                with child.open("rb") as file:
+                    os.fsync(file.fileno())
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
@@ -48,11 +53,15 @@ def new_name() -> str:
     return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{secrets.token_hex(2)}"
 
 
-def keep_only(directory: Path, names: set[str]) -> None:
-    """Remove every subdirectory of `directory` but `names`, leftovers of interrupted writes included."""
+def keep_only(directory: Path, names: set[str], newer_than: str | None = None) -> None:
+    """Remove every subdirectory of `directory` but `names`, leftovers of interrupted writes included.
+
+    Of names that `new_name` made, all later ones than `newer_than` stay, finished or not: another process makes them.
+    """
     if directory.is_dir():
         for child in directory.iterdir():
-            if child.is_dir() and child.name not in names:
+            recent = newer_than is not None and child.name.removeprefix(_UNFINISHED) > newer_than
+            if child.is_dir() and child.name not in names and not recent:
                 shutil.rmtree(child, ignore_errors=True)
 
 

@@ -1,133 +1,173 @@
-"""Work outside the request: one job a project at a time, its progress and its end."""
+"""Trainings outside the request: one after the other in a process of their own, their progress and how they end."""
 
 import logging
-import time
-import uuid
+import traceback
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from threading import Event, Lock, Thread
-from typing import Literal
+from dataclasses import replace
+from threading import Condition, Thread
+from typing import Protocol
 
-from ml_backend.errors import BackendError, Cancelled, NotFound
+from ml_backend.errors import BackendError, NotFound
+from ml_backend.files import new_name
+from ml_backend.job_records import Job, Records
+from ml_backend.progress import Standing
+from ml_backend.worker import Died, Outcome, Task
 
-_KEPT_JOBS = 20
+_IDLE_SECONDS = 600.0  # after so long without work the process goes, and its memory with it
+
+SUPERSEDED = "A newer request took its place before it began."
+STOPPED = "The server was stopped during the training; start it again."
+CANCELLED = "The training was cancelled."
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Job:
-    """Where a job stands; `progress` from 0 to 1, `seconds_left` None where nobody can tell."""
+class Trains(Protocol):
+    """What does the work (ml_backend.worker.Worker)."""
 
-    job: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"] = "queued"
-    stage: str = "waiting"
-    progress: float = 0.0
-    seconds_left: float | None = None
-    model_version: str | None = None
-    error: str | None = None
+    def run(self, task: Task, report: Callable[[Standing], None]) -> Outcome: ...
 
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended."""
-        return self.state in ("queued", "running")
-
-
-class Progress:
-    """Where the work of a job says how far it is."""
-
-    def __init__(self, update: Callable[[str, float, float | None], None], cancelled: Event) -> None:
-        """Call `update(stage, progress, seconds_left)` at every report; stop the work once `cancelled` is set."""
-        self._update = update
-        self._cancelled = cancelled
-        self._started = time.monotonic()
-        self._costs: dict[str, float] = {}
-
-    def plan(self, costs: dict[str, float]) -> None:
-        """State the stages in order, each with its estimated seconds."""
-        self._costs = costs
-
-    def report(self, stage: str, done: float = 0, total: float = 1) -> None:
-        """Say that `done` of `total` steps of a planned stage are behind us; raises Cancelled when the server stops."""
-        if self._cancelled.is_set():
-            raise Cancelled("The training was stopped because the server is stopping; start it again.")
-        stages = list(self._costs)
-        before = sum(self._costs[name] for name in stages[: stages.index(stage)])
-        share = self._costs[stage] * (done / total if total else 1.0)
-        progress = (before + share) / sum(self._costs.values())
-        elapsed = time.monotonic() - self._started
-        self._update(stage, progress, elapsed * (1 - progress) / progress if progress > 0.02 else None)
+    def kill(self) -> None: ...
 
 
 class Jobs:
-    """The jobs of this server, in memory; all run one after the other, so that memory is that of one training."""
+    """The jobs of this server, one after the other, so that memory is that of one training.
 
-    def __init__(self) -> None:
-        """Start with none."""
-        self._lock = Lock()
-        self._turn = Lock()
-        self._cancelled = Event()
-        self._jobs: dict[str, dict[str, Job]] = {}
-        self._threads: list[Thread] = []
+    A project has one that runs and one that waits at most: a newer request takes the place of the one that waits.
+    """
 
-    def start(self, project: str, work: Callable[[Progress], str]) -> tuple[Job, bool]:
-        """Start `work`, which returns a model version, unless a job of the project runs: the job, and if it is new."""
-        with self._lock:
-            jobs = self._jobs.setdefault(project, {})
-            running = next((job for job in jobs.values() if job.active), None)
-            if running is not None:
-                return running, False
-            job = Job(uuid.uuid4().hex)
-            jobs[job.job] = job
-            for old in list(jobs)[:-_KEPT_JOBS]:
-                del jobs[old]
-            # A daemon: where the work cannot be interrupted in time, the process ends without it.
-            thread = Thread(target=self._run, args=(project, job.job, work), name=f"training-{project}", daemon=True)
-            self._threads = [*(old for old in self._threads if old.is_alive()), thread]
-        thread.start()
-        return job, True
+    def __init__(self, worker: Trains, records: Records, ended: Callable[[Task, Outcome], None]) -> None:
+        """Do the work in `worker` and keep `records`; `ended` is called when a task is done, before its job is."""
+        self._worker = worker
+        self._records = records
+        self._ended = ended
+        self._condition = Condition()
+        self._waiting: dict[str, tuple[Job, Task]] = {}  # by project, the longest waiting first
+        self._running: tuple[str, Job] | None = None
+        self._stopping: dict[str, str] = {}  # jobs to be ended, by id, and why
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._closed = False
+        self._thread = Thread(target=self._loop, name=records.kind, daemon=True)
+        self._thread.start()
+
+    def start(self, project: str, task: Task, *, supersede: bool = True) -> Job:
+        """A new job, behind those that run or wait; without `supersede`, the one of the project that waits already."""
+        with self._condition:
+            if project in self._waiting:
+                before, _ = self._waiting[project]
+                if not supersede:
+                    return before
+                self._end(project, self._waiting.pop(project)[0], "cancelled", SUPERSEDED, retriable=True)
+            job = Job(new_name())
+            self._waiting[project] = job, task
+            self._records.write(project, job)
+            self._condition.notify_all()
+        return job
 
     def get(self, project: str, job: str) -> Job:
-        """A job; raises NotFound for one that this server did not start."""
-        with self._lock:
-            found = self._jobs.get(project, {}).get(job)
+        """A job; raises NotFound."""
+        with self._condition:
+            if self._running is not None and self._running[1].job == job and self._running[0] == project:
+                return self._running[1]
+            if project in self._waiting and self._waiting[project][0].job == job:
+                return self._waiting[project][0]
+        found = self._records.read(project, job)
         if found is None:
-            raise NotFound("There is no such job; jobs are forgotten when the server restarts, so start a new one.")
+            raise NotFound("There is no such job; the last ones of a project are kept, so start a new one.")
         return found
 
-    def is_running(self, project: str) -> bool:
-        """Whether a job of the project runs or waits."""
-        with self._lock:
-            return any(job.active for job in self._jobs.get(project, {}).values())
+    def cancel(self, project: str, job: str) -> Job:
+        """End a job that runs or waits; one that has ended stays as it is. Raises NotFound."""
+        with self._condition:
+            found = self.get(project, job)
+            if project in self._waiting and self._waiting[project][0].job == job:
+                return self._end(project, self._waiting.pop(project)[0], "cancelled", CANCELLED)
+            if self._running is None or self._running[1].job != job:
+                return found
+            self._stopping[job] = CANCELLED
+            self._worker.kill()
+            self._condition.wait_for(lambda: self._running is None or self._running[1].job != job, timeout=10)
+        return self.get(project, job)
+
+    def is_active(self, project: str) -> bool:
+        """Whether a job of the project runs or waits here."""
+        with self._condition:
+            return project in self._waiting or (self._running is not None and self._running[0] == project)
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many jobs there were since the server started, by project and state."""
+        with self._condition:
+            active = [(project, "queued") for project in self._waiting]
+            active += [(self._running[0], "running")] if self._running is not None else []
+            return self._counts + Counter(active)
 
     def close(self, seconds: float) -> None:
-        """Ask all work to stop and wait for it, `seconds` at most."""
-        self._cancelled.set()
-        deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        """End all jobs as failed, and the process; waits `seconds` at most."""
+        with self._condition:
+            self._closed = True
+            for project, (job, _) in self._waiting.items():
+                self._end(project, job, "failed", STOPPED, retriable=True)
+            self._waiting.clear()
+            if self._running is not None:
+                self._stopping[self._running[1].job] = STOPPED
+            self._worker.kill()
+            self._condition.notify_all()
+        self._thread.join(seconds)
 
-    def _run(self, project: str, job: str, work: Callable[[Progress], str]) -> None:
-        def update(stage: str, progress: float, seconds_left: float | None) -> None:
-            self._set(project, job, stage=stage, progress=round(progress, 4), seconds_left=seconds_left)
+    def _loop(self) -> None:
+        while True:
+            with self._condition:
+                while not self._waiting and not self._closed:
+                    if not self._condition.wait(_IDLE_SECONDS):
+                        self._worker.kill()
+                if self._closed:
+                    return
+                project = next(iter(self._waiting))
+                job, task = self._waiting.pop(project)
+                job = replace(job, state="running", stage="starting")
+                self._running = project, job
+                self._records.write(project, job)
+            self._run(project, job, task)
 
-        with self._turn:
-            self._set(project, job, state="running", stage="starting")
-            try:
-                version = work(Progress(update, self._cancelled))
-            except Cancelled as error:
-                self._set(project, job, state="cancelled", seconds_left=None, error=str(error))
-            except BackendError as error:
-                log.warning("Training of project %s failed: %s", project, error)
-                self._set(project, job, state="failed", seconds_left=None, error=str(error))
-            except Exception as error:
-                log.exception("Training of project %s failed.", project)
-                sentence = f"Training failed unexpectedly ({type(error).__name__}); the server's log says why."
-                self._set(project, job, state="failed", seconds_left=None, error=sentence)
+    def _run(self, project: str, job: Job, task: Task) -> None:
+        def report(standing: Standing) -> None:
+            with self._condition:
+                assert self._running is not None
+                self._running = project, self._running[1].at(standing)
+                self._records.write(project, self._running[1], progress=True)
+
+        error, retriable, outcome = None, False, Outcome()
+        try:
+            outcome = self._worker.run(task, report)
+            self._ended(task, outcome)
+        except Died as death:
+            error, retriable = str(death), True
+        except BackendError as refusal:
+            error = str(refusal)
+        except Exception as unexpected:
+            words = "".join(traceback.format_exception(unexpected))
+            log.error("Training of project %s failed unexpectedly.\n%s", project, words)
+            error = f"Training failed unexpectedly ({type(unexpected).__name__}); the server's log says why."
+        with self._condition:
+            assert self._running is not None
+            job = self._running[1]
+            self._running = None
+            stopped = self._stopping.pop(job.job, None)
+            if error is None:
+                job = replace(job, stage="done", progress=1.0, seconds_left=0.0, model_version=outcome.version)
+                self._end(project, job, "done", None)
+            elif stopped is not None:
+                self._end(project, job, "cancelled" if stopped == CANCELLED else "failed", stopped, retriable=True)
             else:
-                done = {"progress": 1.0, "seconds_left": 0.0, "model_version": version}
-                self._set(project, job, state="done", stage="done", **done)
+                log.warning("Training of project %s failed: %s", project, error)
+                self._end(project, job, "failed", error, retriable=retriable)
+            self._condition.notify_all()
 
-    def _set(self, project: str, job: str, **changes: object) -> None:
-        with self._lock:
-            self._jobs[project][job] = replace(self._jobs[project][job], **changes)  # type: ignore[arg-type]
+    def _end(self, project: str, job: Job, state: str, error: str | None, *, retriable: bool = False) -> Job:
+        """Writes how a job has ended; the caller holds the lock."""
+        seconds_left = job.seconds_left if state == "done" else None
+        ended = replace(job, state=state, error=error, retriable=retriable, seconds_left=seconds_left)  # type: ignore[arg-type]
+        self._records.write(project, ended)
+        self._counts[project, state] += 1
+        return ended

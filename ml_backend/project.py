@@ -1,16 +1,17 @@
-"""What the server holds of one project, and the swap of its model."""
+"""What is held of one project, and which model serves."""
 
 import logging
 import re
 from pathlib import Path
 from threading import Lock
 
-from ml_backend.errors import CorruptModel, InvalidRequest
-from ml_backend.features import Features
+from ml_backend import locks
+from ml_backend.errors import CorruptModel, InvalidRequest, NotFound
+from ml_backend.features import Features, Recipe
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.recent import Recent
-from ml_backend.jobs import Progress
 from ml_backend.pool import Pool
+from ml_backend.progress import Progress
 from ml_backend.registry import Registry, TrainedModel
 from ml_backend.settings import Settings
 from ml_backend.training import TrainingRequest, finetune, finetuning_is_due, train
@@ -21,33 +22,40 @@ log = logging.getLogger(__name__)
 
 
 class Project:
-    """One project: its pool, the features of its texts, its model versions and the one that serves."""
+    """One project: its pool, the features of its texts and its model versions. Several processes may have it open."""
 
     def __init__(self, directory: Path, encoder: Encoder, recent: Recent, settings: Settings) -> None:
-        """Open the project in `directory` and load its current model, without loading the encoder."""
+        """Open the project in `directory`, without loading a model."""
         self.pool = Pool(directory / "pool.sqlite")
         self.features = Features(self.pool, encoder, recent, directory, settings)
-        self._registry = Registry(directory, settings.keep_versions)
-        self.model: TrainedModel | None = None
-        try:
-            self.model = self._registry.current()
-        except CorruptModel as error:
-            log.error("Project %s serves no model: %s", directory.name, error)
-        self._recipe = self.model.recipe if self.model is not None else None
-        self._request: TrainingRequest | None = None
+        self.registry = Registry(directory, settings.keep_versions)
+        self.directory = directory
+        self._loading = Lock()
+        self._version: str | None = None  # the registry's current one when last looked at
+        self._model: TrainedModel | None = None
+        self._recipe: Recipe | None = None
+
+    @property
+    def model(self) -> TrainedModel | None:
+        """The model that serves: the registry's current one, whoever made it so.
+
+        A new one is loaded before the one before goes, and meanwhile that answers. Where a new one is damaged, the one
+        before stays; None where there is none.
+        """
+        if self.registry.current_version() != self._version and self._loading.acquire(blocking=self._model is None):
+            try:
+                self._load()
+            finally:
+                self._loading.release()
+        return self._model
 
     def train(self, request: TrainingRequest, progress: Progress) -> str:
-        """Train, publish and serve a new model; its version. Whatever fails, the model before goes on serving."""
-        self._request = request
-        model = self._registry.publish(train(request, self.features, self._recipe, progress))
-        self.model, self._recipe = model, model.recipe
-        self.features.forget_all_but(model.recipe, self._registry.prune(model.version))
+        """Train and publish a new model; its version. Whatever fails, the model before goes on serving."""
+        previous = self.model.recipe if self.model is not None else self._recipe
+        model = self.registry.publish(train(request, self.features, previous, progress))
+        self._version, self._model, self._recipe = model.version, model, model.recipe
+        self.features.forget_all_but(model.recipe, self.registry.prune(model.version))
         return model.version
-
-    def train_again(self, progress: Progress) -> str:
-        """Train on what was trained on last since the server started, as `train` does."""
-        assert self._request is not None
-        return self.train(self._request, progress)
 
     def finetuning_is_due(self, request: TrainingRequest) -> bool:
         """Whether encoders should be fine-tuned on what was just trained on; raises EncoderUnavailable."""
@@ -55,13 +63,33 @@ class Project:
 
     def finetune(self, request: TrainingRequest, progress: Progress) -> None:
         """Fine-tune encoders for the trainings to come, which meanwhile go on with those there are."""
-        finetune(request, self.features, self._recipe, progress)
+        finetune(request, self.features, self.model.recipe if self.model is not None else None, progress)
 
     def forget_model(self) -> None:
-        """Serve no model, as before the first training; the texts and their features stay."""
-        self.model = None
-        self._registry.clear()
-        self.features.finetuned.forget()
+        """Serve no model, as before the first training; the texts and their features stay.
+
+        Raises Conflict while a training or a fine-tuning runs, here or in another server.
+        """
+        with locks.unused(self.directory, "its model can be forgotten"):
+            self.registry.clear()
+            self.features.finetuned.forget()
+
+    def _load(self) -> None:
+        version = self.registry.current_version()
+        try:
+            model = self.registry.read(version) if version is not None else None
+        except CorruptModel as error:
+            now = self.registry.current_version()
+            if now != version:  # it was replaced, and removed, in between
+                return self._load()
+            log.error("Project %s: %s", self.directory.name, error)
+            self._version = version  # not again with every request
+            return None
+        self._version, self._model = version, model
+        if model is not None:
+            self._recipe = model.recipe
+            self.features.release(model.recipe)
+        return None
 
 
 class Projects:
@@ -75,6 +103,12 @@ class Projects:
         self._lock = Lock()
         self._open: dict[str, Project] = {}
 
+    @property
+    def names(self) -> list[str]:
+        """All that something was ever sent for."""
+        found = (path.parent.name for path in directory_of(self._settings).glob("*/pool.sqlite"))
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
     def get(self, name: str) -> Project | None:
         """A project, None where nothing was ever sent for it; raises InvalidRequest for a name that cannot be one."""
         return self._get(name, create=False)
@@ -86,10 +120,27 @@ class Projects:
         return project
 
     def _get(self, name: str, create: bool) -> Project | None:
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest("A project's name is 1 to 64 letters, digits, underscores and hyphens; use its id.")
-        directory = self._settings.model_dir / "projects" / name
+        directory = _directory(self._settings, name)
         with self._lock:
             if name not in self._open and (create or (directory / "pool.sqlite").is_file()):
                 self._open[name] = Project(directory, self._encoder, self._recent, self._settings)
             return self._open.get(name)
+
+
+def directory_of(settings: Settings) -> Path:
+    """Where the projects are."""
+    return settings.model_dir / "projects"
+
+
+def registry_of(settings: Settings, name: str) -> Registry:
+    """The model versions of a project, without opening it; raises InvalidRequest, NotFound."""
+    directory = _directory(settings, name)
+    if not directory.is_dir():
+        raise NotFound(f"Nothing is known of project {name} in {settings.model_dir}; is it the right --model-dir?")
+    return Registry(directory, settings.keep_versions)
+
+
+def _directory(settings: Settings, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest("A project's name is 1 to 64 letters, digits, underscores and hyphens; use its id.")
+    return directory_of(settings) / name

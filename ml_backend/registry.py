@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ml_backend import locks
 from ml_backend.classifiers import Classifier, table
-from ml_backend.errors import CorruptModel
+from ml_backend.errors import CorruptModel, NotFound
 from ml_backend.features import Recipe
 from ml_backend.files import keep_only, new_directory, new_name, sha256, write_atomically
 from ml_backend.settings import ClassifierName
@@ -70,6 +72,7 @@ class Registry:
 
     def __init__(self, directory: Path, keep: int) -> None:
         """Keep the `keep` newest versions under `directory`."""
+        self._directory = directory
         self._versions = directory / "versions"
         self._pointer = directory / "current"
         self._lexical = directory / "lexical"
@@ -87,15 +90,39 @@ class Registry:
         write_atomically(self._pointer, model.version.encode())
         return published
 
-    def current(self) -> TrainedModel | None:
-        """The current version, None before the first; raises CorruptModel where its files are not what was written."""
+    def current_version(self) -> str | None:
+        """The name of the current version, None before the first: read from disk, whichever process wrote it."""
         try:
-            version = self._pointer.read_text()
+            return self._pointer.read_text()
         except FileNotFoundError:
             return None
+
+    def read(self, version: str) -> TrainedModel:
+        """A version; raises CorruptModel where its files are not what was written."""
         if version not in self.versions():
             raise CorruptModel("The current model version is missing; train again.")
         return self._read(version)
+
+    def roll_back(self, version: str | None = None) -> None:
+        """Make a kept version the current one, without `version` the newest that is older than the current.
+
+        Raises NotFound where there is none, CorruptModel where it is damaged, and Conflict while a training runs, whose
+        version would take its place.
+        """
+        with locks.unused(self._directory, "an older version can serve again"):
+            self._roll_back(version)
+
+    def _roll_back(self, version: str | None) -> None:
+        kept, current = self.versions(), self.current_version()
+        if version is None:
+            older = [name for name in kept if current is not None and name < current]
+            if not older:
+                raise NotFound("There is no older version; the newest ones alone are kept (ML_BACKEND_KEEP_VERSIONS).")
+            version = older[-1]
+        elif version not in kept:
+            raise NotFound("There is no such model version; those that are kept are listed under versions.")
+        self._read(version)
+        write_atomically(self._pointer, version.encode())
 
     def versions(self) -> list[str]:
         """The names of the versions on disk, oldest first."""
@@ -111,7 +138,7 @@ class Registry:
     def prune(self, current: str) -> set[str]:
         """Keep `current` and the newest others; remove the rest, damaged versions, unused TF-IDF maps, torn writes.
 
-        Returns the kinds of features by fine-tuned encoders that the versions kept rest on.
+        Returns the kinds of features by fine-tuned models that the versions kept rest on.
         """
         keep: dict[str, Recipe] = {}
         for version in [current, *(name for name in reversed(self.versions()) if name != current)]:
@@ -120,9 +147,17 @@ class Registry:
                     keep[version] = _recipe(_manifest(self._versions / version))
         keep_only(self._versions, set(keep))
         keep_only(self._lexical, {recipe.lexical for recipe in keep.values()})
-        return {kind for recipe in keep.values() for kind in recipe.finetuned}
+        return {kind for recipe in keep.values() for kind in recipe.of_sets}
 
     def _read(self, version: str) -> TrainedModel:
+        try:
+            return self._told(version)
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
+            raise CorruptModel(
+                f"The model version {version} is not as this server writes them; train again."
+            ) from error
+
+    def _told(self, version: str) -> TrainedModel:
         directory = self._versions / version
         manifest = _manifest(directory)
         for name, expected in manifest["files"].items():
@@ -171,8 +206,13 @@ def _write(model: TrainedModel, directory: Path) -> None:
 
 
 def _recipe(manifest: Mapping[str, Any]) -> Recipe:
-    told = manifest["recipe"]  # versions of before there were fine-tuned encoders name none
-    return Recipe(told["encoder"], told["lexical"], tuple(told.get("finetuned", ())))
+    try:
+        told = dict(manifest["recipe"])
+        # Versions of before there were fine-tuned encoders, or transformers, name none.
+        finetuned, transformers = (tuple(map(str, told.get(kind, ()))) for kind in ("finetuned", "transformers"))
+        return Recipe(told["encoder"], told["lexical"], finetuned, transformers)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptModel("A model version rests on features that this server does not know; train again.") from error
 
 
 def _manifest(directory: Path) -> dict[str, Any]:

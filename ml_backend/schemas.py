@@ -6,6 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_backend.settings import ClassifierName
 
+MAX_CONFIG = 1_000_000  # characters of a labelling config, many of which are remembered
+MAX_CLASS = 10_000  # characters of a class's name
+MAX_IDS = 5_000_000
+
 
 class _Wire(BaseModel):
     # "model_version" is the protocol's name, not a pydantic method.
@@ -18,7 +22,14 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[3] = 3
+    protocol: Literal[4] = 4
+    classifiers: list[str]
+
+
+class Versions(_Wire):
+    """Answer of GET /versions."""
+
+    versions: list[str]
 
 
 class SetupRequest(_Wire):
@@ -38,7 +49,7 @@ class PredictRequest(_Wire):
 
     tasks: list[Any]
     project: str | int | None = None
-    label_config: str | None = None
+    label_config: Annotated[str | None, Field(max_length=MAX_CONFIG)] = None
 
 
 class Prediction(_Wire):
@@ -50,10 +61,11 @@ class Prediction(_Wire):
 
 
 class PredictResponse(_Wire):
-    """Answer of POST /predict, one entry a task."""
+    """Answer of POST /predict, one entry a task; `message` tells where the labelling config is not the model's."""
 
     results: list[Prediction]
     model_version: str
+    message: str = ""
 
 
 class TextsRequest(_Wire):
@@ -74,8 +86,10 @@ class TrainRequest(_Wire):
     `weights`, one an id, say how much each label counts (1); `classifier` is the server's setting where it is absent.
     """
 
-    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2, max_length=1000)]
-    ids: list[int]
+    classes: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=MAX_CLASS)]], Field(min_length=2, max_length=1000)
+    ]
+    ids: Annotated[list[int], Field(max_length=MAX_IDS)]
     labels: list[int] | list[list[int]]
     weights: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
     multilabel: bool = False
@@ -85,15 +99,25 @@ class TrainRequest(_Wire):
 
 
 class JobState(_Wire):
-    """A training job."""
+    """A training job: `step` of `steps` of its stage, `progress` of it all; `retriable`: why it failed may pass."""
 
     job: str
-    state: Literal["queued", "running", "done", "failed"]
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
     stage: str
+    fold: int | None
+    step: int
+    steps: int
     progress: float
     seconds_left: float | None
     model_version: str | None
     error: str | None
+    retriable: bool
+
+
+class RollBackRequest(_Wire):
+    """Body of POST …/rollback; without a version the one before the current."""
+
+    model_version: Annotated[str | None, Field(max_length=100)] = None
 
 
 class ModelState(_Wire):
@@ -104,13 +128,14 @@ class ModelState(_Wire):
     multilabel: bool = False
     labels: int = 0
     trained_at: str | None = None
+    versions: list[str] = []
     accuracy: float | None = None
 
 
 class SpreadRequest(_Wire):
     """Body of POST …/spread."""
 
-    ids: list[int]
+    ids: Annotated[list[int], Field(max_length=MAX_IDS)]
     count: Annotated[int, Field(ge=0)]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 

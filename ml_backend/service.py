@@ -1,5 +1,9 @@
 """The use cases: what the server does with items, texts, labels and tasks, whatever carried them here."""
 
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,19 +14,32 @@ from ml_backend.arrays import Array
 from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
+from ml_backend.events import Events
 from ml_backend.features.encoder import Encoder
-from ml_backend.jobs import Job, Jobs, Progress
-from ml_backend.label_config import control_of, find_controls
-from ml_backend.pool import DIGEST_BYTES
-from ml_backend.project import Project, Projects
+from ml_backend.job_records import Job, Presence, Records
+from ml_backend.jobs import Jobs
+from ml_backend.label_config import change_since, control_of, find_controls
+from ml_backend.pool import DIGEST_BYTES, Consensus
+from ml_backend.project import Project, Projects, directory_of
 from ml_backend.registry import TrainedModel
 from ml_backend.schemas import ModelState, Prediction, PredictResponse, TrainRequest
 from ml_backend.settings import Settings
 from ml_backend.spread import cluster_centres
 from ml_backend.training import Label, TrainingRequest, require_two_labels
+from ml_backend.worker import Outcome, Task, Worker
 
 MODEL_CLASS = LogisticClassifier.__name__
 _SPREAD_SAMPLE = 2_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProjectOverview:
+    """A project's current model version, None before the first, and {state: how many of its jobs}."""
+
+    model_version: str | None
+    jobs: Mapping[str, int]
 
 
 class Service:
@@ -31,15 +48,21 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         """Open the model directory of `settings`; loads no encoder."""
         self._settings = settings
-        self._projects = Projects(settings, Encoder(settings.encoder, settings.threads))
-        self._jobs = Jobs()
-        self._finetuning = Jobs()
+        self._encoder = Encoder(settings.encoder, settings.threads)
+        self._projects = Projects(settings, self._encoder)
+        self._presence = Presence(settings.model_dir / "servers")
+        self._jobs = self._started("jobs", self._trained)
+        self._finetuning = self._started("finetunings", self._finetuned)
+        self._last: dict[str, TrainingRequest] = {}  # what each project was trained on since the server started
         self._controls = lru_cache(maxsize=64)(find_controls)
+        self._warn_once = lru_cache(maxsize=1024)(_warn)
+        self._events = Events(settings, self._projects, self._controls, self.start)
 
     def close(self, seconds: float = 5.0) -> None:
-        """Stop the running trainings, waiting for each `seconds` at most."""
+        """End all trainings, waiting for each `seconds` at most."""
         self._finetuning.close(seconds)
         self._jobs.close(seconds)
+        self._presence.end()
 
     def version(self, uid: str) -> str:
         """The current model version of a Label Studio project, "ID" or "ID.TIMESTAMP"; empty where there is none."""
@@ -49,27 +72,37 @@ class Service:
     def predict(self, uid: str, config: str, tasks: list[Any]) -> PredictResponse:
         """One entry a task: what the model would choose, its confidence in that, and its version.
 
-        An entry is empty without an answer, and its result where the model would choose none of several classes.
+        An entry is empty without an answer, and its result where the model would choose none of several classes. Only
+        classes that `config` still has are answered, and `message` tells how it differs from the model's.
         """
-        model = self._model_of(uid)
+        name, model = uid.partition(".")[0], self._model_of(uid)
         if model is None:
             return PredictResponse(results=[Prediction(model_version="") for _ in tasks], model_version="")
         results = [Prediction(model_version=model.version) for _ in tasks]
         response = PredictResponse(results=results, model_version=model.version)
-        control = control_of(self._controls(config), model.classes, model.multilabel)
+        controls = self._controls(config)
+        control = control_of(controls, model.classes, model.multilabel)
+        response.message = change_since(model.version, controls, control, model.classes, model.multilabel)
+        if response.message:
+            self._warn_once(name, config, response.message)
         if control is None:
             return response
-        texts = {position: text for position, task in enumerate(tasks) if (text := _text(task, control.data_key))}
-        features = self._project(uid.partition(".")[0]).features
+        texts = {position: text for position, task in enumerate(tasks) if (text := control.text_of(task))}
+        features = self._project(name).features
         if not texts or not features.matches(model.recipe):
             return response
         probabilities = model.final.predict_proba(features.of_texts(model.recipe, list(texts.values())))
+        valid = [index for index, class_ in enumerate(model.classes) if class_ in control.classes]
         for position, row in zip(texts, probabilities, strict=True):
-            chosen, results[position].score = _choose(row, model.multilabel)
-            value = {"choices": [model.classes[index] for index in chosen]}
+            chosen, results[position].score = _choose(row[valid], model.multilabel)
+            value = {"choices": [model.classes[valid[index]] for index in chosen]}
             region = {"from_name": control.from_name, "to_name": control.to_name, "type": "choices", "value": value}
             results[position].result = [region] if chosen else []
         return response
+
+    def webhook(self, body: bytes) -> dict[str, Any]:
+        """Do what an event of Label Studio asks for; the answer to it, whatever the body is."""
+        return self._events.handle(body)
 
     def set_items(self, project: str, ids: Array, hashes: Array) -> npt.NDArray[np.int64]:
         """State all items, int64 (n,) and uint8 (n, 16); the positions of those whose text is needed.
@@ -88,8 +121,8 @@ class Service:
         self._project(project).pool.add_texts(texts)
         return len(texts)
 
-    def train(self, project: str, request: TrainRequest) -> tuple[Job, bool]:
-        """Start a training unless one runs: the job, and whether it is new. Items without a text are left out.
+    def train(self, project: str, request: TrainRequest) -> Job:
+        """Start a training, behind those that run; the job. Items without a text are left out.
 
         Raises NotFound before the first `set_items`, and InvalidRequest.
         """
@@ -115,6 +148,10 @@ class Service:
             if item in digests
         ]
         require_two_labels({label for _, label, _ in known})
+        opened.pool.set_consensus(
+            Consensus(key, [classes[index] for index in label] if isinstance(label, tuple) else classes[label], weight)
+            for key, label, weight in known
+        )
         work = TrainingRequest(
             classes=classes,
             digests=tuple(key for key, _, _ in known),
@@ -127,7 +164,15 @@ class Service:
             classifier=request.classifier or self._settings.classifier,
             finetune=self._settings.finetune,
         )
-        return self._jobs.start(project, lambda progress: self._train(project, work, progress))
+        return self.start(project, work)
+
+    def start(self, project: str, request: TrainingRequest) -> Job:
+        """Start a training on labels as the registry keeps them."""
+        return self._jobs.start(project, self._task(project, request))
+
+    def cancel(self, project: str, job: str) -> Job:
+        """End a job of the project that runs or waits; raises NotFound."""
+        return self._jobs.cancel(project, job)
 
     def job(self, project: str, job: str) -> Job:
         """A job of the project; raises NotFound."""
@@ -144,6 +189,7 @@ class Service:
             multilabel=model.multilabel,
             labels=len(model.training.labels),
             trained_at=model.trained_at,
+            versions=opened.registry.versions()[::-1],
             accuracy=model.accuracy,
         )
 
@@ -153,9 +199,35 @@ class Service:
         Raises NotFound before the first `set_items`, Conflict while a training runs.
         """
         opened = self._project(project)
-        if self._jobs.is_running(project) or self._finetuning.is_running(project):
+        if self._jobs.is_active(project) or self._finetuning.is_active(project):
             raise Conflict("A training of this project runs; its model can be forgotten when it has ended.")
         opened.forget_model()
+        opened.pool.set_consensus([])
+
+    def versions(self, project: str | None = None) -> list[str]:
+        """The model versions that are kept, newest first: of a project, "ID" or "ID.TIMESTAMP", or of all."""
+        names = self._projects.names if project is None else [project.partition(".")[0]]
+        opened = [found for name in names if (found := self._find(name)) is not None]
+        return sorted((version for one in opened for version in one.registry.versions()), reverse=True)
+
+    def roll_back(self, project: str, version: str | None) -> ModelState:
+        """Serve a kept version of the project again, without `version` the one before the current.
+
+        Raises NotFound, CorruptModel, or Conflict while a training runs.
+        """
+        self._project(project).registry.roll_back(version)
+        return self.model(project)
+
+    def overview(self) -> dict[str, ProjectOverview]:
+        """Of every project the current model version and how many jobs it had since the server started."""
+        counts = self._jobs.counts()
+        found: dict[str, ProjectOverview] = {}
+        for name in self._projects.names:
+            opened = self._projects.get(name)
+            version = opened.registry.current_version() if opened is not None else None
+            jobs = {state: count for (project, state), count in counts.items() if project == name}
+            found[name] = ProjectOverview(version, jobs)
+        return found
 
     def probabilities(self, project: str) -> dict[str, Array]:
         """Out-of-sample probabilities of all items whose text is held, as docs/backend-api.md lists the arrays.
@@ -206,20 +278,25 @@ class Service:
         points, positions = opened.features.embeddings([digests[item] for item in known])
         return [known[positions[row]] for row in cluster_centres(points, count, seed)]
 
-    def _train(self, project: str, request: TrainingRequest, progress: Progress) -> str:
-        """Train, and where that is due fine-tune encoders behind it and train again, on the labels of then."""
-        opened = self._project(project)
-        version = opened.train(request, progress)
-        if opened.finetuning_is_due(request):
+    def _started(self, kind: str, ended: Callable[[Task, Outcome], None]) -> Jobs:
+        return Jobs(Worker(self._settings), Records(directory_of(self._settings), kind, self._presence), ended)
 
-            def finetune(progress: Progress) -> str:
-                opened.finetune(request, progress)
-                # Where a training runs, it or the next will use the new encoders.
-                self._jobs.start(project, opened.train_again)
-                return version
+    def _task(self, project: str, request: TrainingRequest) -> Task:
+        return Task(project, request, fingerprint=self._encoder.loaded)
 
-            self._finetuning.start(project, finetune)
-        return version
+    def _trained(self, task: Task, outcome: Outcome) -> None:
+        """Load the new model before its job is done; where that is due, have encoders fine-tuned behind it."""
+        opened = self._project(task.project)
+        if opened.model is None or opened.model.version != outcome.version:
+            log.warning("Project %s: another model than the one just trained serves.", task.project)
+        self._last[task.project] = task.request
+        if outcome.due:
+            self._finetuning.start(task.project, replace(task, finetune=True))
+
+    def _finetuned(self, task: Task, outcome: Outcome) -> None:
+        """Train once more, on the labels of now; a training that waits will do."""
+        again = self._task(task.project, self._last[task.project])
+        self._jobs.start(task.project, again, supersede=False)
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)
@@ -228,11 +305,13 @@ class Service:
         return project
 
     def _model_of(self, uid: str) -> TrainedModel | None:
-        try:
-            project = self._projects.get(uid.partition(".")[0])
-        except InvalidRequest:  # Label Studio gets an answer whatever it asks for
-            return None
+        project = self._find(uid.partition(".")[0])
         return project.model if project is not None else None
+
+    def _find(self, name: str) -> Project | None:
+        with suppress(InvalidRequest):  # Label Studio gets an answer whatever it asks for
+            return self._projects.get(name)
+        return None
 
 
 def _choose(probabilities: npt.NDArray[np.float64], multilabel: bool) -> tuple[list[int], float]:
@@ -247,8 +326,5 @@ def _choose(probabilities: npt.NDArray[np.float64], multilabel: bool) -> tuple[l
     return np.flatnonzero(probabilities >= YES).tolist(), float(sure)
 
 
-def _text(task: Any, key: str) -> str:
-    data = task.get("data") if isinstance(task, dict) else None
-    text = data.get(key) if isinstance(data, dict) else None
-    # JSON can hold halves of characters, which neither UTF-8 nor a tokenizer takes.
-    return text.encode(errors="replace").decode() if isinstance(text, str) and text.strip() else ""
+def _warn(project: str, config: str, message: str) -> None:
+    log.warning("Project %s: %s", project, message)

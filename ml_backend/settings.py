@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ClassifierName = Literal["logistic", "logistic-cv", "two-speed"]
+ClassifierName = Literal["logistic", "logistic-cv", "two-speed", "transformer"]
 FineTune = Literal["background", "now"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -33,6 +33,13 @@ class Settings(BaseSettings):
     finetune_learning_rate: float = Field(1e-4, gt=0, description="largest learning rate of the fine-tuning")
     finetune_batch_size: int = Field(16, ge=1, description="texts a step of the fine-tuning")
     finetune_max_length: int = Field(128, ge=8, description="tokens of a text that the fine-tuning reads")
+    transformer: str = Field(
+        DEFAULT_ENCODER, min_length=1, description="the model that `transformer` fine-tunes: a name or a folder"
+    )
+    transformer_steps: int = Field(100, ge=1, description="steps of training a transformer")
+    transformer_learning_rate: float = Field(1e-4, gt=0, description="largest learning rate of a transformer")
+    transformer_batch_size: int = Field(16, ge=1, description="texts a step of a transformer")
+    transformer_max_length: int = Field(128, ge=8, description="tokens of a text that a transformer reads")
     keep_versions: int = Field(3, ge=1, description="how many model versions of a project stay on disk")
     threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder; 0 leaves it to PyTorch")
     max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")

@@ -1,6 +1,6 @@
 """Labels in, a trained model out: features, folds, one model a fold, one on everything."""
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -13,8 +13,8 @@ from ml_backend import milestones
 from ml_backend.classifiers import Classifier, table
 from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import InvalidRequest
-from ml_backend.features import FINAL, Features, Recipe
-from ml_backend.jobs import Progress
+from ml_backend.features import FINAL, Compute, Features, Recipe
+from ml_backend.progress import Progress
 from ml_backend.registry import TrainedModel, Training
 from ml_backend.settings import ClassifierName, FineTune
 from ml_backend.tuning import STRENGTHS, choose
@@ -23,6 +23,7 @@ from ml_backend.tuning import STRENGTHS, choose
 EMBEDDING, REDUCING, FINETUNING = "embedding texts", "reducing terms", "fine-tuning encoders"
 EMBEDDING_ANEW, FITTING = "embedding texts anew", "training"
 _A_TEXT, _A_TERM, _A_LABEL, _A_STEP = 0.01, 0.0005, 0.0005, 0.3
+_A_BATCH = 16  # texts, of such a step
 
 
 Label = int | tuple[int, ...]
@@ -62,8 +63,10 @@ def require_two_labels(labels: Collection[Hashable]) -> None:
 def train(request: TrainingRequest, features: Features, previous: Recipe | None, progress: Progress) -> TrainedModel:
     """Train on the request; the model is not yet published and has no version.
 
-    Raises EncoderUnavailable, CorruptModel, Cancelled, or InvalidRequest where the labelled texts have gone meanwhile.
+    Raises EncoderUnavailable, CorruptModel, or InvalidRequest where the labelled texts have gone meanwhile.
     """
+    if table.CLASSIFIERS[request.classifier].transformer:
+        return _train_transformers(request, features, progress)
     due = request.finetune == "now" and finetuning_is_due(request, features)
     recipe, labelled = _prepare(request, features, previous, progress, due)
     current = None
@@ -113,11 +116,16 @@ def _prepare(
     recipe = features.recipe(previous)
     features.fill(recipe, partial(progress.report, REDUCING))
 
-    _, positions = features.matrix(recipe, request.digests)
+    return recipe, _labelled(request, features.matrix(recipe, request.digests)[1])
+
+
+def _labelled(request: TrainingRequest, positions: Sequence[int]) -> milestones.Labelled:
+    """What is known of the items at these positions of the request; raises InvalidRequest where it is too little."""
+    size = len(request.digests)
     labels = _as_array(request)[positions]
     require_two_labels({label.tobytes() for label in labels})
     digests = np.frombuffer(b"".join(request.digests), dtype=np.uint8).reshape(size, -1)[positions]
-    return recipe, milestones.Labelled(
+    return milestones.Labelled(
         digests=digests,
         labels=labels,
         weights=np.array(request.weights if request.weights is not None else [1.0] * size)[positions],
@@ -132,6 +140,42 @@ def _advance(
 ) -> None:
     stages = partial(progress.report, FINETUNING), partial(progress.report, EMBEDDING_ANEW)
     milestones.advance(features, recipe, labelled, request.fold_count, request.seed, *stages)
+
+
+def _train_transformers(request: TrainingRequest, features: Features, progress: Progress) -> TrainedModel:
+    """Train a transformer a fold and one on all labels, and score all texts with each while it is in memory."""
+    held = features.held(request.digests)
+    labelled = _labelled(request, [position for position, key in enumerate(request.digests) if key in held])
+    folds = milestones.deal(None, labelled, request.fold_count, request.seed)
+    count, schedule = int(folds.max()) + 1, features.transformers.schedule
+    stages = [
+        (f"training transformer {number} of {count + 1}", f"scoring texts with transformer {number} of {count + 1}")
+        for number in range(1, count + 2)
+    ]
+    a_step = _A_STEP * schedule.batch_size / _A_BATCH
+    costs = a_step * schedule.steps, _A_TEXT * features.count_texts()
+    progress.plan({stage: cost for pair in stages for stage, cost in zip(pair, costs, strict=True)} | {FITTING: 0.5})
+
+    def report(which: int, number: int, done: int, total: int) -> None:
+        progress.report(stages[number][which], done, total, number if number < count else None)
+
+    def score(number: int, kind: str, logits: Compute) -> None:
+        features.fill_with(logits, kind, partial(report, 1, number))
+
+    texts = features.texts([bytes(key) for key in labelled.digests])
+    if len(texts) != len(labelled.digests):
+        raise milestones.gone()
+    kinds = features.transformers.make(
+        texts,
+        labelled.labels,
+        labelled.classes,
+        labelled.weights,
+        folds,
+        request.seed,
+        partial(report, 0),
+        score,
+    )
+    return _fit(request, features, Recipe(transformers=kinds), labelled, folds, progress)
 
 
 def _fit(
@@ -156,19 +200,19 @@ def _fit(
         return of_kinds[kinds]
 
     create = partial(table.create, request.classifier, request.multilabel)
-    tuned = table.CLASSIFIERS[request.classifier].tuned
-    strengths = STRENGTHS if tuned else (request.c,)
+    kind = table.CLASSIFIERS[request.classifier]
+    strengths = STRENGTHS if kind.tuned and not kind.transformer else (request.c,)
     paths: list[list[Classifier]] = []  # of each fold, a classifier a strength
     held_out = []
     for fold in range(count):
-        progress.report(FITTING, fold, count + 1)
+        progress.report(FITTING, fold, count + 1, fold)
         rest, out, x = folds != fold, folds == fold, matrix(fold)
         paths.append([create(c) for c in strengths])
         for classifier in paths[-1]:
             classifier.fit(x[rest], labels[rest], classes, request.seed, weights[rest])
         held_out.append((x[out], labels[out], weights[out]))
     progress.report(FITTING, count, count + 1)
-    place, temperature = choose(paths, held_out) if tuned else (0, 1.0)
+    place, temperature = choose(paths, held_out) if kind.tuned else (0, 1.0)
     by_fold = [path[place].at_temperature(temperature) for path in paths]
     out_of_sample = np.empty((len(labels), classes))
     for fold, classifier in enumerate(by_fold):
@@ -179,7 +223,12 @@ def _fit(
         version="",
         classes=request.classes,
         recipe=recipe,
-        settings={"c": strengths[place], "temperature": temperature, "folds": count, "seed": request.seed},
+        settings={
+            **(features.transformers.settings if kind.transformer else {"c": strengths[place]}),
+            "temperature": temperature,
+            "folds": count,
+            "seed": request.seed,
+        },
         accuracy=_accuracy(out_of_sample, labels),
         trained_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         training=Training(labelled.digests, labels, folds),

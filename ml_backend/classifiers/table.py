@@ -6,38 +6,41 @@ from pathlib import Path
 
 from ml_backend.classifiers import Classifier
 from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.classifiers.logits import LogitsClassifier
 from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
 from ml_backend.settings import ClassifierName
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The models behind a name: where one class applies to an item, and where several may.
+    """What is behind a name: logistic regression on features, or else a `transformer` that is trained whole.
 
-    `tuned`: the folds choose the strength of the penalty and the temperature; else `ML_BACKEND_C` and 1 hold.
-    `finetuned`: the embeddings are by encoders fine-tuned on the labels, once there are some.
+    `tuned`: the folds choose the temperature and, of logistic regression, the strength of the penalty; else 1 and
+    `ML_BACKEND_C` hold. `finetuned`: the embeddings are by encoders fine-tuned on the labels, once there are some.
     """
 
-    one: type[LogisticClassifier]
-    several: type[OneVsRestClassifier]
     tuned: bool
     finetuned: bool = False
+    transformer: bool = False
 
 
 CLASSIFIERS: Mapping[ClassifierName, Kind] = {
-    "logistic": Kind(LogisticClassifier, OneVsRestClassifier, tuned=False),
-    "logistic-cv": Kind(LogisticClassifier, OneVsRestClassifier, tuned=True),
-    "two-speed": Kind(LogisticClassifier, OneVsRestClassifier, tuned=True, finetuned=True),
+    "logistic": Kind(tuned=False),
+    "logistic-cv": Kind(tuned=True),
+    "two-speed": Kind(tuned=True, finetuned=True),
+    "transformer": Kind(tuned=True, transformer=True),
 }
 
 
 def create(name: ClassifierName, multilabel: bool, c: float) -> Classifier:
-    """A classifier to fit, with `c` as the inverse strength of its penalty."""
-    kind = CLASSIFIERS[name]
-    return kind.several(c) if multilabel else kind.one(c)
+    """A classifier to fit, with `c` as the inverse strength of its penalty where it has one."""
+    if CLASSIFIERS[name].transformer:
+        return LogitsClassifier(multilabel)
+    return OneVsRestClassifier(c) if multilabel else LogisticClassifier(c)
 
 
 def load(name: ClassifierName, multilabel: bool, path: Path) -> Classifier:
     """Read what a classifier of that name saved; raises CorruptModel."""
-    kind = CLASSIFIERS[name]
-    return kind.several.load(path) if multilabel else kind.one.load(path)
+    if CLASSIFIERS[name].transformer:
+        return LogitsClassifier.load(path)
+    return OneVsRestClassifier.load(path) if multilabel else LogisticClassifier.load(path)

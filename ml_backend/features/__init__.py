@@ -15,10 +15,13 @@ from ml_backend.features.encoder import CHUNK, Encoder
 from ml_backend.features.finetuned import FineTuned, is_finetuned
 from ml_backend.features.finetuning import Schedule
 from ml_backend.features.recent import Recent
+from ml_backend.features.transformers import Transformers, is_of_transformer
 from ml_backend.pool import Pool, digest
 from ml_backend.settings import Settings
 
 Matrix = npt.NDArray[np.float32]
+Report = Callable[[int, int], None]  # done, total
+Compute = Callable[[Sequence[str]], Matrix]
 LEXICAL_SAMPLE = 20_000
 # The encoder reads 256 tokens, and no class hangs on character 20,001: a book pasted into a task costs no more.
 _MAX_CHARACTERS = 20_000
@@ -31,28 +34,37 @@ FINAL = -1  # the place of what belongs to the model of all labels, behind the f
 class Recipe:
     """Which features a model was trained on: the encoder's fingerprint and the id of the TF-IDF map.
 
-    `finetuned`: instead of the encoder's embeddings, those by fine-tuned ones, of each fold and FINAL.
+    `finetuned`: instead of the encoder's embeddings, those by fine-tuned ones, of each fold and FINAL; `transformers`:
+    instead of all this, the logits by transformers, of each fold and FINAL.
     """
 
-    encoder: str
-    lexical: str
+    encoder: str = ""
+    lexical: str = ""
     finetuned: tuple[str, ...] = ()
+    transformers: tuple[str, ...] = ()
 
-    def kinds(self, member: int) -> tuple[str, str]:
+    def kinds(self, member: int) -> tuple[str, ...]:
         """What the features of the models of a fold, or FINAL, consist of."""
+        if self.transformers:
+            return (self.transformers[member],)
         return self.finetuned[member] if self.finetuned else self.encoder, self.lexical
 
     @property
     def all_kinds(self) -> tuple[str, ...]:
         """What has to be computed of a text."""
-        return (self.encoder, self.lexical, *self.finetuned)
+        return self.transformers or (self.encoder, self.lexical, *self.finetuned)
+
+    @property
+    def of_sets(self) -> tuple[str, ...]:
+        """What models fine-tuned for this project make of a text."""
+        return self.transformers or self.finetuned
 
 
 class Features:
     """The features of one project's texts."""
 
     def __init__(self, pool: Pool, encoder: Encoder, recent: Recent, directory: Path, settings: Settings) -> None:
-        """Keep TF-IDF maps and fine-tuned encoders below `directory`."""
+        """Keep TF-IDF maps, fine-tuned encoders and transformers below `directory`."""
         self._recent = recent
         self._pool = pool
         self._encoder = encoder
@@ -60,6 +72,7 @@ class Features:
         self._lexical_dims = settings.lexical_dims
         self._lexical: dict[str, lexical.Lexical] = {}
         self.finetuned = FineTuned(directory / "encoders", encoder, Schedule.of(settings))
+        self.transformers = Transformers(directory / "transformers", settings)
 
     def recipe(self, previous: Recipe | None) -> Recipe:
         """The recipe to train with: the previous one, its TF-IDF fitted anew once the pool has doubled.
@@ -68,7 +81,7 @@ class Features:
         """
         fingerprint = self._encoder.fingerprint
         size = self._pool.count_texts()
-        if previous is not None:
+        if previous is not None and previous.lexical:
             with suppress(CorruptModel):  # then a new one is fitted
                 if size < 2 * self._map(previous.lexical).pool_size:
                     return Recipe(fingerprint, previous.lexical)
@@ -83,39 +96,43 @@ class Features:
         return self._encoder.fingerprint
 
     def matches(self, recipe: Recipe) -> bool:
-        """Whether the encoder at hand is the one of the recipe; raises EncoderUnavailable."""
-        return recipe.encoder == self._encoder.fingerprint
+        """Whether the encoder at hand is the one of the recipe, if it has one; raises EncoderUnavailable."""
+        return not recipe.encoder or recipe.encoder == self._encoder.fingerprint
 
     def count_unembedded(self) -> int:
         """How many texts `embed` would embed."""
         return len(self._pool.lacking(self._encoder.fingerprint))
 
-    def embed(self, report: Callable[[int, int], None]) -> None:
+    def embed(self, report: Report) -> None:
         """Embed every held text that has no embedding yet, calling `report(done, total)` after each batch."""
         self._fill((self._encoder.fingerprint,), report)
 
-    def fill(self, recipe: Recipe, report: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def fill(self, recipe: Recipe, report: Report = lambda done, total: None) -> None:
         """Compute all that is missing, calling `report` as `embed` does; raises EncoderUnavailable, CorruptModel."""
         self._fill(recipe.all_kinds, report)
+
+    def fill_with(self, compute: Compute, kind: str, report: Report) -> None:
+        """Compute what is missing of a kind whose model is not on disk yet, calling `report` as `embed` does."""
+        self._fill_with(compute, kind, self._pool.lacking(kind), report)
 
     def matrix(self, recipe: Recipe, digests: Sequence[bytes], member: int = FINAL) -> tuple[Matrix, list[int]]:
         """The cached features of `digests` for the models of a fold, or FINAL.
 
         They are float32 (n, d), with the positions in `digests` of the n rows.
         """
-        embedded, reduced = (self._pool.features(kind, digests) for kind in recipe.kinds(member))
-        positions = [position for position, key in enumerate(digests) if key in embedded and key in reduced]
-        rows = [np.concatenate([embedded[digests[position]], reduced[digests[position]]]) for position in positions]
+        parts = [self._pool.features(kind, digests) for kind in recipe.kinds(member)]
+        positions = [position for position, key in enumerate(digests) if all(key in part for part in parts)]
+        rows = [np.concatenate([part[digests[position]] for part in parts]) for position in positions]
         return np.array(rows, dtype=np.float32), positions
 
     def scan(self, recipe: Recipe, folds: int) -> Iterator[tuple[list[int], list[bytes], list[Matrix]]]:
         """All items with cached features, by id, in blocks: ids, digests, and for each fold float32 (n, d)."""
-        members = range(folds) if recipe.finetuned else [FINAL]
+        members = range(folds) if recipe.of_sets else [FINAL]
         kinds = list(dict.fromkeys(kind for member in members for kind in recipe.kinds(member)))
         for ids, digests, vectors in self._pool.scan(kinds, _SCAN_ROWS):
             of_kind = dict(zip(kinds, vectors, strict=True))
             each = [np.hstack([of_kind[kind] for kind in recipe.kinds(member)]) for member in members]
-            yield ids, digests, each if recipe.finetuned else each * folds
+            yield ids, digests, each if recipe.of_sets else each * folds
 
     def of_texts(self, recipe: Recipe, texts: Sequence[str], member: int = FINAL) -> Matrix:
         """The features of any texts, as `matrix` has them, from the cache where they are in it; raises CorruptModel."""
@@ -149,43 +166,77 @@ class Features:
         return vectors if positions else np.zeros((0, 0), dtype=np.float32), positions
 
     def forget_all_but(self, recipe: Recipe, kinds: Collection[str]) -> None:
-        """Drop the cached features of other recipes, all TF-IDF maps but it and one that may be in use.
+        """Drop the cached features of other recipes, and what `release` drops.
 
-        Of the fine-tuned encoders, those stay that make `kinds`, and the newest with their features.
+        Of the fine-tuned encoders and transformers, those stay that make `kinds`, and the newest encoders with their
+        features. Embeddings stay beside transformers, which are quickly given up for another classifier.
         """
-        for identifier in [key for key in self._lexical if key != recipe.lexical][:-1]:
+        self.release(recipe)
+        self.transformers.keep_only(kinds)
+        kept = {*recipe.all_kinds, *self.finetuned.keep_only(kinds)}
+        embeddings = not recipe.encoder
+        self._pool.drop_features(
+            [
+                kind
+                for kind in self._pool.kinds()
+                if kind not in kept and (is_finetuned(kind) or is_of_transformer(kind) or not embeddings)
+            ]
+        )
+
+    def forget(self) -> None:
+        """Remove all fine-tuned models."""
+        self.finetuned.forget()
+        self.transformers.release(())
+        self.transformers.keep_only(())
+
+    def release(self, recipe: Recipe) -> None:
+        """Hold in memory what the recipe needs for new texts, and of others one TF-IDF map that may be in use."""
+        with suppress(CorruptModel):  # who needs it will be told
+            if recipe.lexical:
+                self._map(recipe.lexical)
+        for identifier in [key for key in list(self._lexical) if key != recipe.lexical][:-1]:
             del self._lexical[identifier]
-        self._pool.drop_features_except([*recipe.all_kinds, *self.finetuned.keep_only(kinds)])
+        self.finetuned.release(recipe.finetuned)
+        with suppress(CorruptModel):
+            self.transformers.release(recipe.transformers)
 
     def count_texts(self) -> int:
         """How many texts are held."""
         return self._pool.count_texts()
+
+    def held(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those digests whose text is held."""
+        return set(self._pool.texts(digests))
 
     def texts(self, digests: Sequence[bytes]) -> list[str]:
         """The texts of those digests that are held, as they are read."""
         held = self._pool.texts(digests)
         return [held[key][:_MAX_CHARACTERS] for key in digests if key in held]
 
-    def _fill(self, kinds: Sequence[str], report: Callable[[int, int], None]) -> None:
+    def _fill(self, kinds: Sequence[str], report: Report) -> None:
         lacking = {kind: self._pool.lacking(kind) for kind in kinds}
         done, total = 0, sum(map(len, lacking.values()))
         for kind, keys in lacking.items():
-            compute = self._compute(kind)
-            chunk = _LEXICAL_CHUNK if kind in self._lexical else CHUNK
-            for start in range(0, len(keys), chunk):
-                texts = self._pool.texts(keys[start : start + chunk])
-                if texts:
-                    vectors = compute([text[:_MAX_CHARACTERS] for text in texts.values()])
-                    self._pool.add_features(kind, list(texts), vectors)
-                report(done + min(start + chunk, len(keys)), total)
+            self._fill_with(self._compute(kind), kind, keys, lambda some, _, before=done: report(before + some, total))  # type: ignore[misc]
             done += len(keys)
 
-    def _compute(self, kind: str) -> Callable[[Sequence[str]], Matrix]:
+    def _fill_with(self, compute: Compute, kind: str, keys: Sequence[bytes], report: Report) -> None:
+        chunk = _LEXICAL_CHUNK if kind in self._lexical else CHUNK
+        for start in range(0, len(keys), chunk):
+            texts = self._pool.texts(keys[start : start + chunk])
+            if texts:
+                vectors = compute([text[:_MAX_CHARACTERS] for text in texts.values()])
+                self._pool.add_features(kind, list(texts), vectors)
+            report(min(start + chunk, len(keys)), len(keys))
+
+    def _compute(self, kind: str) -> Compute:
         """What makes vectors of a kind; raises CorruptModel, EncoderUnavailable."""
         if kind == self._encoder.fingerprint:
             return self._encoder.encode
         if is_finetuned(kind):
             return partial(self.finetuned.encode, kind)
+        if is_of_transformer(kind):
+            return partial(self.transformers.logits, kind)
         return self._map(kind).transform
 
     def _map(self, identifier: str) -> lexical.Lexical:

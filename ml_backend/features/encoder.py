@@ -38,6 +38,7 @@ class Encoder:
         self._threads = threads
         self._lock = Lock()
         self._loaded: tuple[SentenceTransformer, str] | None = None
+        self._expected: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -46,7 +47,16 @@ class Encoder:
         Raises EncoderUnavailable.
         """
         with self._lock:
-            return self._load()[1]
+            return self._expected or self._load()[1]
+
+    @property
+    def loaded(self) -> str | None:
+        """The fingerprint, where the model is loaded."""
+        return self._loaded[1] if self._loaded is not None else None
+
+    def expect(self, fingerprint: str) -> None:
+        """Take the fingerprint from another process that has loaded the same model: it is not loaded for that alone."""
+        self._expected = fingerprint
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The embeddings, float32 (n, d), in the order of `texts`; raises EncoderUnavailable."""
@@ -62,7 +72,7 @@ class Encoder:
     def _load(self) -> "tuple[SentenceTransformer, str]":
         if self._loaded is None:
             model = self._open()
-            self._loaded = model, _fingerprint(model)
+            self._loaded, self._expected = (model, _fingerprint(model)), None
         return self._loaded
 
     def _open(self) -> "SentenceTransformer":

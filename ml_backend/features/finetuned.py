@@ -1,6 +1,5 @@
 """Fine-tuned encoders of a project: sets on disk, each of one encoder a fold and a last one on all labels."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 
 from ml_backend.errors import CorruptModel
+from ml_backend.features import sets
 from ml_backend.features.encoder import Encoder, encode
 from ml_backend.features.finetuning import Schedule, finetune, precision
-from ml_backend.files import keep_only, new_directory, new_name, sha256, write_atomically
+from ml_backend.files import keep_only, new_directory, new_name, write_atomically
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -56,12 +56,17 @@ class FineTuned:
         self._lock = Lock()
         self._sets: dict[str, EncoderSet] = {}
         self._models: dict[str, tuple[SentenceTransformer, Lock]] = {}
-        self._unpublished: str | None = None
 
     def newest(self) -> EncoderSet | None:
         """The set published last; None where there is none, or where it is damaged."""
-        with suppress(FileNotFoundError, CorruptModel):
-            return self.read((self._directory / _POINTER).read_text())
+        published = self._published()
+        with suppress(CorruptModel):
+            return self.read(published) if published is not None else None
+        return None
+
+    def _published(self) -> str | None:
+        with suppress(FileNotFoundError):
+            return (self._directory / _POINTER).read_text()
         return None
 
     def read(self, name: str) -> EncoderSet:
@@ -71,15 +76,8 @@ class FineTuned:
         return self._sets[name]
 
     def _read(self, name: str) -> EncoderSet:
-        directory = self._directory / name
-        try:
-            told = json.loads((directory / "set.json").read_text())
-            damaged = [file for file, expected in told["files"].items() if sha256(directory / file) != expected]
-        except (OSError, ValueError) as error:
-            raise CorruptModel("The fine-tuned encoders of a model are missing; train again.") from error
-        if damaged:
-            raise CorruptModel("The fine-tuned encoders of a model are damaged; train again.")
-        known = load_arrays(directory / "folds.safetensors")
+        told = sets.read(self._directory / name, "fine-tuned encoders")
+        known = load_arrays(self._directory / name / "folds.safetensors")
         fold = dict(zip(map(bytes, known["digests"]), known["folds"].tolist(), strict=True))
         return EncoderSet(name, told["encoder"], told["labels"], told["folds"], fold)
 
@@ -126,27 +124,36 @@ class FineTuned:
 
     def publish(self, name: str) -> None:
         """Make a set the newest."""
-        with self._lock:
-            write_atomically(self._directory / _POINTER, name.encode())
-            self._unpublished = None
+        write_atomically(self._directory / _POINTER, name.encode())
 
     def keep_only(self, kinds: Collection[str]) -> list[str]:
-        """Remove all sets but those of `kinds`, the newest and one to be published; the kinds of these two."""
+        """Remove all sets but those of `kinds`, the newest, and later ones: these are yet to be published.
+
+        Returns the kinds of the newest and of later ones. What an interrupted fine-tuning has left goes when a later
+        set is published.
+        """
         with self._lock:
-            newest = self.newest()
-            recent = {newest.name} if newest is not None else set()
-            recent |= {self._unpublished} if self._unpublished is not None else set()
-            kept = {*map(_name, kinds), *recent}
-            keep_only(self._directory, kept)
-            self._sets = {name: found for name, found in self._sets.items() if name in kept}
-            self._models = {kind: model for kind, model in self._models.items() if _name(kind) in kept}
-            return [kind for name in recent for kind in self.read(name).kinds]
+            published = self._published() or ""
+            keep_only(self._directory, {*map(_name, kinds), published}, newer_than=published)
+            left = {path.name for path in self._directory.glob("[!.]*") if path.is_dir()}
+            self._sets = {name: found for name, found in self._sets.items() if name in left}
+            self._models = {kind: model for kind, model in self._models.items() if _name(kind) in left}
+            recent: list[str] = []
+            for name in sorted(name for name in left if name >= published):
+                with suppress(CorruptModel):
+                    recent += self.read(name).kinds
+            return recent
+
+    def release(self, kinds: Collection[str]) -> None:
+        """Keep no other encoders in memory than those of `kinds`."""
+        with self._lock:
+            self._models = {kind: model for kind, model in self._models.items() if kind in kinds}
 
     def forget(self) -> None:
         """Remove all sets."""
         (self._directory / _POINTER).unlink(missing_ok=True)
-        self._unpublished = None
-        self.keep_only(())
+        keep_only(self._directory, set())
+        self._sets, self._models = {}, {}
 
     def _model(self, kind: str) -> "tuple[SentenceTransformer, Lock]":
         from safetensors.torch import load_file
@@ -168,18 +175,11 @@ class FineTuned:
         from safetensors.torch import save_file
 
         name = new_name()
-        with self._lock, new_directory(self._directory / name) as directory:
+        with new_directory(self._directory / name) as directory:
             for number, trained in enumerate(members):
                 save_file(dict(trained), directory / _file(number))
             save_arrays({"digests": digests, "folds": folds}, directory / "folds.safetensors")
-            told = {
-                "encoder": encoder,
-                "labels": len(folds),
-                "folds": len(members) - 1,
-                "files": {file.name: sha256(file) for file in sorted(directory.iterdir())},
-            }
-            (directory / "set.json").write_text(json.dumps(told, indent=2))
-            self._unpublished = name
+            sets.describe(directory, {"encoder": encoder, "labels": len(folds), "folds": len(members) - 1})
         return self.read(name)
 
 

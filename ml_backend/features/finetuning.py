@@ -128,8 +128,16 @@ def precision(device: "torch.device") -> AbstractContextManager[Any]:
     """bfloat16 where the processor computes in it, which halves the time, float32 elsewhere."""
     import torch
 
-    fast = device.type == "cuda" or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device.type))
+
+
+def has_fast_bfloat16(device: str) -> bool:
+    """Whether a type of processor, "cuda" or "cpu", computes in bfloat16."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def _embed(model: "SentenceTransformer", texts: list[str], max_length: int) -> "torch.Tensor":

@@ -36,9 +36,14 @@ def job(state: str, **changes: Any) -> dict[str, Any]:
         "job": "j1",
         "state": state,
         "stage": "fitting",
+        "fold": None,
+        "step": 0,
+        "steps": 0,
         "progress": 0.5,
+        "seconds_left": None,
         "model_version": None,
         "error": None,
+        "retriable": False,
     } | changes
 
 
@@ -172,12 +177,20 @@ def test_training_waits_for_the_job_and_tells_how_far_it_is(server: Server, back
         JOB,
         (200, job("queued", stage="waiting", progress=0.0)),
         (200, job("running", progress=0.4)),
+        (200, job("running", progress=0.5, fold=1, step=1200, steps=3000, seconds_left=29.6)),
+        (200, job("running", progress=0.6, step=2000, steps=3000, seconds_left=300.0)),
         (200, job("done", stage="done", progress=1.0, model_version="v3")),
     )
     told: list[tuple[str, float]] = []
     version = backend.train("7", ("a", "b"), {5: 0, 9: 1}, progress=lambda stage, share: told.append((stage, share)))
     assert version == "v3"
-    assert told == [("waiting", 0.0), ("fitting", 0.4), ("done", 1.0)]
+    assert told == [
+        ("waiting", 0.0),
+        ("fitting", 0.4),
+        ("fitting, fold 2, 1,200 of 3,000, about 30 s left", 0.5),
+        ("fitting, 2,000 of 3,000, about 5 min left", 0.6),
+        ("done", 1.0),
+    ]
     asked = {"classes": ["a", "b"], "multilabel": False, "ids": [5, 9], "labels": [0, 1]}
     assert server.bodies(TRAIN) == [{**asked, "weights": None, "classifier": None}]
 
@@ -207,27 +220,6 @@ def test_predictions_are_asked_for_as_label_studio_does_some_at_a_time(server: S
     assert second["tasks"] == [{"data": {"body": texts[-1]}}]
 
 
-def test_somebody_elses_training_is_waited_for_and_then_ours_is_done(server: Server, backend: Backend) -> None:
-    server.on(TRAIN, (409, job("running", job="theirs")), (202, job("queued")))
-    server.on("GET /api/projects/7/jobs/theirs", (200, job("running")), (200, job("done", model_version="theirs")))
-    server.on(JOB, (200, job("done", model_version="ours")))
-    assert backend.train("7", ("a", "b"), {5: 0, 9: 1}) == "ours"
-    assert [name for name, _ in server.calls] == [
-        TRAIN,
-        "GET /api/projects/7/jobs/theirs",
-        "GET /api/projects/7/jobs/theirs",
-        TRAIN,
-        JOB,
-    ]
-
-
-def test_somebody_elses_failed_training_does_not_stop_ours(server: Server, backend: Backend) -> None:
-    server.on(TRAIN, (409, job("running", job="theirs")), (202, job("queued")))
-    server.on("GET /api/projects/7/jobs/theirs", (200, job("failed", error="no memory")))
-    server.on(JOB, (200, job("done", model_version="ours")))
-    assert backend.train("7", ("a", "b"), {5: 0, 9: 1}) == "ours"
-
-
 def test_a_failed_training_tells_the_backends_reason(server: Server, backend: Backend) -> None:
     server.on(TRAIN, (202, job("queued")))
     server.on(JOB, (200, job("failed", error="Class b has fewer than two labels.")))
@@ -238,8 +230,8 @@ def test_a_failed_training_tells_the_backends_reason(server: Server, backend: Ba
 
 @pytest.mark.parametrize(
     "answer",
-    [(404, {"detail": "There is no such job."}), (200, job("cancelled", error="The server is stopping."))],
-    ids=["restarted", "stopping"],
+    [(404, {"detail": "There is no such job."}), (200, job("failed", error="The server ended.", retriable=True))],
+    ids=["forgotten", "stopped"],
 )
 def test_a_backend_that_restarts_during_a_training_is_for_the_next_sync(
     server: Server, backend: Backend, answer: tuple[int, Any]
@@ -331,7 +323,7 @@ def test_arrays_that_hold_pickles_are_not_read(server: Server, backend: Backend)
 
 
 def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Backend) -> None:
-    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 3}))
+    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 4}))
     backend.check()
     assert [name for name, _ in server.calls] == ["GET /health"]
 
@@ -339,7 +331,7 @@ def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Bac
 @pytest.mark.parametrize(
     ("health", "words"),
     [
-        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 3"),
+        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 4"),
         ({"status": "UP", "model_class": "BertClassifier"}, "speaks protocol unknown"),
         (["UP"], "speaks protocol unknown"),
         ("<html>Welcome</html>", "is not an ML backend of ours: check ML_BACKEND_URL"),

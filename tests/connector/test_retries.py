@@ -381,7 +381,11 @@ def train(url: str, time: Time) -> None:
 
 CREATED = Answer(201, b'{"created": 1}')
 STARTED = Answer(
-    202, json.dumps({"job": "j", "state": "done", "stage": "", "progress": 1, "model_version": "v1"}).encode()
+    202,
+    json.dumps(
+        {"job": "j", "state": "done", "stage": "", "fold": None, "step": 0, "steps": 0, "progress": 1}
+        | {"seconds_left": None, "model_version": "v1", "retriable": False}
+    ).encode(),
 )
 makers = pytest.mark.parametrize(
     ("make", "good"), [(import_a_window, CREATED), (train, STARTED)], ids=["Label Studio", "the ML backend"]

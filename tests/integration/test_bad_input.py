@@ -302,9 +302,9 @@ def test_a_backend_that_is_down_is_for_later(commands: Commands, start: Start) -
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
-        (Answer(200, {"status": "UP", "protocol": 1}), 2, "speaks protocol 1, this connector 3"),
-        (Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 3"),
-        (Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 3"),
+        (Answer(200, {"status": "UP", "protocol": 1}), 2, "speaks protocol 1, this connector 4"),
+        (Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 4"),
+        (Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 4"),
         (Answer(200, PAGE), 2, "is not an ML backend of ours: check ML_BACKEND_URL"),
         (Answer(404, PAGE), 2, "check ML_BACKEND_URL"),
         (Answer(503, PAGE), 3, "failed with 503"),

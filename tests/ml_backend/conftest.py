@@ -205,3 +205,16 @@ def make_sentences() -> Callable[..., tuple[list[str], list[int]]]:
 def label_config() -> str:
     """The repository's labeling config."""
     return (Path(__file__).parents[2] / "label_config.xml").read_text()
+
+
+@pytest.fixture(scope="session")
+def by_chance() -> list[int]:
+    """Labels that nothing tells."""
+    return np.random.default_rng(3).integers(0, 2, 200).tolist()
+
+
+@pytest.fixture(scope="session")
+def words(encoder: Encoder) -> list[str]:
+    """200 texts that are quickly read and well told apart: words that are one token each."""
+    known = encoder.copy().tokenizer.get_vocab()
+    return sorted(word for word in known if word.isalpha() and word.isascii() and len(word) == 6)[:400:2]

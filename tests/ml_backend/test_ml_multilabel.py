@@ -121,8 +121,7 @@ class Bench:
 
     def train(self, labels: list[Any], multilabel: bool = True) -> Any:
         request = TrainRequest(classes=CLASSES, ids=list(range(len(labels))), labels=labels, multilabel=multilabel)
-        job, started = self.service.train("p", request)
-        assert started
+        job = self.service.train("p", request)
         while job.active:
             time.sleep(0.02)
             job = self.service.job("p", job.job)

@@ -21,8 +21,7 @@ def train(service: Service, texts: list[str], labels: list[int]) -> None:
     service.set_items("p", np.arange(len(texts)), hashes)
     service.add_texts("p", texts)
     classes = ["Polite", "Impolite"]
-    job, started = service.train("p", TrainRequest(classes=classes, ids=list(range(len(texts))), labels=labels))
-    assert started
+    job = service.train("p", TrainRequest(classes=classes, ids=list(range(len(texts))), labels=labels))
     while job.active:
         time.sleep(0.05)
         job = service.job("p", job.job)

@@ -3,23 +3,30 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ml_backend.errors import Cancelled, CorruptModel, InvalidRequest
+from ml_backend.errors import CorruptModel, InvalidRequest
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.recent import Recent
-from ml_backend.jobs import Progress
 from ml_backend.pool import digest
+from ml_backend.progress import Progress, Standing
 from ml_backend.project import Project
 from ml_backend.registry import TrainedModel
 from ml_backend.settings import ClassifierName, Settings
 from ml_backend.training import TrainingRequest
 
 Sentences = Callable[..., tuple[list[str], list[int]]]
+
+
+class Stopped(Exception):
+    """Nobody waits for the training any more."""
+
+
+def refuse(standing: Standing) -> None:
+    raise Stopped
 
 
 class Bench:
@@ -47,10 +54,7 @@ class Bench:
         names = tuple(f"class {number}" for number in range(classes))
         keys = tuple(digest(text) for text in texts)
         request = TrainingRequest(names, keys, tuple(labels), folds, seed, self.settings.c, **options)
-        cancelled = Event()
-        if stop:
-            cancelled.set()
-        self.project.train(request, Progress(lambda *_: None, cancelled))
+        self.project.train(request, Progress(refuse if stop else lambda standing: None))
         return self.model
 
     @property
@@ -258,10 +262,10 @@ def test_one_class_alone_is_refused_and_the_model_before_stays(bench: Bench, mak
     assert bench.model is before
 
 
-def test_a_stopping_server_stops_the_training(bench: Bench, make_sentences: Sentences) -> None:
+def test_a_training_that_nobody_waits_for_ends(bench: Bench, make_sentences: Sentences) -> None:
     texts, labels = make_sentences(10)
     bench.hold(texts)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Stopped):
         bench.train(texts, labels, stop=True)
     assert bench.project.model is None
 

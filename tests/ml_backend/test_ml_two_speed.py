@@ -4,105 +4,49 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pytest
 import torch
+from bench import Bench
 
-from ml_backend.errors import Cancelled, Conflict, CorruptModel, InvalidRequest
+from ml_backend.errors import Conflict, CorruptModel, InvalidRequest
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.finetuning import variant
-from ml_backend.features.recent import Recent
-from ml_backend.jobs import Progress
 from ml_backend.pool import digest
-from ml_backend.project import Project
-from ml_backend.registry import TrainedModel
+from ml_backend.progress import Progress, Standing
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
 from ml_backend.settings import Settings
-from ml_backend.training import TrainingRequest
 
 Sentences = Callable[..., tuple[list[str], list[int]]]
 FEW = {"finetune": "now", "finetune_steps": 20, "finetune_learning_rate": 2e-4, "finetune_batch_size": 8}
 
 
-class Bench:
-    """A project on which tests train directly, fine-tuning at once."""
+class TwoSpeed(Bench):
+    """A project that fine-tunes encoders, at once."""
 
     def __init__(self, directory: Path, encoder: Encoder, **settings: object) -> None:
-        self.settings = Settings(model_dir=directory, **{**FEW, **settings})
-        self.directory = directory
-        self.project = Project(directory, encoder, Recent(), self.settings)
-
-    def hold(self, texts: list[str]) -> None:
-        self.project.pool.set_items(range(len(texts)), [digest(text) for text in texts])
-        self.project.pool.add_texts(texts)
-
-    def request(self, texts: list[str], labels: list[int], **options: object) -> TrainingRequest:
-        keys = tuple(map(digest, texts))
-        two = {"folds": 2, "seed": 0, "c": 10.0, "classifier": "two-speed", "finetune": self.settings.finetune}
-        return TrainingRequest(("one", "two"), keys, tuple(labels), **{**two, **options})  # type: ignore[arg-type]
-
-    def train(self, texts: list[str], labels: list[int], **options: object) -> TrainedModel:
-        self.project.train(self.request(texts, labels, **options), Progress(lambda *_: None, Event()))
-        return self.model
-
-    @property
-    def model(self) -> TrainedModel:
-        assert self.project.model is not None
-        return self.project.model
-
-    @property
-    def sets(self) -> set[str]:
-        """The sets of encoders on disk."""
-        return {path.name for path in (self.directory / "encoders").iterdir() if path.is_dir()}
-
-    def right(self, texts: list[str], labels: list[int]) -> float:
-        """The accuracy of the final model."""
-        features = self.project.features.of_texts(self.model.recipe, texts)
-        return float((self.model.final.predict_proba(features).argmax(axis=1) == labels).mean())
-
-    def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        of_texts, recipe = self.project.features.of_texts, self.model.recipe
-        features = [of_texts(recipe, texts, fold) for fold in range(len(self.model.by_fold))]
-        return self.model.out_of_sample(features, [digest(text) for text in texts])
-
-    def folds(self) -> dict[bytes, int]:
-        training = self.model.training
-        return dict(zip(map(bytes, training.digests), training.folds.tolist(), strict=True))
-
-
-@pytest.fixture(scope="module")
-def by_chance() -> list[int]:
-    """Labels that nothing tells."""
-    return np.random.default_rng(3).integers(0, 2, 200).tolist()
-
-
-@pytest.fixture(scope="module")
-def words(encoder: Encoder) -> list[str]:
-    """200 texts that are quickly read and well told apart: words that are one token each."""
-    known = encoder.copy().tokenizer.get_vocab()
-    return sorted(word for word in known if word.isalpha() and word.isascii() and len(word) == 6)[:400:2]
+        super().__init__(directory, encoder, "encoders", **{"classifier": "two-speed", **FEW, **settings})
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder, words: list[str], by_chance: list[int]) -> Path:
     """A project of 200 words trained on 100 labels by chance, with its first encoders, for copies."""
-    bench = Bench(tmp_path_factory.mktemp("first") / "project", encoder, finetune_steps=60)
+    bench = TwoSpeed(tmp_path_factory.mktemp("first") / "project", encoder, finetune_steps=60)
     bench.hold(words)
     bench.train(words[:100], by_chance[:100])
     return bench.directory
 
 
 @pytest.fixture
-def bench(first: Path, tmp_path: Path, encoder: Encoder) -> Bench:
+def bench(first: Path, tmp_path: Path, encoder: Encoder) -> TwoSpeed:
     shutil.copytree(first, tmp_path / "project")
-    return Bench(tmp_path / "project", encoder, finetune_steps=2)
+    return TwoSpeed(tmp_path / "project", encoder, finetune_steps=2)
 
 
 def test_what_the_encoders_remember_is_not_in_the_out_of_sample_probabilities(
-    bench: Bench, words: list[str], by_chance: list[int]
+    bench: TwoSpeed, words: list[str], by_chance: list[int]
 ) -> None:
     # Labels by chance can only be remembered: the final model does, the out-of-sample rows cannot.
     assert len(bench.model.recipe.finetuned) == 3
@@ -115,7 +59,7 @@ def test_what_the_encoders_remember_is_not_in_the_out_of_sample_probabilities(
 
 
 def test_labels_that_come_or_change_later_tell_nothing_either(
-    bench: Bench, words: list[str], by_chance: list[int]
+    bench: TwoSpeed, words: list[str], by_chance: list[int]
 ) -> None:
     before, encoders = bench.folds(), bench.model.recipe.finetuned
     labels = [1 - label if number < 30 else label for number, label in enumerate(by_chance)]
@@ -135,7 +79,7 @@ def test_out_of_sample_accuracy_is_that_on_fresh_texts(
     texts, truth = make_sentences(100)
     fresh, fresh_truth = make_sentences(100, seed=7)
     noisy = np.where(np.random.default_rng(0).random(100) < 0.2, 1 - np.array(truth), truth)
-    bench = Bench(tmp_path / "project", encoder)
+    bench = TwoSpeed(tmp_path / "project", encoder)
     bench.hold(texts)
     bench.train(texts, noisy.tolist())
     on_fresh = [
@@ -149,7 +93,7 @@ def test_out_of_sample_accuracy_is_that_on_fresh_texts(
 
 
 def test_encoders_are_made_anew_when_labels_have_doubled_and_the_old_ones_go_with_their_versions(
-    bench: Bench, encoder: Encoder, words: list[str], by_chance: list[int]
+    bench: TwoSpeed, encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> None:
     old_version, (old,) = bench.model.version, bench.sets
     bench.train(words, by_chance)
@@ -160,11 +104,11 @@ def test_encoders_are_made_anew_when_labels_have_doubled_and_the_old_ones_go_wit
     assert pool.features(f"{new}/0", [digest(words[0])])
     assert pool.features(bench.project.features.fingerprint, [digest(words[0])])
     expected = bench.out_of_sample(words)[0]
-    again = Bench(bench.directory, encoder, keep_versions=1)  # a restart
+    again = TwoSpeed(bench.directory, encoder, keep_versions=1)  # a restart
     assert np.array_equal(again.out_of_sample(words)[0], expected)
 
     (bench.directory / "current").write_text(old_version)  # taken back
-    older = Bench(bench.directory, encoder)
+    older = TwoSpeed(bench.directory, encoder)
     older.project.features.fill(older.model.recipe)
     assert older.model.version == old_version
     guessed = older.out_of_sample(words[:100])[0].argmax(axis=1) == by_chance[:100]
@@ -182,7 +126,7 @@ def test_the_same_seed_gives_the_same_encoders(
     texts, labels = words[:100], by_chance[:100]
     results = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        bench = Bench(tmp_path / name, encoder, finetune_steps=2)
+        bench = TwoSpeed(tmp_path / name, encoder, finetune_steps=2)
         bench.hold(texts)
         bench.train(texts, labels, seed=seed)
         results.append(bench.out_of_sample(texts)[0])
@@ -192,7 +136,7 @@ def test_the_same_seed_gives_the_same_encoders(
 
 def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, encoder: Encoder, make_sentences: Sentences) -> None:
     texts, truth = make_sentences(100)
-    bench = Bench(tmp_path / "project", encoder)
+    bench = TwoSpeed(tmp_path / "project", encoder)
     bench.hold(texts)
     sets = [(0, 1) if label else (0,) if number % 2 else () for number, label in enumerate(truth)]
     model = bench.train(texts, sets, multilabel=True)  # type: ignore[arg-type]
@@ -202,12 +146,12 @@ def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, encoder: Enco
 
 
 def test_damaged_encoders_are_refused_and_made_anew(
-    bench: Bench, encoder: Encoder, words: list[str], by_chance: list[int]
+    bench: TwoSpeed, encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> None:
     (old,) = bench.sets
     path = bench.directory / "encoders" / old / "encoder-02.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    again = Bench(bench.directory, encoder, finetune_steps=2)
+    again = TwoSpeed(bench.directory, encoder, finetune_steps=2)
     with pytest.raises(CorruptModel, match="damaged; train again"):
         again.project.features.of_texts(again.model.recipe, ["a text of no item"])
     again.train(words[:100], by_chance[:100])
@@ -218,24 +162,27 @@ def test_a_server_that_stops_loses_only_the_fine_tuning(
     tmp_path: Path, encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> None:
     texts, labels = words[:100], by_chance[:100]
-    bench = Bench(tmp_path / "project", encoder, finetune="background", finetune_steps=2)
+    bench = TwoSpeed(tmp_path / "project", encoder, finetune="background", finetune_steps=2)
     bench.hold(texts)
     version = bench.train(texts, labels).version
     request = bench.request(texts, labels)
     assert bench.project.finetuning_is_due(request)
-    cancelled = Event()
 
-    def stop(stage: str, *_: object) -> None:
-        if stage == "embedding texts anew":
-            cancelled.set()
+    def stop(standing: Standing) -> None:
+        if standing.stage == "embedding texts anew":
+            raise BrokenPipeError
 
-    with pytest.raises(Cancelled):
-        bench.project.finetune(request, Progress(stop, cancelled))
-    again = Bench(bench.directory, encoder, finetune="background")
+    with pytest.raises(BrokenPipeError):
+        bench.project.finetune(request, Progress(stop))
+    again = TwoSpeed(bench.directory, encoder, finetune="background")
     assert again.model.version == version
     assert again.project.finetuning_is_due(request)
     again.train(texts, labels)
-    assert again.sets == set()
+    (left,) = again.sets  # for all that this process knows, another one is about to publish it
+    again.project.finetune(request, Progress(lambda standing: None))
+    again.train(texts, labels)
+    assert len(again.sets) == 1
+    assert left not in again.sets
 
 
 def test_a_training_answers_at_once_and_fine_tunes_behind_it(
@@ -251,7 +198,7 @@ def test_a_training_answers_at_once_and_fine_tunes_behind_it(
 
     def train(labels: list[int]) -> str:
         request = TrainRequest(classes=["Polite", "Impolite"], ids=list(range(len(labels))), labels=labels)
-        job, _ = service.train("p", request)
+        job = service.train("p", request)
         while job.active:
             time.sleep(0.02)
             job = service.job("p", job.job)

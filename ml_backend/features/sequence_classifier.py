@@ -1,0 +1,221 @@
+"""A transformer with a head of classes, fitted to labels by transformers' Trainer."""
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import CorruptModel, EncoderUnavailable
+from ml_backend.features.encoder import packaged_weights
+from ml_backend.features.finetuning import Schedule, has_fast_bfloat16, precision
+from ml_backend.settings import DEFAULT_ENCODER
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Matrix = npt.NDArray[np.float32]
+_WARM_UP = 0.1  # of the steps, to the full learning rate; it falls to zero over the rest
+_BATCH = 16  # texts of like lengths that are scored together
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SequenceClassifier:
+    """A model, its tokenizer, and how many tokens of a text it reads; safe to share between threads."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    max_length: int
+    lock: Lock  # the tokenizer cannot be shared by two threads at a time
+
+    def logits(self, texts: Sequence[str]) -> Matrix:
+        """The logits, float32 (n, classes), in the order of `texts`."""
+        import torch
+
+        order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
+        parts = []
+        for start in range(0, len(order), _BATCH):
+            batch = order[start : start + _BATCH]
+            # A batch at a time, so that a prediction need not wait for all texts of another thread.
+            with self.lock, torch.inference_mode(), precision(self.model.device):
+                tokens = self.tokenizer(
+                    [texts[position] for position in batch],
+                    padding=True,
+                    truncation=True,
+                    max_length=self.max_length,
+                    return_tensors="pt",
+                ).to(self.model.device)
+                parts.append(self.model(**tokens).logits.float().cpu().numpy())
+        logits = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
+        logits[order] = np.concatenate(parts)
+        return logits
+
+    def save(self, directory: Path) -> None:
+        """Write weights (safetensors), config and tokenizer, as `from_pretrained` reads them."""
+        self.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+
+def fit(
+    name: str,
+    texts: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    classes: int,
+    weights: npt.NDArray[np.float64],
+    schedule: Schedule,
+    seed: int,
+    directory: Path,
+    threads: int,
+    report: Callable[[int, int], None],
+) -> SequenceClassifier:
+    """Fine-tune a model of the hub, or of a folder, on labels and weights (n,), working in `directory`.
+
+    Labels (n, `classes`) are of several classes an item. `report(step, steps)` is called before each step, and what it
+    raises ends the work. The same seed gives the same weights on the same machine. Raises EncoderUnavailable.
+    """
+    import torch
+    from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+    from transformers import set_seed as seed_everything
+
+    _set_up(threads)
+    seed_everything(seed)  # the head's weights are drawn when the model is opened
+    opened = _open(name, classes, labels.ndim == 2, schedule.max_length)
+
+    class WeightedTrainer(Trainer):
+        """Each item's loss counts by its weight."""
+
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            targets, counts = inputs.pop("labels"), inputs.pop("weights")
+            outputs = model(**inputs)
+            loss = losses(outputs.logits.float(), targets) @ counts / counts.sum()
+            return (loss, outputs) if return_outputs else loss
+
+    class Reporting(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            report(state.global_step, schedule.steps)
+
+    on_gpu = torch.cuda.is_available()
+    by_length: dict[str, Any] = {"group_by_length": True}  # less padding
+    if "train_sampling_strategy" in {field.name for field in fields(TrainingArguments)}:  # transformers 5
+        by_length = {"train_sampling_strategy": "group_by_length"}
+    trainer = WeightedTrainer(
+        model=opened.model,
+        args=TrainingArguments(
+            output_dir=str(directory),
+            max_steps=schedule.steps,
+            learning_rate=schedule.learning_rate,
+            per_device_train_batch_size=schedule.batch_size,
+            warmup_steps=round(_WARM_UP * schedule.steps),
+            bf16=has_fast_bfloat16("cuda" if on_gpu else "cpu"),
+            use_cpu=not on_gpu,
+            seed=seed,
+            full_determinism=on_gpu,  # a CPU is deterministic as it is
+            remove_unused_columns=False,  # or the weights would be
+            dataloader_pin_memory=on_gpu,
+            disable_tqdm=True,
+            logging_strategy="no",
+            save_strategy="no",
+            report_to="none",
+            **by_length,
+        ),
+        train_dataset=_rows(opened, texts, labels, weights),
+        data_collator=DataCollatorWithPadding(opened.tokenizer),
+        callbacks=[Reporting()],
+    )
+    trainer.remove_callback(PrinterCallback)  # standard output is not ours to write to
+    trainer.train()
+    opened.model.train(False)
+    del trainer  # what it holds is more than the model, and it is held in cycles
+    free_memory()
+    return opened
+
+
+def losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+    """The loss (n,) of each item: cross-entropy, of targets (n, classes) the mean of that of yes and no."""
+    from torch.nn import functional
+
+    if targets.ndim == 1:
+        return functional.cross_entropy(logits, targets, reduction="none")
+    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+
+
+def read(directory: Path, max_length: int, threads: int) -> SequenceClassifier:
+    """What `save` wrote; raises CorruptModel."""
+    _set_up(threads)
+    try:
+        return _from_pretrained(str(directory), max_length, {})
+    except Exception as error:  # the file system's, the tokenizer's and the model's own errors alike
+        raise CorruptModel("A fine-tuned transformer cannot be read; train again.") from error
+
+
+def free_memory() -> None:
+    """Give back what models that are no longer used have held."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _open(name: str, classes: int, multilabel: bool, max_length: int) -> SequenceClassifier:
+    folder = packaged_weights() if name == DEFAULT_ENCODER else None
+    problem = "multi_label_classification" if multilabel else "single_label_classification"
+    options = {"num_labels": classes, "problem_type": problem, "local_files_only": folder is not None}
+    log.info("Loading the transformer %s.", folder or name)
+    try:
+        return _from_pretrained(str(folder or name), max_length, {**options, "ignore_mismatched_sizes": True})
+    except Exception as error:  # the hub's, the file system's and the model's own errors alike
+        log.warning("The transformer could not be loaded.", exc_info=True)
+        raise EncoderUnavailable(
+            f"The transformer {name!r} cannot be loaded: set ML_BACKEND_TRANSFORMER to a local folder, or to the name"
+            " of a text model where its hub can be reached."
+        ) from error
+
+
+def _from_pretrained(name: str, max_length: int, options: dict[str, Any]) -> SequenceClassifier:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=options.get("local_files_only", False))
+    # float32 whatever the weights are kept in: steps of training are too small for bfloat16.
+    model = AutoModelForSequenceClassification.from_pretrained(name, **options).float().train(False)
+    if tokenizer.pad_token is None:  # models that were made to go on with a text know none
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    most = [max_length, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return SequenceClassifier(model.to(device), tokenizer, min(filter(None, most)), Lock())
+
+
+def _rows(
+    opened: SequenceClassifier,
+    texts: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+) -> list[dict[str, Any]]:
+    tokens = opened.tokenizer(list(texts), truncation=True, max_length=opened.max_length)
+    targets = labels.tolist() if labels.ndim == 1 else labels.astype(float).tolist()
+    return [
+        {**{key: values[place] for key, values in tokens.items()}, "labels": target, "weights": weight}
+        for place, (target, weight) in enumerate(zip(targets, weights.tolist(), strict=True))
+    ]
+
+
+def _set_up(threads: int) -> None:
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that a head is new is no news
+    if threads:
+        torch.set_num_threads(threads)

@@ -1,0 +1,161 @@
+"""Fine-tuned transformers of a project: sets on disk, each of one model a fold and a last one on all labels."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import CorruptModel
+from ml_backend.features import sets
+from ml_backend.features.finetuning import Schedule
+from ml_backend.features.sequence_classifier import Matrix, SequenceClassifier, fit, free_memory, read
+from ml_backend.files import keep_only, new_directory, new_name
+from ml_backend.settings import Settings
+
+_SEPARATOR = ":"  # between the name of a set and the number of the model in it; encoders have another
+
+Logits = Callable[[Sequence[str]], Matrix]
+
+
+class Transformers:
+    """The sets of one project; safe to share between threads.
+
+    Of many models that are large, few are in memory: while a set is made one at a time, afterwards the one on all
+    labels that was last asked for, and one of a fold.
+    """
+
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        """Keep sets in `directory`; nothing is loaded yet."""
+        self._directory = directory
+        self._name = settings.transformer
+        self._threads = settings.threads
+        self.schedule = Schedule(
+            settings.transformer_steps,
+            settings.transformer_learning_rate,
+            settings.transformer_batch_size,
+            settings.transformer_max_length,
+        )
+        self._lock = Lock()
+        self._loading = Lock()
+        self._held: dict[bool, tuple[str, SequenceClassifier]] = {}  # by whether it is the one on all labels
+        self._sets: dict[str, dict[str, Any]] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What models are made of, for the record."""
+        return {"transformer": self._name, **asdict(self.schedule)}
+
+    def make(
+        self,
+        texts: Sequence[str],
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        weights: npt.NDArray[np.float64],
+        folds: npt.NDArray[np.int8],
+        seed: int,
+        training: Callable[[int, int, int], None],
+        made: Callable[[int, str, Logits], None],
+    ) -> tuple[str, ...]:
+        """Train and write a set on n texts and what is known of each: its kinds, of the folds in order, then of all.
+
+        `training(number, step, steps)` is called before each step of a model, and `made(number, kind, logits)` when it
+        is trained and still in memory; what they raise ends it all and nothing is left. Raises EncoderUnavailable.
+        """
+        name, count = new_name(), int(folds.max()) + 1
+        kinds = tuple(f"{name}{_SEPARATOR}{number}" for number in range(count + 1))
+        with new_directory(self._directory / name) as directory:
+            for number, kind in enumerate(kinds):
+                seen = np.flatnonzero(folds != number)
+                (directory / _folder(number)).mkdir()
+                model = fit(
+                    self._name,
+                    [texts[position] for position in seen],
+                    labels[seen],
+                    classes,
+                    weights[seen],
+                    self.schedule,
+                    seed,
+                    directory / _folder(number),
+                    self._threads,
+                    lambda step, steps, number=number: training(number, step, steps),  # type: ignore[misc]
+                )
+                model.save(directory / _folder(number))
+                made(number, kind, model.logits)
+                del model
+                free_memory()
+            sets.describe(directory, {"models": len(kinds), "max_length": self.schedule.max_length})
+        return kinds
+
+    def logits(self, kind: str, texts: Sequence[str]) -> Matrix:
+        """The logits by one model of a set, float32 (n, classes); raises CorruptModel."""
+        return self._model(kind).logits(texts)
+
+    def keep_only(self, kinds: Collection[str]) -> None:
+        """Remove all sets but those of `kinds`, leftovers of interrupted trainings included."""
+        kept = {_name(kind) for kind in kinds}
+        keep_only(self._directory, kept)
+        self._sets = {name: told for name, told in self._sets.items() if name in kept}
+
+    def release(self, kinds: Collection[str]) -> None:
+        """Hold no other models in memory than those of `kinds`; where one on all labels was held, that of them."""
+        with self._lock:
+            serving = True in self._held
+            self._held = {final: held for final, held in self._held.items() if held[0] in kinds}
+        for kind in kinds if serving else ():
+            if self._is_final(kind):
+                self._model(kind)
+
+    def _model(self, kind: str) -> SequenceClassifier:
+        final = self._is_final(kind)
+        with self._lock:
+            held = self._held.get(final)
+        if held is not None and held[0] == kind:
+            return held[1]
+        with self._loading:
+            with self._lock:
+                held = self._held.get(final)
+                if held is not None and held[0] == kind:  # loaded while this thread waited
+                    return held[1]
+                if not final:
+                    del held
+                    self._held.pop(False, None)
+            model = read(self._directory / _name(kind) / _folder(_number(kind)), self._max_length(kind), self._threads)
+            with self._lock:
+                self._held[final] = kind, model
+        return model
+
+    def _is_final(self, kind: str) -> bool:
+        return bool(_number(kind) == self._told(kind)["models"] - 1)
+
+    def _max_length(self, kind: str) -> int:
+        return int(self._told(kind)["max_length"])
+
+    def _told(self, kind: str) -> dict[str, Any]:
+        name = _name(kind)
+        if name not in self._sets:
+            told = sets.read(self._directory / name, "fine-tuned transformers")
+            if not all(isinstance(told.get(key), int) for key in ("models", "max_length")):
+                raise CorruptModel("The fine-tuned transformers of a model are damaged; train again.")
+            self._sets[name] = told
+        return self._sets[name]
+
+
+def is_of_transformer(kind: str) -> bool:
+    """Whether vectors of a kind are logits by a model of a set."""
+    return _SEPARATOR in kind
+
+
+def _name(kind: str) -> str:
+    return kind.partition(_SEPARATOR)[0]
+
+
+def _number(kind: str) -> int:
+    return int(kind.partition(_SEPARATOR)[2])
+
+
+def _folder(number: int) -> str:
+    return f"model-{number:02}"

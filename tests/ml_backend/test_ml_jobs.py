@@ -1,0 +1,213 @@
+"""Jobs: which one runs, which waits, and how they end, whatever happens to the process that does the work."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from ml_backend.errors import InvalidRequest, NotFound
+from ml_backend.job_records import GONE, KEPT, Job, Presence, Records
+from ml_backend.jobs import CANCELLED, STOPPED, SUPERSEDED, Jobs
+from ml_backend.progress import Progress, Standing
+from ml_backend.training import TrainingRequest
+from ml_backend.worker import Died, Outcome, Task
+
+REQUEST = TrainingRequest(("a", "b"), (b"1" * 16, b"2" * 16), (0, 1), 2, 0, 1.0)
+
+
+class Scripted:
+    """Work that ends as it is told to."""
+
+    def __init__(self) -> None:
+        self.begun: Queue[Task] = Queue()
+        self.orders: Queue[Outcome | Exception | Standing] = Queue()
+
+    def run(self, task: Task, report: Callable[[Standing], None]) -> Outcome:
+        self.begun.put(task)
+        while True:
+            order = self.orders.get(timeout=10)
+            if isinstance(order, Standing):
+                report(order)
+            elif isinstance(order, Outcome):
+                return order
+            else:
+                raise order
+
+    def kill(self) -> None:
+        if self.begun.qsize():
+            self.orders.put(Died("killed"))
+
+
+class Bench:
+    """The jobs of one server, whose work is scripted."""
+
+    def __init__(self, directory: Path) -> None:
+        self.work = Scripted()
+        self.presence = Presence(directory / "servers")
+        self.ended: list[tuple[str, str | None]] = []
+        self.records = Records(directory / "projects", "jobs", self.presence)
+        self.jobs = Jobs(
+            self.work, self.records, lambda task, outcome: self.ended.append((task.project, outcome.version))
+        )
+
+    def start(self, project: str, **options: bool) -> str:
+        return self.jobs.start(project, Task(project, REQUEST), **options).job
+
+    def until(self, project: str, job: str, state: str) -> Job:
+        deadline = time.monotonic() + 10
+        while (found := self.jobs.get(project, job)).state != state:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.005)
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.jobs.close(5)
+
+
+def test_a_job_waits_runs_tells_how_far_it_is_and_is_done(bench: Bench) -> None:
+    job = bench.start("7")
+    assert bench.work.begun.get(timeout=10).project == "7"
+    running = bench.until("7", job, "running")
+    assert (running.stage, running.progress, running.model_version) == ("starting", 0.0, None)
+    bench.work.orders.put(Standing("training", 1, 30, 100, 0.4, 12.5))
+    while (running := bench.jobs.get("7", job)).stage != "training":
+        time.sleep(0.005)
+    assert (running.fold, running.step, running.steps, running.seconds_left) == (1, 30, 100, 12.5)
+    bench.work.orders.put(Outcome("v1"))
+    done = bench.until("7", job, "done")
+    assert (done.model_version, done.progress, done.seconds_left, done.error) == ("v1", 1.0, 0.0, None)
+    assert bench.ended == [("7", "v1")]
+    assert not bench.jobs.is_active("7")
+    assert bench.jobs.counts() == {("7", "done"): 1}
+
+
+def test_projects_take_turns_and_a_newer_request_takes_the_place_of_one_that_waits(bench: Bench) -> None:
+    first, other, second = bench.start("7"), bench.start("8"), bench.start("7")
+    assert bench.jobs.get("7", second).state == "queued"
+    third = bench.start("7")
+    superseded = bench.jobs.get("7", second)
+    assert (superseded.state, superseded.error, superseded.retriable) == ("cancelled", SUPERSEDED, True)
+    assert bench.start("7", supersede=False) == third
+    assert bench.jobs.counts() == {("7", "running"): 1, ("7", "queued"): 1, ("8", "queued"): 1, ("7", "cancelled"): 1}
+    for _ in range(3):
+        bench.work.begun.get(timeout=10)
+        bench.work.orders.put(Outcome("v"))
+    for project, job in (("7", first), ("8", other), ("7", third)):
+        bench.until(project, job, "done")
+    assert [project for project, _ in bench.ended] == ["7", "8", "7"]
+
+
+def test_one_that_runs_or_waits_can_be_cancelled_and_one_that_has_ended_stays(bench: Bench) -> None:
+    running, waiting = bench.start("7"), bench.start("8")
+    bench.until("7", running, "running")
+    cancelled = bench.jobs.cancel("8", waiting)
+    assert (cancelled.state, cancelled.error) == ("cancelled", CANCELLED)
+    cancelled = bench.jobs.cancel("7", running)
+    assert (cancelled.state, cancelled.error, cancelled.retriable) == ("cancelled", CANCELLED, True)
+    assert bench.jobs.cancel("7", running) == cancelled
+    bench.work.begun.queue.clear()
+    after = bench.start("7")
+    bench.work.orders.put(Outcome("v"))
+    assert bench.until("7", after, "done").model_version == "v"
+    with pytest.raises(NotFound, match="no such job"):
+        bench.jobs.cancel("7", "other")
+    with pytest.raises(NotFound, match="no such job"):
+        bench.jobs.get("8", after)  # of another project
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "retriable"),
+    [
+        (InvalidRequest("Add labels."), "Add labels.", False),
+        (Died("It was killed."), "It was killed.", True),
+        (
+            ZeroDivisionError("/secret/path"),
+            "Training failed unexpectedly (ZeroDivisionError); the server's log",
+            False,
+        ),
+    ],
+)
+def test_a_failure_is_one_sentence_and_the_next_job_runs(
+    bench: Bench, end: Exception, error: str, retriable: bool
+) -> None:
+    job = bench.start("7")
+    bench.work.orders.put(end)
+    failed = bench.until("7", job, "failed")
+    assert failed.error is not None
+    assert failed.error.startswith(error)
+    assert "secret" not in failed.error
+    assert failed.retriable == retriable
+    after = bench.start("7")
+    bench.work.orders.put(Outcome("v"))
+    bench.until("7", after, "done")
+
+
+def test_a_server_that_stops_fails_its_jobs_and_the_next_one_tells_so(tmp_path: Path, bench: Bench) -> None:
+    running, waiting = bench.start("7"), bench.start("8")
+    bench.until("7", running, "running")
+    bench.jobs.close(5)
+    after = Bench(tmp_path)
+    for project, job in (("7", running), ("8", waiting)):
+        found = after.jobs.get(project, job)
+        assert (found.state, found.error, found.retriable) == ("failed", STOPPED, True)
+    after.jobs.close(5)
+
+
+def test_jobs_of_a_server_that_died_are_marked_as_failed_and_those_of_one_that_lives_are_not(tmp_path: Path) -> None:
+    dead, living = Presence(tmp_path / "servers"), Presence(tmp_path / "servers")
+    for presence, project in ((dead, "7"), (living, "8")):
+        Records(tmp_path / "projects", "jobs", presence).write(project, Job("one", "running", "training", progress=0.5))
+    dead._lock.release()  # as the system does at its death
+    reader = Records(tmp_path / "projects", "jobs", Presence(tmp_path / "servers"))
+    written = json.loads((tmp_path / "projects/7/jobs/one.json").read_text())
+    assert (written["state"], written["error"]) == ("failed", GONE)
+    found = reader.read("7", "one")
+    assert found is not None
+    assert (found.state, found.retriable, found.stage) == ("failed", True, "training")
+    other = reader.read("8", "one")
+    assert other is not None
+    assert (other.state, other.progress) == ("running", 0.5)
+    assert [path.name for path in (tmp_path / "servers").iterdir() if dead.name in path.name] == []
+
+
+def test_the_last_records_of_a_project_are_kept_and_damaged_ones_are_as_none(tmp_path: Path) -> None:
+    records = Records(tmp_path, "jobs", Presence(tmp_path / "servers"))
+    for number in range(KEPT + 5):
+        records.write("7", Job(f"job-{number:02}", "done"))
+    assert records.read("7", "job-04") is None
+    assert records.read("7", "job-05") is not None
+    (tmp_path / "7/jobs/job-05.json").write_text("{")
+    (tmp_path / "7/jobs/job-06.json").write_text('{"job": "job-06", "server": "x"}')
+    for name in ("job-05", "job-06", "../jobs/job-07", "", "job-99"):
+        assert records.read("7", name) is None
+    records.write("7", Job("job-98", "running"))
+    records.write("7", Job("job-98", "running", progress=0.5), progress=True)  # within a second of the one before
+    assert json.loads((tmp_path / "7/jobs/job-98.json").read_text())["progress"] == 0.0
+
+
+def test_progress_goes_by_what_the_stages_cost() -> None:
+    told: list[Standing] = []
+    progress = Progress(told.append)
+    progress.plan({"one": 1.0, "two": 3.0})
+    progress.report("one", 1, 2)
+    progress.report("two", 0, 0)
+    progress.report("two", 1, 3, fold=2)
+    assert [standing.progress for standing in told] == [0.125, 1.0, 0.5]
+    assert (told[2].stage, told[2].fold, told[2].step, told[2].steps) == ("two", 2, 1, 3)
+    assert told[2].seconds_left == pytest.approx(0, abs=0.1)
+
+
+def test_the_thread_of_closed_jobs_ends(tmp_path: Path) -> None:
+    before = threading.active_count()
+    bench = Bench(tmp_path)
+    assert threading.active_count() == before + 1
+    bench.jobs.close(5)
+    assert threading.active_count() == before

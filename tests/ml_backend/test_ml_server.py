@@ -38,7 +38,7 @@ def trained(server: Any, make_sentences: Sentences) -> Any:
 
 def test_health_names_the_model_class_and_the_protocol(server: Any) -> None:
     health = requests.get(f"{server.url}/health", timeout=5).json()
-    assert health.keys() == {"status", "model_class", "version", "protocol"}
+    assert health.keys() == {"status", "model_class", "version", "protocol", "classifiers"}
     assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 4)
 
 
@@ -98,7 +98,8 @@ def test_without_a_servable_control_entries_are_empty(trained: Any, config: str 
 def test_without_a_model_entries_are_empty(server: Any, label_config: str) -> None:
     for project in ("nobody", "../../etc", "a" * 65):
         answer = server.client(project).predict(tasks(["a", "b"]), label_config)
-        assert answer == {"results": [{"result": [], "score": 0.0, "model_version": ""}] * 2, "model_version": ""}
+        empty = {"result": [], "score": 0.0, "model_version": ""}
+        assert answer == {"results": [empty] * 2, "model_version": "", "message": ""}
 
 
 def test_only_missing_texts_are_asked_for(server: Any) -> None:

@@ -231,13 +231,11 @@ class Features:
 
     def _compute(self, kind: str) -> Compute:
         """What makes vectors of a kind; raises CorruptModel, EncoderUnavailable."""
-        if kind == self._encoder.fingerprint:
-            return self._encoder.encode
+        if is_of_transformer(kind):  # asked first: these need no sentence encoder, whose fingerprint loads it
+            return partial(self.transformers.logits, kind)
         if is_finetuned(kind):
             return partial(self.finetuned.encode, kind)
-        if is_of_transformer(kind):
-            return partial(self.transformers.logits, kind)
-        return self._map(kind).transform
+        return self._encoder.encode if kind == self._encoder.fingerprint else self._map(kind).transform
 
     def _map(self, identifier: str) -> lexical.Lexical:
         if identifier not in self._lexical:

@@ -134,9 +134,11 @@ def fit(
     )
     trainer.remove_callback(PrinterCallback)  # standard output is not ours to write to
     trainer.train()
+    # Without the wrapping for bfloat16, which would hold the model in a cycle.
+    trainer.accelerator.unwrap_model(opened.model, keep_fp32_wrapper=False)
     opened.model.train(False)
-    del trainer  # what it holds is more than the model, and it is held in cycles
-    free_memory()
+    del trainer  # the optimizer holds more than the model, and is held in cycles
+    gc.collect()
     return opened
 
 
@@ -156,15 +158,6 @@ def read(directory: Path, max_length: int, threads: int) -> SequenceClassifier:
         return _from_pretrained(str(directory), max_length, {})
     except Exception as error:  # the file system's, the tokenizer's and the model's own errors alike
         raise CorruptModel("A fine-tuned transformer cannot be read; train again.") from error
-
-
-def free_memory() -> None:
-    """Give back what models that are no longer used have held."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _open(name: str, classes: int, multilabel: bool, max_length: int) -> SequenceClassifier:

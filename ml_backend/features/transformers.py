@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ml_backend.errors import CorruptModel
 from ml_backend.features import sets
 from ml_backend.features.finetuning import Schedule
-from ml_backend.features.sequence_classifier import Matrix, SequenceClassifier, fit, free_memory, read
+from ml_backend.features.sequence_classifier import Matrix, SequenceClassifier, fit, read
 from ml_backend.files import keep_only, new_directory, new_name
 from ml_backend.settings import Settings
 
@@ -85,8 +85,7 @@ class Transformers:
                 )
                 model.save(directory / _folder(number))
                 made(number, kind, model.logits)
-                del model
-                free_memory()
+                del model  # before the next one is opened
             sets.describe(directory, {"models": len(kinds), "max_length": self.schedule.max_length})
         return kinds
 

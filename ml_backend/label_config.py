@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from label_studio_sdk.label_interface.control_tags import ChoicesTag
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 # or the path of an upload or of a local file. It sends all of them as they stand.
 _LINK = re.compile(r"\s*([a-z][a-z0-9+.-]*://|/data/(upload|local-files)/)\S+\s*", re.IGNORECASE)
 _NAMED = 3
+_LONGEST = 1_000_000  # characters: some 40,000 choices
+_COMMON = 50_000  # characters: what is remembered of configs stays within some 30 MB
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,19 @@ def find_controls(config: str) -> tuple[Control, ...]:
         log.warning("A labeling config cannot be read: %s", error)
         return ()
     return tuple(control for control in found if control is not None)
+
+
+def remembered_controls() -> Callable[[str], tuple[Control, ...]]:
+    """`find_controls` that remembers the latest configs of a common length, and finds nothing in endless ones."""
+    remembered = lru_cache(maxsize=64)(find_controls)
+
+    def controls(config: str) -> tuple[Control, ...]:
+        if len(config) > _LONGEST:
+            log.warning("A labeling config of %d characters is not read; make it shorter.", len(config))
+            return ()
+        return remembered(config) if len(config) <= _COMMON else find_controls(config)
+
+    return controls
 
 
 def control_of(controls: Iterable[Control], classes: Sequence[str], multiple: bool = False) -> Control | None:

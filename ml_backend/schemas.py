@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_backend.settings import ClassifierName
 
-MAX_CONFIG = 1_000_000  # characters of a labelling config, many of which are remembered
 MAX_CLASS = 10_000  # characters of a class's name
 MAX_IDS = 5_000_000
 
@@ -49,7 +48,7 @@ class PredictRequest(_Wire):
 
     tasks: list[Any]
     project: str | int | None = None
-    label_config: Annotated[str | None, Field(max_length=MAX_CONFIG)] = None
+    label_config: str | None = None
 
 
 class Prediction(_Wire):

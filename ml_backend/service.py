@@ -18,7 +18,7 @@ from ml_backend.events import Events
 from ml_backend.features.encoder import Encoder
 from ml_backend.job_records import Job, Presence, Records
 from ml_backend.jobs import Jobs
-from ml_backend.label_config import change_since, control_of, find_controls
+from ml_backend.label_config import change_since, control_of, remembered_controls
 from ml_backend.pool import DIGEST_BYTES, Consensus
 from ml_backend.project import Project, Projects, directory_of
 from ml_backend.registry import TrainedModel
@@ -54,7 +54,7 @@ class Service:
         self._jobs = self._started("jobs", self._trained)
         self._finetuning = self._started("finetunings", self._finetuned)
         self._last: dict[str, TrainingRequest] = {}  # what each project was trained on since the server started
-        self._controls = lru_cache(maxsize=64)(find_controls)
+        self._controls = remembered_controls()
         self._warn_once = lru_cache(maxsize=1024)(_warn)
         self._events = Events(settings, self._projects, self._controls, self.start)
 
@@ -84,7 +84,7 @@ class Service:
         control = control_of(controls, model.classes, model.multilabel)
         response.message = change_since(model.version, controls, control, model.classes, model.multilabel)
         if response.message:
-            self._warn_once(name, config, response.message)
+            self._warn_once(name, hash(config), response.message)
         if control is None:
             return response
         texts = {position: text for position, task in enumerate(tasks) if (text := control.text_of(task))}
@@ -326,5 +326,5 @@ def _choose(probabilities: npt.NDArray[np.float64], multilabel: bool) -> tuple[l
     return np.flatnonzero(probabilities >= YES).tolist(), float(sure)
 
 
-def _warn(project: str, config: str, message: str) -> None:
+def _warn(project: str, config: int, message: str) -> None:
     log.warning("Project %s: %s", project, message)

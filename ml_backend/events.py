@@ -115,9 +115,8 @@ class Events:
         name = str(event.project.id)
         control = self._control(name, event.project.label_config)
         tasks = {task.id: {"data": task.data} for task in event.task}
-        pool = self._projects.create(name).pool
-        for row in event.annotation:
-            told = Annotation(
+        told = [
+            Annotation(
                 id=row.id,
                 item=row.task,
                 text=control.text_of(tasks.get(row.task)) if control is not None else "",
@@ -125,7 +124,9 @@ class Events:
                 answers=None if row.was_cancelled else _answers(row.result or []),
                 updated_at=row.updated_at.timestamp() if row.updated_at is not None else time.time(),
             )
-            pool.add_annotation(told)
+            for row in event.annotation
+        ]
+        self._projects.create(name).pool.add_annotations(told)
 
     def _forget_annotations(self, event: _AnnotationsDeleted) -> None:
         project = self._projects.get(str(event.project.id))

@@ -179,22 +179,26 @@ class Pool:
                 return None
             return [Consensus(key, json.loads(label), weight) for key, label, weight in connection.execute(query)]
 
-    def add_annotation(self, told: Annotation) -> None:
-        """Remember an annotation unless a later state of it is known; the item too, with its text, where it is not."""
-        key = digest(told.text) if told.text else None
-        answers = None if told.answers is None else json.dumps(told.answers)
-        row = (told.id, told.item, key, told.data_key, answers, told.updated_at)
+    def add_annotations(self, told: Iterable[Annotation]) -> None:
+        """Remember annotations unless a later state is known; items too, with their texts, where they are not."""
+        rows, texts = [], {}
+        for one in told:
+            key = digest(one.text) if one.text else None
+            answers = None if one.answers is None else json.dumps(one.answers)
+            rows.append((one.id, one.item, key, one.data_key, answers, one.updated_at))
+            if key is not None:
+                texts[one.item] = key, one.text
         with self._connection() as connection, connection:
-            connection.execute(
+            connection.executemany(
                 "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET item = excluded.item,"
                 " digest = excluded.digest, data_key = excluded.data_key, answers = excluded.answers,"
                 " updated_at = excluded.updated_at WHERE excluded.updated_at >= annotations.updated_at",
-                row,
+                rows,
             )
-            if key is not None:
-                # The item's own text is what the connector states.
-                connection.execute("INSERT OR IGNORE INTO items VALUES (?, ?)", (told.item, key))
-                connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (key, told.text))
+            # Of an item that the connector stated, the text is its word.
+            items = [(item, key) for item, (key, _) in texts.items()]
+            connection.executemany("INSERT OR IGNORE INTO items VALUES (?, ?)", items)
+            connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts.values())
 
     def forget_annotations(self, ids: Iterable[int]) -> None:
         """Forget annotations; those that nobody told of are none."""

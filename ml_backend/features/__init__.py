@@ -197,8 +197,7 @@ class Features:
         for identifier in [key for key in list(self._lexical) if key != recipe.lexical][:-1]:
             del self._lexical[identifier]
         self.finetuned.release(recipe.finetuned)
-        with suppress(CorruptModel):
-            self.transformers.release(recipe.transformers)
+        self.transformers.release(recipe.transformers)
 
     def count_texts(self) -> int:
         """How many texts are held."""

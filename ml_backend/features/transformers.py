@@ -1,6 +1,7 @@
 """Fine-tuned transformers of a project: sets on disk, each of one model a fold and a last one on all labels."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -100,13 +101,14 @@ class Transformers:
         self._sets = {name: told for name, told in self._sets.items() if name in kept}
 
     def release(self, kinds: Collection[str]) -> None:
-        """Hold no other models in memory than those of `kinds`; where one on all labels was held, that of them."""
+        """Hold no other models in memory than those of `kinds`; where one on all labels was held, first load that."""
+        if True in self._held:
+            with suppress(CorruptModel):  # who needs it will be told
+                for kind in kinds:
+                    if self._is_final(kind):
+                        self._model(kind)
         with self._lock:
-            serving = True in self._held
             self._held = {final: held for final, held in self._held.items() if held[0] in kinds}
-        for kind in kinds if serving else ():
-            if self._is_final(kind):
-                self._model(kind)
 
     def _model(self, kind: str) -> SequenceClassifier:
         final = self._is_final(kind)

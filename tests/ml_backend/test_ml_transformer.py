@@ -24,6 +24,7 @@ from transformers import (
 
 from ml_backend.classifiers.logits import LogitsClassifier
 from ml_backend.errors import CorruptModel, EncoderUnavailable
+from ml_backend.features import Recipe
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.finetuning import Schedule
 from ml_backend.features.sequence_classifier import SequenceClassifier, fit
@@ -58,7 +59,9 @@ class OfTransformers(Bench):
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, words: list[str], by_chance: list[int]) -> Path:
     """A project of 60 words trained on 40 labels by chance, until they are remembered, for copies."""
-    bench = OfTransformers(tmp_path_factory.mktemp("first") / "project", transformer_steps=50)
+    bench = OfTransformers(
+        tmp_path_factory.mktemp("first") / "project", transformer_steps=35, transformer_learning_rate=5e-4
+    )
     bench.hold(words[:60])
     bench.train(words[:40], by_chance[:40])
     return bench.directory
@@ -81,7 +84,7 @@ def test_what_is_remembered_is_not_in_the_out_of_sample_probabilities(
     assert abs(guessed - 0.5) < 0.25
     assert bench.model.accuracy == pytest.approx(guessed)
     told = bench.model.settings
-    assert (told["transformer"], told["steps"], told["folds"]) == (DEFAULT_ENCODER, 50, 2)
+    assert (told["transformer"], told["steps"], told["folds"]) == (DEFAULT_ENCODER, 35, 2)
 
 
 def test_it_learns_and_says_nothing_on_standard_output(
@@ -156,6 +159,8 @@ def test_texts_that_come_later_have_the_mean_over_the_folds(bench: OfTransformer
     features.fill(recipe)
     bench.right(["another text"], [0])  # by the model of all labels, which stays in memory
     assert models_alive() == 2
+    features.release(recipe)
+    assert models_alive() == 2
     held = list(features.scan(recipe, 2))
     assert sum(len(ids) for ids, _, _ in held) == 61
     new, key = "a text that came later", digest("a text that came later")
@@ -171,6 +176,9 @@ def test_texts_that_come_later_have_the_mean_over_the_folds(bench: OfTransformer
             logits = AutoModelForSequenceClassification.from_pretrained(folder)(**tokens).logits.numpy()
         expected.append(classifier.predict_proba(logits)[0])
     assert probabilities[0] == pytest.approx(np.mean(expected, axis=0), abs=0.02)  # bfloat16 beside float32
+    features.release(Recipe())
+    gc.collect()
+    assert models_alive() == 0
 
 
 def test_a_damaged_model_is_refused(bench: OfTransformers) -> None:

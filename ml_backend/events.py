@@ -44,6 +44,7 @@ class _Annotation(_Row):
     task: _Id
     result: list[Any] | None = None
     was_cancelled: bool = False
+    ground_truth: bool = False
     updated_at: AwareDatetime | None = None
 
 
@@ -122,6 +123,7 @@ class Events:
                 text=control.text_of(tasks.get(row.task)) if control is not None else "",
                 data_key=control.data_key if control is not None else "",
                 answers=None if row.was_cancelled else _answers(row.result or []),
+                ground_truth=row.ground_truth,
                 updated_at=row.updated_at.timestamp() if row.updated_at is not None else time.time(),
             )
             for row in event.annotation

@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS texts (digest BLOB PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS features (kind TEXT, digest BLOB, vector BLOB NOT NULL, PRIMARY KEY (kind, digest));
 CREATE TABLE IF NOT EXISTS consensus (digest BLOB NOT NULL, label TEXT NOT NULL, weight REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS annotations (
-    id INTEGER PRIMARY KEY, item INTEGER NOT NULL, digest BLOB, data_key TEXT, answers TEXT, updated_at REAL NOT NULL
+    id INTEGER PRIMARY KEY, item INTEGER NOT NULL, digest BLOB, data_key TEXT, answers TEXT, ground_truth INTEGER,
+    updated_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS annotations_item ON annotations (item);
 """
@@ -59,7 +60,17 @@ class Annotation(NamedTuple):
     text: str
     data_key: str
     answers: dict[str, list[str]] | None
+    ground_truth: bool
     updated_at: float
+
+
+class Answer(NamedTuple):
+    """What an annotation of a text that is held says, as `Annotation` has it."""
+
+    item: int
+    digest: bytes
+    answers: dict[str, list[str]]
+    ground_truth: bool
 
 
 class Pool:
@@ -185,14 +196,15 @@ class Pool:
         for one in told:
             key = digest(one.text) if one.text else None
             answers = None if one.answers is None else json.dumps(one.answers)
-            rows.append((one.id, one.item, key, one.data_key, answers, one.updated_at))
+            rows.append((one.id, one.item, key, one.data_key, answers, one.ground_truth, one.updated_at))
             if key is not None:
                 texts[one.item] = key, one.text
         with self._connection() as connection, connection:
             connection.executemany(
-                "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET item = excluded.item,"
-                " digest = excluded.digest, data_key = excluded.data_key, answers = excluded.answers,"
-                " updated_at = excluded.updated_at WHERE excluded.updated_at >= annotations.updated_at",
+                "INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " item = excluded.item, digest = excluded.digest, data_key = excluded.data_key,"
+                " answers = excluded.answers, ground_truth = excluded.ground_truth, updated_at = excluded.updated_at"
+                " WHERE excluded.updated_at >= annotations.updated_at",
                 rows,
             )
             # Of an item that the connector stated, the text is its word.
@@ -214,14 +226,15 @@ class Pool:
             for table in ("texts", "features", "consensus"):
                 connection.execute(f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM items)")
 
-    def annotations(self, data_key: str) -> list[tuple[int, bytes, dict[str, list[str]]]]:
-        """Item, digest and answers of what was told of texts under `data_key` that are held, by item; no skips."""
+    def annotations(self, data_key: str) -> list[Answer]:
+        """What was told of texts under `data_key` that are held, by item; no skips."""
         query = (
-            "SELECT a.item, a.digest, a.answers FROM annotations a JOIN texts USING (digest)"
+            "SELECT a.item, a.digest, a.answers, a.ground_truth FROM annotations a JOIN texts USING (digest)"
             " WHERE a.data_key = ? AND a.answers IS NOT NULL ORDER BY a.item, a.id"
         )
         with self._connection() as connection:
-            return [(item, key, json.loads(answers)) for item, key, answers in connection.execute(query, (data_key,))]
+            rows = connection.execute(query, (data_key,))
+            return [Answer(item, key, json.loads(answers), bool(truth)) for item, key, answers, truth in rows]
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -27,11 +27,14 @@ def request_of(project: Project, control: Control, settings: Settings) -> Traini
         (row.digest, label, row.weight) for row in stated if (label := _still_valid(row.label, control)) is not None
     ]
     stated_texts = {row.digest for row in stated}
+    told = project.pool.annotations(control.data_key)
+    # The connector may keep tasks with a ground truth as a test set, which nothing is ever trained on.
+    kept_back = {row.item for row in told if row.ground_truth} if stated else set()
     votes: dict[tuple[int, bytes], list[Said]] = {}
-    for item, digest, answers in project.pool.annotations(control.data_key):
-        label = _said(answers, control)
-        if label is not None and digest not in stated_texts:
-            votes.setdefault((item, digest), []).append(label)
+    for row in told:
+        label = _said(row.answers, control)
+        if label is not None and row.digest not in stated_texts and row.item not in kept_back:
+            votes.setdefault((row.item, row.digest), []).append(label)
     known += [(digest, majority(labels, control), 1.0) for (_, digest), labels in votes.items()]
     labels = [_positions(label, control) for _, label, _ in known]
     require_two_labels(set(labels))

@@ -85,7 +85,7 @@ class Told:
 
     def known(self) -> list[tuple[int, dict[str, list[str]]]]:
         """Item and answers of all annotations that are remembered, skips left out."""
-        return [(item, answers) for item, _, answers in self.pool.annotations("text")]
+        return [(row.item, row.answers) for row in self.pool.annotations("text")]
 
 
 @pytest.fixture
@@ -315,6 +315,16 @@ def test_the_connectors_word_comes_first(told: Told) -> None:
     assert told.started[0][1].weights == (0.7, 0.9, 1.0, 1.0)
     told.pool.set_consensus([Consensus(digest("text 4"), "Impolite")])
     assert told.trained() == {"text 4": "Impolite", "text 1": "Impolite", "text 2": "Polite", "text 3": "Polite"}
+
+
+def test_beside_the_connectors_labels_a_ground_truth_may_be_of_a_test_set(told: Told) -> None:
+    told.annotate(1, 1, "Polite", ground_truth=True)
+    told.annotate(2, 1, "Polite")
+    told.annotate(3, 2, "Impolite")
+    told.annotate(4, 3, "Polite")
+    assert told.trained() == {"text 1": "Polite", "text 2": "Impolite", "text 3": "Polite"}
+    told.pool.set_consensus([Consensus(digest("text 2"), "Impolite")])
+    assert told.trained() == {"text 2": "Impolite", "text 3": "Polite"}
 
 
 def test_a_statement_of_all_items_ends_what_was_told_of_others(told: Told) -> None:

@@ -185,6 +185,18 @@ def test_a_server_that_stops_loses_only_the_fine_tuning(
     assert left not in again.sets
 
 
+def test_what_another_process_is_writing_is_left_alone(bench: TwoSpeed, words: list[str], by_chance: list[int]) -> None:
+    (published,) = bench.sets
+    # Made in another process: one being written, one written and not published; and what one killed before has left.
+    later, written, earlier = ".new-2999-x", "2999", ".new-2000-x"
+    for name in (later, written, earlier):
+        (bench.directory / "encoders" / name).mkdir()
+    bench.train(words[:100], by_chance[:100])
+    assert bench.sets == {published, later, written}
+    bench.project.features.forget()
+    assert bench.sets == set()
+
+
 def test_a_training_answers_at_once_and_fine_tunes_behind_it(
     tmp_path: Path, words: list[str], by_chance: list[int], label_config: str
 ) -> None:

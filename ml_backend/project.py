@@ -37,17 +37,20 @@ class Project:
 
     @property
     def model(self) -> TrainedModel | None:
-        """The model that serves: the registry's current one, whoever made it so.
+        """The registry's current model, whoever made it so; None where there is none.
 
-        A new one is loaded before the one before goes, and meanwhile that answers. Where a new one is damaged, the one
-        before stays; None where there is none.
+        A new one is loaded before the one before goes. Where it is damaged, the one before stays.
         """
-        if self.registry.current_version() != self._version and self._loading.acquire(blocking=self._model is None):
-            try:
-                self._load()
-            finally:
-                self._loading.release()
+        if self.registry.current_version() != self._version:
+            with self._loading:
+                if self.registry.current_version() != self._version:
+                    self._load()
         return self._model
+
+    @property
+    def serving(self) -> TrainedModel | None:
+        """The same for those who cannot wait: while a new one is loaded, the one before."""
+        return self._model if self._model is not None and self._loading.locked() else self.model
 
     def train(self, request: TrainingRequest, progress: Progress) -> str:
         """Train and publish a new model; its version. Whatever fails, the model before goes on serving."""
@@ -72,7 +75,7 @@ class Project:
         """
         with locks.unused(self.directory, "its model can be forgotten"):
             self.registry.clear()
-            self.features.finetuned.forget()
+            self.features.forget()
 
     def _load(self) -> None:
         version = self.registry.current_version()

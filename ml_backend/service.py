@@ -306,7 +306,7 @@ class Service:
 
     def _model_of(self, uid: str) -> TrainedModel | None:
         project = self._find(uid.partition(".")[0])
-        return project.model if project is not None else None
+        return project.serving if project is not None else None
 
     def _find(self, name: str) -> Project | None:
         with suppress(InvalidRequest):  # Label Studio gets an answer whatever it asks for

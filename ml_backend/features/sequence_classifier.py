@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.errors import CorruptModel, EncoderUnavailable
+from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features.encoder import packaged_weights
 from ml_backend.features.finetuning import Schedule, has_fast_bfloat16, precision
 from ml_backend.settings import DEFAULT_ENCODER
@@ -79,7 +79,8 @@ def fit(
     """Fine-tune a model of the hub, or of a folder, on labels and weights (n,), working in `directory`.
 
     Labels (n, `classes`) are of several classes an item. `report(step, steps)` is called before each step, and what it
-    raises ends the work. The same seed gives the same weights on the same machine. Raises EncoderUnavailable.
+    raises ends the work. The same seed gives the same weights on the same machine. Raises EncoderUnavailable, or
+    InvalidRequest where the learning rate is too high.
     """
     import torch
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -139,6 +140,8 @@ def fit(
     opened.model.train(False)
     del trainer  # the optimizer holds more than the model, and is held in cycles
     gc.collect()
+    if not all(bool(parameter.isfinite().all()) for parameter in opened.model.parameters()):
+        raise InvalidRequest("The transformer diverged; lower ML_BACKEND_TRANSFORMER_LEARNING_RATE and train again.")
     return opened
 
 

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from ml_backend.classifiers.logits import LogitsClassifier
-from ml_backend.errors import CorruptModel, EncoderUnavailable
+from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features import Recipe
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.finetuning import Schedule
@@ -232,6 +232,8 @@ def test_every_setting_is_honoured(tmp_path: Path, words: list[str], by_chance: 
     assert np.array_equal(cut[0], cut[1])
     whole = usual.logits(["one two three four five six seven", "one two three four five six eight"])
     assert not np.array_equal(whole[0], whole[1])
+    with pytest.raises(InvalidRequest, match="lower ML_BACKEND_TRANSFORMER_LEARNING_RATE"):
+        fit_some(tmp_path / "diverged", texts, np.array(by_chance[:20]), learning_rate=1e30, steps=3)
     settings = Settings(
         transformer="a",
         transformer_steps=1,

@@ -157,7 +157,7 @@ class Events:
         """What the annotations of a project answer: what its model answers, else the first that can be served."""
         controls = self._controls(config)
         project = self._projects.get(name)
-        model = project.model if project is not None else None
+        model = project.serving if project is not None else None  # whoever submits an annotation waits for this
         if model is None:
             return next(iter(controls), None)
         if not config:  # then the model's classes are the best guess, and no annotation can be read

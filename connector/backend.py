@@ -85,6 +85,10 @@ class Backend:
                 "check ML_BACKEND_URL and run the same version of both."
             )
 
+    def classifiers(self) -> list[str]:
+        """The names of the classifiers that it can train."""
+        return [str(name) for name in _json(self._call("GET", "/health", at_once=True))["classifiers"]]
+
     def model(self, project: str) -> dict[str, Any] | None:
         """The project's current model (`model_version`, `classes`, …), or None before the first training."""
         answer = self._call("GET", f"/api/projects/{project}/model", accept=(404,), at_once=True)

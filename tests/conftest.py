@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from postgresql import PostgreSQL, running_postgresql
+
+# As ml-backend serve has it: threads that spin while they wait make tests several times slower beside anything else.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@
 From 100 tasks with two labels each, 25 labels a round are chosen by ActiveLab or at random, and after each round the
 transformer is trained anew on the consensus labels, one model a fold for the out-of-sample probabilities and one on
 all labels, whose accuracy on the test texts is told. Every run is a replay as `connector simulate` does it, and the
-plot shows the mean over the seeds and one standard deviation around it. It runs on a GPU where there is one; on two
-cores, `--rounds 5 --seeds 1 --steps 60 --batch-size 8 --pool 400` takes about half an hour.
+plot shows the mean over the seeds and one standard deviation around it. It runs on a GPU where there is one; what is
+small enough for two cores is in benchmarks/README.md.
 
 Finished runs are kept in DIR: the same command goes on from there; after a change of the code, give another one.
 """

@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     add("POST", f"{project}/texts", routes.post_texts, 404)
     add("POST", f"{project}/train", routes.train, 404, status_code=202)
     add("GET", f"{project}/jobs/{{job}}", routes.job, 404)
-    add("DELETE", f"{project}/jobs/{{job}}", routes.cancel, 404)
+    add("DELETE", f"{project}/jobs/{{job}}", routes.cancel, 404, 409)
     add("GET", f"{project}/model", routes.model)
     add("DELETE", f"{project}/model", routes.forget_model, 404, 409)
     add("POST", f"{project}/rollback", routes.roll_back, 404, 409)

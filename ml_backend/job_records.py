@@ -1,6 +1,7 @@
 """What is known of each job, in a file a job, so that another server, or the next one, can say how it stands."""
 
 import json
+import logging
 import re
 import time
 from contextlib import suppress
@@ -17,6 +18,8 @@ KEPT = 20  # of a project
 _PROGRESS_SECONDS = 1.0  # between two writes of how far a job is
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 GONE = "The server ended during the training; start it again."
+
+log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -55,6 +58,8 @@ class Presence:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.name = new_name()
+        for path in directory.glob("*.lock"):
+            self.is_alive(path.stem)  # removes what the killed have left
         self._lock = FileLock(self._path(self.name), thread_local=False)
         self._lock.acquire()
 
@@ -95,15 +100,21 @@ class Records:
             self._read(path)
 
     def write(self, project: str, job: Job, *, progress: bool = False) -> None:
-        """Write a job down; of its `progress` alone, not more than once a second."""
+        """Write a job down; of its `progress` alone, not more than once a second.
+
+        A disk that fails is told of in the log: this server knows its jobs without it.
+        """
         if progress and time.monotonic() - self._written.get(job.job, 0.0) < _PROGRESS_SECONDS:
             return
         directory = self._projects / project / self.kind
-        if job.job not in self._written:
-            directory.mkdir(parents=True, exist_ok=True)
-            for old in sorted(directory.glob("*.json"))[: -KEPT + 1]:
-                old.unlink(missing_ok=True)
-        self._write(directory / f"{job.job}.json", job, self._presence.name)
+        try:
+            if job.job not in self._written:
+                directory.mkdir(parents=True, exist_ok=True)
+                for old in sorted(directory.glob("*.json"))[: -KEPT + 1]:
+                    old.unlink(missing_ok=True)
+            self._write(directory / f"{job.job}.json", job, self._presence.name)
+        except OSError as error:
+            log.error("The record of job %s cannot be written: %s.", job.job, error.strerror)
         self._written[job.job] = time.monotonic()
         if not job.active:
             del self._written[job.job]

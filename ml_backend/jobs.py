@@ -8,13 +8,14 @@ from dataclasses import replace
 from threading import Condition, Thread
 from typing import Protocol
 
-from ml_backend.errors import BackendError, NotFound
+from ml_backend.errors import BackendError, Conflict, NotFound
 from ml_backend.files import new_name
 from ml_backend.job_records import Job, Records
 from ml_backend.progress import Standing
-from ml_backend.worker import Died, Outcome, Task
+from ml_backend.worker import Died, Outcome, Task, Unexpected
 
 _IDLE_SECONDS = 600.0  # after so long without work the process goes, and its memory with it
+_PAST = 100
 
 SUPERSEDED = "A newer request took its place before it began."
 STOPPED = "The server was stopped during the training; start it again."
@@ -46,17 +47,18 @@ class Jobs:
         self._waiting: dict[str, tuple[Job, Task]] = {}  # by project, the longest waiting first
         self._running: tuple[str, Job] | None = None
         self._stopping: dict[str, str] = {}  # jobs to be ended, by id, and why
+        self._past: dict[tuple[str, str], Job] = {}  # the last that have ended, should the disk have failed them
         self._counts: Counter[tuple[str, str]] = Counter()
         self._closed = False
         self._thread = Thread(target=self._loop, name=records.kind, daemon=True)
         self._thread.start()
 
-    def start(self, project: str, task: Task, *, supersede: bool = True) -> Job:
-        """A new job, behind those that run or wait; without `supersede`, the one of the project that waits already."""
+    def start(self, project: str, task: Task, *, unless: Callable[[Task], bool] = lambda waiting: False) -> Job:
+        """A new job, behind those that run or wait; `unless` the project's task that waits already will do: its job."""
         with self._condition:
             if project in self._waiting:
-                before, _ = self._waiting[project]
-                if not supersede:
+                before, waiting = self._waiting[project]
+                if unless(waiting):
                     return before
                 self._end(project, self._waiting.pop(project)[0], "cancelled", SUPERSEDED, retriable=True)
             job = Job(new_name())
@@ -72,18 +74,23 @@ class Jobs:
                 return self._running[1]
             if project in self._waiting and self._waiting[project][0].job == job:
                 return self._waiting[project][0]
-        found = self._records.read(project, job)
+            found = self._past.get((project, job)) or self._records.read(project, job)
         if found is None:
             raise NotFound("There is no such job; the last ones of a project are kept, so start a new one.")
         return found
 
     def cancel(self, project: str, job: str) -> Job:
-        """End a job that runs or waits; one that has ended stays as it is. Raises NotFound."""
+        """End a job that runs or waits; one that has ended stays as it is.
+
+        Raises NotFound, and Conflict where another server on the model directory has the job.
+        """
         with self._condition:
             found = self.get(project, job)
             if project in self._waiting and self._waiting[project][0].job == job:
-                return self._end(project, self._waiting.pop(project)[0], "cancelled", CANCELLED)
+                return self._end(project, self._waiting.pop(project)[0], "cancelled", CANCELLED, retriable=True)
             if self._running is None or self._running[1].job != job:
+                if found.active:
+                    raise Conflict("Another server on this model directory has the job; cancel it there.")
                 return found
             self._stopping[job] = CANCELLED
             self._worker.kill()
@@ -136,6 +143,8 @@ class Jobs:
                 assert self._running is not None
                 self._running = project, self._running[1].at(standing)
                 self._records.write(project, self._running[1], progress=True)
+                if job.job in self._stopping:  # it was asked for before there was a process to kill
+                    self._worker.kill()
 
         error, retriable, outcome = None, False, Outcome()
         try:
@@ -145,10 +154,10 @@ class Jobs:
             error, retriable = str(death), True
         except BackendError as refusal:
             error = str(refusal)
+        except Unexpected as unexpected:
+            error = _unforeseen(project, *unexpected.args)
         except Exception as unexpected:
-            words = "".join(traceback.format_exception(unexpected))
-            log.error("Training of project %s failed unexpectedly.\n%s", project, words)
-            error = f"Training failed unexpectedly ({type(unexpected).__name__}); the server's log says why."
+            error = _unforeseen(project, type(unexpected).__name__, "".join(traceback.format_exception(unexpected)))
         with self._condition:
             assert self._running is not None
             job = self._running[1]
@@ -169,5 +178,13 @@ class Jobs:
         seconds_left = job.seconds_left if state == "done" else None
         ended = replace(job, state=state, error=error, retriable=retriable, seconds_left=seconds_left)  # type: ignore[arg-type]
         self._records.write(project, ended)
+        self._past[project, job.job] = ended
+        for old in list(self._past)[:-_PAST]:
+            del self._past[old]
         self._counts[project, state] += 1
         return ended
+
+
+def _unforeseen(project: str, name: str, words: str) -> str:
+    log.error("Training of project %s failed unexpectedly.\n%s", project, words)
+    return f"Training failed unexpectedly ({name}); the server's log says why."

@@ -88,9 +88,11 @@ class Project:
             log.error("Project %s: %s", self.directory.name, error)
             self._version = version  # not again with every request
             return None
-        self._version, self._model = version, model
         if model is not None:
             self._recipe = model.recipe
+            self.features.prepare(model.recipe)
+        self._version, self._model = version, model
+        if model is not None:
             self.features.release(model.recipe)
         return None
 

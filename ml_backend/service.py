@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,10 @@ class Service:
         self._presence = Presence(settings.model_dir / "servers")
         self._jobs = self._started("jobs", self._trained)
         self._finetuning = self._started("finetunings", self._finetuned)
-        self._last: dict[str, TrainingRequest] = {}  # what each project was trained on since the server started
+        self._last: dict[str, Task] = {}  # of each project, since the server started
         self._controls = remembered_controls()
         self._warn_once = lru_cache(maxsize=1024)(_warn)
-        # What the connector asked for knows the annotators: Start Training does not take its place.
-        self._events = Events(settings, self._projects, self._controls, partial(self.start, supersede=False))
+        self._events = Events(settings, self._projects, self._controls, self.start)
 
     def close(self, seconds: float = 5.0) -> None:
         """End all trainings, waiting for each `seconds` at most."""
@@ -74,7 +73,8 @@ class Service:
         """One entry a task: what the model would choose, its confidence in that, and its version.
 
         An entry is empty without an answer, and its result where the model would choose none of several classes. Only
-        classes that `config` still has are answered, and `message` tells how it differs from the model's.
+        classes that `config` still has are answered; `message` tells how it differs from the model's, or why there is
+        no answer at all.
         """
         name, model = uid.partition(".")[0], self._model_of(uid)
         if model is None:
@@ -90,9 +90,18 @@ class Service:
             return response
         texts = {position: text for position, task in enumerate(tasks) if (text := control.text_of(task))}
         features = self._project(name).features
-        if not texts or not features.matches(model.recipe):
+        if not texts:
             return response
-        probabilities = model.final.predict_proba(features.of_texts(model.recipe, list(texts.values())))
+        if not features.matches(model.recipe):
+            response.message = f"Model version {model.version} was trained with another sentence encoder; train again."
+            self._warn_once(name, 0, response.message)
+            return response
+        try:
+            probabilities = model.final.predict_proba(features.of_texts(model.recipe, list(texts.values())))
+        except CorruptModel:
+            if self._project(name).model is not model:  # a newer one took its place, and its files, meanwhile
+                return self.predict(uid, config, tasks)
+            raise
         valid = [index for index, class_ in enumerate(model.classes) if class_ in control.classes]
         for position, row in zip(texts, probabilities, strict=True):
             chosen, results[position].score = _choose(row[valid], model.multilabel)
@@ -165,18 +174,25 @@ class Service:
             classifier=request.classifier or self._settings.classifier,
             finetune=self._settings.finetune,
         )
-        return self.start(project, work)
+        return self.start(project, work, stated=True)
 
-    def start(self, project: str, request: TrainingRequest, *, supersede: bool = True) -> Job:
-        """Start a training, behind those that run; without `supersede`, one that waits already will do."""
-        return self._jobs.start(project, self._task(project, request), supersede=supersede)
+    def start(self, project: str, request: TrainingRequest, *, stated: bool = False) -> Job:
+        """Start a training, behind those that run.
+
+        Labels that the connector `stated` know the annotators: where such a request waits, no other takes its place.
+        """
+        task = Task(project, request, fingerprint=self._encoder.loaded, stated=stated)
+        self._last[project] = task
+        return self._jobs.start(project, task, unless=lambda waiting: waiting.stated and not stated)
 
     def cancel(self, project: str, job: str) -> Job:
-        """End a job of the project that runs or waits; raises NotFound."""
+        """End a job of the project that runs or waits; raises NotFound, Conflict where another server has it."""
+        self._projects.get(project)  # a name that cannot be one is refused
         return self._jobs.cancel(project, job)
 
     def job(self, project: str, job: str) -> Job:
         """A job of the project; raises NotFound."""
+        self._projects.get(project)  # a name that cannot be one is refused
         return self._jobs.get(project, job)
 
     def model(self, project: str) -> ModelState:
@@ -254,6 +270,9 @@ class Service:
             block_probs, block_fold = model.out_of_sample(features, digests)
             pred_probs.append(block_probs)
             fold.append(block_fold)
+        now = opened.model
+        if now is not None and now.version != model.version:  # its training has dropped features that were being read
+            return self.probabilities(project)
         return {
             "ids": np.array(ids, dtype=np.int64),
             "pred_probs": np.concatenate(pred_probs),
@@ -282,22 +301,17 @@ class Service:
     def _started(self, kind: str, ended: Callable[[Task, Outcome], None]) -> Jobs:
         return Jobs(Worker(self._settings), Records(directory_of(self._settings), kind, self._presence), ended)
 
-    def _task(self, project: str, request: TrainingRequest) -> Task:
-        return Task(project, request, fingerprint=self._encoder.loaded)
-
     def _trained(self, task: Task, outcome: Outcome) -> None:
         """Load the new model before its job is done; where that is due, have encoders fine-tuned behind it."""
         opened = self._project(task.project)
         if opened.model is None or opened.model.version != outcome.version:
             log.warning("Project %s: another model than the one just trained serves.", task.project)
-        self._last[task.project] = task.request
         if outcome.due:
             self._finetuning.start(task.project, replace(task, finetune=True))
 
     def _finetuned(self, task: Task, outcome: Outcome) -> None:
-        """Train once more, on the labels of now; a training that waits will do."""
-        again = self._task(task.project, self._last[task.project])
-        self._jobs.start(task.project, again, supersede=False)
+        """Train once more, on the newest labels; a training that waits will do."""
+        self._jobs.start(task.project, self._last[task.project], unless=lambda waiting: True)
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

@@ -62,11 +62,13 @@ def majority(labels: Sequence[Said], control: Control) -> Said:
 
 def _consensus(project: Project) -> list[Consensus]:
     """What the connector had trained on last."""
-    if project.pool.consensus() is None:
+    stated = project.pool.consensus()
+    if stated is None:
         # A pool of before these labels were kept: the model's snapshot has them. From here on only those that are
         # stated count, so that no model trained on annotations is taken for the connector's word.
         project.pool.set_consensus(_snapshot(project.model) if project.model is not None else [])
-    return project.pool.consensus() or []
+        stated = project.pool.consensus() or []
+    return stated
 
 
 def _snapshot(model: TrainedModel) -> list[Consensus]:

@@ -219,6 +219,7 @@ def _fit(
         out_of_sample[folds == fold] = classifier.predict_proba(held_out[fold][0])
     final = create(strengths[place])
     final.fit(matrix(FINAL), labels, classes, request.seed, weights)
+    progress.report(FITTING, count + 1, count + 1)  # what nobody waits for any more is not published
     return TrainedModel(
         version="",
         classes=request.classes,

@@ -32,13 +32,15 @@ class Task:
     """What a training process is to do.
 
     `finetune`: encoders for the trainings to come, instead of a model. `fingerprint`: the sentence encoder's, where it
-    is known already: then weights are loaded only where there is something to embed.
+    is known already: then weights are loaded only where there is something to embed. `stated`: by the connector,
+    which knows the annotators.
     """
 
     project: str
     request: "TrainingRequest"
     finetune: bool = False
     fingerprint: str | None = None
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class Died(Exception):
     """The process ended in the middle of its task."""
 
 
-class _Unexpected(Exception):
-    """An error that nobody foresaw, by its traceback in the other process."""
+class Unexpected(Exception):
+    """An error that nobody foresaw, by its name and its traceback in the other process."""
 
 
 class Worker:
@@ -72,18 +74,22 @@ class Worker:
         process, connection = self._started()
         try:
             connection.send(task)
-            while True:
+        except OSError as error:
+            raise self._died(process) from error
+        while True:
+            try:
                 told = connection.recv()
-                if isinstance(told, Standing):
-                    report(told)
-                elif isinstance(told, Outcome):
-                    return told
-                else:
-                    raise told
-        except (EOFError, OSError) as error:
-            process.join(5)
-            self.kill()
-            raise Died(_of_death(process.exitcode)) from error
+            except (EOFError, OSError) as error:
+                raise self._died(process) from error
+            if isinstance(told, Outcome):
+                return told
+            if not isinstance(told, Standing):
+                raise told
+            try:
+                report(told)
+            except BaseException:
+                self.kill()  # what it has yet to tell is of no task that comes
+                raise
 
     def kill(self) -> None:
         """End the process at once, in whatever it does; nothing it writes can be half there."""
@@ -92,6 +98,11 @@ class Worker:
                 self._process.kill()
                 self._process.join()
             self._process = None
+
+    def _died(self, process: BaseProcess) -> Died:
+        process.join(5)
+        self.kill()
+        return Died(_of_death(process.exitcode))
 
     def _started(self) -> tuple[BaseProcess, Connection]:
         with self._lock:
@@ -108,7 +119,7 @@ class Worker:
 
 
 def _of_death(code: int | None) -> str:
-    if code == -signal.SIGKILL:
+    if code == -getattr(signal, "SIGKILL", 9):
         return (
             "The training process was killed, as the system does where memory runs out: give the machine more, or train"
             " a smaller model."
@@ -139,8 +150,8 @@ def _main(connection: Connection, settings: Settings) -> None:
             connection.send(error)
         except BrokenPipeError:
             return
-        except Exception:
-            connection.send(_Unexpected(traceback.format_exc()))
+        except Exception as error:
+            connection.send(Unexpected(type(error).__name__, traceback.format_exc()))
 
 
 def _do(project: "Project", task: Task, send: Callable[[Standing], None]) -> Outcome:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.errors import CorruptModel
+from ml_backend.errors import CorruptModel, EncoderUnavailable
 from ml_backend.features import lexical
 from ml_backend.features.encoder import CHUNK, Encoder
 from ml_backend.features.finetuned import FineTuned, is_finetuned
@@ -189,11 +189,16 @@ class Features:
         self.transformers.release(())
         self.transformers.keep_only(())
 
-    def release(self, recipe: Recipe) -> None:
-        """Hold in memory what the recipe needs for new texts, and of others one TF-IDF map that may be in use."""
-        with suppress(CorruptModel):  # who needs it will be told
+    def prepare(self, recipe: Recipe) -> None:
+        """Load what the recipe needs for new texts, as far as the like was needed before."""
+        with suppress(CorruptModel, EncoderUnavailable):  # who needs it will be told
             if recipe.lexical:
                 self._map(recipe.lexical)
+            self.finetuned.prepare(recipe.finetuned)
+            self.transformers.prepare(recipe.transformers)
+
+    def release(self, recipe: Recipe) -> None:
+        """Drop from memory what the recipe does not need, but for one TF-IDF map that may be in use."""
         for identifier in [key for key in list(self._lexical) if key != recipe.lexical][:-1]:
             del self._lexical[identifier]
         self.finetuned.release(recipe.finetuned)

@@ -144,6 +144,11 @@ class FineTuned:
                     recent += self.read(name).kinds
             return recent
 
+    def prepare(self, kinds: Sequence[str]) -> None:
+        """Load the last one of `kinds`, where one was needed so far; raises CorruptModel, EncoderUnavailable."""
+        if self._models and kinds:
+            self._model(kinds[-1])
+
     def release(self, kinds: Collection[str]) -> None:
         """Keep no other encoders in memory than those of `kinds`."""
         with self._lock:

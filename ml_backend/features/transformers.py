@@ -1,7 +1,6 @@
 """Fine-tuned transformers of a project: sets on disk, each of one model a fold and a last one on all labels."""
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -100,13 +99,13 @@ class Transformers:
         keep_only(self._directory, kept)
         self._sets = {name: told for name, told in self._sets.items() if name in kept}
 
+    def prepare(self, kinds: Sequence[str]) -> None:
+        """Load the last one of `kinds`, where one on all labels was needed so far; raises CorruptModel."""
+        if True in self._held and kinds:
+            self._model(kinds[-1])
+
     def release(self, kinds: Collection[str]) -> None:
-        """Hold no other models in memory than those of `kinds`; where one on all labels was held, first load that."""
-        if True in self._held:
-            with suppress(CorruptModel):  # who needs it will be told
-                for kind in kinds:
-                    if self._is_final(kind):
-                        self._model(kind)
+        """Hold no other models in memory than those of `kinds`."""
         with self._lock:
             self._held = {final: held for final, held in self._held.items() if held[0] in kinds}
 

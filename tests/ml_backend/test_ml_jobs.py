@@ -1,20 +1,24 @@
 """Jobs: which one runs, which waits, and how they end, whatever happens to the process that does the work."""
 
+import dataclasses
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
 import pytest
 
-from ml_backend.errors import InvalidRequest, NotFound
+from ml_backend.errors import Conflict, InvalidRequest, NotFound
 from ml_backend.job_records import GONE, KEPT, Job, Presence, Records
 from ml_backend.jobs import CANCELLED, STOPPED, SUPERSEDED, Jobs
 from ml_backend.progress import Progress, Standing
+from ml_backend.service import Service
+from ml_backend.settings import Settings
 from ml_backend.training import TrainingRequest
-from ml_backend.worker import Died, Outcome, Task
+from ml_backend.worker import Died, Outcome, Task, Unexpected
 
 REQUEST = TrainingRequest(("a", "b"), (b"1" * 16, b"2" * 16), (0, 1), 2, 0, 1.0)
 
@@ -54,8 +58,8 @@ class Bench:
             self.work, self.records, lambda task, outcome: self.ended.append((task.project, outcome.version))
         )
 
-    def start(self, project: str, **options: bool) -> str:
-        return self.jobs.start(project, Task(project, REQUEST), **options).job
+    def start(self, project: str, *, unless: bool = False) -> str:
+        return self.jobs.start(project, Task(project, REQUEST), unless=lambda waiting: unless).job
 
     def until(self, project: str, job: str, state: str) -> Job:
         deadline = time.monotonic() + 10
@@ -90,12 +94,14 @@ def test_a_job_waits_runs_tells_how_far_it_is_and_is_done(bench: Bench) -> None:
 
 
 def test_projects_take_turns_and_a_newer_request_takes_the_place_of_one_that_waits(bench: Bench) -> None:
-    first, other, second = bench.start("7"), bench.start("8"), bench.start("7")
+    first = bench.start("7")
+    bench.until("7", first, "running")
+    other, second = bench.start("8"), bench.start("7")
     assert bench.jobs.get("7", second).state == "queued"
     third = bench.start("7")
     superseded = bench.jobs.get("7", second)
     assert (superseded.state, superseded.error, superseded.retriable) == ("cancelled", SUPERSEDED, True)
-    assert bench.start("7", supersede=False) == third
+    assert bench.start("7", unless=True) == third
     assert bench.jobs.counts() == {("7", "running"): 1, ("7", "queued"): 1, ("8", "queued"): 1, ("7", "cancelled"): 1}
     for _ in range(3):
         bench.work.begun.get(timeout=10)
@@ -109,7 +115,7 @@ def test_one_that_runs_or_waits_can_be_cancelled_and_one_that_has_ended_stays(be
     running, waiting = bench.start("7"), bench.start("8")
     bench.until("7", running, "running")
     cancelled = bench.jobs.cancel("8", waiting)
-    assert (cancelled.state, cancelled.error) == ("cancelled", CANCELLED)
+    assert (cancelled.state, cancelled.error, cancelled.retriable) == ("cancelled", CANCELLED, True)
     cancelled = bench.jobs.cancel("7", running)
     assert (cancelled.state, cancelled.error, cancelled.retriable) == ("cancelled", CANCELLED, True)
     assert bench.jobs.cancel("7", running) == cancelled
@@ -128,6 +134,7 @@ def test_one_that_runs_or_waits_can_be_cancelled_and_one_that_has_ended_stays(be
     [
         (InvalidRequest("Add labels."), "Add labels.", False),
         (Died("It was killed."), "It was killed.", True),
+        (Unexpected("OSError", "at /secret/path"), "Training failed unexpectedly (OSError); the server's log", False),
         (
             ZeroDivisionError("/secret/path"),
             "Training failed unexpectedly (ZeroDivisionError); the server's log",
@@ -148,6 +155,82 @@ def test_a_failure_is_one_sentence_and_the_next_job_runs(
     after = bench.start("7")
     bench.work.orders.put(Outcome("v"))
     bench.until("7", after, "done")
+
+
+def test_what_is_cancelled_before_its_process_is_there_ends_at_its_first_word(bench: Bench) -> None:
+    held = threading.Event()
+    run = bench.work.run
+
+    def slow(task: Task, report: Callable[[Standing], None]) -> Outcome:
+        assert held.wait(10)
+        return run(task, report)
+
+    bench.work.run = slow  # type: ignore[method-assign]
+    job = bench.start("7")
+    bench.until("7", job, "running")
+    with ThreadPoolExecutor(1) as thread:
+        cancelling = thread.submit(bench.jobs.cancel, "7", job)
+        time.sleep(0.05)
+        held.set()
+        bench.work.orders.put(Standing("training", None, 0, 1, 0.1, None))
+        assert cancelling.result(timeout=10).state == "cancelled"
+
+
+def test_a_disk_that_fails_loses_no_job_and_stops_none(tmp_path: Path, bench: Bench) -> None:
+    (tmp_path / "projects").write_text("no folder")
+    jobs = []
+    for _ in range(2):
+        jobs.append(bench.start("7"))
+        bench.work.begun.get(timeout=10)
+        bench.work.orders.put(Standing("training", None, 0, 1, 0.1, None))
+        bench.work.orders.put(Outcome("v"))
+        bench.until("7", jobs[-1], "done")
+    assert [bench.jobs.get("7", job).model_version for job in jobs] == ["v", "v"]
+
+
+def test_a_job_of_another_server_cannot_be_cancelled_here(tmp_path: Path, bench: Bench) -> None:
+    other = Bench(tmp_path)
+    job = other.start("7")
+    other.until("7", job, "running")
+    with pytest.raises(Conflict, match="Another server"):
+        bench.jobs.cancel("7", job)
+    assert other.jobs.cancel("7", job).state == "cancelled"
+    assert bench.jobs.cancel("7", job).state == "cancelled"
+    other.jobs.close(5)
+
+
+def test_what_the_connector_stated_keeps_its_place_and_encoders_are_followed_by_the_newest_labels(
+    tmp_path: Path, bench: Bench
+) -> None:
+    service = Service(Settings(model_dir=tmp_path / "models"))
+    service._projects.create("7")
+    encoders = Bench(tmp_path / "encoders")
+    ended = {"jobs": service._trained, "finetunings": service._finetuned}
+    for name, made in (("jobs", bench), ("finetunings", encoders)):
+        made.jobs._ended = ended[name]
+    service._jobs, service._finetuning = bench.jobs, encoders.jobs
+    later = dataclasses.replace(REQUEST, labels=(1, 0))
+    bench.work.orders.put(Outcome("v1", due=True))
+    bench.until("7", service.start("7", REQUEST, stated=True).job, "done")
+    assert encoders.work.begun.get(timeout=10).finetune
+    bench.work.begun.get(timeout=10)
+
+    running = service.start("7", later, stated=True)
+    assert bench.work.begun.get(timeout=10).request == later
+    encoders.work.orders.put(Outcome())
+    while not (waiting := bench.jobs._waiting.get("7")):
+        time.sleep(0.005)
+    assert waiting[1].request == later  # not those that the encoders were made for
+    newest = service.start("7", REQUEST, stated=True)
+    assert bench.jobs.get("7", waiting[0].job).error == SUPERSEDED
+    assert service.start("7", later) == newest  # as Start Training does
+    bench.work.orders.put(Outcome("v2"))
+    bench.until("7", running.job, "done")
+    bench.until("7", newest.job, "running")
+    pressed = [service.start("7", request) for request in (REQUEST, later)]
+    assert bench.jobs.get("7", pressed[0].job).error == SUPERSEDED
+    encoders.jobs.close(5)
+    service._presence.end()
 
 
 def test_a_server_that_stops_fails_its_jobs_and_the_next_one_tells_so(tmp_path: Path, bench: Bench) -> None:
@@ -176,6 +259,10 @@ def test_jobs_of_a_server_that_died_are_marked_as_failed_and_those_of_one_that_l
     assert other is not None
     assert (other.state, other.progress) == ("running", 0.5)
     assert [path.name for path in (tmp_path / "servers").iterdir() if dead.name in path.name] == []
+    another = Presence(tmp_path / "servers")
+    another._lock.release()
+    Presence(tmp_path / "servers")  # removes what nobody asked for
+    assert not (tmp_path / "servers" / f"{another.name}.lock").exists()
 
 
 def test_the_last_records_of_a_project_are_kept_and_damaged_ones_are_as_none(tmp_path: Path) -> None:

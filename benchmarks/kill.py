@@ -102,21 +102,24 @@ class Kills:
         return time.monotonic() - started
 
     def _kill(self, whole_server: bool) -> None:
-        """Kill at any moment from the request on; a training process that is not there yet is waited for."""
+        """Kill at any moment, in a quarter of cases of the process's start, else of the training itself."""
         assert self._server is not None
         backend, moment = self._backend, float(self._random.uniform(0, 1.2 * self._seconds))
         labels = self._random.integers(0, 2, len(self._texts)).tolist()
         body = {"classes": CLASSES, "ids": list(range(len(labels))), "labels": labels}
         job = requests.post(f"{self._server.url}/api/projects/{PROJECT}/train", json=body, timeout=30).json()["job"]
-        while not children(self._server.pid):
+        while not training_processes(self._server.pid):
             time.sleep(0.01)
+        if self._random.random() < 0.75:
+            while self._stage(job) in ("waiting", "starting"):
+                time.sleep(0.005)
         time.sleep(moment)
         if whole_server:
             os.kill(self._server.pid, signal.SIGKILL)
             stop_ml_backend(self._directory)
             self._start()
         else:
-            for child in children(self._server.pid):
+            for child in training_processes(self._server.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
         with contextlib.suppress(ConnectorError):  # how it ended is not what we ask
@@ -141,6 +144,11 @@ class Kills:
             return now, "the version answers otherwise than before"
         return now, ""
 
+    def _stage(self, job: str) -> str:
+        assert self._server is not None
+        answer = requests.get(f"{self._server.url}/api/projects/{PROJECT}/jobs/{job}", timeout=30)
+        return str(answer.json()["stage"])
+
     def _serving(self) -> str:
         model = self._backend.model(PROJECT)
         assert model is not None
@@ -149,6 +157,16 @@ class Kills:
     def _predict(self) -> Sequence[float]:
         entries = self._backend.predict(PROJECT, [*self._texts[:5], "a text that is no item"], CONFIG, "text")
         return [entry["score"] if entry["result"] else -1.0 for entry in entries]
+
+
+def training_processes(server: int) -> list[int]:
+    """The processes that train for a server; multiprocessing starts one of its own, too."""
+    found = []
+    for child in children(server):
+        with contextlib.suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return found
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ where a promise is not kept.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -72,6 +73,7 @@ def predict(directory: Path, seconds: float) -> list[tuple[str, bool]]:
     fresh = texts(seed=1)
     with serving(directory) as (backend, _):
         train(backend, "1", [next(fresh) for _ in range(400)])
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the server has it
         encoder = Encoder(DEFAULT_ENCODER)
         encoder.encode([next(fresh)])
         ask = predicting(backend.url, "1", fresh)

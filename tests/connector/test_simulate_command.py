@@ -161,7 +161,8 @@ def test_ctrl_c_leaves_no_server_and_no_temporary_directory(data: Path, tmp_path
     assert said.splitlines()[-1] == "Stopped."
     assert "Traceback" not in said
     assert process.returncode == 1
-    assert list(temporary.iterdir()) == []
+    # A process that ends while its tempfile tries the directory out may leave the trial, a file of four letters.
+    assert [path for path in temporary.iterdir() if path.is_dir() or path.read_bytes() not in (b"", b"blat")] == []
     left = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _content(path)]
     assert left == []
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -159,6 +160,15 @@ def serving(model_dir: Path) -> Iterator[Server]:
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_training_process() -> Iterator[None]:
+    """Ends what services of this process, which nobody closes, have started: each holds a model in memory."""
+    yield
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

@@ -310,7 +310,7 @@ def test_a_server_that_is_silent_is_asked_again(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 422])
 def test_another_refusal_stops_at_once(serve: Serve, look: Look, good: Answer, status: int) -> None:
     time, server = Time(), serve(refused(status), good)
-    with pytest.raises(ConnectorError, match="The server's words|ML backend at .* wants credentials"):
+    with pytest.raises(ConnectorError, match=r"The server's words|ML backend at .* wants credentials"):
         look(server.url, time)
     assert len(server.requests) == 1
 

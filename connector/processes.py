@@ -12,8 +12,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,25 +46,28 @@ def start(
     # Servers read many settings from the environment; a shell set up for another installation must not leak in.
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
     log = directory / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=inherited | dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C meant for us, or our end, leaves the server alone
-        )
-    server = Server(name=name, url=f"http://{HOST}:{port}", pid=process.pid, command=command)
-    (directory / f"{name}.json").write_text(json.dumps(asdict(server), indent=2))
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with _signals_later():  # a process without a record is one that nobody ends
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    command,
+                    env=inherited | dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # a Ctrl-C meant for us, or our end, leaves the server alone
+                )
+            server = Server(name=name, url=f"http://{HOST}:{port}", pid=process.pid, command=command)
+            (directory / f"{name}.json").write_text(json.dumps(asdict(server), indent=2))
         _wait_until_healthy(process, server, log, timeout_s)
     except BaseException:
         stop(directory, name)
         raise
     finally:
         # The process is found by its number from here on; a Popen object would complain that it still runs.
-        process.returncode = 0
+        if process is not None:
+            process.returncode = 0
     return server
 
 
@@ -109,6 +113,26 @@ def local_session() -> requests.Session:
     session = requests.Session()
     session.trust_env = False
     return session
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """SIGTERM and Ctrl-C that come within the context are handled at its end."""
+    if threading.current_thread() is not threading.main_thread():  # which is the one that handles signals
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for one in came:
+        signal.raise_signal(one)
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], server: Server, log: Path, timeout_s: float) -> None:

@@ -2,12 +2,17 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from connector import processes
 from connector.demo import servers
 from connector.demo.project import label_config
 from connector.errors import UsageError
@@ -61,6 +66,33 @@ def test_stop_leaves_another_process_with_the_same_number_alone(tmp_path: Path) 
     assert servers.running(tmp_path) == []
     assert servers.stop(tmp_path, servers.ML_BACKEND) is False
     assert not (tmp_path / "ml-backend.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_process_starts_ends_it_with_the_one_who_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+            signal.raise_signal(number)  # before anybody else knows the number of the process
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    before = signal.signal(number, end)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            processes.start("sleeper", ["sleep", "60"], {}, processes.free_port(), tmp_path, timeout_s=60)
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert not processes.is_running(processes.Server("sleeper", "", started[0], ["sleep", "60"]))
+    assert not (tmp_path / "sleeper.json").exists()
 
 
 def test_preferred_port_is_taken_only_when_it_is_free() -> None:

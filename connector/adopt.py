@@ -14,7 +14,7 @@ from connector import queue
 from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
-from connector.label_studio import LabelStudio
+from connector.label_studio import REFUSED_BY_BACKEND, LabelStudio
 from connector.mirror import read_all
 from connector.progress import Reporter
 from connector.state import ProjectState, now
@@ -176,7 +176,7 @@ def _authenticate_webhook(project_id: int, gateway: LabelStudio, url: str, heade
 
 
 def _refused(url: str, said: str) -> UsageError:
-    if "401 Client Error" in said:  # Label Studio's words for what its /setup was answered
+    if REFUSED_BY_BACKEND in said:
         return UsageError(
             f"The ML backend at {url} refuses Label Studio, which brings a user name and a password alone, no token: "
             "set ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD to those that the ML backend was started with."

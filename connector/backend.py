@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import requests
@@ -20,9 +20,15 @@ from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
+if TYPE_CHECKING:
+    from connector.settings import Settings
+
 PROTOCOL = 4
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
+
+
+_Backend = TypeVar("_Backend", bound="Backend")
 
 
 class RefusedCredentials(UsageError):
@@ -70,6 +76,11 @@ class Backend:
         self._retries = retries or Retries()
         self._session = requests.Session()
         self._session.auth = self._authenticate
+
+    @classmethod
+    def of(cls: type[_Backend], settings: Settings, retries: Retries) -> _Backend:
+        """The one that the settings name, with the credentials that they have for it."""
+        return cls(settings.ml_backend_url, credentials=settings.credentials, retries=retries)
 
     def close(self) -> None:
         """Ends the connection."""

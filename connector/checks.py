@@ -14,7 +14,7 @@ from connector.backend import Backend, RefusedCredentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.findings import Finding, ok, problem, warning
 from connector.label_config import Control
-from connector.label_studio import LabelStudio
+from connector.label_studio import REFUSED_BY_BACKEND, LabelStudio
 
 TESTED_LABEL_STUDIO = "1.23.2"
 OPEN_SOURCE = "Community"
@@ -224,7 +224,7 @@ def backend_address(backends: list[dict[str, Any]], reached: str | None) -> Find
     one = broken[0]
     said = f": {one['error_message']}" if one["state"] == "ER" and one.get("error_message") else ""
     cause = f"Label Studio's ML backend at {one['url']} is {one['readable_state']}{said}."
-    if "401 Client Error" in said:
+    if REFUSED_BY_BACKEND in said:
         return warning(
             "backend_address",
             f"{cause} It wants other credentials; predictions on demand in Label Studio do not work.",

@@ -185,7 +185,7 @@ def sync(
     def connect() -> Backend:
         from connector.backend import Backend
 
-        backend = Backend(settings.ml_backend_url, credentials=settings.credentials, retries=gateway.retries)
+        backend = Backend.of(settings, gateway.retries)
         context.call_on_close(backend.close)
         return backend
 
@@ -251,7 +251,7 @@ def export(
     settings, gateway, state = open_servers(servers)
     backend = None
     if not no_model:
-        backend = Backend(settings.ml_backend_url, credentials=settings.credentials, retries=gateway.retries)
+        backend = Backend.of(settings, gateway.retries)
         click.get_current_context().call_on_close(backend.close)
     project = state.project(settings.label_studio_url, project_id)
     done = write(project_id, gateway, backend, project, out, chosen, Reporter(), settings.scorer)

@@ -85,12 +85,11 @@ class _Examination:
             answer = problem("label_studio", str(error), "Correct LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY.")
         found.insert(0, answer)
 
-        url = self.settings.ml_backend_url
-        known: dict[str, Any] = {"credentials": self.settings.credentials, "retries": self.gateway.retries}
-        backend = checks.backend(self.project_id, lambda: Backend(url, **known), self.control, self.known)
+        url, place = self.settings.ml_backend_url, (self.settings, self.gateway.retries)
+        backend = checks.backend(self.project_id, lambda: Backend.of(*place), self.control, self.known)
         found.append(backend)
         if self.pulled is not None:
-            with contextlib.closing(Looking(url, **known)) as server:
+            with contextlib.closing(Looking.of(*place)) as server:
                 found.append(scorer(self.project_id, self.pulled, server if backend.level != "problem" else None))
         if self.backends is not None:
             found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))

@@ -16,6 +16,7 @@ TASK_FIELDS = (
     "id,data,is_labeled,overlap,updated_at,annotations,"
     "completed_by,result,was_cancelled,ground_truth,created_at,lead_time"
 )
+REFUSED_BY_BACKEND = "401 Client Error"  # what Label Studio says where an ML backend wants other credentials
 IDS_A_CALL = 300  # they stand in the address, which servers cut at some 8,000 letters
 _PROJECT = {"id", "label_config"}
 

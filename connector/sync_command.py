@@ -94,8 +94,7 @@ class SyncCommand:
         def open_backend() -> Backend:
             from connector.backend import Backend  # with NumPy: a sync with nothing to do must not pay for it
 
-            url, credentials = self.settings.ml_backend_url, self.settings.credentials
-            return Backend(url, credentials=credentials, retries=self.gateway.retries)
+            return Backend.of(self.settings, self.gateway.retries)
 
         return Rounds(
             one,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ml_backend.registry import Registry
 
 
+_PROJECT = click.option("--project", required=True, help="Id of the Label Studio project.")
+_MODEL_DIR = click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+
+
 @click.group()
 @click.version_option(package_name="label-studio-activelab")
 def main() -> None:
@@ -28,7 +32,7 @@ def main() -> None:
 @main.command()
 @click.option("--host", help="Address to listen on [default: 127.0.0.1].")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [default: 9090].")
-@click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+@_MODEL_DIR
 def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
     """Serve Label Studio and the connector until stopped; every setting is also a variable, ML_BACKEND_…."""
     options = {"host": host, "port": port, "model_dir": model_dir}
@@ -45,8 +49,8 @@ def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
 
 
 @main.command()
-@click.option("--project", required=True, help="Id of the Label Studio project.")
-@click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+@_PROJECT
+@_MODEL_DIR
 def versions(project: str, model_dir: str | None) -> None:
     """List the model versions that are kept, newest first; the one that serves is marked with a star."""
     registry = _registry(project, model_dir)
@@ -56,9 +60,9 @@ def versions(project: str, model_dir: str | None) -> None:
 
 
 @main.command()
-@click.option("--project", required=True, help="Id of the Label Studio project.")
+@_PROJECT
 @click.option("--to", "version", help="The model version to serve again [the one before the current].")
-@click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+@_MODEL_DIR
 def rollback(project: str, version: str | None, model_dir: str | None) -> None:
     """Serve a model version of before again; servers that run notice with their next request."""
     registry = _registry(project, model_dir)

@@ -46,15 +46,16 @@ class Jobs:
         self._condition = Condition()
         self._waiting: dict[str, tuple[Job, Task]] = {}  # by project, the longest waiting first
         self._running: tuple[str, Job] | None = None
-        self._stopping: dict[str, str] = {}  # jobs to be ended, by id, and why
+        self._stopping: str | None = None  # why the job that runs is to end
         self._past: dict[tuple[str, str], Job] = {}  # the last that have ended, should the disk have failed them
         self._counts: Counter[tuple[str, str]] = Counter()
         self._closed = False
         self._thread = Thread(target=self._loop, name=records.kind, daemon=True)
         self._thread.start()
 
-    def start(self, project: str, task: Task, *, unless: Callable[[Task], bool] = lambda waiting: False) -> Job:
+    def start(self, task: Task, *, unless: Callable[[Task], bool] = lambda waiting: False) -> Job:
         """A new job, behind those that run or wait; `unless` the project's task that waits already will do: its job."""
+        project = task.project
         with self._condition:
             if project in self._waiting:
                 before, waiting = self._waiting[project]
@@ -92,7 +93,7 @@ class Jobs:
                 if found.active:
                     raise Conflict("Another server on this model directory has the job; cancel it there.")
                 return found
-            self._stopping[job] = CANCELLED
+            self._stopping = CANCELLED
             self._worker.kill()
             self._condition.wait_for(lambda: self._running is None or self._running[1].job != job, timeout=10)
         return self.get(project, job)
@@ -117,7 +118,7 @@ class Jobs:
                 self._end(project, job, "failed", STOPPED, retriable=True)
             self._waiting.clear()
             if self._running is not None:
-                self._stopping[self._running[1].job] = STOPPED
+                self._stopping = STOPPED
             self._worker.kill()
             self._condition.notify_all()
         self._thread.join(seconds)
@@ -135,15 +136,15 @@ class Jobs:
                 job = replace(job, state="running", stage="starting")
                 self._running = project, job
                 self._records.write(project, job)
-            self._run(project, job, task)
+            self._run(project, task)
 
-    def _run(self, project: str, job: Job, task: Task) -> None:
+    def _run(self, project: str, task: Task) -> None:
         def report(standing: Standing) -> None:
             with self._condition:
                 assert self._running is not None
                 self._running = project, self._running[1].at(standing)
                 self._records.write(project, self._running[1], progress=True)
-                if job.job in self._stopping:  # it was asked for before there was a process to kill
+                if self._stopping is not None:  # it was asked for before there was a process to kill
                     self._worker.kill()
 
         error, retriable, outcome = None, False, Outcome()
@@ -161,8 +162,7 @@ class Jobs:
         with self._condition:
             assert self._running is not None
             job = self._running[1]
-            self._running = None
-            stopped = self._stopping.pop(job.job, None)
+            stopped, self._stopping, self._running = self._stopping, None, None
             if error is None:
                 job = replace(job, stage="done", progress=1.0, seconds_left=0.0, model_version=outcome.version)
                 self._end(project, job, "done", None)

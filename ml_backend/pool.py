@@ -90,8 +90,7 @@ class Pool:
             connection.execute("DELETE FROM items")
             connection.executemany("INSERT INTO items VALUES (?, ?)", zip(ids, digests, strict=True))
             connection.execute("DELETE FROM annotations WHERE item NOT IN (SELECT id FROM items)")
-            for table in ("texts", "features", "consensus"):
-                connection.execute(f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM items)")
+            _forget_texts_of_no_item(connection)
             lacking = connection.execute("SELECT digest FROM items WHERE digest NOT IN (SELECT digest FROM texts)")
             missing = {row[0] for row in lacking}
         return [position for position, value in enumerate(digests) if value in missing]
@@ -223,8 +222,7 @@ class Pool:
         with self._connection() as connection, connection:
             connection.executemany("DELETE FROM annotations WHERE item = ?", rows)
             connection.executemany("DELETE FROM items WHERE id = ?", rows)
-            for table in ("texts", "features", "consensus"):
-                connection.execute(f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM items)")
+            _forget_texts_of_no_item(connection)
 
     def annotations(self, data_key: str) -> list[Answer]:
         """What was told of texts under `data_key` that are held, by item; no skips."""
@@ -242,6 +240,11 @@ class Pool:
         with closing(sqlite3.connect(self._path, timeout=30)) as connection:
             connection.execute("PRAGMA synchronous=NORMAL")
             yield connection
+
+
+def _forget_texts_of_no_item(connection: sqlite3.Connection) -> None:
+    for table in ("texts", "features", "consensus"):
+        connection.execute(f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM items)")
 
 
 def _as_matrix(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:

@@ -20,12 +20,12 @@ from ml_backend.job_records import Job, Presence, Records
 from ml_backend.jobs import Jobs
 from ml_backend.label_config import change_since, control_of, remembered_controls
 from ml_backend.pool import DIGEST_BYTES, Consensus
-from ml_backend.project import Project, Projects, directory_of
-from ml_backend.registry import TrainedModel
+from ml_backend.project import Project, Projects, directory_of, registry_of
+from ml_backend.registry import Registry, TrainedModel
 from ml_backend.schemas import ModelState, Prediction, PredictResponse, TrainRequest
 from ml_backend.settings import Settings
 from ml_backend.spread import cluster_centres
-from ml_backend.training import Label, TrainingRequest, require_two_labels
+from ml_backend.training import Label, TrainingRequest
 from ml_backend.worker import Outcome, Task, Worker
 
 MODEL_CLASS = LogisticClassifier.__name__
@@ -157,22 +157,18 @@ class Service:
             for item, label, weight in zip(ids, plain, weights, strict=True)
             if item in digests
         ]
-        require_two_labels({label for _, label, _ in known})
+        work = TrainingRequest.of(
+            self._settings,
+            classes,
+            known,
+            multilabel=request.multilabel,
+            folds=request.folds,
+            seed=request.seed,
+            classifier=request.classifier,
+        )
         opened.pool.set_consensus(
             Consensus(key, [classes[index] for index in label] if isinstance(label, tuple) else classes[label], weight)
             for key, label, weight in known
-        )
-        work = TrainingRequest(
-            classes=classes,
-            digests=tuple(key for key, _, _ in known),
-            labels=tuple(label for _, label, _ in known),
-            weights=tuple(weight for _, _, weight in known),
-            folds=request.folds or self._settings.folds,
-            seed=request.seed,
-            c=self._settings.c,
-            multilabel=request.multilabel,
-            classifier=request.classifier or self._settings.classifier,
-            finetune=self._settings.finetune,
         )
         return self.start(project, work, stated=True)
 
@@ -183,7 +179,7 @@ class Service:
         """
         task = Task(project, request, fingerprint=self._encoder.loaded, stated=stated)
         self._last[project] = task
-        return self._jobs.start(project, task, unless=lambda waiting: waiting.stated and not stated)
+        return self._jobs.start(task, unless=lambda waiting: waiting.stated and not stated)
 
     def cancel(self, project: str, job: str) -> Job:
         """End a job of the project that runs or waits; raises NotFound, Conflict where another server has it."""
@@ -223,9 +219,9 @@ class Service:
 
     def versions(self, project: str | None = None) -> list[str]:
         """The model versions that are kept, newest first: of a project, "ID" or "ID.TIMESTAMP", or of all."""
-        names = self._projects.names if project is None else [project.partition(".")[0]]
-        opened = [found for name in names if (found := self._find(name)) is not None]
-        return sorted((version for one in opened for version in one.registry.versions()), reverse=True)
+        wanted = None if project is None else project.partition(".")[0]
+        names = [name for name in self._projects.names if wanted in (None, name)]
+        return sorted((version for name in names for version in self._registry(name).versions()), reverse=True)
 
     def roll_back(self, project: str, version: str | None) -> ModelState:
         """Serve a kept version of the project again, without `version` the one before the current.
@@ -240,8 +236,7 @@ class Service:
         counts = self._jobs.counts()
         found: dict[str, ProjectOverview] = {}
         for name in self._projects.names:
-            opened = self._projects.get(name)
-            version = opened.registry.current_version() if opened is not None else None
+            version = self._registry(name).current_version()
             jobs = {state: count for (project, state), count in counts.items() if project == name}
             found[name] = ProjectOverview(version, jobs)
         return found
@@ -307,11 +302,11 @@ class Service:
         if opened.model is None or opened.model.version != outcome.version:
             log.warning("Project %s: another model than the one just trained serves.", task.project)
         if outcome.due:
-            self._finetuning.start(task.project, replace(task, finetune=True))
+            self._finetuning.start(replace(task, finetune=True))
 
     def _finetuned(self, task: Task, outcome: Outcome) -> None:
         """Train once more, on the newest labels; a training that waits will do."""
-        self._jobs.start(task.project, self._last[task.project], unless=lambda waiting: True)
+        self._jobs.start(self._last[task.project], unless=lambda waiting: True)
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)
@@ -322,6 +317,10 @@ class Service:
     def _model_of(self, uid: str) -> TrainedModel | None:
         project = self._find(uid.partition(".")[0])
         return project.serving if project is not None else None
+
+    def _registry(self, name: str) -> Registry:
+        """The versions of a project that may not be open: to list them it need not be."""
+        return registry_of(self._settings, name)
 
     def _find(self, name: str) -> Project | None:
         with suppress(InvalidRequest):  # Label Studio gets an answer whatever it asks for

@@ -15,7 +15,7 @@ from ml_backend.pool import Consensus
 from ml_backend.project import Project
 from ml_backend.registry import TrainedModel
 from ml_backend.settings import Settings
-from ml_backend.training import Label, TrainingRequest, require_two_labels
+from ml_backend.training import Label, TrainingRequest
 
 Said = str | list[str]
 
@@ -36,20 +36,8 @@ def request_of(project: Project, control: Control, settings: Settings) -> Traini
         if label is not None and row.digest not in stated_texts and row.item not in kept_back:
             votes.setdefault((row.item, row.digest), []).append(label)
     known += [(digest, majority(labels, control), 1.0) for (_, digest), labels in votes.items()]
-    labels = [_positions(label, control) for _, label, _ in known]
-    require_two_labels(set(labels))
-    return TrainingRequest(
-        classes=control.classes,
-        digests=tuple(digest for digest, _, _ in known),
-        labels=tuple(labels),
-        weights=tuple(weight for _, _, weight in known),
-        folds=settings.folds,
-        seed=0,
-        c=settings.c,
-        multilabel=control.multiple,
-        classifier=settings.classifier,
-        finetune=settings.finetune,
-    )
+    labelled = [(digest, _positions(label, control), weight) for digest, label, weight in known]
+    return TrainingRequest.of(settings, control.classes, labelled, multilabel=control.multiple)
 
 
 def majority(labels: Sequence[Said], control: Control) -> Said:

@@ -16,7 +16,7 @@ from ml_backend.errors import InvalidRequest
 from ml_backend.features import FINAL, Compute, Features, Recipe
 from ml_backend.progress import Progress
 from ml_backend.registry import TrainedModel, Training
-from ml_backend.settings import ClassifierName, FineTune
+from ml_backend.settings import ClassifierName, FineTune, Settings
 from ml_backend.tuning import STRENGTHS, choose
 
 # The stages of a job, in order, with rough seconds a text, label or step on two cores that only shape the progress.
@@ -47,6 +47,36 @@ class TrainingRequest:
     weights: tuple[float, ...] | None = None
     classifier: ClassifierName = "logistic"
     finetune: FineTune = "background"
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        classes: Sequence[str],
+        labelled: Sequence[tuple[bytes, Label, float]],
+        *,
+        multilabel: bool,
+        folds: int | None = None,
+        seed: int = 0,
+        classifier: ClassifierName | None = None,
+    ) -> "TrainingRequest":
+        """A request for items of (digest, label, weight), as `settings` say where nothing else is asked for.
+
+        Raises InvalidRequest where there is nothing to tell apart.
+        """
+        require_two_labels({label for _, label, _ in labelled})
+        return cls(
+            classes=tuple(classes),
+            digests=tuple(key for key, _, _ in labelled),
+            labels=tuple(label for _, label, _ in labelled),
+            weights=tuple(weight for _, _, weight in labelled),
+            folds=folds or settings.folds,
+            seed=seed,
+            c=settings.c,
+            multilabel=multilabel,
+            classifier=classifier or settings.classifier,
+            finetune=settings.finetune,
+        )
 
     @property
     def fold_count(self) -> int:

@@ -1,17 +1,29 @@
-"""What tests of every kind may ask for: a PostgreSQL server, and a state database on it or on SQLite."""
+"""What tests of every kind may ask for: a benchmark, a PostgreSQL server, and a state database on it or on SQLite."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from postgresql import PostgreSQL, running_postgresql
 
 # As ml-backend serve has it: threads that spin while they wait make tests several times slower beside anything else.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="module")
+def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a benchmark, and what it imports beside it, by name."""
+    folder = str(Path(__file__).parents[1] / "benchmarks")
+    sys.path.insert(0, folder)
+    yield importlib.import_module
+    sys.path.remove(folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,7 @@
 """The benchmark of labels: what its data are made of, and when one thing counts as better than another."""
 
-import importlib
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,11 +12,8 @@ from connector.outcome import summarise
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> Iterator[ModuleType]:
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("labels")
-    sys.path.remove(folder)
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("labels")
 
 
 def runs(**accuracies: list[float]) -> list[dict[str, Any]]:

@@ -1,9 +1,6 @@
 """Multiple choice on generated texts, offline: what sync does, function by function, beats random order."""
 
-import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -13,11 +10,8 @@ SEEDS = 10
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> Iterator[ModuleType]:
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("multilabel")
-    sys.path.remove(folder)
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("multilabel")
 
 
 def test_our_queue_beats_random_order_by_more_than_the_paired_interval(benchmark: ModuleType) -> None:

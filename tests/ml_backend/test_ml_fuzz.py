@@ -5,12 +5,10 @@ ML_BACKEND_FUZZ_REQUESTS: how many mutated payloads are sent (300, some 20 s); `
 
 import contextlib
 import gzip
-import importlib
 import io
 import json
 import os
 import socket
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,11 +49,8 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def fuzzing() -> Iterator[ModuleType]:
-    folder = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("fuzz")
-    sys.path.remove(folder)
+def fuzzing(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return load_benchmark("fuzz")
 
 
 def test_mutated_payloads_get_answers_and_leave_nothing_behind(server: Any, fuzzing: ModuleType) -> None:

@@ -59,7 +59,7 @@ class Bench:
         )
 
     def start(self, project: str, *, unless: bool = False) -> str:
-        return self.jobs.start(project, Task(project, REQUEST), unless=lambda waiting: unless).job
+        return self.jobs.start(Task(project, REQUEST), unless=lambda waiting: unless).job
 
     def until(self, project: str, job: str, state: str) -> Job:
         deadline = time.monotonic() + 10

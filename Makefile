@@ -2,6 +2,7 @@
 PYTHON ?= python3
 DATA ?=
 DEMO_ARGS ?=
+TEST_PROCESSES ?= 2
 
 VENV := .venv
 LS_VENV := .venv-label-studio
@@ -42,7 +43,8 @@ lint: $(VENV)/.done
 	$(BIN)/mypy
 
 test: setup chromium postgresql lint
-	$(BIN)/python -m pytest
+	@# A file's tests stay in one process, which has a Label Studio of its own; files go in order, the long ones in the middle.
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Renews constraints.txt from the ranges in pyproject.toml; needs uv. The version of torch and of Label Studio stay.
 constraints:

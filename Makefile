@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 
 setup: $(VENV)/.done $(LS_VENV)/.done
 
-$(VENV)/.done: pyproject.toml constraints.txt
+# The version in connector/__init__.py is known to the environment as of the last installation.
+$(VENV)/.done: pyproject.toml constraints.txt connector/__init__.py
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ml-backend,weights,dev]'
 	touch $@
@@ -46,11 +47,16 @@ test: setup chromium postgresql lint
 	@# A file's tests stay in one process, which has a Label Studio of its own; files go in order, the long ones in the middle.
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-# Renews constraints.txt from the ranges in pyproject.toml; needs uv. The version of torch and of Label Studio stay.
+# Says what is missing before a release: docs/release.md.
+.PHONY: release-check
+release-check: $(VENV)/.done
+	@$(BIN)/python tools/release_check.py
+
+# Renews constraints.txt from the ranges in pyproject.toml, after a `make setup`. The version of torch and of Label Studio stay.
 constraints:
 	grep '^torch==' constraints.txt > constraints.torch
 	{ sed -n '/^#/p;/^label-studio==/p' constraints.txt; \
-	  uv pip compile --universal --python-version 3.10 --all-extras pyproject.toml --constraint constraints.torch \
+	  $(BIN)/uv pip compile --universal --python-version 3.10 --all-extras pyproject.toml --constraint constraints.torch \
 	    --upgrade --no-header --no-annotate --quiet; } > constraints.new
 	mv constraints.new constraints.txt
 	rm constraints.torch

@@ -17,6 +17,18 @@ from postgresql import PostgreSQL, running_postgresql
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says on which of the Pythons that are here the wheel was installed and ran: no dot would tell."""
+    names = [report.nodeid for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
+    ran = dict.fromkeys(name.partition("[Python ")[2].rstrip("]") for name in names if "test_installation.py" in name)
+    if ran:
+        terminalreporter.write_line(f"The wheel was installed and ran on Python {', '.join(sorted(ran, key=_minor))}.")
+
+
+def _minor(version: str) -> int:
+    return int(version.partition(".")[2])
+
+
 @pytest.fixture(scope="module")
 def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
     """Imports a benchmark, and what it imports beside it, by name."""

@@ -1,42 +1,24 @@
-"""The wheel holds what it should, and the connector installs from it alone, without torch, and runs."""
+"""The sdist and the wheel hold what they should and nothing else, and their metadata are what an index accepts."""
 
 import configparser
-import os
 import subprocess
-import sys
-import venv
+import tarfile
 import zipfile
 from collections.abc import Iterator
-from email import message_from_string
-from email.message import Message
 from pathlib import Path
 
 import pytest
+from distributions import MINORS, ML_BACKEND_ALONE, ROOT, build, pins_on, sdist, wheel
+from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from trove_classifiers import classifiers
 
 from connector import __version__
 
-ROOT = Path(__file__).parents[1]
-ML_BACKEND_ALONE = {"torch", "transformers", "sentence-transformers", "fastapi", "uvicorn", "safetensors"}
+__all__ = ["sdist", "wheel"]  # fixtures
 
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """The command's standard output; a failure shows all it said."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    words = [str(part) for part in command]
-    done = subprocess.run(words, cwd=cwd, env=own, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as `python -m build` makes it, with the pinned build backend."""
-    target = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, ROOT, cwd=target)
-    (made,) = target.glob("*.whl")
-    return made
+NOT_RELEASED = {".ci"}
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +27,30 @@ def content(wheel: Path) -> Iterator[zipfile.ZipFile]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def checkout() -> list[str]:
+    """The files of the checkout that git does not ignore."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    return sorted(name for name in set(done.stdout.split("\0")) if name and (ROOT / name).exists())
+
+
 def in_dist_info(content: zipfile.ZipFile, name: str) -> str:
     (path,) = (path for path in content.namelist() if path.endswith(f".dist-info/{name}"))
     return content.read(path).decode()
 
 
 @pytest.fixture(scope="module")
-def metadata(content: zipfile.ZipFile) -> Message:
-    return message_from_string(in_dist_info(content, "METADATA"))
+def metadata(content: zipfile.ZipFile) -> Metadata:
+    """As PyPI reads them: any field that it would refuse is an error."""
+    return Metadata.from_email(in_dist_info(content, "METADATA"), validate=True)
 
 
-def requirements(metadata: Message) -> list[Requirement]:
-    return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+def requirements(metadata: Metadata) -> list[Requirement]:
+    return metadata.requires_dist or []
 
 
-def of_extra(metadata: Message, extra: str) -> set[str]:
+def of_extra(metadata: Metadata, extra: str) -> set[str]:
     """What the extra brings; "" is the plain installation."""
     return {
         canonicalize_name(one.name)
@@ -71,12 +62,10 @@ def of_extra(metadata: Message, extra: str) -> set[str]:
 # -- the wheel -------------------------------------------------------------------------------------------------------
 
 
-def test_the_wheel_holds_both_packages_and_nothing_else(content: zipfile.ZipFile) -> None:
-    tops = {path.partition("/")[0] for path in content.namelist()}
-    assert {"connector", "ml_backend"} == {top for top in tops if not top.endswith(".dist-info")}
-    for package in ("connector", "ml_backend"):
-        modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
-        assert modules <= set(content.namelist())
+def test_the_wheel_holds_both_packages_and_nothing_else(content: zipfile.ZipFile, checkout: list[str]) -> None:
+    files = {path for path in content.namelist() if ".dist-info/" not in path}
+    ours = {path for path in checkout if path.startswith(("connector/", "ml_backend/"))}
+    assert files == ours | {"connector/label_config.xml"}
 
 
 def test_the_wheel_holds_the_labelling_config_as_it_is(content: zipfile.ZipFile) -> None:
@@ -93,89 +82,66 @@ def test_the_wheel_has_both_commands(content: zipfile.ZipFile) -> None:
     assert dict(points["console_scripts"]) == {"connector": "connector.cli:main", "ml-backend": "ml_backend.cli:main"}
 
 
-def test_the_version_is_the_connectors(wheel: Path, metadata: Message) -> None:
-    assert metadata["Version"] == __version__
+# -- the sdist -------------------------------------------------------------------------------------------------------
+
+
+def test_the_sdist_holds_what_git_knows_and_nothing_else(sdist: Path, checkout: list[str]) -> None:
+    with tarfile.open(sdist) as opened:
+        top, files = zip(*(name.split("/", 1) for name in opened.getnames()), strict=True)
+    assert set(top) == {f"label_studio_activelab-{__version__}"}
+    released = [path for path in checkout if path.partition("/")[0] not in NOT_RELEASED]
+    assert sorted(files) == sorted([*released, "PKG-INFO"]), "a new place wants a line in pyproject.toml's sdist"
+    assert {"tests/test_packaging.py", "benchmarks/README.md", "docs/decisions.md", "LICENSE"} <= set(files)
+
+
+def test_the_wheel_made_from_the_sdist_is_the_one_made_from_the_checkout(
+    sdist: Path, wheel: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(sdist) as opened:
+        opened.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / f"label_studio_activelab-{__version__}"
+    again = build(unpacked, tmp_path, "wheel")
+    assert again.read_bytes() == wheel.read_bytes()
+    assert build(unpacked, tmp_path, "sdist").read_bytes() == sdist.read_bytes()
+
+
+# -- metadata --------------------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_the_connectors(sdist: Path, wheel: Path, metadata: Metadata) -> None:
+    assert str(metadata.version) == __version__
     assert wheel.name == f"label_studio_activelab-{__version__}-py3-none-any.whl"
+    assert sdist.name == f"label_studio_activelab-{__version__}.tar.gz"
 
 
-def test_the_plain_installation_asks_for_no_model(metadata: Message) -> None:
+def test_the_description_is_the_readme_as_markdown(metadata: Metadata) -> None:
+    assert metadata.description == (ROOT / "README.md").read_text(encoding="utf-8")
+    assert metadata.description_content_type == "text/markdown"
+    assert metadata.summary
+
+
+def test_the_classifiers_are_those_that_pypi_knows(metadata: Metadata) -> None:
+    assert set(metadata.classifiers or []) - classifiers == set()
+
+
+def test_the_plain_installation_asks_for_no_model(metadata: Metadata) -> None:
     plain = of_extra(metadata, "")
     assert {"label-studio-sdk", "cleanlab", "sqlalchemy"} <= plain
     assert plain & ML_BACKEND_ALONE == set()
     assert of_extra(metadata, "ml-backend") >= ML_BACKEND_ALONE
 
 
-def test_python_3_10_to_3_13_are_declared(metadata: Message) -> None:
-    assert metadata["Requires-Python"] == ">=3.10"
-    named = {line.rpartition(" ")[2] for line in metadata.get_all("Classifier", []) if "Python :: 3." in line}
+def test_python_3_10_to_3_13_are_declared(metadata: Metadata) -> None:
+    assert str(metadata.requires_python) == ">=3.10"
+    named = {line.rpartition(" ")[2] for line in metadata.classifiers or [] if "Python :: 3." in line}
     assert named == {"3.10", "3.11", "3.12", "3.13"}
 
 
 # -- constraints -----------------------------------------------------------------------------------------------------
 
 
-def pins() -> dict[str, str]:
-    """The exact version that constraints.txt gives each distribution on this interpreter."""
-    found: dict[str, str] = {}
-    for line in (ROOT / "constraints.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            one = Requirement(line)
-            if one.marker is None or one.marker.evaluate():
-                (version,) = one.specifier
-                assert version.operator == "==", line
-                assert canonicalize_name(one.name) not in found, f"{line}: pinned twice"
-                found[canonicalize_name(one.name)] = version.version
-    return found
-
-
-def test_every_requirement_is_pinned_within_its_range(metadata: Message) -> None:
-    pinned = pins()
+@pytest.mark.parametrize("minor", MINORS)
+def test_every_requirement_is_pinned_within_its_range(metadata: Metadata, minor: int) -> None:
+    pinned = pins_on(f"3.{minor}")
     for one in requirements(metadata):
         assert one.specifier.contains(pinned[canonicalize_name(one.name)]), str(one)
-
-
-# -- the connector alone ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with nothing but the wheel and what it asks for, by the pins; its folder of commands."""
-    home = tmp_path_factory.mktemp("installed")
-    venv.create(home / "env", with_pip=True)
-    commands = home / "env" / ("Scripts" if os.name == "nt" else "bin")
-    pip = [commands / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run(*pip, "--constraint", ROOT / "constraints.txt", wheel, cwd=home)
-    return commands
-
-
-def test_the_connector_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
-    assert "sync" in run(installed / "connector", "--help", cwd=tmp_path)
-    assert run(installed / "connector", "--version", cwd=tmp_path).split()[-1] == __version__
-
-
-def test_every_module_of_the_connector_loads_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
-    code = (
-        "import importlib, pkgutil, connector\n"
-        "names = [module.name for module in pkgutil.walk_packages(connector.__path__, 'connector.')]\n"
-        "for name in names: name.endswith('__main__') or importlib.import_module(name)\n"
-        "print(connector.__file__, *names)"
-    )
-    where, *names = run(installed / "python", "-W", "ignore", "-c", code, cwd=tmp_path).split()
-    assert not Path(where).is_relative_to(ROOT)
-    assert {"connector.sync", "connector.scoring", "connector.activelab", "connector.adopt"} <= set(names)
-
-
-def test_the_packaged_labelling_config_is_found(installed: Path, tmp_path: Path) -> None:
-    code = "from connector.cli import _label_config; print(_label_config(None), end='')"
-    assert run(installed / "python", "-c", code, cwd=tmp_path) == (ROOT / "label_config.xml").read_text()
-
-
-def test_what_is_installed_is_pinned_and_holds_no_torch(installed: Path, tmp_path: Path) -> None:
-    listed = run(installed / "python", "-m", "pip", "list", "--format", "freeze", cwd=tmp_path).split()
-    versions = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in listed)}
-    for own in ("label-studio-activelab", "pip", "setuptools", "wheel"):
-        versions.pop(own, None)  # ours, and what an empty environment brings
-    assert "cleanlab" in versions
-    assert set(versions) & ML_BACKEND_ALONE == set()
-    pinned = pins()
-    assert versions == {name: pinned.get(name) for name in versions}

@@ -6,7 +6,9 @@ TEST_PROCESSES ?= 2
 
 VENV := .venv
 LS_VENV := .venv-label-studio
+LSML_VENV := .venv-label-studio-ml
 BIN := $(VENV)/bin
+EXTRAS := ml-backend weights ray postgresql export simulate benchmark dev
 
 .PHONY: setup demo demo-stop test lint constraints clean
 
@@ -22,6 +24,11 @@ $(VENV)/.done: pyproject.toml constraints.txt connector/__init__.py
 $(LS_VENV)/.done: constraints.txt
 	$(PYTHON) -m venv $(LS_VENV)
 	$(LS_VENV)/bin/python -m pip install --quiet "$$(grep '^label-studio==' constraints.txt)"
+	touch $@
+
+# label-studio-ml has a Jinja2 and a Werkzeug of 2021: it gets an environment of its own, which finds all else in ours.
+$(LSML_VENV)/.done: tests/install-label-studio-ml.sh constraints.txt $(VENV)/.done
+	sh $< $(PYTHON) $(BIN)/python $(LSML_VENV)
 	touch $@
 
 .PHONY: chromium
@@ -43,7 +50,7 @@ lint: $(VENV)/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup chromium postgresql lint
+test: setup $(LSML_VENV)/.done chromium postgresql lint
 	@# A file's tests stay in one process, which has a Label Studio of its own; files go in order, the long ones in the middle.
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
@@ -52,14 +59,14 @@ test: setup chromium postgresql lint
 release-check: $(VENV)/.done
 	@$(BIN)/python tools/release_check.py
 
-# Renews constraints.txt from the ranges in pyproject.toml, after a `make setup`. The version of torch and of Label Studio stay.
+# Renews constraints.txt from the ranges in pyproject.toml, after a `make setup`. Torch and what has an environment of its own stay.
 constraints:
 	grep '^torch==' constraints.txt > constraints.torch
-	{ sed -n '/^#/p;/^label-studio==/p' constraints.txt; \
-	  $(BIN)/uv pip compile --universal --python-version 3.10 --all-extras pyproject.toml --constraint constraints.torch \
-	    --upgrade --no-header --no-annotate --quiet; } > constraints.new
+	{ sed '/^# All else/q' constraints.txt; \
+	  $(BIN)/uv pip compile --universal --python-version 3.10 $(EXTRAS:%=--extra %) pyproject.toml \
+	    --constraint constraints.torch --upgrade --no-header --no-annotate --quiet; } > constraints.new
 	mv constraints.new constraints.txt
 	rm constraints.torch
 
 clean:
-	rm -rf $(VENV) $(LS_VENV) .demo dist build
+	rm -rf $(VENV) $(LS_VENV) $(LSML_VENV) .demo dist build

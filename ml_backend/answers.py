@@ -19,6 +19,7 @@ STATUSES: dict[type[errors.BackendError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.EncoderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ClusterUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CorruptModel: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -5,6 +5,7 @@ BackendError
  ├── NotFound            something must be sent or trained first
  ├── Conflict            it cannot be done now
  ├── EncoderUnavailable  the sentence encoder must be installed or configured
+ ├── ClusterUnavailable  the Ray cluster must be started or configured
  ├── CorruptModel        files of a model were damaged; train again
  └── CannotStart         the command line or the machine must change
 
@@ -30,6 +31,10 @@ class Conflict(BackendError):
 
 class EncoderUnavailable(BackendError):
     """The sentence encoder cannot be loaded."""
+
+
+class ClusterUnavailable(BackendError):
+    """The Ray cluster cannot be reached."""
 
 
 class CorruptModel(BackendError):

@@ -142,19 +142,26 @@ class Pool:
             rows = _select(connection, query, (kind,), digests)
             return {key: np.frombuffer(vector, dtype=np.float32) for key, vector in rows}
 
+    def shards(self, rows: int) -> list[tuple[int, int]]:
+        """The first and last id of every `rows` items, in their order."""
+        query = "SELECT min(id), max(id) FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM items)"
+        with self._connection() as connection:
+            return list(connection.execute(query + " GROUP BY (place - 1) / ?", (rows,)))
+
     def scan(
-        self, kinds: Sequence[str], rows: int
-    ) -> Iterator[tuple[list[int], list[bytes], list[npt.NDArray[np.float32]]]]:
-        """All items with features of all kinds, by id, `rows` at a time: ids, digests, every kind's float32 (n, d)."""
+        self, kinds: Sequence[str], first: int, last: int
+    ) -> tuple[list[int], list[bytes], list[npt.NDArray[np.float32]]]:
+        """The items from id `first` to `last` with features of all kinds: ids, digests, every kind's float32 (n, d)."""
         places = range(len(kinds))
         columns = ", ".join(f"f{place}.vector" for place in places)
         joins = (f"JOIN features f{place} ON f{place}.kind = ? AND f{place}.digest = i.digest" for place in places)
-        query = f"SELECT id, i.digest, {columns} FROM items i {' '.join(joins)} ORDER BY id"
+        query = f"SELECT id, i.digest, {columns} FROM items i {' '.join(joins)} WHERE id BETWEEN ? AND ? ORDER BY id"
         with self._connection() as connection:
-            cursor = connection.execute(query, kinds)
-            while batch := cursor.fetchmany(rows):
-                ids, digests, *vectors = zip(*batch, strict=True)
-                yield list(ids), list(digests), [_as_matrix(of_kind) for of_kind in vectors]
+            found = connection.execute(query, (*kinds, first, last)).fetchall()
+        if not found:
+            return [], [], []
+        ids, digests, *vectors = zip(*found, strict=True)
+        return list(ids), list(digests), [_as_matrix(of_kind) for of_kind in vectors]
 
     def kinds(self) -> list[str]:
         """The kinds of which there are features."""

@@ -23,6 +23,7 @@ from ml_backend.pool import DIGEST_BYTES, Consensus
 from ml_backend.project import Project, Projects, directory_of, registry_of
 from ml_backend.registry import Registry, TrainedModel
 from ml_backend.schemas import ModelState, Prediction, PredictResponse, TrainRequest
+from ml_backend.scoring import out_of_sample
 from ml_backend.settings import Settings
 from ml_backend.spread import cluster_centres
 from ml_backend.training import Label, TrainingRequest
@@ -245,7 +246,7 @@ class Service:
         """Out-of-sample probabilities of all items whose text is held, as docs/backend-api.md lists the arrays.
 
         Raises NotFound before the first training, Conflict where the encoder is another than the model's or the
-        model's features are damaged: where only a new training helps.
+        model's features are damaged: where only a new training helps. Raises ClusterUnavailable.
         """
         opened = self._project(project)
         model = opened.model
@@ -257,21 +258,14 @@ class Service:
             opened.features.fill(model.recipe)
         except CorruptModel as error:
             raise Conflict(str(error)) from error
-        ids: list[int] = []
-        pred_probs: list[Array] = [np.zeros((0, len(model.classes)), dtype=np.float32)]
-        fold: list[Array] = [np.zeros(0, dtype=np.int8)]
-        for block_ids, digests, features in opened.features.scan(model.recipe, len(model.by_fold)):
-            ids.extend(block_ids)
-            block_probs, block_fold = model.out_of_sample(features, digests)
-            pred_probs.append(block_probs)
-            fold.append(block_fold)
+        ids, pred_probs, fold = out_of_sample(model, opened.pool, opened.features.cluster)
         now = opened.model
         if now is not None and now.version != model.version:  # its training has dropped features that were being read
             return self.probabilities(project)
         return {
-            "ids": np.array(ids, dtype=np.int64),
-            "pred_probs": np.concatenate(pred_probs),
-            "fold": np.concatenate(fold),
+            "ids": ids,
+            "pred_probs": pred_probs,
+            "fold": fold,
             "classes": np.array(model.classes, dtype=np.str_),
             "multilabel": np.array(model.multilabel),
             "model_version": np.array(model.version, dtype=np.str_),

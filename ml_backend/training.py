@@ -4,6 +4,7 @@ from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,10 @@ from threadpoolctl import threadpool_limits
 from ml_backend import milestones
 from ml_backend.classifiers import Classifier, table
 from ml_backend.classifiers.one_vs_rest import YES
+from ml_backend.cluster import Portable
 from ml_backend.errors import InvalidRequest
-from ml_backend.features import FINAL, Compute, Features, Recipe
+from ml_backend.features import FINAL, SECONDS_A_TEXT, Compute, Features, Recipe
+from ml_backend.features.finetuning import SECONDS_A_STEP
 from ml_backend.progress import Progress
 from ml_backend.registry import TrainedModel, Training
 from ml_backend.settings import ClassifierName, FineTune, Settings
@@ -22,8 +25,11 @@ from ml_backend.tuning import STRENGTHS, choose
 # The stages of a job, in order, with rough seconds a text, label or step on two cores that only shape the progress.
 EMBEDDING, REDUCING, FINETUNING = "embedding texts", "reducing terms", "fine-tuning encoders"
 EMBEDDING_ANEW, FITTING = "embedding texts anew", "training"
-_A_TEXT, _A_TERM, _A_LABEL, _A_STEP = 0.01, 0.0005, 0.0005, 0.3
+_A_TEXT, _A_TERM, _A_LABEL, _A_STEP = SECONDS_A_TEXT, 0.0005, 0.0005, SECONDS_A_STEP
 _A_BATCH = 16  # texts, of such a step
+_A_WEIGHT = (
+    3e-8  # seconds of fitting a weight of a logistic regression to a label, measured from 1,670 to 50,000 labels
+)
 
 
 Label = int | tuple[int, ...]
@@ -93,7 +99,8 @@ def require_two_labels(labels: Collection[Hashable]) -> None:
 def train(request: TrainingRequest, features: Features, previous: Recipe | None, progress: Progress) -> TrainedModel:
     """Train on the request; the model is not yet published and has no version.
 
-    Raises EncoderUnavailable, CorruptModel, or InvalidRequest where the labelled texts have gone meanwhile.
+    Raises EncoderUnavailable, ClusterUnavailable, CorruptModel, or InvalidRequest where the labelled texts have gone
+    meanwhile.
     """
     if table.CLASSIFIERS[request.classifier].transformer:
         return _train_transformers(request, features, progress)
@@ -108,9 +115,7 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
         recipe = replace(recipe, finetuned=current.kinds)
         features.fill(recipe, partial(progress.report, EMBEDDING_ANEW))
     folds = milestones.deal(current, labelled, request.fold_count, request.seed)
-    # One thread of BLAS: matrices of this size lose by more, several times over where other work wants the cores.
-    with threadpool_limits(1, user_api="blas"):
-        return _fit(request, features, recipe, labelled, folds, progress)
+    return _fit(request, features, recipe, labelled, folds, progress)
 
 
 def finetuning_is_due(request: TrainingRequest, features: Features) -> bool:
@@ -189,7 +194,7 @@ def _train_transformers(request: TrainingRequest, features: Features, progress: 
     def report(which: int, number: int, done: int, total: int) -> None:
         progress.report(stages[number][which], done, total, number if number < count else None)
 
-    def score(number: int, kind: str, logits: Compute) -> None:
+    def score(number: int, kind: str, logits: Compute | Portable) -> None:
         features.fill_with(logits, kind, partial(report, 1, number))
 
     texts = features.texts([bytes(key) for key in labelled.digests])
@@ -232,23 +237,35 @@ def _fit(
     create = partial(table.create, request.classifier, request.multilabel)
     kind = table.CLASSIFIERS[request.classifier]
     strengths = STRENGTHS if kind.tuned and not kind.transformer else (request.c,)
+
+    def part(member: int, chosen: Sequence[float]) -> tuple[Any, ...]:
+        seen = folds != member
+        return [create(c) for c in chosen], matrix(member)[seen], labels[seen], classes, request.seed, weights[seen]
+
+    weights_a_model = 0 if kind.transformer else matrix(0).shape[1] * (classes if classes > 2 else 1)
+    seconds = _A_WEIGHT * weights_a_model * len(labels) * len(strengths) * (count + 1)
+    members = [*range(count), *([FINAL] if len(strengths) == 1 else [])]
+    progress.report(FITTING, 0, count + 1, 0)
     paths: list[list[Classifier]] = []  # of each fold, a classifier a strength
+    for path in features.cluster.run(
+        fit_all, (part(member, strengths) for member in members), len(members), seconds=seconds
+    ):
+        paths.append(path)
+        progress.report(FITTING, len(paths), count + 1, len(paths) if len(paths) < count else None)
+    finals = paths[count:]
     held_out = []
     for fold in range(count):
-        progress.report(FITTING, fold, count + 1, fold)
-        rest, out, x = folds != fold, folds == fold, matrix(fold)
-        paths.append([create(c) for c in strengths])
-        for classifier in paths[-1]:
-            classifier.fit(x[rest], labels[rest], classes, request.seed, weights[rest])
-        held_out.append((x[out], labels[out], weights[out]))
-    progress.report(FITTING, count, count + 1)
-    place, temperature = choose(paths, held_out) if kind.tuned else (0, 1.0)
-    by_fold = [path[place].at_temperature(temperature) for path in paths]
+        out = folds == fold
+        held_out.append((matrix(fold)[out], labels[out], weights[out]))
     out_of_sample = np.empty((len(labels), classes))
-    for fold, classifier in enumerate(by_fold):
-        out_of_sample[folds == fold] = classifier.predict_proba(held_out[fold][0])
-    final = create(strengths[place])
-    final.fit(matrix(FINAL), labels, classes, request.seed, weights)
+    with threadpool_limits(1, user_api="blas"):  # as in `fit_all`
+        place, temperature = choose(paths[:count], held_out) if kind.tuned else (0, 1.0)
+        by_fold = [path[place].at_temperature(temperature) for path in paths[:count]]
+        for fold, classifier in enumerate(by_fold):
+            out_of_sample[folds == fold] = classifier.predict_proba(held_out[fold][0])
+    if not finals:
+        finals = list(features.cluster.run(fit_all, [part(FINAL, strengths[place : place + 1])], 1, seconds=0))
+    ((final,),) = finals
     progress.report(FITTING, count + 1, count + 1)  # what nobody waits for any more is not published
     return TrainedModel(
         version="",
@@ -268,6 +285,22 @@ def _fit(
         multilabel=request.multilabel,
         classifier=request.classifier,
     )
+
+
+def fit_all(
+    classifiers: list[Classifier],
+    features: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    classes: int,
+    seed: int,
+    weights: npt.NDArray[np.float64],
+) -> list[Classifier]:
+    """The classifiers, fitted to the same features (n, d), labels (n,) or (n, k) and weights (n,)."""
+    for classifier in classifiers:
+        # One thread of BLAS, as `Cluster.run` has it: matrices of this size lose by more, several times over where
+        # other work wants the cores.
+        classifier.fit(features, labels, classes, seed, weights)
+    return classifiers
 
 
 def strata(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

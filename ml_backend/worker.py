@@ -110,7 +110,8 @@ class Worker:
                 # Neither PyTorch's threads nor ours survive a fork.
                 context = multiprocessing.get_context("spawn")
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_main, args=(theirs, self._settings), name="training", daemon=True)
+                # No daemon: those may start no processes. It ends when the pipe does, or is killed.
+                process = context.Process(target=_main, args=(theirs, self._settings), name="training")
                 process.start()
                 theirs.close()  # so that its end is the pipe's end
                 self._process, self._connection = process, ours

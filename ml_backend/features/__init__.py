@@ -1,14 +1,16 @@
 """Texts as numbers: a sentence embedding beside reduced TF-IDF, each computed once per text and kept in the pool."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.cluster import Cluster, Portable
 from ml_backend.errors import CorruptModel, EncoderUnavailable
 from ml_backend.features import lexical
 from ml_backend.features.encoder import CHUNK, Encoder
@@ -23,10 +25,12 @@ Matrix = npt.NDArray[np.float32]
 Report = Callable[[int, int], None]  # done, total
 Compute = Callable[[Sequence[str]], Matrix]
 LEXICAL_SAMPLE = 20_000
+SECONDS_A_TEXT = 0.01  # to embed it on two cores, roughly
 # The encoder reads 256 tokens, and no class hangs on character 20,001: a book pasted into a task costs no more.
 _MAX_CHARACTERS = 20_000
 _LEXICAL_CHUNK = 1_000
-_SCAN_ROWS = 10_000
+# Texts that go to another machine together, and their model with them; of whole chunks, so that batches are the same.
+_SHARD = 150 * CHUNK
 FINAL = -1  # the place of what belongs to the model of all labels, behind the folds'
 
 
@@ -60,19 +64,40 @@ class Recipe:
         return self.transformers or self.finetuned
 
 
+class Block(NamedTuple):
+    """Items of the pool and their cached features: ids, digests, and for the model of each fold float32 (n, d)."""
+
+    ids: list[int]
+    digests: list[bytes]
+    features: list[Matrix]
+
+
+def read_block(pool: Pool, recipe: Recipe, folds: int, first: int, last: int) -> Block | None:
+    """The items from id `first` to `last` that have all features, by id; None where none has."""
+    members = range(folds) if recipe.of_sets else [FINAL]
+    kinds = list(dict.fromkeys(kind for member in members for kind in recipe.kinds(member)))
+    ids, digests, vectors = pool.scan(kinds, first, last)
+    if not ids:
+        return None
+    of_kind = dict(zip(kinds, vectors, strict=True))
+    each = [np.hstack([of_kind[kind] for kind in recipe.kinds(member)]) for member in members]
+    return Block(ids, digests, each if recipe.of_sets else each * folds)
+
+
 class Features:
     """The features of one project's texts."""
 
     def __init__(self, pool: Pool, encoder: Encoder, recent: Recent, directory: Path, settings: Settings) -> None:
         """Keep TF-IDF maps, fine-tuned encoders and transformers below `directory`."""
+        self.cluster = Cluster(settings)
         self._recent = recent
         self._pool = pool
         self._encoder = encoder
         self._directory = directory / "lexical"
         self._lexical_dims = settings.lexical_dims
         self._lexical: dict[str, lexical.Lexical] = {}
-        self.finetuned = FineTuned(directory / "encoders", encoder, Schedule.of(settings))
-        self.transformers = Transformers(directory / "transformers", settings)
+        self.finetuned = FineTuned(directory / "encoders", encoder, Schedule.of(settings), self.cluster)
+        self.transformers = Transformers(directory / "transformers", settings, self.cluster)
 
     def recipe(self, previous: Recipe | None) -> Recipe:
         """The recipe to train with: the previous one, its TF-IDF fitted anew once the pool has doubled.
@@ -111,7 +136,7 @@ class Features:
         """Compute all that is missing, calling `report` as `embed` does; raises EncoderUnavailable, CorruptModel."""
         self._fill(recipe.all_kinds, report)
 
-    def fill_with(self, compute: Compute, kind: str, report: Report) -> None:
+    def fill_with(self, compute: Compute | Portable, kind: str, report: Report) -> None:
         """Compute what is missing of a kind whose model is not on disk yet, calling `report` as `embed` does."""
         self._fill_with(compute, kind, self._pool.lacking(kind), report)
 
@@ -124,15 +149,6 @@ class Features:
         positions = [position for position, key in enumerate(digests) if all(key in part for part in parts)]
         rows = [np.concatenate([part[digests[position]] for part in parts]) for position in positions]
         return np.array(rows, dtype=np.float32), positions
-
-    def scan(self, recipe: Recipe, folds: int) -> Iterator[tuple[list[int], list[bytes], list[Matrix]]]:
-        """All items with cached features, by id, in blocks: ids, digests, and for each fold float32 (n, d)."""
-        members = range(folds) if recipe.of_sets else [FINAL]
-        kinds = list(dict.fromkeys(kind for member in members for kind in recipe.kinds(member)))
-        for ids, digests, vectors in self._pool.scan(kinds, _SCAN_ROWS):
-            of_kind = dict(zip(kinds, vectors, strict=True))
-            each = [np.hstack([of_kind[kind] for kind in recipe.kinds(member)]) for member in members]
-            yield ids, digests, each if recipe.of_sets else each * folds
 
     def of_texts(self, recipe: Recipe, texts: Sequence[str], member: int = FINAL) -> Matrix:
         """The features of any texts, as `matrix` has them, from the cache where they are in it; raises CorruptModel."""
@@ -214,24 +230,55 @@ class Features:
 
     def texts(self, digests: Sequence[bytes]) -> list[str]:
         """The texts of those digests that are held, as they are read."""
-        held = self._pool.texts(digests)
-        return [held[key][:_MAX_CHARACTERS] for key in digests if key in held]
+        return self._held_of(digests)[1]
 
     def _fill(self, kinds: Sequence[str], report: Report) -> None:
         lacking = {kind: self._pool.lacking(kind) for kind in kinds}
         done, total = 0, sum(map(len, lacking.values()))
         for kind, keys in lacking.items():
-            self._fill_with(self._compute(kind), kind, keys, lambda some, _, before=done: report(before + some, total))  # type: ignore[misc]
+            compute = (self._portable(kind) if keys and self.cluster.distributed else None) or self._compute(kind)
+            self._fill_with(compute, kind, keys, lambda some, _, before=done: report(before + some, total))  # type: ignore[misc]
             done += len(keys)
 
-    def _fill_with(self, compute: Compute, kind: str, keys: Sequence[bytes], report: Report) -> None:
+    def _fill_with(self, compute: Compute | Portable, kind: str, keys: Sequence[bytes], report: Report) -> None:
+        if isinstance(compute, Portable):
+            self._fill_elsewhere(compute, kind, keys, report)
+            return
         chunk = _LEXICAL_CHUNK if kind in self._lexical else CHUNK
         for start in range(0, len(keys), chunk):
-            texts = self._pool.texts(keys[start : start + chunk])
+            held, texts = self._held_of(keys[start : start + chunk])
             if texts:
-                vectors = compute([text[:_MAX_CHARACTERS] for text in texts.values()])
-                self._pool.add_features(kind, list(texts), vectors)
+                self._pool.add_features(kind, held, compute(texts))
             report(min(start + chunk, len(keys)), len(keys))
+
+    def _fill_elsewhere(self, compute: Portable, kind: str, keys: Sequence[bytes], report: Report) -> None:
+        shards = [keys[start : start + _SHARD] for start in range(0, len(keys), _SHARD)]
+        sent: list[list[bytes]] = []  # of each shard, what is still held by then
+
+        def part(shard: Sequence[bytes]) -> tuple[Any, ...]:
+            held, texts = self._held_of(shard)
+            sent.append(held)
+            return *compute.arguments, texts
+
+        seconds = SECONDS_A_TEXT * len(keys)
+        computed = self.cluster.run(compute.function, map(part, shards), len(shards), seconds=seconds)
+        for place, vectors in enumerate(computed):
+            self._pool.add_features(kind, sent[place], vectors)
+            report(min((place + 1) * _SHARD, len(keys)), len(keys))
+
+    def _held_of(self, keys: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
+        """Those of `keys` whose text is held, and their texts as they are read, in the order of `keys`."""
+        texts = self._pool.texts(keys)
+        held = [key for key in keys if key in texts]
+        return held, [texts[key][:_MAX_CHARACTERS] for key in held]
+
+    def _portable(self, kind: str) -> Portable | None:
+        """What makes vectors of a kind in any process; None of terms, which take longer to send than to count."""
+        if is_of_transformer(kind):
+            return self.transformers.portable(kind)
+        if is_finetuned(kind):
+            return self.finetuned.portable(kind)
+        return self._encoder.portable() if kind == self._encoder.fingerprint else None
 
     def _compute(self, kind: str) -> Compute:
         """What makes vectors of a kind; raises CorruptModel, EncoderUnavailable."""

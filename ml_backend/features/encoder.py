@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.cluster import Portable
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features.finetuning import variant
+from ml_backend.features.finetuning import precision, variant
 from ml_backend.files import sha256
 from ml_backend.settings import DEFAULT_ENCODER
 
@@ -25,6 +27,8 @@ PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 # Embedding holds a lock for this many texts at a time: a prediction waits for one batch of a training, not for all.
 CHUNK = 64
 _BATCH = 16  # the fastest on CPU: short texts of like lengths stay in the cache
+
+Identity = tuple[str, int, str]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,15 @@ class Encoder:
         with self._lock:
             model = self._load()[0]
         return encode(model, self._lock, texts)
+
+    @property
+    def identity(self) -> Identity:
+        """What `same_encoder` finds it by in another process; raises EncoderUnavailable."""
+        return self._name, self._threads, self.fingerprint
+
+    def portable(self, trained: "Mapping[str, Tensor] | None" = None) -> Portable:
+        """What embeds texts as this encoder does, or a `variant` of it, in any process that can load it."""
+        return Portable(_embed, (self.identity, trained))
 
     def copy(self, trained: "Mapping[str, Tensor] | None" = None) -> "SentenceTransformer":
         """A `variant` of the model; raises EncoderUnavailable."""
@@ -117,6 +130,33 @@ def encode(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> np
     unsorted = np.empty_like(vectors)
     unsorted[order] = vectors
     return unsorted
+
+
+def same_encoder(identity: Identity) -> Encoder:
+    """The encoder that another process has, loaded once in this one; raises EncoderUnavailable where it is not here."""
+    name, threads, fingerprint = identity
+    encoder = _encoder(name, threads)
+    if encoder.fingerprint != fingerprint:
+        raise EncoderUnavailable(
+            f"The sentence encoder {Path(name).name!r} is another one on a machine of the cluster; install the same."
+        )
+    return encoder
+
+
+def _embed(identity: Identity, trained: "Mapping[str, Tensor] | None", texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    encoder = same_encoder(identity)
+    if not texts:
+        return np.zeros((0, 0), dtype=np.float32)
+    if trained is None:
+        return encoder.encode(texts)
+    model = encoder.copy(trained)
+    with precision(model.device):
+        return encode(model, Lock(), texts)
+
+
+@cache
+def _encoder(name: str, threads: int) -> Encoder:
+    return Encoder(name, threads)
 
 
 def packaged_weights(package: str = PACKAGE) -> Path | None:

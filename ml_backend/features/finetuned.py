@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,16 @@ import numpy.typing as npt
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 
+from ml_backend.cluster import Cluster, Portable
 from ml_backend.errors import CorruptModel
 from ml_backend.features import sets
-from ml_backend.features.encoder import Encoder, encode
-from ml_backend.features.finetuning import Schedule, finetune, precision
+from ml_backend.features.encoder import Encoder, Identity, encode, same_encoder
+from ml_backend.features.finetuning import SECONDS_A_STEP, Schedule, finetune, precision
 from ml_backend.files import keep_only, new_directory, new_name, write_atomically
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import Tensor
 
 Matrix = npt.NDArray[np.float32]
 _SEPARATOR = "/"  # between the name of a set and the number of the encoder in it
@@ -48,8 +51,9 @@ class EncoderSet:
 class FineTuned:
     """The sets of one project; safe to share between threads."""
 
-    def __init__(self, directory: Path, encoder: Encoder, schedule: Schedule) -> None:
+    def __init__(self, directory: Path, encoder: Encoder, schedule: Schedule, cluster: Cluster) -> None:
         """Keep sets in `directory`; nothing is loaded yet."""
+        self._cluster = cluster
         self._directory = directory
         self._encoder = encoder
         self.schedule = schedule
@@ -97,23 +101,31 @@ class FineTuned:
         It is kept, but not the newest one before it is published.
         """
         count, encoder = int(folds.max()) + 1, self._encoder.fingerprint
-        steps = self.schedule.steps * (count + 1)
-        members = []
-        for number in range(count + 1):
+        of_one = self.schedule.steps
+        steps = of_one * (count + 1)
+
+        def known(number: int) -> dict[str, Any]:
+            """What the encoder of a fold, or the last one, is fine-tuned on, and how."""
             seen = np.flatnonzero(folds != number)
-            before = number * self.schedule.steps
-            members.append(
-                finetune(
-                    self._encoder.copy(),
-                    [texts[position] for position in seen],
-                    labels[seen],
-                    classes,
-                    weights[seen],
-                    self.schedule,
-                    seed,
-                    lambda step, _, before=before: report(before + step, steps),  # type: ignore[misc]
-                )
-            )
+            return {
+                "texts": [texts[position] for position in seen],
+                "labels": labels[seen],
+                "classes": classes,
+                "weights": weights[seen],
+                "schedule": self.schedule,
+                "seed": seed,
+            }
+
+        members = []
+        if self._cluster.distributed:
+            parts = ((self._encoder.identity, known(number)) for number in range(count + 1))
+            for trained in self._cluster.run(_finetune_elsewhere, parts, count + 1, seconds=SECONDS_A_STEP * steps):
+                members.append(trained)
+                report(of_one * len(members), steps)
+        else:  # one after the other: each takes all cores
+            for number in range(count + 1):
+                told = partial(_tell, report, number * of_one, steps)
+                members.append(finetune(self._encoder.copy(), **known(number), report=told))
         return self._write(encoder, digests, folds, members)
 
     def encode(self, kind: str, texts: Sequence[str]) -> Matrix:
@@ -121,6 +133,10 @@ class FineTuned:
         model, lock = self._model(kind)
         with precision(model.device):
             return encode(model, lock, texts)
+
+    def portable(self, kind: str) -> Portable:
+        """What `encode` does, in any process that can load the encoder; raises CorruptModel, EncoderUnavailable."""
+        return self._encoder.portable(self._trained(kind))
 
     def publish(self, name: str) -> None:
         """Make a set the newest."""
@@ -161,14 +177,16 @@ class FineTuned:
         self._sets, self._models = {}, {}
 
     def _model(self, kind: str) -> "tuple[SentenceTransformer, Lock]":
-        from safetensors.torch import load_file
-
         with self._lock:
             if kind not in self._models:
-                found = self.read(_name(kind))
-                trained = load_file(self._directory / found.name / _file(found.kinds.index(kind)))
-                self._models[kind] = self._encoder.copy(trained), Lock()
+                self._models[kind] = self._encoder.copy(self._trained(kind)), Lock()
             return self._models[kind]
+
+    def _trained(self, kind: str) -> "dict[str, Tensor]":
+        from safetensors.torch import load_file
+
+        found = self.read(_name(kind))
+        return load_file(self._directory / found.name / _file(found.kinds.index(kind)))
 
     def _write(
         self,
@@ -186,6 +204,14 @@ class FineTuned:
             save_arrays({"digests": digests, "folds": folds}, directory / "folds.safetensors")
             sets.describe(directory, {"encoder": encoder, "labels": len(folds), "folds": len(members) - 1})
         return self.read(name)
+
+
+def _tell(report: Callable[[int, int], None], before: int, steps: int, step: int, _: int) -> None:
+    report(before + step, steps)
+
+
+def _finetune_elsewhere(identity: Identity, known: dict[str, Any]) -> "dict[str, Tensor]":
+    return finetune(same_encoder(identity).copy(), **known, report=lambda step, steps: None)
 
 
 def is_finetuned(kind: str) -> bool:

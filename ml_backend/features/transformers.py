@@ -1,17 +1,20 @@
 """Fine-tuned transformers of a project: sets on disk, each of one model a fold and a last one on all labels."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.cluster import Cluster, Portable
 from ml_backend.errors import CorruptModel
 from ml_backend.features import sets
-from ml_backend.features.finetuning import Schedule
+from ml_backend.features.finetuning import SECONDS_A_STEP, Schedule
 from ml_backend.features.sequence_classifier import Matrix, SequenceClassifier, fit, read
 from ml_backend.files import keep_only, new_directory, new_name
 from ml_backend.settings import Settings
@@ -19,6 +22,7 @@ from ml_backend.settings import Settings
 _SEPARATOR = ":"  # between the name of a set and the number of the model in it; encoders have another
 
 Logits = Callable[[Sequence[str]], Matrix]
+Files = Mapping[str, bytes]  # of a model, by name
 
 
 class Transformers:
@@ -28,8 +32,9 @@ class Transformers:
     labels that was last asked for, and one of a fold.
     """
 
-    def __init__(self, directory: Path, settings: Settings) -> None:
+    def __init__(self, directory: Path, settings: Settings, cluster: Cluster) -> None:
         """Keep sets in `directory`; nothing is loaded yet."""
+        self._cluster = cluster
         self._directory = directory
         self._name = settings.transformer
         self._threads = settings.threads
@@ -58,40 +63,43 @@ class Transformers:
         folds: npt.NDArray[np.int8],
         seed: int,
         training: Callable[[int, int, int], None],
-        made: Callable[[int, str, Logits], None],
+        made: Callable[[int, str, Logits | Portable], None],
     ) -> tuple[str, ...]:
         """Train and write a set on n texts and what is known of each: its kinds, of the folds in order, then of all.
 
-        `training(number, step, steps)` is called before each step of a model, and `made(number, kind, logits)` when it
-        is trained and still in memory; what they raise ends it all and nothing is left. Raises EncoderUnavailable.
+        `training(number, step, steps)` is called before each step of a model, or on a cluster when it is trained, and
+        `made(number, kind, logits)` when it is trained and still in memory; what they raise ends it all and nothing is
+        left. Raises EncoderUnavailable, ClusterUnavailable.
         """
         name, count = new_name(), int(folds.max()) + 1
         kinds = tuple(f"{name}{_SEPARATOR}{number}" for number in range(count + 1))
         with new_directory(self._directory / name) as directory:
-            for number, kind in enumerate(kinds):
-                seen = np.flatnonzero(folds != number)
-                (directory / _folder(number)).mkdir()
-                model = fit(
-                    self._name,
-                    [texts[position] for position in seen],
-                    labels[seen],
-                    classes,
-                    weights[seen],
-                    self.schedule,
-                    seed,
-                    directory / _folder(number),
-                    self._threads,
-                    lambda step, steps, number=number: training(number, step, steps),  # type: ignore[misc]
-                )
-                model.save(directory / _folder(number))
-                made(number, kind, model.logits)
-                del model  # before the next one is opened
+            each = (self._known(texts, labels, classes, weights, folds != number, seed) for number in range(count + 1))
+            if self._cluster.distributed:
+                seconds = SECONDS_A_STEP * self.schedule.steps * len(kinds)
+                trained = self._cluster.run(_fit_elsewhere, zip(each), len(kinds), seconds=seconds)
+                for number, (kind, files) in enumerate(zip(kinds, trained, strict=True)):
+                    training(number, self.schedule.steps, self.schedule.steps)
+                    _unpack(files, directory / _folder(number))
+                    made(number, kind, self._portable(files))
+            else:  # one after the other: each takes all cores, or the GPU, and much memory
+                for number, (kind, known) in enumerate(zip(kinds, each, strict=True)):
+                    folder = directory / _folder(number)
+                    folder.mkdir()
+                    model = fit(**known, directory=folder, report=partial(training, number))
+                    model.save(folder)
+                    made(number, kind, model.logits)
+                    del model  # before the next one is opened
             sets.describe(directory, {"models": len(kinds), "max_length": self.schedule.max_length})
         return kinds
 
     def logits(self, kind: str, texts: Sequence[str]) -> Matrix:
         """The logits by one model of a set, float32 (n, classes); raises CorruptModel."""
         return self._model(kind).logits(texts)
+
+    def portable(self, kind: str) -> Portable:
+        """What `logits` does, in any process; raises CorruptModel."""
+        return self._portable(_pack(self._directory / _name(kind) / _folder(_number(kind))), self._max_length(kind))
 
     def keep_only(self, kinds: Collection[str]) -> None:
         """Remove all sets but those of `kinds`, leftovers of interrupted trainings included."""
@@ -128,6 +136,30 @@ class Transformers:
                 self._held[final] = kind, model
         return model
 
+    def _known(
+        self,
+        texts: Sequence[str],
+        labels: npt.NDArray[np.int64],
+        classes: int,
+        weights: npt.NDArray[np.float64],
+        seen: npt.NDArray[np.bool_],
+        seed: int,
+    ) -> dict[str, Any]:
+        """What a model is trained on, and how: the arguments of `fit` but where it works and whom it tells."""
+        return {
+            "name": self._name,
+            "texts": [text for text, is_seen in zip(texts, seen, strict=True) if is_seen],
+            "labels": labels[seen],
+            "classes": classes,
+            "weights": weights[seen],
+            "schedule": self.schedule,
+            "seed": seed,
+            "threads": self._threads,
+        }
+
+    def _portable(self, files: Files, max_length: int | None = None) -> Portable:
+        return Portable(_logits_elsewhere, (files, max_length or self.schedule.max_length, self._threads))
+
     def _is_final(self, kind: str) -> bool:
         return bool(_number(kind) == self._told(kind)["models"] - 1)
 
@@ -142,6 +174,31 @@ class Transformers:
                 raise CorruptModel("The fine-tuned transformers of a model are damaged; train again.")
             self._sets[name] = told
         return self._sets[name]
+
+
+def _fit_elsewhere(known: dict[str, Any]) -> Files:
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        fit(**known, directory=directory, report=lambda step, steps: None).save(directory)
+        return _pack(directory)
+
+
+def _logits_elsewhere(files: Files, max_length: int, threads: int, texts: Sequence[str]) -> Matrix:
+    if not texts:
+        return np.zeros((0, 0), dtype=np.float32)
+    with TemporaryDirectory() as directory:
+        _unpack(files, Path(directory) / "model")
+        return read(Path(directory) / "model", max_length, threads).logits(texts)
+
+
+def _pack(directory: Path) -> Files:
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def _unpack(files: Files, directory: Path) -> None:
+    directory.mkdir()
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
 
 
 def is_of_transformer(kind: str) -> bool:

@@ -167,7 +167,7 @@ def no_training_process() -> Iterator[None]:
     """Ends what services of this process, which nobody closes, have started: each holds a model in memory."""
     yield
     for process in multiprocessing.active_children():
-        process.kill()
+        process.terminate()
         process.join()
 
 

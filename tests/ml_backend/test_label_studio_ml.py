@@ -179,7 +179,6 @@ def test_a_restart_keeps_the_models_and_an_export_can_be_trained_on(home: Path) 
             annotated(4, number, text, label) for number, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True))
         ]
         export = [event["task"] | {"annotations": [event["annotation"]]} for event in events]
-        again.version(4)
         again.post("train", {"annotations": export, "project": "4.1700000000", "label_config": CONFIG, "params": {}})
         answer = again.post("predict", asked(4, TEXTS))
         assert labels_of(answer["results"]) == LABELS

@@ -5,30 +5,33 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from connector.backend import Backend
 from connector.cli import cli
+from connector.corpus import read_or_hold_out
 from connector.demo.texts import generate
 from connector.errors import UsageError
+from connector.replay import ReplayOptions, replay
+from connector.simulate_workers import backends
 
 SMALL = ("--initial", "20x2", "--batch", "10", "--rounds", "3", "--seeds", "2")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 80 generated texts with five labels each, and 40 to test on."""
-    return write(tmp_path_factory.mktemp("data"), 80)
-
-
-def write(folder: Path, tasks: int) -> Path:
-    corpus = generate(tasks, 40)
+    """A folder of 115 generated texts with five labels each, and 40 to test on."""
+    folder = tmp_path_factory.mktemp("data")
+    corpus = generate(115, 40)
     tables: dict[str, list[tuple[str, ...]]] = {
         "tasks.csv": [("id", "text"), *corpus.tasks.items()],
         "annotations.csv": [
@@ -47,11 +50,32 @@ def simulate(*options: Any) -> Result:
     return CliRunner().invoke(cli, ["simulate", *map(str, options)])
 
 
-def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(data: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
+@dataclass(frozen=True)
+class Simulation:
+    """A finished one: its options, what it printed, its folder, and the embedded texts that another may begin with."""
+
+    chosen: tuple[Any, ...]
+    stdout: str
+    out: Path
+
+    def embedded_in(self, folder: Path) -> Path:
+        folder.mkdir()
+        return shutil.copytree(self.out / "embedded", folder / "embedded")
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    """Two strategies by one process."""
+    out = tmp_path_factory.mktemp("alone") / "one"
     chosen = ("--data", data, "--strategy", "random", "--strategy", "activelab", *SMALL)
-    alone = simulate(*chosen, "--out", one, "--jobs", 1)
-    assert alone.exit_code == 0, alone.output
+    done = simulate(*chosen, "--out", out, "--jobs", 1)
+    assert done.exit_code == 0, done.output
+    return Simulation(chosen, done.stdout, out)
+
+
+def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(alone: Simulation, tmp_path: Path) -> None:
+    chosen, one, two = alone.chosen, alone.out, tmp_path / "two"
+    alone.embedded_in(two)
     beside = simulate(*chosen, "--out", two, "--jobs", 2, "--json")
     assert beside.exit_code == 0, beside.output
     for name in ("results.json", "results.csv", "plot.png"):
@@ -86,21 +110,22 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(dat
 
 
 def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, alone: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ML_BACKEND_FINETUNE_STEPS", "2")
-    chosen = ("--data", write(tmp_path, 115), "--strategy", "random-new", "--classifier", "two-speed", "--jobs", 1)
-    start = ("--initial", "105x1", "--batch", "5", "--rounds", "1", "--no-plot")  # at 100 texts encoders are due
-    both = simulate(*chosen, *start, "--seeds", 2, "--out", tmp_path / "both")
-    assert both.exit_code == 0, both.output
-    runs = json.loads((tmp_path / "both" / "results.json").read_text())["runs"]
-    assert [len(run["rounds"]) for run in runs] == [2, 2]
-    (tmp_path / "both" / "results.json").unlink()
-    for kept in (tmp_path / "both" / "runs").glob("*-1-*"):
-        kept.unlink()
-    again = simulate(*chosen, *start, "--seeds", 2, "--out", tmp_path / "both")  # the second run, without the first
-    assert again.exit_code == 0, again.output
-    assert json.loads((tmp_path / "both" / "results.json").read_text())["runs"] == runs
+    corpus = read_or_hold_out(data)
+    options = ReplayOptions(rounds=1, batch=5, initial_tasks=105, initial_labels=1)  # at 100 texts encoders are due
+    embedded = alone.embedded_in(tmp_path / "out")
+    with backends(corpus, options.project, ["two-speed"], 2, embedded, lambda done, total: None) as urls:
+        used, fresh = (Backend(url, poll_seconds=0.05) for url in urls)
+        runs = [
+            replay(corpus, "random-new", "two-speed", seed, options, backend)
+            for backend, seed in ((used, 0), (used, 1), (fresh, 1))
+        ]
+        used.close()
+        fresh.close()
+    assert [len(run) for run in runs] == [2, 2, 2]
+    assert runs[0] != runs[1] == runs[2]
 
 
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows(data: Path, tmp_path: Path) -> None:
@@ -118,7 +143,7 @@ def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_kn
         (("--data", "DATA", "--strategy", "best"), "There is no strategy 'best': choose among random, random-new, "),
         (("--data", "DATA", "--initial", "100"), "--initial 100 is not of the form 100x2"),
         (("--data", "DATA", "--initial", "0x2"), "--initial 0x2 is not of the form 100x2"),
-        (("--data", "DATA", "--initial", "81x2"), "needs 81 tasks with 2 labels, and the data have 80"),
+        (("--data", "DATA", "--initial", "116x2"), "needs 116 tasks with 2 labels, and the data have 115"),
         (("--data", "DATA/none"), "There is no DATA/none/tasks.csv"),
     ],
 )
@@ -134,9 +159,13 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("stage", ["Embedding", "Replaying"])
-def test_ctrl_c_leaves_no_server_and_no_temporary_directory(data: Path, tmp_path: Path, stage: str) -> None:
+def test_ctrl_c_leaves_no_server_and_no_temporary_directory(
+    data: Path, alone: Simulation, tmp_path: Path, stage: str
+) -> None:
     temporary, out = tmp_path / "temporary", tmp_path / "out"
     temporary.mkdir()
+    if stage == "Replaying":
+        alone.embedded_in(out)
     # A shell has what it starts in the background ignore Ctrl-C, and whatever that starts in turn.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import connector.cli as c; c.main()"

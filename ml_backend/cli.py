@@ -45,7 +45,10 @@ def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     with listening:
-        _run(settings, listening)
+        try:
+            _run(settings, listening)
+        except CannotStart as error:
+            _fail(str(error))
 
 
 @main.command()
@@ -94,8 +97,13 @@ def _run(settings: Settings, listening: socket.socket) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Seconds of imports: not for --help, nor for an address in use. PyTorch's hold up every thread for half a second or
     # more, so they come before the first request, while the weights wait for the first need.
-    import sentence_transformers  # noqa: F401
-    import uvicorn
+    try:
+        import sentence_transformers  # noqa: F401
+        import uvicorn
+    except ModuleNotFoundError as error:  # the command comes with the connector, what it runs on with the extra
+        raise CannotStart(
+            f"There is no {error.name} here: pip install 'label-studio-activelab[ml-backend,weights]'."
+        ) from error
 
     from ml_backend.app import create_app
     from ml_backend.worker import LOG_FORMAT

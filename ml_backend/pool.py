@@ -154,7 +154,10 @@ class Pool:
         """The items from id `first` to `last` with features of all kinds: ids, digests, every kind's float32 (n, d)."""
         places = range(len(kinds))
         columns = ", ".join(f"f{place}.vector" for place in places)
-        joins = (f"JOIN features f{place} ON f{place}.kind = ? AND f{place}.digest = i.digest" for place in places)
+        # CROSS: else SQLite may go through all features of a kind for every few items.
+        joins = (
+            f"CROSS JOIN features f{place} ON f{place}.kind = ? AND f{place}.digest = i.digest" for place in places
+        )
         query = f"SELECT id, i.digest, {columns} FROM items i {' '.join(joins)} WHERE id BETWEEN ? AND ? ORDER BY id"
         with self._connection() as connection:
             found = connection.execute(query, (*kinds, first, last)).fetchall()

@@ -1,5 +1,6 @@
 """Training in a process of its own: what happens to it, running out of memory included, happens to no request."""
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ml_backend import locks
 from ml_backend.errors import BackendError
@@ -97,6 +98,7 @@ class Worker:
             if self._process is not None:
                 self._process.kill()
                 self._process.join()
+                atexit.unregister(self._process.kill)
             self._process = None
 
     def _died(self, process: BaseProcess) -> Died:
@@ -110,9 +112,10 @@ class Worker:
                 # Neither PyTorch's threads nor ours survive a fork.
                 context = multiprocessing.get_context("spawn")
                 ours, theirs = context.Pipe()
-                # No daemon: those may start no processes. It ends when the pipe does, or is killed.
+                # No daemon: those may start no processes. But like one it must not be waited for when the server ends.
                 process = context.Process(target=_main, args=(theirs, self._settings), name="training")
                 process.start()
+                atexit.register(process.kill)
                 theirs.close()  # so that its end is the pipe's end
                 self._process, self._connection = process, ours
             assert self._connection is not None
@@ -141,8 +144,8 @@ def _main(connection: Connection, settings: Settings) -> None:
     while True:
         try:
             task: Task = connection.recv()
-        except EOFError:  # the server has gone
-            return
+        except EOFError:
+            _leave()
         if task.fingerprint is not None:
             encoder.expect(task.fingerprint)
         try:
@@ -150,9 +153,14 @@ def _main(connection: Connection, settings: Settings) -> None:
         except BackendError as error:
             connection.send(error)
         except BrokenPipeError:
-            return
+            _leave()
         except Exception as error:
             connection.send(Unexpected(type(error).__name__, traceback.format_exc()))
+
+
+def _leave() -> NoReturn:
+    """End where the server has gone, without waiting for processes of ours that wait for more to do: they follow."""
+    os._exit(0)
 
 
 def _do(project: "Project", task: Task, send: Callable[[Standing], None]) -> Outcome:

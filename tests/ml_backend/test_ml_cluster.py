@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from bench import Bench
+from elsewhere import refuse, whereabouts
 
 from ml_backend.cluster import Cluster
 from ml_backend.errors import ClusterUnavailable, EncoderUnavailable, InvalidRequest
@@ -21,6 +22,7 @@ from ml_backend.features.encoder import Encoder, same_encoder
 from ml_backend.scoring import out_of_sample
 from ml_backend.settings import DEFAULT_ENCODER, Settings
 
+FOLDER = Path(__file__).parent
 LONG = 1e9  # seconds: work that is worth any process
 FEW = {
     "finetune": "now",
@@ -38,7 +40,7 @@ def ray_address() -> Iterator[str]:
     ray = pytest.importorskip("ray")
     quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PYTHONPATH", str(Path(__file__).parent))  # what is sent must be importable over there
+        patched.setenv("PYTHONPATH", str(FOLDER))  # what is sent must be importable over there
         started = ray.init(address="local", num_cpus=2, num_gpus=1, **quiet)
     yield started.address_info["address"]
     ray.shutdown()
@@ -58,16 +60,6 @@ def one_thread() -> Iterator[Encoder]:
     before = torch.get_num_threads()
     yield Encoder(DEFAULT_ENCODER, threads=1)
     torch.set_num_threads(before)
-
-
-def whereabouts(number: int) -> tuple[int, int]:
-    return number, os.getpid()
-
-
-def refuse(number: int) -> int:
-    if number == 3:
-        raise InvalidRequest("Not 3.")
-    return number
 
 
 def test_results_come_in_order_from_other_processes(elsewhere: dict[str, Any]) -> None:
@@ -123,26 +115,37 @@ def test_a_cluster_that_cannot_be_reached_is_named_with_the_remedy(monkeypatch: 
 
 
 def test_processes_end_with_the_one_that_was_killed() -> None:
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_ml_cluster import *\n"
-        "results = Cluster(Settings(processes=2)).run(sleeping, zip(range(8)), 8, seconds=0)\n"
-        "for number, process in results: print(process, flush=True)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    with running("divide()") as process:
         assert process.stdout is not None
         found = {int(process.stdout.readline()) for _ in range(8)}
         process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while any(_lives(one) for one in found):
-        assert time.monotonic() < deadline, f"{found} go on"
-        time.sleep(0.1)
     assert len(found) == 2
+    for one in found:
+        until_it_ended(one)
 
 
-def sleeping(number: int) -> tuple[int, int]:
-    time.sleep(0.2)
-    return whereabouts(number)
+@pytest.mark.parametrize("way", ["ends", "is killed"])
+def test_a_training_process_ends_with_the_server(tmp_path: Path, way: str) -> None:
+    with running(f"refuse_training({str(tmp_path)!r}, {0 if way == 'ends' else 60})") as process:
+        assert process.stdout is not None
+        training = int(process.stdout.readline())
+        if way == "is killed":
+            process.send_signal(signal.SIGKILL)
+        process.wait(timeout=20)  # nobody waits for a training that might still be asked for
+    until_it_ended(training)
+
+
+def running(call: str) -> "subprocess.Popen[str]":
+    """A process that makes a call of `elsewhere`."""
+    code = f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import elsewhere; elsewhere.{call}"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def until_it_ended(process: int) -> None:
+    deadline = time.monotonic() + 20
+    while _lives(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _lives(process: int) -> bool:

@@ -69,7 +69,9 @@ def main(names: Sequence[str], processes: int, address: str | None, items: int, 
                 **({"processes": {"processes": processes}} if part != "embed" else {}),
                 "Ray": {"processes": processes, "ray": place},
             }.items():
-                found[where] = run(Path(name) / part, Settings(threads=1, lexical_dims=0, **settings), size)
+                found[where] = run(
+                    Path(name) / part, Settings(threads=1, lexical_dims=0, divide_seconds=0, **settings), size
+                )
             measured[f"{part} ({size:,})"] = found
     table = Table("", "here, s", "processes, s", "Ray, s", "here / processes", "here / Ray", "largest difference")
     worst = 0.0
@@ -111,12 +113,12 @@ def folds(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
         c=10.0,
         classifier="logistic-cv",
     )
-    return timed(lambda: trained(project, request))
+    return timed(lambda: trained(project, request, settings))
 
 
-def trained(project: Project, request: TrainingRequest) -> np.ndarray:
+def trained(project: Project, request: TrainingRequest, settings: Settings) -> np.ndarray:
     model = train(request, project.features, None, Progress(lambda standing: None))
-    return out_of_sample(model, project.pool, project.features.cluster)[1]
+    return out_of_sample(model, project.pool, settings)[1]
 
 
 def score(directory: Path, settings: Settings, size: int) -> tuple[float, np.ndarray]:
@@ -125,7 +127,7 @@ def score(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
     keys = tuple(map(digest, texts[:2_000]))
     request = TrainingRequest(classes=CLASSES, digests=keys, labels=labels, folds=3, seed=0, c=10.0)
     model = train(request, project.features, None, Progress(lambda standing: None))
-    return timed(lambda: out_of_sample(model, project.pool, project.features.cluster)[1])
+    return timed(lambda: out_of_sample(model, project.pool, settings)[1])
 
 
 def embed(directory: Path, settings: Settings, size: int) -> tuple[float, np.ndarray]:

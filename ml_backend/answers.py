@@ -30,7 +30,7 @@ MEANING: Mapping[int, str] = {
     409: "The state of the project is against it",
     413: "The body is too large",
     422: "The request cannot be carried out as it stands",
-    503: "The sentence encoder cannot be loaded",
+    503: "The sentence encoder cannot be loaded, or the Ray cluster not be reached",
 }
 
 

@@ -5,6 +5,8 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import islice
 from threading import Lock, Thread
@@ -19,16 +21,17 @@ from ml_backend.settings import Settings
 
 _T = TypeVar("_T")
 
-# Processes are worth their start (scikit-learn's import takes one or two seconds, Ray's actors take several) where the
-# work would take longer than this, one part after the other.
-_WORTH_SECONDS, _WORTH_SECONDS_ON_RAY = 10.0, 30.0
 _IDLE_SECONDS = 60  # processes of this machine stay for the next piece of work
-_PARTS_A_PROCESS = 4  # whose results are held until the last of them is there
 _WATCH_SECONDS = 1.0
 _KNOCK_SECONDS = 10.0
+_DIED = (
+    "A process that had part of the work was killed, as the system does where memory runs out: give the machine more,"
+    " or set ML_BACKEND_PROCESSES to a smaller number."
+)
 
 log = logging.getLogger(__name__)
 _connecting = Lock()
+_dividing = Lock()  # the processes of this machine are one set, which an error in one thread would take from another
 
 
 class Portable(NamedTuple):
@@ -39,76 +42,79 @@ class Portable(NamedTuple):
 
 
 class Cluster:
-    """Runs the parts of a piece of work through joblib; safe to share between threads.
-
-    Results are the same wherever they are computed: each is by one thread of BLAS, and they come in order.
-    """
+    """Runs the parts of a piece of work through joblib; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connect to nothing yet. Which processes there are, ML_BACKEND_PROCESSES and ML_BACKEND_RAY… say."""
+        """Connect to nothing yet."""
         self._processes = settings.processes
+        self._seconds = settings.divide_seconds
         self._address = settings.ray
-        self._gpus = settings.ray_gpus
 
     @property
     def distributed(self) -> bool:
         """Whether parts may run on other machines, which see no file of this one."""
         return self._address is not None
 
+    def divides(self, seconds: float) -> bool:
+        """Whether work of so many seconds, one part after the other, is divided: to start processes takes some, too."""
+        return self._processes != 1 and seconds >= self._seconds
+
     def run(
         self, function: Callable[..., _T], parts: Iterable[tuple[Any, ...]], count: int, *, seconds: float
     ) -> Iterator[_T]:
         """`function(*part)` for each of `count` parts, in their order: a function of a module, and what can be pickled.
 
-        `seconds`: what all of them would take one after the other, roughly. Short work is done here, unless
-        ML_BACKEND_PROCESSES says how many processes are to be used. Raises what `function` does, ClusterUnavailable.
+        `seconds`: what all of them would take one after the other, roughly. Elsewhere each has one thread of BLAS, and
+        its share of the processors. Raises what `function` does, and ClusterUnavailable. Results are to be taken before
+        more is run.
         """
-        processes = min(self._available(seconds), count)
+        processes = min(self._available(), count) if self.divides(seconds) else 1
         if processes <= 1:
-            for part in parts:
-                with threadpool_limits(1, user_api="blas"):
-                    done = function(*part)
-                yield done
+            yield from (function(*part) for part in parts)
             return
         waiting, here = iter(parts), os.getpid()
-        with self._backend(processes):
-            # Parts are made, and sent, when a process is free to take them: each may be as large as all features.
-            parallel = Parallel(pre_dispatch="n_jobs", batch_size=1, max_nbytes=None)
-        with parallel:
-            for _ in range(0, count, _PARTS_A_PROCESS * processes):
-                group = islice(waiting, _PARTS_A_PROCESS * processes)
-                try:
-                    done = parallel(delayed(_call)(here, function, part) for part in group)
-                except Exception as error:
-                    cause = getattr(error, "cause", None)  # Ray wraps what a function raises
-                    raise (cause if isinstance(cause, BackendError) else error) from None
-                yield from done
+        with nullcontext() if self.distributed else _dividing:
+            with self._backend(processes):
+                # Parts are made, and sent, when a process is free to take them: each may be as large as all features.
+                parallel = Parallel(pre_dispatch="n_jobs", batch_size=1, max_nbytes=None)
+            with parallel:
+                for _ in range(0, count, processes):
+                    with _translated():
+                        done = parallel(delayed(_call)(here, function, part) for part in islice(waiting, processes))
+                    yield from done
 
-    def _available(self, seconds: float) -> int:
-        """How many processes there are for work of so many seconds; 1 for none but this one."""
-        if self._processes:
-            return self._processes
+    def _available(self) -> int:
+        """How many processes there may be."""
         if self._address is None:
-            return cpu_count() if seconds >= _WORTH_SECONDS else 1
-        return self._of_ray(self._address) if seconds >= _WORTH_SECONDS_ON_RAY else 1
-
-    def _of_ray(self, address: str) -> int:
-        _connect(address)
-        import ray
-
-        has = ray.cluster_resources()
-        return max(1, int(has.get("GPU", 0) / self._gpus if self._gpus else has.get("CPU", 1)))
+            return self._processes or cpu_count()
+        _connect(self._address)
+        return min(self._processes or _cores(), _cores())
 
     def _backend(self, processes: int) -> parallel_config:
         if self._address is None:
             options = {"inner_max_num_threads": 1, "idle_worker_timeout": _IDLE_SECONDS}
             return parallel_config(backend="loky", n_jobs=processes, **options)
-        _connect(self._address)
-        return parallel_config(backend="ray", n_jobs=processes, ray_remote_args={"num_gpus": self._gpus})
+        # As many threads as processors (Ray sets OMP_NUM_THREADS), and none that no machine has.
+        cores = max(1, min(_cores() // processes, _cores_of_smallest()))
+        return parallel_config(backend="ray", n_jobs=processes, ray_remote_args={"num_cpus": cores})
+
+
+class _translated(AbstractContextManager[None]):
+    """Errors of joblib's and Ray's own as ours: what a function raised, or that its process died."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, at: Any) -> None:
+        cause = getattr(error, "cause", None)  # Ray wraps what a function raises
+        if isinstance(cause, BackendError):
+            raise cause from None
+        if isinstance(error, BrokenExecutor) or type(error).__name__ in ("ActorDiedError", "OutOfMemoryError"):
+            raise ClusterUnavailable(_DIED) from error
 
 
 def _connect(address: str) -> None:
-    """Connect this process to a Ray cluster, once; raises ClusterUnavailable."""
+    """Connect this process to a Ray cluster, once; raises ClusterUnavailable.
+
+    A process that is connected ends when the cluster has been away for a minute: it must not be a server's.
+    """
     try:
         import ray
         from ray.util.joblib import register_ray
@@ -129,8 +135,8 @@ def _connect(address: str) -> None:
         except Exception as error:  # Ray's own, and those of sockets and files
             log.warning("The Ray cluster could not be reached.", exc_info=True)
             raise ClusterUnavailable(
-                "The Ray cluster of ML_BACKEND_RAY cannot be reached: start it (ray start --head), correct the address,"
-                " or unset it, and the work is done on this machine."
+                "The Ray cluster of ML_BACKEND_RAY cannot be reached (the log says why): have this machine be one of it"
+                " (ray start --head, or --address=…) and hold its token, or unset ML_BACKEND_RAY."
             ) from error
 
 
@@ -139,6 +145,18 @@ def _knock(address: str) -> None:
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.hostname is not None and place.port is not None:
         socket.create_connection((place.hostname, place.port), timeout=_KNOCK_SECONDS).close()
+
+
+def _cores() -> int:
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _cores_of_smallest() -> int:
+    import ray
+
+    return int(min((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=1))
 
 
 def _call(parent: int, function: Callable[..., _T], part: tuple[Any, ...]) -> _T:

@@ -5,7 +5,7 @@ BackendError
  ├── NotFound            something must be sent or trained first
  ├── Conflict            it cannot be done now
  ├── EncoderUnavailable  the sentence encoder must be installed or configured
- ├── ClusterUnavailable  the Ray cluster must be started or configured
+ ├── ClusterUnavailable  the processes that work is divided among must be started, or have more memory
  ├── CorruptModel        files of a model were damaged; train again
  └── CannotStart         the command line or the machine must change
 
@@ -34,7 +34,7 @@ class EncoderUnavailable(BackendError):
 
 
 class ClusterUnavailable(BackendError):
-    """The Ray cluster cannot be reached."""
+    """The Ray cluster cannot be reached, or a process that work was divided among died."""
 
 
 class CorruptModel(BackendError):

@@ -142,6 +142,11 @@ class Pool:
             rows = _select(connection, query, (kind,), digests)
             return {key: np.frombuffer(vector, dtype=np.float32) for key, vector in rows}
 
+    def count_items(self) -> int:
+        """How many items there are, with and without a text."""
+        with self._connection() as connection:
+            return int(connection.execute("SELECT count(*) FROM items").fetchone()[0])
+
     def shards(self, rows: int) -> list[tuple[int, int]]:
         """The first and last id of every `rows` items, in their order."""
         query = "SELECT min(id), max(id) FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM items)"

@@ -50,7 +50,8 @@ class Service:
         """Open the model directory of `settings`; loads no encoder."""
         self._settings = settings
         self._encoder = Encoder(settings.encoder, settings.threads)
-        self._projects = Projects(settings, self._encoder)
+        # A process that is connected to a Ray cluster ends with it.
+        self._projects = Projects(settings.model_copy(update={"ray": None}), self._encoder)
         self._presence = Presence(settings.model_dir / "servers")
         self._jobs = self._started("jobs", self._trained)
         self._finetuning = self._started("finetunings", self._finetuned)
@@ -258,7 +259,7 @@ class Service:
             opened.features.fill(model.recipe)
         except CorruptModel as error:
             raise Conflict(str(error)) from error
-        ids, pred_probs, fold = out_of_sample(model, opened.pool, opened.features.cluster)
+        ids, pred_probs, fold = out_of_sample(model, opened.pool, self._settings)
         now = opened.model
         if now is not None and now.version != model.version:  # its training has dropped features that were being read
             return self.probabilities(project)

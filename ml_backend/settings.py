@@ -42,11 +42,9 @@ class Settings(BaseSettings):
     transformer_max_length: int = Field(128, ge=8, description="tokens of a text that a transformer reads")
     keep_versions: int = Field(3, ge=1, description="how many model versions of a project stay on disk")
     threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder; 0 leaves it to PyTorch")
-    processes: int = Field(
-        0, ge=0, description="processes for folds and shards; 0: as many as there are cores, where the work is worth it"
-    )
-    ray: str | None = Field(None, min_length=1, description="address of a Ray cluster for folds and shards, as auto")
-    ray_gpus: float = Field(0.0, ge=0, description="GPUs of the Ray cluster that each of its processes takes")
+    processes: int = Field(0, ge=0, description="most processes for folds and shards; 0: as many as there are cores")
+    divide_seconds: float = Field(20.0, ge=0, description="shorter work is not divided among processes")
+    ray: str | None = Field(None, description="address of a Ray cluster for folds and shards, as auto")
     max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")
     max_tasks: int = Field(100_000, ge=1, description="most tasks of one call of /predict")
     username: str | None = Field(None, max_length=1000, description="of HTTP basic authentication")
@@ -54,6 +52,11 @@ class Settings(BaseSettings):
         None, max_length=1000, validate_default=True, description="of HTTP basic authentication"
     )
     token: SecretStr | None = Field(None, max_length=1000, description="bearer token of the connector")
+
+    @field_validator("ray")
+    @classmethod
+    def _none_if_empty(cls, value: str | None) -> str | None:
+        return value or None
 
     @field_validator("username")
     @classmethod

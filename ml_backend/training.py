@@ -296,10 +296,10 @@ def fit_all(
     weights: npt.NDArray[np.float64],
 ) -> list[Classifier]:
     """The classifiers, fitted to the same features (n, d), labels (n,) or (n, k) and weights (n,)."""
-    for classifier in classifiers:
-        # One thread of BLAS, as `Cluster.run` has it: matrices of this size lose by more, several times over where
-        # other work wants the cores.
-        classifier.fit(features, labels, classes, seed, weights)
+    # One thread of BLAS: matrices of this size lose by more, several times over where other work wants the cores.
+    with threadpool_limits(1, user_api="blas"):
+        for classifier in classifiers:
+            classifier.fit(features, labels, classes, seed, weights)
     return classifiers
 
 

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import signal
 import traceback
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Lock
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ml_backend import locks
 from ml_backend.errors import BackendError
@@ -60,6 +61,10 @@ class Unexpected(Exception):
     """An error that nobody foresaw, by its name and its traceback in the other process."""
 
 
+class _Gone(Exception):
+    """The server has ended."""
+
+
 class Worker:
     """A process that trains, started when it is first needed and anew when it has ended."""
 
@@ -68,6 +73,8 @@ class Worker:
         self._settings = settings
         self._lock = Lock()
         self._process: BaseProcess | None = None
+        # Ahead of those that close whoever has us: at the end of Python the last registered is first.
+        atexit.register(_kill, weakref.ref(self))
         self._connection: Connection | None = None
 
     def run(self, task: Task, report: Callable[[Standing], None]) -> Outcome:
@@ -98,7 +105,6 @@ class Worker:
             if self._process is not None:
                 self._process.kill()
                 self._process.join()
-                atexit.unregister(self._process.kill)
             self._process = None
 
     def _died(self, process: BaseProcess) -> Died:
@@ -115,7 +121,6 @@ class Worker:
                 # No daemon: those may start no processes. But like one it must not be waited for when the server ends.
                 process = context.Process(target=_main, args=(theirs, self._settings), name="training")
                 process.start()
-                atexit.register(process.kill)
                 theirs.close()  # so that its end is the pipe's end
                 self._process, self._connection = process, ours
             assert self._connection is not None
@@ -131,7 +136,20 @@ def _of_death(code: int | None) -> str:
     return f"The training process ended in the middle (exit code {code}); the server's log may say why."
 
 
+def _kill(reference: "weakref.ref[Worker]") -> None:
+    worker = reference()
+    if worker is not None:
+        worker.kill()
+
+
 def _main(connection: Connection, settings: Settings) -> None:
+    try:
+        _serve(connection, settings)
+    except _Gone:
+        os._exit(0)  # without waiting for processes of ours that wait for more to do: they follow
+
+
+def _serve(connection: Connection, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's business, and so are we
     if hasattr(os, "nice"):
         os.nice(_NICER)
@@ -139,28 +157,29 @@ def _main(connection: Connection, settings: Settings) -> None:
     from ml_backend.features.encoder import Encoder
     from ml_backend.project import Projects
 
+    def send(told: object) -> None:
+        try:
+            connection.send(told)
+        except OSError as error:
+            raise _Gone from error
+
     encoder = Encoder(settings.encoder, settings.threads)
     projects = Projects(settings, encoder)
     while True:
         try:
             task: Task = connection.recv()
-        except EOFError:
-            _leave()
+        except (EOFError, OSError) as error:
+            raise _Gone from error
         if task.fingerprint is not None:
             encoder.expect(task.fingerprint)
         try:
-            connection.send(_do(projects.create(task.project), task, connection.send))
+            send(_do(projects.create(task.project), task, send))
+        except _Gone:
+            raise
         except BackendError as error:
-            connection.send(error)
-        except BrokenPipeError:
-            _leave()
+            send(error)
         except Exception as error:
-            connection.send(Unexpected(type(error).__name__, traceback.format_exc()))
-
-
-def _leave() -> NoReturn:
-    """End where the server has gone, without waiting for processes of ours that wait for more to do: they follow."""
-    os._exit(0)
+            send(Unexpected(type(error).__name__, traceback.format_exc()))
 
 
 def _do(project: "Project", task: Task, send: Callable[[Standing], None]) -> Outcome:

@@ -30,7 +30,7 @@ SECONDS_A_TEXT = 0.01  # to embed it on two cores, roughly
 _MAX_CHARACTERS = 20_000
 _LEXICAL_CHUNK = 1_000
 # Texts that go to another machine together, and their model with them; of whole chunks, so that batches are the same.
-_SHARD = 150 * CHUNK
+_SHARD = 30 * CHUNK
 FINAL = -1  # the place of what belongs to the model of all labels, behind the folds'
 
 
@@ -236,7 +236,8 @@ class Features:
         lacking = {kind: self._pool.lacking(kind) for kind in kinds}
         done, total = 0, sum(map(len, lacking.values()))
         for kind, keys in lacking.items():
-            compute = (self._portable(kind) if keys and self.cluster.distributed else None) or self._compute(kind)
+            elsewhere = self.cluster.distributed and self.cluster.divides(SECONDS_A_TEXT * len(keys))
+            compute = (self._portable(kind) if elsewhere else None) or self._compute(kind)
             self._fill_with(compute, kind, keys, lambda some, _, before=done: report(before + some, total))  # type: ignore[misc]
             done += len(keys)
 

@@ -116,10 +116,10 @@ class FineTuned:
                 "seed": seed,
             }
 
-        members = []
-        if self._cluster.distributed:
+        members, seconds = [], SECONDS_A_STEP * steps
+        if self._cluster.distributed and self._cluster.divides(seconds):
             parts = ((self._encoder.identity, known(number)) for number in range(count + 1))
-            for trained in self._cluster.run(_finetune_elsewhere, parts, count + 1, seconds=SECONDS_A_STEP * steps):
+            for trained in self._cluster.run(_finetune_elsewhere, parts, count + 1, seconds=seconds):
                 members.append(trained)
                 report(of_one * len(members), steps)
         else:  # one after the other: each takes all cores

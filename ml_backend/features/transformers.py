@@ -75,13 +75,14 @@ class Transformers:
         kinds = tuple(f"{name}{_SEPARATOR}{number}" for number in range(count + 1))
         with new_directory(self._directory / name) as directory:
             each = (self._known(texts, labels, classes, weights, folds != number, seed) for number in range(count + 1))
-            if self._cluster.distributed:
-                seconds = SECONDS_A_STEP * self.schedule.steps * len(kinds)
+            seconds = SECONDS_A_STEP * self.schedule.steps * len(kinds)
+            if self._cluster.distributed and self._cluster.divides(seconds):
                 trained = self._cluster.run(_fit_elsewhere, zip(each), len(kinds), seconds=seconds)
-                for number, (kind, files) in enumerate(zip(kinds, trained, strict=True)):
+                for number, files in enumerate(trained):
                     training(number, self.schedule.steps, self.schedule.steps)
                     _unpack(files, directory / _folder(number))
-                    made(number, kind, self._portable(files))
+                for number, kind in enumerate(kinds):
+                    made(number, kind, self._portable(_pack(directory / _folder(number))))
             else:  # one after the other: each takes all cores, or the GPU, and much memory
                 for number, (kind, known) in enumerate(zip(kinds, each, strict=True)):
                     folder = directory / _folder(number)

@@ -1,6 +1,7 @@
 """What tests have other processes do: quickly imported there, for it needs no PyTorch."""
 
 import os
+import signal
 import time
 
 from ml_backend.cluster import Cluster
@@ -23,9 +24,13 @@ def sleeping(number: int) -> tuple[int, int]:
     return whereabouts(number)
 
 
+def perish(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def divide() -> None:
     """Tell the processes that work is divided among, without an end."""
-    for _, process in Cluster(Settings(processes=2)).run(sleeping, zip(range(1000)), 1000, seconds=0):
+    for _, process in Cluster(Settings(processes=2, divide_seconds=0)).run(sleeping, zip(range(1000)), 1000, seconds=0):
         print(process, flush=True)
 
 

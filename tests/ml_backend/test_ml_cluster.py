@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from bench import Bench
-from elsewhere import refuse, whereabouts
+from elsewhere import perish, refuse, sleeping, whereabouts
 
 from ml_backend.cluster import Cluster
 from ml_backend.errors import ClusterUnavailable, EncoderUnavailable, InvalidRequest
@@ -36,22 +37,23 @@ FEW = {
 
 @pytest.fixture(scope="module")
 def ray_address() -> Iterator[str]:
-    """A Ray cluster on this machine, of two processors and a GPU that it only believes in."""
+    """A Ray cluster on this machine, of two processors."""
     ray = pytest.importorskip("ray")
-    quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", str(FOLDER))  # what is sent must be importable over there
-        started = ray.init(address="local", num_cpus=2, num_gpus=1, **quiet)
-    yield started.address_info["address"]
-    ray.shutdown()
+        patched.setenv("RAY_AUTH_MODE", "disabled")  # or a token would be written to the home of whoever runs this
+        started = ray.init(address="local", num_cpus=2, **quiet)
+        yield started.address_info["address"]
+        ray.shutdown()
 
 
 @pytest.fixture(params=["processes", "ray"])
 def elsewhere(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The settings that send work elsewhere."""
     if request.param == "processes":
-        return {"processes": 2}
-    return {"processes": 2, "ray": request.getfixturevalue("ray_address")}
+        return {"processes": 2, "divide_seconds": 0}
+    return {"processes": 2, "divide_seconds": 0, "ray": request.getfixturevalue("ray_address")}
 
 
 @pytest.fixture
@@ -92,12 +94,32 @@ def test_short_work_and_one_part_are_done_here() -> None:
         assert found == [(number, os.getpid()) for number in range(count)]
 
 
-def test_ray_has_as_many_processes_as_its_processors_or_gpus_allow(ray_address: str) -> None:
-    for gpus, expected in ((0.5, 2), (1.0, 1)):
-        cluster = Cluster(Settings(ray=ray_address, ray_gpus=gpus))
-        found = list(cluster.run(whereabouts, zip(range(4)), 4, seconds=LONG))
-        assert len({process for _, process in found}) == expected, gpus
-        assert (os.getpid() in {process for _, process in found}) == (expected == 1)
+def test_there_are_no_more_processes_than_ray_has_processors(ray_address: str) -> None:
+    for asked in (0, 7):
+        cluster = Cluster(Settings(processes=asked, ray=ray_address))
+        found = list(cluster.run(whereabouts, zip(range(5)), 5, seconds=LONG))
+        assert [number for number, _ in found] == [0, 1, 2, 3, 4]
+        assert len({process for _, process in found} - {os.getpid()}) == 2
+
+
+def test_a_process_that_is_killed_over_there_is_named(elsewhere: dict[str, Any]) -> None:
+    with pytest.raises(ClusterUnavailable, match="memory runs out"):
+        list(Cluster(Settings(**elsewhere)).run(perish, zip(range(4)), 4, seconds=LONG))
+    found = list(Cluster(Settings(**elsewhere)).run(whereabouts, zip(range(4)), 4, seconds=LONG))
+    assert [number for number, _ in found] == [0, 1, 2, 3]
+
+
+def test_an_error_in_one_thread_is_none_in_another() -> None:
+    cluster = Cluster(Settings(processes=2, divide_seconds=0))
+
+    def failing() -> None:
+        with pytest.raises(InvalidRequest):
+            list(cluster.run(refuse, zip(range(6)), 6, seconds=LONG))
+
+    with ThreadPoolExecutor(2) as threads:
+        other = threads.submit(lambda: list(cluster.run(sleeping, zip(range(8)), 8, seconds=LONG)))
+        threads.submit(failing).result()
+        assert [number for number, _ in other.result()] == list(range(8))
 
 
 def test_a_cluster_that_cannot_be_reached_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +187,11 @@ def test_probabilities_are_those_of_this_process(
     classifier: str,
 ) -> None:
     texts, labels = make_sentences(112)
-    places = {"here": {}, "processes": {"processes": 2}, "ray": {"processes": 2, "ray": ray_address}}
+    places = {
+        "here": {},
+        "processes": {"processes": 2, "divide_seconds": 0},
+        "ray": {"processes": 2, "divide_seconds": 0, "ray": ray_address},
+    }
     if classifier != "logistic-cv":
         del places["processes"]  # which fine-tune one after the other: each fine-tuning takes all cores
     found = {}
@@ -173,7 +199,7 @@ def test_probabilities_are_those_of_this_process(
         bench = Bench(tmp_path / name, one_thread, "sets", classifier=classifier, threads=1, **FEW, **place)
         bench.hold(texts)
         bench.train(texts[:102], labels[:102])
-        ids, probabilities, folds = out_of_sample(bench.model, bench.project.pool, bench.project.features.cluster)
+        ids, probabilities, folds = out_of_sample(bench.model, bench.project.pool, bench.settings)
         assert ids.tolist() == list(range(112))
         assert (folds >= 0).sum() == 102
         found[name] = probabilities, folds, bench.model.accuracy
@@ -199,6 +225,7 @@ def test_the_server_trains_and_scores_in_processes_and_on_ray(
 ) -> None:
     texts, labels = make_sentences(60)
     monkeypatch.setenv("ML_BACKEND_PROCESSES", "2")
+    monkeypatch.setenv("ML_BACKEND_DIVIDE_SECONDS", "0")
     with serve(tmp_path / "models") as running:
         client = running.client("1")
         client.send(range(60), texts)

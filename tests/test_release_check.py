@@ -121,6 +121,12 @@ def test_a_version_that_is_tagged_or_overtaken_is_refused(
     assert said == f"{taken[1:]} is tagged already: raise the version in connector/__init__.py above it."
 
 
+def test_what_is_no_checkout_is_said(check: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project\n")
+    assert check.main(tmp_path) == 1
+    assert capsys.readouterr().out.startswith("This is no checkout to release from; ")
+
+
 def test_a_remote_that_does_not_answer_is_told(check: ModuleType, checkout: Path) -> None:
     git(checkout, "remote", "set-url", "origin", str(checkout / "none"))
     (said,) = check.missing_in_git(checkout, "1.2.0")

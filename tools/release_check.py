@@ -24,7 +24,12 @@ VERSION_IS_IN = "connector/__init__.py"
 
 def main(root: Path = ROOT) -> int:
     """Prints what is missing, or what to do next; returns the exit code."""
-    version = version_of(root)
+    try:
+        version = version_of(root)
+        _git(root, "rev-parse", "--git-dir")
+    except subprocess.CalledProcessError as error:
+        print(f"This is no checkout to release from; {Path(error.cmd[0]).name} says: {error.stderr.strip()}")
+        return 1
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     missing = [
         *missing_in_changelog(changes, version, datetime.date.today()),
@@ -96,7 +101,8 @@ def missing_in_distributions(root: Path) -> Iterator[str]:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=60)
+    command, asks_nothing = ["git", *arguments], os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+    done = subprocess.run(command, cwd=root, env=asks_nothing, capture_output=True, text=True, check=True, timeout=60)
     return done.stdout
 
 

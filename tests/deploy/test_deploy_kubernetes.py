@@ -92,7 +92,8 @@ def test_the_programs_take_what_they_are_given(monkeypatch: pytest.MonkeyPatch) 
     for name, value in (given("connector") | given("ml-backend")).items():
         monkeypatch.setenv(name, value or "filled-in")
     assert load_settings().ml_backend_url == "http://ml-backend:9090"
-    assert BackendSettings().threads == int(container("ml-backend")["resources"]["requests"]["cpu"])
+    cores = int(container("ml-backend")["resources"]["requests"]["cpu"])
+    assert (BackendSettings().threads, BackendSettings().processes) == (cores, cores)
 
 
 @pytest.mark.parametrize("pod", PODS)

@@ -1,9 +1,16 @@
-"""Links between the project's pages lead somewhere, headings included."""
+"""Links between the project's pages lead somewhere, and every command, option and setting is on one of them."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+
+from connector import cli
+from connector.settings import Settings as ConnectorSettings
+from ml_backend import cli as ml_backend_cli
+from ml_backend.settings import Settings as BackendSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -32,3 +39,33 @@ def anchors(page: Path) -> set[str]:
 
 def test_the_pages_are_found() -> None:
     assert {"README.md", "CHANGELOG.md", "scaling.md", "decisions.md"} <= {page.name for page in PAGES}
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    for program, group in (("connector", cli.cli), ("ml-backend", ml_backend_cli.main)):
+        for name, command in group.commands.items():
+            yield f"{program} {name}", command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_and_option_is_documented(name: str, command: click.Command) -> None:
+    told = "\n".join(page.read_text() for page in PAGES)
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    assert name in told
+    assert {option for option in options if option not in told} == set()
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    told = (ROOT / "README.md").read_text()
+    # ML_BACKEND_FINETUNE_STEPS, `_LEARNING_RATE`: those that share a beginning share a row.
+    for row in re.findall(r"^\| `(ML_BACKEND_[A-Z]+)_STEPS`, (.*?) \|", told, re.MULTILINE):
+        told += "".join(f"`{row[0]}{ending}`" for ending in re.findall(r"`(_[A-Z_]+)`", row[1]))
+    settings = {f"ML_BACKEND_{name.upper()}" for name in BackendSettings.model_fields}
+    settings |= {variable(name) for name in ConnectorSettings.model_fields}
+    assert {name for name in settings if f"`{name}`" not in told} == set()
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field of the connector's settings."""
+    alias = ConnectorSettings.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else field.upper()

@@ -240,3 +240,11 @@ def test_the_server_trains_and_scores_in_processes_and_on_ray(
         there = client.probabilities()
         assert there["model_version"] != here["model_version"]
         np.testing.assert_allclose(there["pred_probs"], here["pred_probs"], atol=1e-6)
+
+
+def test_the_benchmark_compares_probabilities(ray_address: str) -> None:
+    benchmark = FOLDER.parents[1] / "benchmarks" / "scale.py"
+    command = [sys.executable, benchmark, "folds", "score", "--items", "300", "--labels", "60", "--ray", ray_address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("0.0e+00") == 2

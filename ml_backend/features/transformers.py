@@ -73,8 +73,23 @@ class Transformers:
         """
         name, count = new_name(), int(folds.max()) + 1
         kinds = tuple(f"{name}{_SEPARATOR}{number}" for number in range(count + 1))
+
+        def known(number: int) -> dict[str, Any]:
+            """What the model of a fold, or the last one, is trained on, and how."""
+            seen = np.flatnonzero(folds != number)
+            return {
+                "name": self._name,
+                "texts": [texts[position] for position in seen],
+                "labels": labels[seen],
+                "classes": classes,
+                "weights": weights[seen],
+                "schedule": self.schedule,
+                "seed": seed,
+                "threads": self._threads,
+            }
+
         with new_directory(self._directory / name) as directory:
-            each = (self._known(texts, labels, classes, weights, folds != number, seed) for number in range(count + 1))
+            each = map(known, range(count + 1))
             seconds = SECONDS_A_STEP * self.schedule.steps * len(kinds)
             if self._cluster.distributed and self._cluster.divides(seconds):
                 trained = self._cluster.run(_fit_elsewhere, zip(each), len(kinds), seconds=seconds)
@@ -84,10 +99,10 @@ class Transformers:
                 for number, kind in enumerate(kinds):
                     made(number, kind, self._portable(_pack(directory / _folder(number))))
             else:  # one after the other: each takes all cores, or the GPU, and much memory
-                for number, (kind, known) in enumerate(zip(kinds, each, strict=True)):
+                for number, (kind, told) in enumerate(zip(kinds, each, strict=True)):
                     folder = directory / _folder(number)
                     folder.mkdir()
-                    model = fit(**known, directory=folder, report=partial(training, number))
+                    model = fit(**told, directory=folder, report=partial(training, number))
                     model.save(folder)
                     made(number, kind, model.logits)
                     del model  # before the next one is opened
@@ -136,27 +151,6 @@ class Transformers:
             with self._lock:
                 self._held[final] = kind, model
         return model
-
-    def _known(
-        self,
-        texts: Sequence[str],
-        labels: npt.NDArray[np.int64],
-        classes: int,
-        weights: npt.NDArray[np.float64],
-        seen: npt.NDArray[np.bool_],
-        seed: int,
-    ) -> dict[str, Any]:
-        """What a model is trained on, and how: the arguments of `fit` but where it works and whom it tells."""
-        return {
-            "name": self._name,
-            "texts": [text for text, is_seen in zip(texts, seen, strict=True) if is_seen],
-            "labels": labels[seen],
-            "classes": classes,
-            "weights": weights[seen],
-            "schedule": self.schedule,
-            "seed": seed,
-            "threads": self._threads,
-        }
 
     def _portable(self, files: Files, max_length: int | None = None) -> Portable:
         return Portable(_logits_elsewhere, (files, max_length or self.schedule.max_length, self._threads))

@@ -8,7 +8,7 @@ VENV := .venv
 LS_VENV := .venv-label-studio
 LSML_VENV := .venv-label-studio-ml
 BIN := $(VENV)/bin
-EXTRAS := ml-backend weights ray postgresql export simulate benchmark dev
+EXTRAS := ml-backend weights ray postgresql export simulate report benchmark dev
 
 .PHONY: setup demo demo-stop test lint constraints clean
 

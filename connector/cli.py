@@ -19,13 +19,20 @@ if TYPE_CHECKING:
     from connector.backend import Backend
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__)
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Keeps a Label Studio project's label stream in the order of what one more annotation is worth.
 
+    Without a command: where you stand, and what comes next.
+
     The token comes from LABEL_STUDIO_API_KEY (environment or .env), never from an option.
+
+    Example: connector init --project 7, then connector sync --project 7 from cron.
     """
+    if context.invoked_subcommand is None:
+        context.exit(console.show_standing())
 
 
 @cli.command()
@@ -208,8 +215,9 @@ def status(project_id: int | None, as_json: bool, **servers: str | None) -> None
 
     Exit code 3 when Label Studio does not answer, and 2 when it refuses: then this is what the last sync knew.
     """
-    from connector.status import exit_code, words
+    from connector.status import exit_code
     from connector.status import status as look
+    from connector.status_words import words
 
     settings, gateway, state = open_servers(servers, looking=True)
     url = settings.label_studio_url

@@ -7,11 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from connector.errors import ConnectorError, TryAgainLater
+from connector.errors import ConnectorError, TryAgainLater, UsageError
 
 if TYPE_CHECKING:
     from connector.label_studio import LabelStudio
@@ -64,6 +65,29 @@ def open_label_studio(servers: dict[str, str | None], *, looking: bool = False) 
     gateway = LabelStudio(settings.label_studio_url, token, retries=Retries(patience))
     click.get_current_context().call_on_close(gateway.close)
     return settings, gateway
+
+
+def show_standing() -> int:
+    """Prints where one stands, and returns the exit code."""
+    from connector.backend import Backend
+    from connector.settings import load_settings
+    from connector.standing import exit_code, not_connected, standing
+
+    try:
+        load_settings()
+    except UsageError as error:
+        lines = not_connected(error)
+    else:
+        settings, gateway, state = open_servers({}, looking=True)
+        backend = Backend.of(settings, gateway.retries)
+        click.get_current_context().call_on_close(backend.close)
+        lines = standing(gateway, backend, state, datetime.now().astimezone())
+    shown = []
+    for line in lines:
+        click.echo(line)
+        shown.append(line)
+    click.echo("All commands  connector --help")
+    return exit_code(shown)
 
 
 def run(cli: click.Group) -> None:

@@ -15,11 +15,11 @@ from connector.lock import is_held
 from connector.mirror import Pulled, look
 from connector.selection import Slot, open_places
 from connector.state import ProjectState
+from connector.status_words import RECENT_DAYS, count, one_line
 from connector.sync import adopted
 
 NEXT_TASKS = 5
 TEXT_WIDTH = 60
-RECENT_DAYS = 7
 
 
 def status(
@@ -36,7 +36,7 @@ def status(
     adopted(project_id, state)
     now = clock()
     known, window, answers = state.get(), state.window(), state.answers_at_publishing()
-    last_round = state.last_round() or {}
+    latest = state.last_round() or {}
     mirrored = state.tasks()
     pulled: Pulled | None = None
     error: ConnectorError | None = None
@@ -55,13 +55,13 @@ def status(
         "at": now.isoformat(timespec="seconds"),
         "error": {"message": str(error), "exit_code": error.exit_code} if error else None,
         "last_sync": _with_age(known["last_sync"], now),
-        "last_round": _last_round(last_round, now),
+        "last_round": last_round(state, now),
         "sync_running": is_held(known["lock_holder"], known["lock_until"], now.timestamp()),
         "queue": _queue(known, window, left, tasks, pulled),
         "labels": _labels([row for task in tasks.values() for row in task.annotations], now),
         "tasks": _tasks(tasks),
-        "model": _model(known, last_round),
-        "forecast": _forecast(last_round),
+        "model": _model(known, latest),
+        "forecast": _forecast(latest),
         "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
         "next_tasks": [_next_task(places[slot.task][0], slot, texts.get(slot.task, "")) for slot in left[:NEXT_TASKS]],
     }
@@ -82,7 +82,9 @@ def _with_age(known: Mapping[str, Any] | None, now: datetime) -> dict[str, Any] 
     return {**known, "seconds_ago": max(0, round((now - moment(known["at"])).total_seconds()))}
 
 
-def _last_round(last: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+def last_round(state: ProjectState, now: datetime) -> dict[str, Any] | None:
+    """The last round's `number`, `at` and `seconds_ago`; None before the first. `now`: an aware datetime."""
+    last = state.last_round()
     return _with_age({"number": last["round"], "at": last["at"]}, now) if last else None
 
 
@@ -168,8 +170,7 @@ def _row_ids(tasks: Mapping[int, Task]) -> set[int]:
 
 
 def _next_task(rank: int, slot: Slot, text: str) -> dict[str, Any]:
-    # In one line, and without what a terminal would take for a command.
-    text = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    text = one_line(text)
     short = text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 1].rstrip() + "…"
     return {"rank": rank, "task": slot.task, "text": short, "second_opinion": slot.relabel}
 
@@ -192,93 +193,9 @@ def _next_step(found: Mapping[str, Any], pulled: Pulled | None) -> str:
     if window["size"] and not window["left"]:
         return f"The window is used up, and what is left comes at random: {run}"
     if new:
-        return f"{_count(new, 'new annotation')}: the next connector sync chooses a new window."
+        return f"{count(new, 'new annotation')}: the next connector sync chooses a new window."
     if pulled.changed:
         return "The project has changed: the next connector sync chooses a new window."
     if not window["size"]:
         return "There is no task left to ask for."
     return "Nothing new: annotators go on with this window, and the next connector sync leaves it as it is."
-
-
-# -- for people ----------------------------------------------------------------------------------------------------
-
-
-def words(found: Mapping[str, Any]) -> str:
-    """The status as a person reads it, times in words."""
-    title = f" ({found['title']})" if found["title"] else ""
-    lines = [f"Project {found['project']}{title} at {found['label_studio']}"]
-    if found["error"]:
-        lines.append(f"  {found['error']['message']}")
-    parts = {
-        "Last sync": _sync_words(found["last_sync"]),
-        "Last round": _round_words(found["last_round"]),
-        "Queue": _queue_words(found),
-        "Labels": _labels_words(found["labels"]),
-        "Tasks": _tasks_words(found["tasks"]),
-        "Model": _model_words(found["model"]),
-        "Forecast": found["forecast"]["words"],
-    }
-    lines += [f"  {name:<12}{said}" for name, said in parts.items()]
-    for index, task in enumerate(found["next_tasks"]):
-        kind = "second opinion" if task["second_opinion"] else "new"
-        lines.append(f"  {'' if index else 'Next':<12}{task['rank']}. task {task['task']} ({kind}): {task['text']}")
-    return "\n".join([*lines, f"  {found['next_step']}"])
-
-
-def _sync_words(last: Mapping[str, Any] | None) -> str:
-    if last is None:
-        return "never"
-    said = {"published": "published a window", "nothing new": "found nothing new"}
-    return f"{_ago(last['seconds_ago'])}, {said.get(last['result']) or 'failed: ' + last['error']}"
-
-
-def _round_words(last: Mapping[str, Any] | None) -> str:
-    return "none yet" if last is None else f"{last['number']}, {_ago(last['seconds_ago'])}"
-
-
-def _queue_words(found: Mapping[str, Any]) -> str:
-    window, running = found["queue"], "; a sync holds the project right now" * found["sync_running"]
-    if window is None:
-        return f"no window yet{running}"
-    opinions = f", {window['second_opinions_open']} of them for a second opinion" * bool(window["left"])
-    size = _count(window["size"], "task")
-    return f"{size}: {window['served']} answered, {window['left']} left{opinions} ({window['version']}){running}"
-
-
-def _labels_words(labels: Mapping[str, Any]) -> str:
-    more = [
-        f"{labels['ground_truth']} imported as ground truth" * bool(labels["ground_truth"]),
-        f"{labels['skipped']} skipped" * bool(labels["skipped"]),
-        f"{labels['unknown_choices']} with a choice that the config no longer has" * bool(labels["unknown_choices"]),
-    ]
-    said = f"{labels['total']:,} by {_count(labels['annotators'], 'annotator')}"
-    rate = f"{labels['today']} today, {labels['mean_of_7_days']:g} a day over the last {RECENT_DAYS} days"
-    return "; ".join([said, rate, *filter(None, more)])
-
-
-def _tasks_words(tasks: Mapping[str, int]) -> str:
-    without = f"; {tasks['without_text']} without a text" * bool(tasks["without_text"])
-    return f"{tasks['total']:,}: {tasks['labelled']:,} labelled, {tasks['unlabelled']:,} unlabelled{without}"
-
-
-def _model_words(model: Mapping[str, Any] | None) -> str:
-    if model is None:
-        return "none yet"
-    said = [str(model["version"])]
-    if model["agreement"] is not None:
-        said.append(f"out of sample it agrees with {model['agreement']:.0%} of the consensus labels")
-    if model["ground_truth_accuracy"] is not None:
-        tasks = _count(model["ground_truth_tasks"], "task")
-        said.append(f"it is right on {model['ground_truth_accuracy']:.0%} of {tasks} with a ground truth")
-    return ", ".join(said)
-
-
-def _ago(seconds: int) -> str:
-    for name, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= length:
-            return f"{_count(seconds // length, name)} ago"
-    return "less than a minute ago"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

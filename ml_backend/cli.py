@@ -23,7 +23,7 @@ _PROJECT = click.option("--project", required=True, help="Id of the Label Studio
 _MODEL_DIR = click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="label-studio-activelab")
 def main() -> None:
     """Train text classifiers from Label Studio's labels and serve their predictions."""
@@ -34,7 +34,10 @@ def main() -> None:
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one [default: 9090].")
 @_MODEL_DIR
 def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
-    """Serve Label Studio and the connector until stopped; every setting is also a variable, ML_BACKEND_…."""
+    """Serve Label Studio and the connector until stopped; every setting is also a variable, ML_BACKEND_….
+
+    Example: ml-backend serve --model-dir ./models
+    """
     options = {"host": host, "port": port, "model_dir": model_dir}
     try:
         settings = _settings({name: value for name, value in options.items() if value is not None})
@@ -55,7 +58,10 @@ def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
 @_PROJECT
 @_MODEL_DIR
 def versions(project: str, model_dir: str | None) -> None:
-    """List the model versions that are kept, newest first; the one that serves is marked with a star."""
+    """List the model versions that are kept, newest first; the one that serves is marked with a star.
+
+    Example: ml-backend versions --project 7
+    """
     registry = _registry(project, model_dir)
     current = registry.current_version()
     for version in reversed(registry.versions()):
@@ -67,7 +73,10 @@ def versions(project: str, model_dir: str | None) -> None:
 @click.option("--to", "version", help="The model version to serve again [the one before the current].")
 @_MODEL_DIR
 def rollback(project: str, version: str | None, model_dir: str | None) -> None:
-    """Serve a model version of before again; servers that run notice with their next request."""
+    """Serve a model version of before again; servers that run notice with their next request.
+
+    Example: ml-backend rollback --project 7
+    """
     registry = _registry(project, model_dir)
     try:
         registry.roll_back(version)

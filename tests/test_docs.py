@@ -55,6 +55,11 @@ def test_every_command_and_option_is_documented(name: str, command: click.Comman
     assert {option for option in options if option not in told} == set()
 
 
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_has_help_with_an_example(name: str, command: click.Command) -> None:
+    assert f"Example: {name}" in str(command.help)
+
+
 def test_every_setting_is_in_the_readme() -> None:
     told = (ROOT / "README.md").read_text()
     # ML_BACKEND_FINETUNE_STEPS, `_LEARNING_RATE`: those that share a beginning share a row.

@@ -19,7 +19,8 @@ from connector.lock import new_holder
 from connector.mirror import pull
 from connector.selection import Slot
 from connector.state import ProjectState, State
-from connector.status import exit_code, status, words
+from connector.status import exit_code, status
+from connector.status_words import words
 
 CONFIG = (Path(__file__).parents[2] / "label_config.xml").read_text(encoding="utf-8")
 VERSION = "activelab-20260301-100000-000000"

@@ -205,6 +205,22 @@ def test_one_project_that_is_gone_does_not_hide_the_others(start: Start, make_pr
     ]
 
 
+def test_the_command_alone_says_where_one_stands(start: Start) -> None:
+    loop = start(texts(12))
+    before = connector(loop)
+    assert (before.returncode, before.stderr) == (0, "")
+    assert before.stdout.startswith(f"Label Studio  {loop.gateway.url}, as {loop.server.login.email}; version 1.23.2\n")
+    assert f"ML backend    {loop.backend}, ready\n" in before.stdout
+    assert f"run connector sync --project {loop.id}" in before.stdout
+    assert connector(loop, "sync", "--project", str(loop.id)).returncode == 0
+    after = connector(loop).stdout
+    assert "round 1, less than a minute ago; 12 of 12 tasks left in the window; 0 labels" in after
+    assert "Nothing new: annotators go on with this window" in after
+    away = connector(loop, LABEL_STUDIO_URL="http://127.0.0.1:9")
+    assert away.returncode == 3
+    assert "not connected: Label Studio at http://127.0.0.1:9 does not answer" in away.stdout
+
+
 @pytest.mark.parametrize("arguments", [(), ("--json",)], ids=["words", "json"])
 def test_without_a_project_of_ours_status_says_so(start: Start, arguments: tuple[str, ...]) -> None:
     loop = start(texts(2), adopted=False)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from connector import table
+from connector import output, table
 from connector.annotations import Task, choice, read_task, read_text
 from connector.backend import Backend
 from connector.errors import TryAgainLater, UsageError
@@ -50,14 +47,13 @@ def export(
     """
     adopted(project_id, state)
     require(file_format)
-    try:
+    with output.explaining(out):
         target = _target(out, file_format)
         if backend is not None:
-            with _offering_no_model():
+            with offering_no_model("export"):
                 backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
-        # Beside the target, where the room is and from where it takes its place in one step.
-        with tempfile.TemporaryDirectory(prefix=".connector-export-", dir=target.parent) as workshop:
-            new, spool = Path(workshop, "new"), Path(workshop, "tasks")
+        with output.workshop(target, "export") as folder:
+            new, spool = folder / "new", folder / "tasks"
             whole = file_format == "label-studio"
             with reporter.stage("read", "Reading the project in Label Studio") as stage:
                 if whole:
@@ -68,7 +64,7 @@ def export(
                 raise UsageError(
                     f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read."
                 )
-            with _offering_no_model():
+            with offering_no_model("export"):
                 reviewed = review(pulled, backend, reporter, SCORERS[scorer])
             with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
                 rows: Iterable[dict[str, Any]]
@@ -79,10 +75,7 @@ def export(
                     rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
                 counted, control = _counted(rows, len(pulled.tasks), stage.count), pulled.control
                 write(file_format, counted, control.classes, new, multiple=control.multiple)
-                _replace(target, new, Path(workshop, "old"), out)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow has words of its own
-        raise UsageError(f"{out} cannot be written: {reason}.") from error
+                _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
     return {
         "project": project_id,
@@ -145,12 +138,12 @@ def _counted(rows: Iterable[dict[str, Any]], total: int, progress: Progress) -> 
 
 
 @contextlib.contextmanager
-def _offering_no_model() -> Iterator[None]:
+def offering_no_model(command: str) -> Iterator[None]:
     """Names the way round an ML backend that is away."""
     try:
         yield
     except TryAgainLater as error:
-        raise TryAgainLater(f"{error} With --no-model the export does without it.") from error
+        raise TryAgainLater(f"{error} With --no-model the {command} does without it.") from error
 
 
 # -- the place of the file ---------------------------------------------------------------------------------------------
@@ -158,20 +151,14 @@ def _offering_no_model() -> Iterator[None]:
 
 def _target(out: Path, file_format: str) -> Path:
     """The file or folder that `out` leads to; raises UsageError where it may not be written or replaced."""
-    target = Path(os.path.realpath(out))
-    if not target.parent.is_dir():
-        raise UsageError(f"There is no folder {target.parent}: make it first, or give another --out.")
-    if not target.exists():
-        return target
-    if file_format == "datasets":
-        if not target.is_dir():
-            raise UsageError(f"{out} is a file, and --format datasets writes a folder: give another --out.")
+    target = output.place_of(out)
+    if file_format != "datasets":
+        output.check_file(target, out, f"--format {file_format}")
+    elif target.is_dir():
         _check_datasets_folder(target, out)
-    elif not target.is_file():
-        what = "a folder" if target.is_dir() else "no file"
-        raise UsageError(f"{out} is {what}, and --format {file_format} writes a file: give another --out.")
-    if not os.access(target, os.W_OK):
-        raise UsageError(f"{out} cannot be written: it is there and is read-only.")
+    elif target.exists():
+        raise UsageError(f"{out} is a file, and --format datasets writes a folder: give another --out.")
+    output.check_writable(target, out)
     return target
 
 
@@ -188,11 +175,10 @@ def _check_datasets_folder(target: Path, out: Path) -> None:
 
 def _replace(target: Path, new: Path, old: Path, out: Path) -> None:
     """Puts `new` in the place of `target` with its rights; a folder that stands there goes to `old` first."""
-    if target.exists():
-        shutil.copymode(target, new)
     if not target.is_dir():
-        new.replace(target)
+        output.replace(target, new)
         return
+    output.keep_rights(target, new)
     _check_datasets_folder(target, out)  # once more: the export took its time
     target.rename(old)
     try:

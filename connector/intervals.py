@@ -1,4 +1,4 @@
-"""Means of a few independent runs with their 95 % confidence intervals. Pure."""
+"""Means of a few independent runs, and shares, with their 95 % confidence intervals. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 
 CONFIDENCE = 0.95
 
@@ -35,6 +35,19 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
     value = fmean(above) / fmean(below)
     margin = mean([one - value * other for one, other in zip(above, below, strict=True)]).margin
     return Estimate(value, None if margin is None else margin / abs(fmean(below)))
+
+
+def wilson(share: float, trials: int) -> tuple[float, float]:
+    """The interval of a share of at least one trial: Wilson, "Probable inference, the law of succession" (1927).
+
+    Unlike Student's it lies within [0, 1], and is no point where the share is 0 or 1.
+    """
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    shrunk = 1 + z * z / trials
+    centre = (share + z * z / (2 * trials)) / shrunk
+    margin = z / shrunk * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    # At a share of 0 or 1 an end is that share, but for rounding.
+    return (max(0.0, centre - margin) if share else 0.0), (min(1.0, centre + margin) if share < 1 else 1.0)
 
 
 @functools.cache

@@ -15,7 +15,6 @@ from connector.report_content import Text
 from connector.scoring import Review
 
 TEXT_LENGTH = 1000
-SAID_LABELS = 4  # so many different labels of a task are named in a sentence
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,3 @@ def cut(text: str | None) -> Text:
 def _continues(letter: str) -> bool:
     """Whether it belongs to the letter before it: an accent, a vowel sign, a joiner."""
     return letter == "\u200d" or unicodedata.category(letter).startswith("M")
-
-
-def percent(share: float) -> str:
-    """A share in words; what is not certain is not called so."""
-    return f"{100 * min(max(share, 0.005), 0.994) if 0 < share < 1 else 100 * share:.0f} %"

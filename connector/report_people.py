@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 from connector.agreement import Ints, in_pairs, krippendorff_alpha
 from connector.annotator_quality import annotator_stats
 from connector.crowdlab import Floats, Labels, crowdlab
 from connector.intervals import wilson
+from connector.label_config import Control
 from connector.multilabel import binary
 from connector.report_content import Annotator, Interval, Pair, People
 from connector.report_facts import Facts
@@ -111,17 +113,12 @@ def _quality(facts: Facts) -> dict[int, Interval]:
         labels = Labels(task, annotator, label, len(tasks), probs.shape[1])
         return annotator_stats(labels, crowdlab(labels, probs)).quality
 
+    labels = [facts.labels[key] for key in keys]
     if control.multiple:
-        chosen = [frozenset(control.classes_of(facts.labels[key])) for key in keys]
-        quality = np.mean(
-            [
-                of(np.array([name in one for one in chosen], np.int64), binary(probs[:, index]))
-                for index, name in enumerate(control.classes)
-            ],
-            axis=0,
-        )
+        by_class = [of(has * 1, binary(probs[:, index])) for index, has in enumerate(_by_class(labels, control))]
+        quality = np.asarray(np.mean(by_class, axis=0), np.float64)
     else:
-        quality = of(_numbers([facts.labels[key] for key in keys], control.classes), probs)
+        quality = of(_numbers(labels, control.classes), probs)
     shared = (np.bincount(task) > 1)[task]
     own, with_others = np.bincount(annotator), np.bincount(annotator[shared], minlength=len(annotators))
     trials = np.where(with_others > 0, with_others, own)
@@ -133,18 +130,16 @@ def _quality(facts: Facts) -> dict[int, Interval]:
 
 def _together(facts: Facts, annotators: Sequence[int]) -> tuple[list[Pair], float | None, str]:
     """The pairs among the first of the annotators, alpha of all, and what it says."""
-    keys, labels = list(facts.labels), sorted(set(facts.labels.values()))
+    keys, labels = list(facts.labels), list(facts.labels.values())
     task = _numbers([task for task, _ in keys], sorted({task for task, _ in keys}))
     annotator = _numbers([annotator for _, annotator in keys], annotators)
-    label = _numbers([facts.labels[key] for key in keys], labels)
+    label = _numbers(labels, sorted(set(labels)))
     names = [facts.name(one) for one in annotators[:PAIRED]]
     pairs = [
         Pair(names[one.first], names[one.second], one.tasks, one.equal / one.tasks)
         for one in in_pairs(task, annotator, label, len(names))
     ]
-    sets = [frozenset(facts.control.classes_of(one)) for one in labels]
-    has = (np.array([name in one for one in sets], np.bool_)[label] for name in facts.control.classes)
-    alpha = krippendorff_alpha(task, has)
+    alpha = krippendorff_alpha(task, _by_class(labels, facts.control))
     return pairs, alpha, _alpha_words(alpha, several=len(set(task.tolist())) < len(keys), sets=facts.control.multiple)
 
 
@@ -164,6 +159,14 @@ def _alpha_words(alpha: float | None, *, several: bool, sets: bool) -> str:
         said = "no more than by chance"
     how = " Two sets differ by as many classes as are in one of them alone." if sets else ""
     return f"Agreement beyond chance is {said}; 1 would be perfect, 0 chance.{how}"
+
+
+def _by_class(labels: Sequence[str], control: Control) -> Iterator[NDArray[np.bool_]]:
+    """For each class, which of the labels (m,) have it."""
+    kinds = sorted(set(labels))
+    sets, kind = [frozenset(control.classes_of(one)) for one in kinds], _numbers(labels, kinds)
+    for name in control.classes:
+        yield np.array([name in one for one in sets], np.bool_)[kind]
 
 
 def _interval(share: float, trials: int) -> Interval:

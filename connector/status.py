@@ -58,8 +58,8 @@ def status(
         "last_round": last_round(state, now),
         "sync_running": is_held(known["lock_holder"], known["lock_until"], now.timestamp()),
         "queue": _queue(known, window, left, tasks, pulled),
-        "labels": _labels([row for task in tasks.values() for row in task.annotations], now),
-        "tasks": _tasks(tasks),
+        "labels": label_counts([row for task in tasks.values() for row in task.annotations], now),
+        "tasks": task_counts(tasks),
         "model": _model(known, latest),
         "forecast": _forecast(latest),
         "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
@@ -122,7 +122,7 @@ def _changed_settings(pulled: Pulled, version: str) -> list[str]:
     return changed
 
 
-def _labels(rows: list[Annotation], now: datetime) -> dict[str, Any]:
+def label_counts(rows: list[Annotation], now: datetime) -> dict[str, Any]:
     """Labels that people gave; what was imported as ground truth is counted by itself."""
     labels = [row for row in rows if row.label is not None and not row.ground_truth]
     # A state database of an older connector does not know when an annotation was made.
@@ -139,7 +139,7 @@ def _labels(rows: list[Annotation], now: datetime) -> dict[str, Any]:
     }
 
 
-def _tasks(tasks: Mapping[int, Task]) -> dict[str, int]:
+def task_counts(tasks: Mapping[int, Task]) -> dict[str, int]:
     labelled = sum(any(row.label is not None for row in task.annotations) for task in tasks.values())
     return {
         "total": len(tasks),

@@ -17,7 +17,7 @@ from connector.outcome import Run
 DIGITS = 6
 _COLUMNS = ("strategy", "classifier", "seed", "round", "labels", "accuracy", "consensus_accuracy", "new", "relabel")
 # Okabe and Ito's colours, told apart by the colour-blind too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 
 
 def require_plot() -> None:
@@ -84,7 +84,7 @@ def plot(runs: Sequence[Run], path: Path) -> None:
         deviations = [pstdev([one["accuracy"] for one in column]) for column in columns]
         low = [mean - deviation for mean, deviation in zip(means, deviations, strict=True)]
         high = [mean + deviation for mean, deviation in zip(means, deviations, strict=True)]
-        colour, dashed = _COLOURS[number % len(_COLOURS)], number >= len(_COLOURS)
+        colour, dashed = COLOURS[number % len(COLOURS)], number >= len(COLOURS)
         axes.plot(labels, means, label=name, color=colour, linestyle="--" if dashed else "-")
         axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("labels")

@@ -1,0 +1,267 @@
+"""Contents of reports, made up: a rich one as a healthy project has it, an empty one, and one full of hostile texts."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from connector.report_content import (
+    Annotator,
+    Bin,
+    ClassCount,
+    Consensus,
+    Content,
+    Curve,
+    CurvePoint,
+    Day,
+    Head,
+    Interval,
+    Pace,
+    Pair,
+    People,
+    Place,
+    Replayed,
+    Said,
+    Suspect,
+    Text,
+    Window,
+)
+
+CLASSES = ["Polite", "Impolite", "Cannot say"]
+NAMES = [
+    "amira@example.com",
+    "björn@example.com",
+    "chidi@example.com",
+    "dolores@example.com",
+    "Éloïse Dufour",
+    "فاطمة",
+    "김민준",
+]
+TEXTS = [
+    "Could you please have a look at section 3 when you find the time? I may have got the dates wrong.",
+    "This has been explained to you twice. Read the manual before you ask again.",
+    "Thanks a lot! 🎉 That is exactly what I was looking for.",
+    "What on earth is this supposed to mean?\n\nThe first paragraph says one thing,\nthe second says the opposite.",
+    "هل يمكنك النظر في هذا من فضلك؟",
+    "I do not think that anybody here is obliged to answer that, but since you ask: no.",
+    "def f(x):\n    return x  # <b>not</b> bold & not a tag",
+    "As a general rule, one should not revert a whole edit because of one typo in it. " * 12,
+]
+HOSTILE = [
+    "<script>document.title = 'run'</script>",
+    "<img src=x onerror=\"document.title = 'run'\">",
+    "javascript:document.title='run'",
+    "</style></title></bdi></textarea><svg onload=alert(1)>",
+    "\"' onmouseover='alert(1)' x=\"",
+    "&lt;b&gt; &amp;amp; &#13; &nbsp; {{ 7 * 7 }} {% raw %}",
+    "\u202eright to left override\u202c \u2067isolate\u2069 \u2069\u202eleft out",
+    "a\rb\r\nc\n\td\x0be\x0cf\x01\x1f\x7f\x80\x9f\ufeff\ufffe\u2028",
+    "\nfirst a line feed, last a space ",
+    "עברית 👩🏽‍🚀 🏳️‍🌈 a\u0338" + "\u0301" * 40,
+    "--></script><!--<script>",
+    "]]><![CDATA[",
+    "https://example.com/a.js",
+]
+
+
+def content() -> Content:
+    """A project of 1,670 labels, three classes and seven annotators, with everything that a report can tell."""
+    return Content(_head(), _curve(), _window(), _consensus(), _people(), _classes(), 2, _pace())
+
+
+def empty() -> Content:
+    """A project that somebody has just adopted."""
+    head = replace(
+        _head(),
+        **{"title": "", "labelled": 0, "labels": 0, "annotators": 0, "skipped": 0, "ground_truth": 0, "tasks": 0},
+        **{"without_text": 0, "last_sync": None, "model_version": None, "agreement": None, "notes": [], "advice": ""},
+        **{"ground_truth_accuracy": None, "classes": []},
+    )
+    return Content(
+        head,
+        Curve([], [], None, "Replay the project to see what the order saves: connector report --replay."),
+        Window(None, 0, 0, 0, []),
+        Consensus([], []),
+        People([], 0, [], None, "No two people have labelled the same task."),
+        [],
+        0,
+        Pace([], None),
+    )
+
+
+def hostile(strings: list[str] | None = None) -> Content:
+    """The rich one, each string that is not a time replaced by one of the hostile ones, in turn."""
+    return with_texts(content(), _in_turn(strings or HOSTILE))
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """The value with all its strings changed but times and days."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [with_texts(one, change) for one in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        times = {"at", "day", "made_at", "last_sync"}
+        changed = {
+            one.name: with_texts(getattr(value, one.name), change) for one in fields(value) if one.name not in times
+        }
+        return replace(value, **changed)
+    return value
+
+
+def strings_of(value: Any) -> list[str]:
+    """All strings of a content but times and days."""
+    found: list[str] = []
+    with_texts(value, lambda text: found.append(text) or text)  # type: ignore[func-returns-value]
+    return found
+
+
+def _in_turn(strings: list[str]) -> Callable[[str], str]:
+    given = 0
+
+    def next_one(_: str) -> str:
+        nonlocal given
+        given += 1
+        return strings[given % len(strings)]
+
+    return next_one
+
+
+def _head() -> Head:
+    return Head(
+        project=7,
+        title="Politeness of requests",
+        label_studio="https://labels.example.com",
+        made_at="2026-03-03T14:05:00+01:00",
+        version="1.0.0",
+        classes=CLASSES,
+        multiple=False,
+        tasks=4_353,
+        labelled=1_120,
+        labels=1_670,
+        annotators=7,
+        skipped=24,
+        ground_truth=60,
+        without_text=3,
+        last_sync="2026-03-03T13:58:12.345678+01:00",
+        model_version="20260303-1358",
+        agreement=0.8213,
+        ground_truth_accuracy=0.7833,
+        advice="The next 100 labels are likely to pay: about 0.6 points more accuracy.",
+        notes=["The ML backend was left alone: the figures of the model are those of the last sync."],
+    )
+
+
+def _curve() -> Curve:
+    points = [
+        CurvePoint(
+            round=number,
+            at=f"2026-02-{number + 3:02d}T09:30:00+01:00",
+            labels=100 + 65 * number,
+            agreement=None if number == 0 else 0.83 - 0.22 * math.exp(-number / 7) + 0.008 * math.sin(number * 2.3),
+            accuracy=None if number < 6 else 0.80 - 0.2 * math.exp(-number / 8) + 0.01 * math.cos(number * 1.7),
+        )
+        for number in range(25)
+    ]
+    labels = [100.0 + 60 * number for number in range(26)]
+    replayed = [
+        Replayed(
+            name,
+            5,
+            labels,
+            [0.84 - gap * math.exp(-one / scale) for one in labels],
+            [0.008 + 0.02 * math.exp(-one / 500) for one in labels],
+        )
+        for name, gap, scale in (("activelab", 0.26, 420.0), ("random", 0.25, 900.0))
+    ]
+    saved = "Random order would have needed about 1,100 labels more for the same accuracy (a third of the work)."
+    return Curve(
+        points, replayed, saved, "The replay stands on the 1,120 labelled tasks of this project, over 5 seeds."
+    )
+
+
+def _window() -> Window:
+    places = [
+        Place(
+            rank=number + 1,
+            task=1_203 + 7 * number,
+            text=Text(TEXTS[number % len(TEXTS)], 1_240 if number == 7 else 0) if number != 5 else Text(None),
+            second_opinion=number % 3 == 1,
+            label_count=number % 3,
+            score=0.11 + number / 40,
+            why="Two people disagree, and the model sides with neither."
+            if number % 3 == 1
+            else "The model is torn between Polite and Impolite.",
+        )
+        for number in range(10)
+    ]
+    return Window("queue-25", 100, 86, 31, places)
+
+
+def _consensus() -> Consensus:
+    tasks = [4, 9, 14, 22, 31, 48, 77, 140, 298, 477]
+    bins = [Bin(number / 10, (number + 1) / 10, count) for number, count in enumerate(tasks)]
+    suspects = [
+        Suspect(
+            task=88 + 13 * number,
+            text=Text(text, 3_000 if number == 7 else 0),
+            said=[Said(name, CLASSES[(number + place) % 2]) for place, name in enumerate(NAMES[: 1 + number % 4])]
+            + [Said(NAMES[6], None)],
+            said_left_out=number % 3,
+            consensus=CLASSES[number % 2],
+            quality=0.04 + number / 30,
+            predicted=CLASSES[(number + 1) % 2] if number != 3 else None,
+            probability=0.97 - number / 40 if number != 3 else None,
+        )
+        for number, text in enumerate(TEXTS)
+    ]
+    return Consensus(bins, suspects)
+
+
+def _people() -> People:
+    annotators = [
+        Annotator(
+            name=name,
+            labels=410 - 57 * number,
+            skips=number * 2,
+            agreement=Interval(0.91 - number / 25, 0.88 - number / 20, 0.94 - number / 30) if number != 6 else None,
+            quality=Interval(0.88 - number / 22, 0.84 - number / 18, 0.92 - number / 28) if number != 6 else None,
+            confused=CLASSES[number % 2] if number not in (0, 6) else None,
+            taken_for=CLASSES[1 - number % 2] if number not in (0, 3, 6) else None,
+            seconds=3.4 + number * 2.7 if number != 5 else 141.0,
+        )
+        for number, name in enumerate(NAMES)
+    ]
+    pairs = [
+        Pair(first, second, 64 - 7 * place, min(1.0, 0.93 - place / 12))
+        for number, first in enumerate(NAMES)
+        for place, second in enumerate(NAMES[number + 1 :])
+        if place < 5
+    ]
+    words = "Between 0.67 and 0.8, labels carry tentative conclusions; above 0.8 one may rely on them."
+    return People(annotators, 0, pairs, 0.7143, words)
+
+
+def _classes() -> list[ClassCount]:
+    return [
+        ClassCount("Polite", 902, 611, 1_702),
+        ClassCount("Impolite", 689, 452, 1_388),
+        ClassCount("Cannot say", 79, 57, 140),
+    ]
+
+
+def _pace() -> Pace:
+    first = datetime.date(2026, 2, 2)
+    return Pace(
+        [
+            Day(
+                str(first + datetime.timedelta(days=number)),
+                0 if number % 7 > 4 else 62 + round(40 * math.sin(number / 3)) + number,
+            )
+            for number in range(30)
+        ],
+        (2.1, 3.4, 8.7),
+    )

@@ -15,6 +15,7 @@ from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
 from connector.label_studio import REFUSED_BY_BACKEND, LabelStudio
+from connector.long_fields import long_fields
 from connector.mirror import read_all
 from connector.progress import Reporter
 from connector.state import ProjectState, now
@@ -193,15 +194,16 @@ def create(title: str, data: Path, gateway: LabelStudio, label_config: str) -> i
     Raises UsageError, before anything is made, when the file cannot be used.
     """
     control = find_control(label_config)
-    rows = _read_rows(data, control.data_key)
+    rows = read_rows(data, control.data_key)
     project = gateway.create_project(title, label_config)
     gateway.import_tasks(project["id"], rows)
     return int(project["id"])
 
 
-def _read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
+def read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
+    """The rows of a .csv or .jsonl file as tasks' data; raises UsageError where it cannot be used."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file, long_fields():
             if path.suffix == ".csv":
                 rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
             elif path.suffix in (".jsonl", ".ndjson"):

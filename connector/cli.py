@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from connector import __version__, console
-from connector.console import open_servers, server_options
+from connector.console import open_servers, say, server_options
+from connector.report_command import report
 from connector.selection import DEFAULT_STRATEGY, STRATEGIES
 from connector.simulate_command import simulate
 
@@ -90,7 +91,7 @@ def init(
         return
     state_of = "was set up before" if done["already"] else "is set up"
     changed = f"; set {', '.join(done['changed'])}" if done["changed"] else ""
-    click.echo(
+    say(
         f"Project {project_id} ({done['title']}) {state_of}: '{done['control']}' with "
         f"{', '.join(done['classes'])}{changed}. Next: connector sync --project {project_id}"
     )
@@ -226,7 +227,7 @@ def status(project_id: int | None, as_json: bool, **servers: str | None) -> None
     if as_json:
         click.echo(json.dumps({"projects": found} if project_id is None else found[0]))
     elif found:
-        click.echo("\n\n".join(words(one) for one in found))
+        say("\n\n".join(words(one) for one in found))
     else:
         click.echo(f"No project of {url} is set up yet: connector init --project ID takes one over.")
     click.get_current_context().exit(exit_code(found))
@@ -306,10 +307,11 @@ def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     if as_json:
         click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))
     else:
-        click.echo(words(project_id, findings))
+        say(words(project_id, findings))
     click.get_current_context().exit(exit_code(findings))
 
 
+cli.add_command(report)
 cli.add_command(simulate)
 
 

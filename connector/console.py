@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
 import click
 
@@ -67,6 +68,14 @@ def open_label_studio(servers: dict[str, str | None], *, looking: bool = False) 
     return settings, gateway
 
 
+def say(words: str, *, err: bool = False) -> None:
+    """Prints `words` for a person, without what a terminal would take for a command.
+
+    Titles, classes and e-mail addresses are others' words, and Label Studio lets them hold any control character.
+    """
+    click.echo("".join(letter for letter in words if letter == "\n" or category(letter) != "Cc"), err=err)
+
+
 def show_standing() -> int:
     """Prints where one stands, and returns the exit code."""
     from connector.backend import Backend
@@ -84,7 +93,7 @@ def show_standing() -> int:
         lines = standing(gateway, backend, state, datetime.now().astimezone())
     shown = []
     for line in lines:
-        click.echo(line)
+        say(str(line))
         shown.append(line)
     click.echo("All commands  connector --help")
     return exit_code(shown)
@@ -111,7 +120,7 @@ def run(cli: click.Group) -> None:
         sys.exit(1)
     except Exception as error:
         known = explain(error)
-        click.echo(f"Error: {known}", err=True)
+        say(f"Error: {known}", err=True)
         sys.exit(known.exit_code)
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from connector.errors import UsageError
+from connector.long_fields import long_fields
 
 COLUMNS = {
     "tasks.csv": ("id", "text"),
@@ -187,7 +188,7 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
     """The rows of a CSV file, their fields in the order of its columns."""
     columns = COLUMNS[path.name]
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file, long_fields():
             reader = csv.DictReader(file)
             missing = [column for column in columns if column not in (reader.fieldnames or ())]
             if missing:

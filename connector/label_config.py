@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from connector.errors import UsageError
+
+# What the form takes for a key of the task's data, wherever it stands in a choice's value: it shows, and submits, what
+# the task has there, or "undefined". An alias is submitted as it stands.
+_REFERENCE = re.compile(r"\$[\w\[\].{}]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,8 @@ def _servable(tag: Any, objects: dict[str, Any]) -> tuple[Control | None, str]:
     spellings: dict[str, str] = {}
     classes: list[str] = []
     for written, choice in tag.labels_attrs.items():
+        if not choice.attr.get("alias") and (key := _REFERENCE.search(written)):
+            return None, f"the form puts task data for '{key[0]}' in the choice '{written}': give it an alias"
         classes.append(written)
         spellings[choice.attr.get("value", written)] = written
     spellings.update({written: written for written in classes})

@@ -50,7 +50,11 @@ class Reporter:
         started = time.monotonic()
         try:
             if self._console.is_terminal:
-                columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+                columns = (
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(),
+                    TextColumn("{task.fields[note]}", markup=False),
+                )
                 with Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True) as bar:
                     yield Stage(bar, words, self._checkpoint)
             else:

@@ -48,7 +48,7 @@ class SyncCommand:
                 if outcome.error is None and not self.as_json:
                     click.echo(words(outcome.summary or {}))
                 elif outcome.error is not None and not outcome.untried:
-                    click.echo(error_words(outcome), err=True)
+                    console.say(error_words(outcome), err=True)
         if untried := untried_words(outcomes):
             click.echo(untried, err=True)
         if self.as_json:
@@ -152,7 +152,7 @@ class _Said:
         if outcome.error is not None and loud:
             self._loud_error = True
             if not outcome.untried:
-                click.echo(_at(error_words(outcome)), err=True)
+                console.say(_at(error_words(outcome)), err=True)
         elif outcome.error is None and loud and not self._as_json:
             click.echo(_at(words(outcome.summary or {})))
 

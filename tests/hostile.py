@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from typing import TypeVar
+
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
+Drawn = TypeVar("Drawn")
 
 # Drawn anew the same way in every run; machines that are busy with other tests take their time.
 steady = settings(deadline=None, derandomize=True, database=None)
@@ -68,6 +72,18 @@ long_texts = st.builds(
 
 
 def names(characters: st.SearchStrategy[str] = CHARACTERS, max_size: int = 30) -> st.SearchStrategy[str]:
-    """Names of classes or people, none of them blank, without the fragments that hold other `characters`."""
-    drawn = st.text(characters, min_size=1, max_size=max_size)
-    return drawn.filter(lambda name: bool(name.strip()))
+    """Names of classes or people, made of `characters`; none of them blank."""
+    return st.text(characters, min_size=1, max_size=max_size).filter(lambda name: bool(name.strip()))
+
+
+def examples(strategy: st.SearchStrategy[Drawn], count: int) -> list[Drawn]:
+    """Up to `count` examples, the same in every run, for a test that can afford to go once over all of them."""
+    found: list[Drawn] = []
+
+    @settings(steady, max_examples=count, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(strategy)
+    def collect(example: Drawn) -> None:
+        found.append(example)
+
+    collect()
+    return found

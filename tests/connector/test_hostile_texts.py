@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -19,10 +20,14 @@ import pytest
 from hostile import fragments, long_texts, names, short_texts, steady
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from connector.adopt import read_rows
 from connector.annotations import Task, choice_result, digest, read_task, read_text
+from connector.console import say
 from connector.formats import write
 from connector.label_config import Control
+from connector.progress import Reporter
 from connector.scoring import Review, Scored
 from connector.state import State
 from connector.table import Extras, columns, label_studio_task, rows
@@ -158,7 +163,7 @@ def check_csv(story: Story, path: Path) -> None:
         csv.field_size_limit(before)
     assert list(reader.fieldnames or ()) == columns(story.control.classes)
     assert [unpacked(row, story) for row in read] == expected(story)
-    by_name = {name: str for name in ("text", "consensus", "predicted")}
+    by_name = dict.fromkeys(("text", "consensus", "predicted"), str)
     frame = pd.read_csv(path, converters=by_name)
     assert list(frame.columns) == columns(story.control.classes)
     assert [unpacked({str(name): row[name] for name in row}, story) for row in frame.to_dict("records")] == expected(
@@ -282,3 +287,43 @@ def test_the_state_database_gives_back_texts_labels_and_classes(state_url: str) 
     check()
     check_long()
     database.close()
+
+
+def test_a_terminal_is_told_no_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    @settings(steady, max_examples=100)
+    @given(short_texts)
+    def check(title: str) -> None:
+        say(title)
+        said = capsys.readouterr().out.removesuffix("\n")
+        assert said == "".join(letter for letter in title if letter == "\n" or not is_control(letter))
+
+    check()
+
+
+def is_control(letter: str) -> bool:
+    return ord(letter) < 0x20 or 0x7F <= ord(letter) <= 0x9F
+
+
+def test_the_progress_takes_a_path_for_what_it_is() -> None:
+    shown = io.StringIO()
+    reporter = Reporter(Console(file=shown, force_terminal=True, width=120))
+    with reporter.stage("write", "Writing 5 tasks to [/b]labels[1].csv") as stage:
+        stage.count(1, 5)
+    assert "[/b]labels[1].csv" in shown.getvalue()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_init_reads_texts_as_they_are(ending: str, folder: Path) -> None:
+    path = folder / f"texts.{ending}"
+
+    def check_texts(texts: list[str]) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if ending == "csv":
+                table = csv.writer(file, quoting=csv.QUOTE_ALL)
+                table.writerows([["text"], *([text] for text in texts)])
+            else:
+                file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+        assert read_rows(path, "text") == [{"text": text} for text in texts]
+
+    settings(steady, max_examples=150)(given(st.lists(short_texts, min_size=1, max_size=5))(check_texts))()
+    check_texts(["a" * 300_000, "é\r\n" * 100_000])

@@ -97,6 +97,11 @@ def test_wrapping_views_and_headers_do_no_harm() -> None:
     assert find_control(config).name == "politeness"
 
 
+def test_a_choice_with_a_dollar_is_served_where_the_form_leaves_it_alone() -> None:
+    inner = '<Choice value="Costs $5" alias="five"/><Choice value="US$"/><Choice value="$ 5"/>'
+    assert find_control(view(TEXT, choices(inner))).classes == ("five", "US$", "$ 5")
+
+
 def test_aliases_are_the_classes_and_values_still_understood() -> None:
     inner = '<Choice value="Polite" alias="p"/><Choice value="Impolite"/>'
     control = find_control(view(TEXT, choices(inner)))
@@ -117,6 +122,10 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
         (view(TEXT, choices(perRegion="true")), "Choices 'politeness' (perRegion=\"true\")"),
         (view(TEXT, choices(perItem="true")), "Choices 'politeness' (perItem=\"true\")"),
         (view(TEXT, choices("", value="$options")), "Choices 'politeness' (its choices come from the task's data)"),
+        (
+            view(TEXT, choices('<Choice value="Costs $5"/><Choice value="Free"/>')),
+            "Choices 'politeness' (the form puts task data for '$5' in the choice 'Costs $5': give it an alias)",
+        ),
         (view(TEXT, choices('<Choice value="Only"/>')), "Choices 'politeness' (fewer than two choices)"),
         (
             view('<Image name="text" value="$image"/>', choices()),
@@ -146,6 +155,7 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
         "per region",
         "per item",
         "dynamic choices",
+        "task data in a choice",
         "one choice",
         "on an image",
         "text by url",

@@ -21,10 +21,11 @@ COMMANDS = {
     "sync": "sync --project {project}",
     "status": "status --project {project}",
     "export": "export --project {project} --out {folder}/out.csv",
+    "report": "report --project {project} --out {folder}/out.html",
     "undo": "undo --project {project}",
     "doctor": "doctor --project {project}",
 }
-ASK_THE_BACKEND = ("sync", "export", "doctor")
+ASK_THE_BACKEND = ("sync", "export", "report", "doctor")
 
 
 class Done(NamedTuple):

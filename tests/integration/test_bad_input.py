@@ -61,7 +61,7 @@ def assert_all_fail(
         assert words in " ".join(done.said.split()), f"{name}: {done.said}"
     assert loop.dump() == before
     assert kept(loop.state) == known
-    assert not (commands.folder / "out.csv").exists()
+    assert list(commands.folder.glob("out.*")) == []
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_a_project_that_there_never_was_is_told(commands: Commands, start: Start
     for name in ("init", "doctor"):
         done = commands.fail(loop, name)
         assert (done.code, "has no project 999999, or none" in done.said) == (2, True), done.said
-    for name in ("sync", "status", "export"):
+    for name in ("sync", "status", "export", "report"):
         done = commands.fail(loop, name)
         assert done.code == 2
         assert f"Project 999999 of {loop.server.url} is not set up yet: run connector init" in done.err
@@ -286,7 +286,7 @@ def test_another_name_of_the_same_label_studio_is_another_place(commands: Comman
     loop = synced(start)
     other = loop.server.url.replace("127.0.0.1", "localhost")
     words = f"Project {loop.id} of {other} is not set up yet: run connector init --project {loop.id} first."
-    assert_all_fail(commands, loop, 2, words, names=("sync", "status", "export"), LABEL_STUDIO_URL=other)
+    assert_all_fail(commands, loop, 2, words, names=("sync", "status", "export", "report"), LABEL_STUDIO_URL=other)
 
 
 # -- the ML backend ----------------------------------------------------------------------------------------------------

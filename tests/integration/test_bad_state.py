@@ -96,7 +96,7 @@ def test_a_state_that_may_only_be_read_serves_those_that_only_read(commands: Com
         done = commands.fail(loop, name, CONNECTOR_STATE=read_only)
         assert done.code == 2
         assert "cannot be written (attempt to write a readonly database): check its path" in done.err
-    for name in ("status", "export", "doctor"):
+    for name in ("status", "export", "report", "doctor"):
         done = commands.run(loop, name, CONNECTOR_STATE=read_only)
         assert done.code == 0, done.said
     assert (loop.dump(), loop.state.get()) == (before, known)

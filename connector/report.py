@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from connector import __version__, output
-from connector.annotations import moment
 from connector.backend import Backend
 from connector.export import offering_no_model
 from connector.forecast import sentence
 from connector.label_studio import LabelStudio
 from connector.mirror import look
 from connector.progress import Reporter
-from connector.report_content import Bin, ClassCount, Consensus, Content, Day, Head, Pace, Said, Suspect
+from connector.report_content import Content, Head
 from connector.report_curve import curve, read_replay
 from connector.report_facts import Facts
+from connector.report_labels import classes, consensus, pace
 from connector.report_numbers import counted
 from connector.report_people import people
 from connector.report_window import window
@@ -28,12 +25,6 @@ from connector.scoring import SCORERS, review
 from connector.state import ProjectState
 from connector.status import label_counts, task_counts
 from connector.sync import adopted
-
-BINS = 10
-SUSPECTS = 25
-SAID = 10  # annotators of a suspect
-CLASSES = 50
-DAYS = 60
 
 
 def report(
@@ -73,16 +64,16 @@ def report(
                 reviewed = review(pulled, backend, reporter, SCORERS[scorer])
             with reporter.stage("report", f"Writing a report on {len(pulled.tasks)} tasks to {out}"):
                 facts = Facts(pulled, reviewed, gateway.emails(), state.get(), state.rounds())
-                now = clock()
+                now, (shown, left_out) = clock(), classes(facts)
                 content = Content(
                     head=_head(facts, gateway.url, now, without_model=backend is None),
                     curve=curve(facts.rounds, replay, project_id, multiple=facts.control.multiple),
                     window=window(facts, state.window(), state.answers_at_publishing()),
-                    consensus=Consensus(_bins(reviewed.quality.values()), _suspects(facts)),
+                    consensus=consensus(facts),
                     people=people(facts),
-                    classes=(classes := _classes(facts))[:CLASSES],
-                    classes_left_out=max(0, len(classes) - CLASSES),
-                    pace=_pace(facts, now),
+                    classes=shown,
+                    classes_left_out=left_out,
+                    pace=pace(facts, now),
                 )
                 # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
                 drawn = draw(content).encode("utf-8", errors="replace")
@@ -165,85 +156,3 @@ def _notes(facts: Facts, labels: dict[str, Any], *, without_model: bool) -> list
     if unknown:
         notes.append(f"{counted(unknown, 'annotation')} with a choice that the labelling config no longer has.")
     return notes
-
-
-def _bins(qualities: Iterable[float]) -> list[Bin]:
-    edges = [index / BINS for index in range(BINS + 1)]
-    values = np.fromiter(qualities, np.float64)
-    if not len(values):
-        return []
-    tasks = np.histogram(values, edges)[0].tolist()
-    return [Bin(low, high, count) for low, high, count in zip(edges, edges[1:], tasks, strict=False)]
-
-
-def _suspects(facts: Facts) -> list[Suspect]:
-    """The labelled tasks whose consensus is likeliest to be wrong, those first."""
-    quality, scored = facts.reviewed.quality, facts.reviewed.scored
-    chosen = sorted(quality, key=lambda task: (quality[task], task))[:SUSPECTS]
-    texts = facts.texts(chosen)
-    found = []
-    for task in chosen:
-        said, predicted = _said(facts, task), scored.predicted.get(task)
-        found.append(
-            Suspect(
-                task=task,
-                text=texts[task],
-                said=said[:SAID],
-                said_left_out=max(0, len(said) - SAID),
-                consensus=facts.shown(scored.consensus[task]),
-                quality=quality[task],
-                predicted=None if predicted is None else facts.shown(predicted),
-                probability=None if predicted is None else facts.probability(task, predicted),
-            )
-        )
-    return found
-
-
-def _said(facts: Facts, task: int) -> list[Said]:
-    """Each one's latest label on a task, or that they skipped it; by when they said it."""
-    rows = sorted(facts.pulled.tasks[task].annotations, key=lambda row: (moment(row.updated_at), row.id))
-    latest: dict[tuple[int, bool], Said] = {}
-    for row in rows:
-        key = row.annotator, row.ground_truth
-        # Neither a skip nor what says nothing hides a label.
-        if row.label is None and (not row.skipped or key in latest):
-            continue
-        name = facts.name(row.annotator) + " (ground truth)" * row.ground_truth
-        latest[key] = Said(name, None if row.label is None else facts.shown(row.label))
-    return list(latest.values())
-
-
-def _classes(facts: Facts) -> list[ClassCount]:
-    """All classes, in the config's order unless there are more than CLASSES: then those with most labels first."""
-    classes_of, scored = facts.control.classes_of, facts.reviewed.scored
-
-    def count(labels: Iterable[str]) -> Counter[str]:
-        found = Counter[str]()
-        for label, times in Counter(labels).items():
-            for name in classes_of(label):
-                found[name] += times
-        return found
-
-    labels, consensus = count(facts.labels.values()), count(scored.consensus.values())
-    predicted = count(label for task, label in scored.predicted.items() if task not in scored.consensus)
-    counts = [ClassCount(name, labels[name], consensus[name], predicted[name]) for name in facts.control.classes]
-    if len(counts) > CLASSES:
-        counts.sort(key=lambda one: (-one.labels, -one.consensus, -one.predicted))
-    return counts
-
-
-def _pace(facts: Facts, now: datetime) -> Pace:
-    rows = [row for row in facts.rows if row.label is not None]
-    made = Counter(moment(row.created_at or row.updated_at).astimezone(now.tzinfo).date() for row in rows)
-    seconds = [row.lead_time for row in rows if row.lead_time is not None and row.lead_time > 0]
-    quartiles = tuple(np.percentile(seconds, (25, 50, 75)).tolist()) if seconds else None
-    return Pace([Day(day.isoformat(), made[day]) for day in _days(made)], quartiles)
-
-
-def _days(made: Iterable[date]) -> list[date]:
-    """From the first day to the last, DAYS at most."""
-    known = sorted(made)
-    if not known:
-        return []
-    last = known[-1]
-    return [last - timedelta(days=back) for back in range(min(DAYS, (last - known[0]).days + 1))][::-1]

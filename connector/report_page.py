@@ -67,7 +67,7 @@ def page(content: Content) -> str:
         project_address=project_address(content.head),
     )
     # HTML reads a carriage return as a line feed, unless it is written like this.
-    return _NOT_IN_HTML.sub("\ufffd", rendered).replace("\r", "&#13;")
+    return _NOT_IN_HTML.sub("\ufffd", rendered.lstrip()).replace("\r", "&#13;") + "\n"
 
 
 def within_budget(content: Content, budget: int) -> Content:

@@ -169,7 +169,7 @@ def _our_style(name: str) -> AbstractContextManager[None]:
     ours: dict[Any, Any] = {
         "svg.fonttype": "none",  # text is text
         "svg.hashsalt": name,
-        "font.size": 10,
+        "font.size": 12.5,  # as on a phone, where the page writes largest
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.spines.left": False,

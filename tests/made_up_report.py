@@ -51,11 +51,11 @@ TEXTS = [
     "As a general rule, one should not revert a whole edit because of one typo in it. " * 12,
 ]
 HOSTILE = [
-    "<script>document.title = 'run'</script>",
-    "<img src=x onerror=\"document.title = 'run'\">",
-    "javascript:document.title='run'",
-    "</style></title></bdi></textarea><svg onload=alert(1)>",
-    "\"' onmouseover='alert(1)' x=\"",
+    "<script>window.ran = 1</script>",
+    '<img src="x" onerror="window.ran = 1">',
+    "javascript:window.ran=1",
+    "</style></title></bdi></textarea><svg onload=window.ran=1>",
+    "\"' onmouseover='window.ran=1' autofocus onfocus='window.ran=1' x=\"",
     "&lt;b&gt; &amp;amp; &#13; &nbsp; {{ 7 * 7 }} {% raw %}",
     "\u202eright to left override\u202c \u2067isolate\u2069 \u2069\u202eleft out",
     "a\rb\r\nc\n\td\x0be\x0cf\x01\x1f\x7f\x80\x9f\ufeff\ufffe\u2028",
@@ -70,6 +70,18 @@ HOSTILE = [
 def content() -> Content:
     """A project of 1,670 labels, three classes and seven annotators, with everything that a report can tell."""
     return Content(_head(), _curve(), _window(), _consensus(), _people(), _classes(), 2, _pace())
+
+
+def large() -> Content:
+    """The rich one with as many people as a report may name, and each two of twenty as a pair."""
+    rich = content()
+    names = [f"somebody.with.a.name.{number}@example.com" for number in range(100)]
+    annotators = [replace(rich.people.annotators[number % 7], name=name) for number, name in enumerate(names)]
+    first = names[:20]
+    pairs = [
+        Pair(one, other, 1_234, 0.5 + number / 40) for number, one in enumerate(first) for other in first[number + 1 :]
+    ]
+    return replace(rich, people=replace(rich.people, annotators=annotators, left_out=41, pairs=pairs))
 
 
 def empty() -> Content:

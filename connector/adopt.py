@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from connector import queue
+from connector import queue, tab
 from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
@@ -20,7 +20,6 @@ from connector.mirror import read_all
 from connector.progress import Reporter
 from connector.state import ProjectState, now
 
-TAB_TITLE = "ActiveLab queue"
 BACKEND_TITLE = "ActiveLab"
 
 
@@ -38,10 +37,10 @@ def adopt(
 ) -> dict[str, Any]:
     """Prepares the project for our queue and returns what was done; doing it again changes nothing more.
 
-    Sets queue.REQUIRED_SETTINGS, adds the Data Manager tab, connects the ML backend at `backend_url` (None: not asked
-    for) and tells Label Studio the `credentials` that it wants. `confirm` is asked before a rule of several annotations
-    a task ends. Raises UsageError when it says no, or when the labelling config cannot be served; then nothing was
-    changed.
+    Sets queue.REQUIRED_SETTINGS, adds our tabs to the Data Manager, connects the ML backend at `backend_url` (None: not
+    asked for) and tells Label Studio the `credentials` that it wants. `confirm` is asked before a rule of several
+    annotations a task ends. Raises UsageError when it says no, or when the labelling config cannot be served; then
+    nothing was changed.
     """
     with state.lock():
         project = gateway.get_project(project_id)
@@ -67,7 +66,7 @@ def adopt(
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
-        _tab(project_id, gateway)
+        tab.make(project_id, gateway, control.data_key, (known["found"] or {}).get("tabs", []))
         if backend_url is not None:
             _connect(project_id, gateway, backend_url, credentials, state)
         state.put(adopted_at=known["adopted_at"] or now())
@@ -126,18 +125,6 @@ def _remember(
         control=control.to_json(),  # under which the mirror was read
         label_config=project["label_config"],
     )
-
-
-def _tab(project_id: int, gateway: LabelStudio) -> None:
-    """Makes the tab that orders tasks by prediction score, if it is not there.
-
-    A direct link to the label stream follows the order of the project's first tab, hence made before there is any
-    other.
-    """
-    if any(tab["data"].get("title") == TAB_TITLE for tab in gateway.tabs(project_id)):
-        return
-    data = {"title": TAB_TITLE, "type": "list", "target": "tasks", "ordering": ["tasks:predictions_score"]}
-    gateway.create_tab(project_id, data)
 
 
 def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Credentials, state: ProjectState) -> None:

@@ -139,6 +139,11 @@ def init(
     show_default=True,
     help="Show the model's answer on new tasks (never on second opinions).",
 )
+@click.option(
+    "--publish-consensus",
+    is_flag=True,
+    help="Show consensus labels in the Data Manager, as predictions of a version of their own.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what the next window would be; change nothing.")
 @server_options
 def sync(
@@ -151,6 +156,7 @@ def sync(
     strategy: str,
     ground_truth: bool,
     prelabel: str,
+    publish_consensus: bool,
     dry_run: bool,
     as_json: bool,
     **servers: str | None,
@@ -178,7 +184,15 @@ def sync(
 
     settings, gateway, state = open_servers(servers)
     options = SyncOptions(
-        window, max_annotations_per_task, train, prelabel == "new", dry_run, settings.scorer, strategy, ground_truth
+        window,
+        max_annotations_per_task,
+        train,
+        prelabel == "new",
+        dry_run,
+        settings.scorer,
+        strategy,
+        ground_truth,
+        publish_consensus,
     )
     if every is not None or project_id is None:
         from connector.sync_command import SyncCommand

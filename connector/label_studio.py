@@ -61,12 +61,12 @@ class LabelStudio(Connection):
         `progress` is told how many tasks have come and how many there are. `span`: those whose ids are above its first
         and, unless that is None, not above its second. `fields`: of tasks and annotations; None: all there are.
         """
-        changed = [] if since is None else [_filter("updated_at", "greater", "Datetime", since)]
+        changed = [] if since is None else [filter_item("updated_at", "greater", "Datetime", since)]
         return self._pages(project, span, changed, fields, progress)
 
     def tasks_with_predictions(self, project: int) -> Iterator[list[dict[str, Any]]]:
         """Pages of the tasks that say they have predictions, by id."""
-        having = [_filter("total_predictions", "greater", "Number", 0)]
+        having = [filter_item("total_predictions", "greater", "Number", 0)]
         return self._pages(project, (0, None), having, "id,predictions,total_predictions", lambda done, total: None)
 
     def count_tasks(self, project: int, span: tuple[int, int | None] = (0, None)) -> tuple[int, int]:
@@ -95,11 +95,13 @@ class LabelStudio(Connection):
             progress(done, done + left)
             yield rows
 
-    def tasks_by_id(self, project: int, ids: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Those of the tasks `ids` that are there, with all annotations."""
+    def tasks_by_id(
+        self, project: int, ids: Sequence[int], *, fields: str | None = TASK_FIELDS
+    ) -> Iterator[dict[str, Any]]:
+        """Those of the tasks `ids` that are there, with all annotations; `fields`: of tasks and annotations."""
         for start in range(0, len(ids), IDS_A_CALL):
             chosen = {"selectedItems": {"all": False, "included": list(ids[start : start + IDS_A_CALL])}}
-            yield from self._tasks(project, chosen)["tasks"]
+            yield from self._tasks(project, chosen, fields=fields)["tasks"]
 
     def _tasks(
         self, project: int, query: dict[str, Any], *, fields: str | None = TASK_FIELDS, page_size: int | None = None
@@ -133,6 +135,15 @@ class LabelStudio(Connection):
         path = f"api/projects/{project}/import/predictions"
         answer = self._call("POST", path, json=list(rows), refused=StaleTasks)
         return int(answer["created"])
+
+    def update_prediction(self, prediction: int, *, result: list[dict[str, Any]], score: float) -> None:
+        """Changes what one prediction says."""
+        body = {"result": result, "score": score}
+        self._call("PATCH", f"api/predictions/{prediction}/", json=body, missing=StaleTasks)
+
+    def delete_prediction(self, prediction: int) -> None:
+        """Removes one prediction."""
+        self._delete(f"api/predictions/{prediction}/")
 
     def model_versions(self, project: int) -> dict[str, int]:
         """How many predictions each model version of the project has."""
@@ -175,6 +186,15 @@ class LabelStudio(Connection):
     def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
         """Adds a tab behind those that are there."""
         answer: dict[str, Any] = self._call("POST", "api/dm/views/", json={"project": project, "data": data})
+        return answer
+
+    def update_tab(self, tab: int, project: int, data: dict[str, Any]) -> None:
+        """Makes a tab what `data` says, all of it; it keeps its place."""
+        self._call("PATCH", f"api/dm/views/{tab}/", json={"project": project, "data": data})
+
+    def columns(self, project: int) -> list[dict[str, Any]]:
+        """The columns that the Data Manager has for the project's tasks."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/dm/columns/", params={"project": project})["columns"]
         return answer
 
     def backends(self, project: int) -> list[dict[str, Any]]:
@@ -230,12 +250,12 @@ class _Gone(UsageError):
 def _narrowed(span: tuple[int, int | None], filters: list[dict[str, Any]]) -> dict[str, Any]:
     """The Data Manager's query for the tasks of a span of ids that pass all filters, by id."""
     after, upto = span
-    items = [_filter("id", "greater", "Number", after), *filters]
+    items = [filter_item("id", "greater", "Number", after), *filters]
     if upto is not None:
-        items.append(_filter("id", "less_or_equal", "Number", upto))
+        items.append(filter_item("id", "less_or_equal", "Number", upto))
     return {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
 
 
-def _filter(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
+def filter_item(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
     """One of the Data Manager's filters."""
     return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}

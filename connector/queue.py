@@ -25,6 +25,8 @@ from connector.selection import Slot
 from connector.state import ProjectState
 
 VERSION_PREFIX = "activelab-"
+# The version of consensus labels that are published as predictions (consensus.py): no window of ours.
+PUBLISHED_CONSENSUS = VERSION_PREFIX + "consensus"
 _STAMP = "%Y%m%d-%H%M%S-%f"
 ATTEMPTS = 3
 SLOW_IMPORT_SECONDS = 10.0

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 3
+VERSION = 4
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -105,6 +105,15 @@ reopened = sa.Table(
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("overlap", sa.Integer, nullable=False),
 )
+# Consensus labels that were published as predictions, as Label Studio has them.
+consensus = sa.Table(
+    "consensus",
+    metadata,
+    _project_column(),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("quality", sa.Float, nullable=False),
+)
 rounds = sa.Table(
     "rounds",
     metadata,
@@ -133,5 +142,9 @@ MIGRATIONS: dict[int, tuple[str | tuple[str, str], ...]] = {
         ("postgresql", "ALTER TABLE annotations ALTER COLUMN label TYPE TEXT"),
         ("postgresql", "ALTER TABLE trained ALTER COLUMN label TYPE TEXT"),
         "UPDATE projects SET bookmark = NULL, window_options = NULL",
+    ),
+    3: (
+        "CREATE TABLE consensus (project INTEGER NOT NULL REFERENCES projects (key), task INTEGER NOT NULL, "
+        "label TEXT NOT NULL, quality FLOAT NOT NULL, PRIMARY KEY (project, task))",
     ),
 }

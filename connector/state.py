@@ -239,6 +239,23 @@ class ProjectState:
         """The consensus labels that the current model was trained on, {task: class}."""
         return {row["task"]: row["label"] for row in self._all(schema.trained)}
 
+    def store_consensus(self, labels: Mapping[int, tuple[str, float] | None]) -> None:
+        """Remembers what of the consensus Label Studio has, {task: (label, quality), None where nothing any more}."""
+        rows = [{"task": task, "label": of[0], "quality": of[1]} for task, of in labels.items() if of is not None]
+        with self._engine.begin() as db:
+            for part in _chunks(list(labels)):
+                mine = self._rows(schema.consensus) & schema.consensus.c.task.in_(part)
+                db.execute(schema.consensus.delete().where(mine))
+            self._insert(db, schema.consensus, rows)
+
+    def consensus(self) -> dict[int, tuple[str, float]]:
+        """The consensus labels that Label Studio has as predictions, {task: (label, quality)}."""
+        return {row["task"]: (row["label"], row["quality"]) for row in self._all(schema.consensus)}
+
+    def forget_consensus(self) -> None:
+        """Forgets what of the consensus Label Studio has."""
+        self._replace(schema.consensus, [])
+
     def reopen(self, task: int, overlap: int) -> None:
         """Remembers, before Label Studio is asked, that `task` is being reopened and which overlap to restore."""
         with self._engine.begin() as db:
@@ -308,7 +325,7 @@ class ProjectState:
     def forget_adoption(self) -> None:
         """Forgets what init found and what is published, as before `init`; the rounds stay."""
         with self._engine.begin() as db:
-            for table in (schema.originals, schema.window, schema.reopened):
+            for table in (schema.originals, schema.window, schema.reopened, schema.consensus):
                 db.execute(table.delete().where(self._rows(table)))
             blank = ("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size")
             db.execute(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from connector import queue
+from connector import queue, tab
 from connector.errors import ConnectorError, StaleTasks, UsageError
 from connector.forecast import forecast
 from connector.label_studio import LabelStudio
@@ -39,6 +39,7 @@ class SyncOptions:
     scorer: str = "activelab"  # the setting CONNECTOR_SCORER
     strategy: str = DEFAULT_STRATEGY
     ground_truth: bool = False
+    publish_consensus: bool = False
 
     def chosen_under(self, skip_queue: str) -> dict[str, Any]:
         """What a window depends on, the project's rule for skipped tasks too: another value asks for another window."""
@@ -50,6 +51,7 @@ class SyncOptions:
             "scorer": self.scorer,
             "strategy": self.strategy,
             "ground_truth": self.ground_truth,
+            **({"publish_consensus": True} if self.publish_consensus else {}),
         }
 
 
@@ -138,6 +140,7 @@ def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bo
         or version is None
         or pulled.project["model_version"] != version
         or pulled.versions.get(version, 0) != known["queue_size"]
+        or _consensus_differs(pulled, state, options)
         or bool(queue.unknown_newer(pulled.versions, version))
         or not asked.issuperset(state.reopened())
         or any(not queue.is_open(pulled.tasks[task], pulled.project["skip_queue"]) for task in asked)
@@ -179,6 +182,8 @@ def _round(
         )
     if options.dry_run:
         return {**_summary(pulled, state, reporter, scored, window), "dry_run": True}
+    chosen = options.chosen_under(pulled.project["skip_queue"])
+    about_consensus = options.publish_consensus or queue.PUBLISHED_CONSENSUS in pulled.versions
     with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
         published = queue.publish(
             gateway,
@@ -187,7 +192,8 @@ def _round(
             pulled.control,
             pulled.tasks,
             window,
-            options=options.chosen_under(pulled.project["skip_queue"]),
+            # Not yet those asked for: a sync that is killed before the consensus is out has its round to do again.
+            options={**chosen, "publish_consensus": None} if about_consensus else chosen,
             old_versions=pulled.versions,
             prelabels=scored.predicted if options.prelabel_new else None,
             progress=stage.count,
@@ -197,10 +203,55 @@ def _round(
             f"Label Studio took {published.import_seconds:.0f} s to import the window. Started with the environment "
             f"variable {queue.QUICK_IMPORT} it takes less than one."
         )
+    if about_consensus:
+        _publish_consensus(pulled, gateway, backend, state, options, reporter)
+        state.put(window_options=chosen)
+    if tab.restore_order(pulled.project["id"], gateway, (state.get()["found"] or {}).get("tabs", [])):
+        reporter.say("Somebody had sorted our tab in the Data Manager; it is in the queue's order again.")
     summary = _summary(pulled, state, reporter, scored, published.window)
     summary["round"] += 1
     state.store_round(summary["round"], summary)
     return summary
+
+
+def _consensus_differs(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:
+    """Whether Label Studio has other consensus labels than those known, as somebody deletes predictions."""
+    from connector import consensus
+
+    return options.publish_consensus and not consensus.is_known(state, pulled.versions, pulled.tasks)
+
+
+def _publish_consensus(
+    pulled: Pulled,
+    gateway: LabelStudio,
+    backend: Backend,
+    state: ProjectState,
+    options: SyncOptions,
+    reporter: Reporter,
+) -> None:
+    """Publishes the consensus that `connector export` would write now, or removes what an earlier sync published."""
+    from connector import consensus
+    from connector.scoring import SCORERS, review
+
+    project = pulled.project["id"]
+    if not options.publish_consensus:
+        with reporter.stage("consensus", "Removing published consensus labels"):
+            consensus.remove(gateway, state, project)
+        return
+    reviewed = review(pulled, backend, reporter, SCORERS[options.scorer])
+    labels = reviewed.scored.consensus
+    wanted = {task: consensus.Label(labels[task], quality) for task, quality in reviewed.quality.items()}
+    with reporter.stage("consensus", "Publishing consensus labels") as stage:
+        consensus.publish(
+            gateway,
+            state,
+            project,
+            pulled.control,
+            wanted,
+            tasks=pulled.tasks,
+            versions=pulled.versions,
+            progress=stage.count,
+        )
 
 
 def _summary(

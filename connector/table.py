@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.annotations import Annotation, Task, choice_result
 from connector.label_config import Control
-from connector.queue import is_ours
+from connector.queue import PUBLISHED_CONSENSUS, is_ours
 
 if TYPE_CHECKING:
     from connector.scoring import Review
@@ -147,7 +147,7 @@ def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) 
     predictions = [
         _exported(one)
         for one in raw["predictions"]
-        if not is_ours(one["model_version"]) and one["model_version"] != CONSENSUS_VERSION
+        if not is_ours(one["model_version"]) and one["model_version"] not in (CONSENSUS_VERSION, PUBLISHED_CONSENSUS)
     ]
     consensus = review.scored.consensus.get(raw["id"])
     if consensus is not None:

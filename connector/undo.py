@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector import queue
-from connector.adopt import TAB_TITLE
+from connector import queue, tab
 from connector.annotations import annotator_of, moment
 from connector.errors import StaleTasks, TryAgainLater
 from connector.label_studio import LabelStudio
@@ -47,7 +46,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
         done["settings"], project = _restore_settings(project_id, gateway, state, original)
         with reporter.stage("tasks", "Giving tasks their overlaps back") as stage:
             done["tasks"] = _restore_tasks(project, gateway, state, stage)
-        with reporter.stage("remove", "Removing predictions, tab and backend"):
+        with reporter.stage("remove", "Removing predictions, tabs and backend"):
             done["predictions"] = _delete_windows(project_id, gateway, state)
             _recount_predictions(project_id, gateway, state)
             state.keep_lock()
@@ -171,9 +170,9 @@ def _is_complete(annotations: list[dict[str, Any]], overlap: int, skip_queue: st
 
 
 def _delete_windows(project_id: int, gateway: LabelStudio, state: ProjectState) -> int:
-    """Deletes all our predictions; how many there were."""
+    """Deletes all our predictions, published consensus labels too; how many there were."""
     versions = gateway.model_versions(project_id)
-    ours = queue.our_versions(versions)
+    ours = queue.our_versions(versions) | ({queue.PUBLISHED_CONSENSUS} & versions.keys())
     for version in sorted(ours):
         state.keep_lock()
         gateway.delete_version(project_id, version)
@@ -195,12 +194,10 @@ def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectSt
 
 
 def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[Any]]) -> list[str]:
-    """Removes our tab, and the ML backend with its webhook where init connected it; their names."""
+    """Removes our tabs, and the ML backend with its webhook where init connected it; their names."""
     removed = []
-    for tab in gateway.tabs(project_id):
-        if tab["data"].get("title") == TAB_TITLE and tab["id"] not in found.get("tabs", []):
-            gateway.delete_tab(tab["id"])
-            removed.append("the Data Manager's tab")
+    if tab.delete(project_id, gateway, found.get("tabs", [])):
+        removed.append("the Data Manager's tabs")
     connected = found.get("connected", [])
     if not connected:
         return removed

@@ -18,7 +18,7 @@ from connector.backend import Backend
 from connector.demo import corpus, servers, texts
 from connector.demo.measure import Measure
 from connector.demo.people import Person
-from connector.demo.project import Connector, Project, create_project
+from connector.demo.project import Connector, Project, address, create_project
 from connector.demo.replay import replay
 from connector.demo.rounds import Crowd, Round, label_batch, label_start, sync
 from connector.errors import ConnectorError, UsageError
@@ -82,7 +82,7 @@ def demo(
     if keep:
         stopping = "make demo-stop" if directory == DIRECTORY else f"python -m connector.demo stop --dir {directory}"
         out.print(
-            f"\nLabel Studio goes on at {label_studio.url}/projects/{run.project.id}/data "
+            f"\nLabel Studio goes on at {address(label_studio, login, run.project)} "
             f"(login {login.email}, password {login.password}), the ML backend at {ml_backend.url}.\n"
             f"Stop both with: {stopping}",
             soft_wrap=True,

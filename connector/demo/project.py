@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import requests
 
+from connector import tab
 from connector.demo.corpus import Corpus
 from connector.demo.servers import Login, Server, local_session
 from connector.errors import ConnectorError
@@ -89,6 +90,15 @@ def create_project_of(server: Server, login: Login, classes: list[str]) -> Proje
     with local_session() as api:
         project = _post(api, server, login, "/api/projects", {"title": TITLE, "label_config": config})["id"]
     return Project(project, config, {})
+
+
+def address(server: Server, login: Login, project: Project) -> str:
+    """Where the Data Manager shows the project's queue, a tab that `connector init` made."""
+    with local_session() as api:
+        headers = {"Authorization": f"Token {login.token}"}
+        answer = api.get(f"{server.url}/api/dm/views/", params={"project": project.id}, headers=headers, timeout=60)
+    tabs = [view["id"] for view in answer.json() if view["data"].get("title") == tab.QUEUE] if answer.ok else []
+    return f"{server.url}/projects/{project.id}/data" + (f"?tab={tabs[0]}" if tabs else "")
 
 
 def _post(api: requests.Session, server: Server, login: Login, path: str, body: Any, **query: str) -> dict[str, Any]:

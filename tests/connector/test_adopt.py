@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.adopt import TAB_TITLE, adopt, create
+from connector import tab
+from connector.adopt import adopt, create
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.state import Original, ProjectState, State
 
@@ -76,6 +77,9 @@ class Server:
 
     def tabs(self, project: int) -> list[dict[str, Any]]:
         return self.views
+
+    def columns(self, project: int) -> list[dict[str, Any]]:
+        return [{"id": "text", "parent": "data", "target": "tasks"}, {"id": "id", "target": "tasks"}]
 
     def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
         self.writes.append("tab")
@@ -151,7 +155,7 @@ def test_twice_is_the_same_as_once(state: ProjectState) -> None:
 def test_a_project_that_is_ready_is_not_changed(state: ProjectState) -> None:
     server = Server(**READY)
     init(server, state)
-    assert server.writes == ["tab"]
+    assert server.writes == ["tab", "tab"]
 
 
 def test_setting_up_keeps_the_model_version(state: ProjectState) -> None:
@@ -274,7 +278,7 @@ def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState
     server.views.append({"id": 3, "data": {"title": "Default"}})
     init(server, state)
     init(server, state)
-    assert [tab["data"]["title"] for tab in server.views] == ["Default", TAB_TITLE]
+    assert [tab["data"]["title"] for tab in server.views] == ["Default", *tab.TITLES]
     assert server.views[1]["data"]["ordering"] == ["tasks:predictions_score"]
     assert state.get()["found"]["tabs"] == [3]
 

@@ -90,7 +90,7 @@ def test_the_state_of_a_newer_connector_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("UPDATE meta SET schema_version = 99")
     db.close()
-    with pytest.raises(UsageError, match=r"has schema 99 and this connector knows 3: use the connector version that"):
+    with pytest.raises(UsageError, match=r"has schema 99 and this connector knows 4: use the connector version that"):
         State(f"sqlite:///{path}")
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loop import Loop, connector, on_both_databases, project_under_our_queue, texts
 
-from connector import queue
-from connector.adopt import TAB_TITLE
+from connector import queue, tab
 from connector.demo.people import Person
 from connector.errors import UsageError
 from connector.state import Original
@@ -102,7 +101,7 @@ def test_init_that_failed_half_way_still_knows_what_was_there(start: Start) -> N
 
 def test_tab_comes_first_where_there_is_none_and_a_direct_link_follows_the_window(start: Start, people: People) -> None:
     loop = start(texts(5))
-    assert [tab["data"]["title"] for tab in loop.tabs()] == [TAB_TITLE]
+    assert [tab["data"]["title"] for tab in loop.tabs()] == list(tab.TITLES)
     loop.sync()
     person = people(1)[0]
     ordering = loop.tabs()[0]["data"]["ordering"]
@@ -123,7 +122,7 @@ def test_tabs_that_are_there_stay_as_they_are(start: Start) -> None:
     loop.adopt()
     loop.adopt()
     assert loop.tabs()[0] == before[0]
-    assert [tab["data"]["title"] for tab in loop.tabs()] == ["Ours", TAB_TITLE]
+    assert [tab["data"]["title"] for tab in loop.tabs()] == ["Ours", *tab.TITLES]
 
 
 # -- a rule of several annotations a task ------------------------------------------------------------------------------

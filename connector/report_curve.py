@@ -15,14 +15,17 @@ from connector.outcome import RANDOM, labels_to_reach
 from connector.report_content import Curve, CurvePoint, Replayed
 
 POINTS = 300
-_LIKED = "logistic"  # the classifier that is drawn where several were replayed: the ML backend's own default
+_SHOWN_FIRST = "logistic"  # the classifier that is drawn where several were replayed: the ML backend's own default
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What `connector simulate` found out: its default strategy, random order where it is there, on `classifier`."""
+    """What `connector simulate` found out with `classifier`: its default strategy, and random order where it is there.
+
+    `data`: of how many texts, in words.
+    """
 
     classifier: str
     lines: list[Replayed]
@@ -47,7 +50,7 @@ def read_replay(folder: Path) -> Replay:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{path} is no result of connector simulate ({reason}): {wanted}.") from error
-    classifiers = sorted({run.classifier for run in runs}, key=lambda name: (name != _LIKED, name))
+    classifiers = sorted({run.classifier for run in runs}, key=lambda name: (name != _SHOWN_FIRST, name))
     runs = [run for run in runs if run.classifier == classifiers[0]]
     strategies = {run.strategy for run in runs}
     if default not in strategies:
@@ -86,15 +89,18 @@ def _line(strategy: str, runs: Sequence[_Run]) -> Replayed:
 def curve(rounds: Sequence[Mapping[str, Any]], replay: Replay | None, project: int, *, multiple: bool) -> Curve:
     """What the report tells of the rounds, oldest first, and of a replay."""
     points = [
-        CurvePoint(one["round"], one["at"], one["annotations"], one.get("model_agreement"), one.get(_ACCURACY))
+        CurvePoint(
+            round=one["round"],
+            at=one["at"],
+            labels=one["annotations"],
+            agreement=one.get("model_agreement"),  # a round of an older connector may lack them
+            accuracy=one.get("ground_truth_accuracy"),
+        )
         for one in rounds
     ]
     drawn = [_thinned(line) for line in replay.lines] if replay else []
     saved = _saved(replay.lines) if replay else None
     return Curve(thin(points, POINTS), drawn, saved, _note(replay, project, multiple))
-
-
-_ACCURACY = "ground_truth_accuracy"
 
 
 def thin(values: Sequence[_T], most: int) -> list[_T]:
@@ -114,7 +120,7 @@ def _saved(lines: Sequence[Replayed]) -> str:
     """How many labels random order would have needed for what the first of the lines reached at its end."""
     ours = lines[0]
     if len(lines) == 1:
-        return f"The replay holds {ours.strategy} alone: random order's labels cannot be told from it."
+        return f"The replay holds {ours.strategy} alone: there is nothing to compare it with."
     random, target = lines[1], ours.mean[-1]
     needed, had = labels_to_reach(_rounds(random), target), labels_to_reach(_rounds(ours), target)
     said = f"In the replay {ours.strategy} reached an accuracy of {100 * target:.1f} % with {had:,.0f} labels;"

@@ -79,7 +79,7 @@ def test_what_random_order_would_have_needed(tmp_path: Path) -> None:
 
 def test_a_replay_without_random_order_or_its_default(tmp_path: Path) -> None:
     found = curve([], read_replay(replayed(tmp_path, *OURS)), 7, multiple=False)
-    assert found.saved == "The replay holds ours alone: random order's labels cannot be told from it."
+    assert found.saved == "The replay holds ours alone: there is nothing to compare it with."
     found = curve([], read_replay(replayed(tmp_path, *OURS, default="another")), 7, multiple=False)
     assert [line.strategy for line in found.replayed] == ["ours"]
     alone = run("random", 0, [(200, 0.6)], classifier="two-speed")

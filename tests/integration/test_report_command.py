@@ -131,7 +131,7 @@ def test_what_it_tells(start: Start, people: People, tmp_path: Path) -> None:
     assert [(one.labels, one.skips) for one in found.values()] == [(10, 0), (10, 0), (2, 1)]
     assert all(one.agreement is not None and one.quality is not None for one in found.values())
     assert sum(one.labels for one in content.pace.days) == 22
-    assert [(one.name, one.labels) for one in content.classes] == [("Polite", 11), ("Impolite", 11)]
+    assert [(one.name, one.labels) for one in content.classes] == [("Polite", 10), ("Impolite", 12)]
 
 
 def test_without_a_model_and_before_the_first_sync(start: Start, people: People, tmp_path: Path) -> None:

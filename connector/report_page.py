@@ -20,7 +20,8 @@ from connector.report_content import ClassCount, Consensus, Content, Curve, Head
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEXT_BUDGET = 2_500_000  # bytes of all strings of a report, as they are written: half of what a page may have
+# Bytes of all strings of a report, as HTML. A page may have 5 MB; of the strings it writes the title twice, no other.
+TEXT_BUDGET = 2_000_000
 _NEEDED = ("jinja2", "matplotlib", "krippendorff")
 _PAIRS_AS_A_LIST = 6
 _LONG = 600  # characters, beyond which a text scrolls within its box

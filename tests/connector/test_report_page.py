@@ -154,6 +154,23 @@ def test_the_budget_holds_whatever_the_strings_are(strings: list[str], budget: i
         assert cut == content
 
 
+def test_a_page_of_everything_at_its_bounds_has_less_than_5_mb() -> None:
+    """Whatever is written more than once, and the most people, rounds, places and texts there can be."""
+    content = made_up_report.with_texts(made_up_report.large(), lambda text: f"'{text}'" * 1_000)
+    line, point = content.curve.replayed[0], content.curve.points[1]
+    longest = replace(line, **{name: [0.5] * 300 for name in ("labels", "mean", "deviation")})
+    consensus = replace(content.consensus, suspects=content.consensus.suspects * 4)
+    content = replace(
+        content,
+        curve=replace(content.curve, points=[point] * 300, replayed=[longest] * 12),
+        window=replace(content.window, places=content.window.places * 10),
+        classes=content.classes * 30,
+    )
+    title = replace(content.head, title="'" * 3_000_000)
+    for one in (content, replace(content, head=title, consensus=consensus)):
+        assert len(page(one).encode()) < 5_000_000
+
+
 def _size(text: str) -> int:
     return len(html.escape(text).replace("\r", "&#13;").encode())
 

@@ -124,17 +124,18 @@ class _Listing:
 
     def __init__(self, command: SyncCommand) -> None:
         self._command = command
-        self._last = command._first_projects()
+        self._last: list[int] | None = None
 
     def __call__(self) -> list[int]:
         if self._command.project is not None:
-            return self._last
+            return [self._command.project]
         try:
             found = self._command.state.adopted(self._command.settings.label_studio_url)
         except Exception as error:
             raise console.explain(error) from error
-        if self._last and not found:
-            click.echo(_at("No project is set up any more; waiting for connector init."), err=True)
+        if not found and self._last != []:
+            since = "any more" if self._last else "yet"
+            click.echo(_at(f"No project is set up {since}; waiting for connector init --project ID."), err=True)
         self._last = found
         return found
 

@@ -161,7 +161,6 @@ def test_the_version_is_the_packages(connector: Run) -> None:
         ("sync", "--project", "0"),
         ("sync", "--project", "7", "--all"),
         ("sync", "--all"),  # nothing is set up yet
-        ("sync", "--all", "--every", "5"),
         ("sync", "--every", "5"),
         ("sync", "--project", "7", "--every", "4"),
         ("sync", "--project", "7", "--every", "100000"),

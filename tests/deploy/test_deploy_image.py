@@ -150,22 +150,26 @@ def test_every_extra_of_the_image_is_there(image: Image) -> None:
         assert one.specifier.contains(version), one
 
 
-def test_before_init_the_connector_of_the_compose_file_says_what_to_do(
+def test_before_init_the_connector_of_the_compose_file_says_what_it_waits_for(
     image: Image, services: dict[str, Any], tmp_path: Path
 ) -> None:
     service = services["connector"]
     state = {"CONNECTOR_STATE": f"sqlite:///{tmp_path}/state.sqlite"}
     entrypoint, *options = service["entrypoint"]
-    ended = subprocess.run(
+    with subprocess.Popen(
         [program(image, entrypoint), *options, *service["command"]],
         env=image.environment | service["environment"] | state,
         cwd=tmp_path,
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
-    )
-    assert "is set up yet: run connector init" in ended.stderr
-    assert ended.returncode == 2
+    ) as waiting:
+        try:
+            assert waiting.stderr is not None
+            assert "No project is set up yet; waiting for connector init --project ID." in waiting.stderr.readline()
+            waiting.terminate()
+            assert waiting.wait(timeout=60) == 0
+        finally:
+            waiting.kill()
 
 
 @pytest.fixture(scope="module")

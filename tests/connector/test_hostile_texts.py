@@ -27,6 +27,7 @@ from connector.annotations import Task, choice_result, digest, read_task, read_t
 from connector.console import say
 from connector.formats import write
 from connector.label_config import Control
+from connector.long_fields import long_fields
 from connector.progress import Reporter
 from connector.scoring import Review, Scored
 from connector.state import State
@@ -75,39 +76,36 @@ class Story:
         )
 
 
+def raw_task(number: int, data: dict[str, str], labels: dict[int, str], control: Control) -> dict[str, Any]:
+    """A task as Label Studio gives it, with `labels` {annotator: label}."""
+    annotations = [
+        {
+            "id": 10 * number + annotator,
+            "completed_by": annotator,
+            "result": choice_result(control, label),
+            "was_cancelled": False,
+            "ground_truth": False,
+            "created_at": AT,
+            "updated_at": AT,
+            "lead_time": 1.5,
+        }
+        for annotator, label in labels.items()
+    ]
+    known = {"is_labeled": True, "overlap": 1, "updated_at": AT, "predictions": []}
+    return {"id": number, "data": data, "annotations": annotations, **known}
+
+
 @st.composite
-def stories(draw: st.DrawFn, texts: st.SearchStrategy[str] = short_texts, multiple: bool | None = None) -> Story:
+def stories(draw: st.DrawFn, texts: st.SearchStrategy[str] = short_texts) -> Story:
     classes = tuple(draw(class_names))
-    several = draw(st.booleans()) if multiple is None else multiple
+    several = draw(st.booleans())
     control = Control("politeness", "text", "text", classes, {name: name for name in classes}, several, several)
     emails = {1: draw(names()), 2: draw(names())}
     raws = []
     for number, text in enumerate(draw(st.lists(texts, min_size=1, max_size=5)), start=1):
-        labels = [draw(st.sets(st.sampled_from(classes), max_size=None if several else 1)) for _ in emails]
-        raws.append(
-            {
-                "id": number,
-                "data": {"text": text, draw(short_texts): draw(short_texts)} | {"text": text},
-                "is_labeled": True,
-                "overlap": 1,
-                "updated_at": AT,
-                "predictions": [],
-                "annotations": [
-                    {
-                        "id": 10 * number + annotator,
-                        "completed_by": annotator,
-                        "result": choice_result(control, control.label_of(chosen)),
-                        "was_cancelled": False,
-                        "ground_truth": False,
-                        "created_at": AT,
-                        "updated_at": AT,
-                        "lead_time": 1.5,
-                    }
-                    for annotator, chosen in enumerate(labels, start=1)
-                    if chosen or several
-                ],
-            }
-        )
+        chosen = {one: draw(st.sets(st.sampled_from(classes), max_size=None if several else 1)) for one in emails}
+        labels = {one: control.label_of(names) for one, names in chosen.items() if names or several}
+        raws.append(raw_task(number, {draw(short_texts): draw(short_texts)} | {"text": text}, labels, control))
     return Story(control, raws, emails)
 
 
@@ -153,14 +151,9 @@ def unpacked(row: dict[str, Any], story: Story) -> dict[str, Any]:
 
 def check_csv(story: Story, path: Path) -> None:
     write("csv", story.rows(), story.control.classes, path, multiple=story.control.multiple)
-    # One text of 100,000 letters is as long as the standard library reads, the annotations beside it may be longer.
-    before = csv.field_size_limit(10_000_000)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            read = list(reader)
-    finally:
-        csv.field_size_limit(before)
+    with long_fields(), path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        read = list(reader)
     assert list(reader.fieldnames or ()) == columns(story.control.classes)
     assert [unpacked(row, story) for row in read] == expected(story)
     by_name = dict.fromkeys(("text", "consensus", "predicted"), str)
@@ -243,6 +236,29 @@ def test_every_format_gives_back_long_texts(file_format: str, folder: Path) -> N
         CHECKS[file_format](story, folder / f"long-{file_format}")
 
     check()
+
+
+def test_what_readers_have_to_be_told(folder: Path) -> None:
+    """As docs/commands.md says of `connector export`."""
+    control = Control("politeness", "text", "text", ("NA", "007"), {"NA": "NA", "007": "007"})
+    texts = ["a" * 131_073, "b\x85c\u2028d"]
+    raws = [
+        raw_task(number, {"text": text}, {1: control.classes[number]}, control) for number, text in enumerate(texts)
+    ]
+    story, path = Story(control, raws, {}), folder / "told"
+    write("csv", story.rows(), control.classes, path)
+    with path.open(encoding="utf-8", newline="") as file:
+        with pytest.raises(csv.Error, match="field larger than field limit"):
+            list(csv.reader(file))
+        file.seek(0)
+        with long_fields():
+            assert [row["text"] for row in csv.DictReader(file)] == texts
+    assert pd.read_csv(path)["consensus"].isna().tolist() == [True, False]
+    assert pd.read_csv(path, converters={"consensus": str})["consensus"].tolist() == ["NA", "007"]
+    write("jsonl", story.rows(), control.classes, path)
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 4
+    with path.open(encoding="utf-8") as file:
+        assert [json.loads(line)["text"] for line in file] == texts
 
 
 @settings(steady, max_examples=300)

@@ -115,6 +115,7 @@ CORE = (
     "selection",
     "evidence",
     "dawid_skene",
+    "agreement",
 )
 
 

@@ -14,7 +14,7 @@ from connector.errors import ConnectorError
 from connector.label_studio import LabelStudio, filter_item
 
 QUEUE = "ActiveLab queue"
-SECOND_OPINIONS = "ActiveLab second opinions"
+SECOND_OPINIONS = "Second opinions"
 TITLES = (QUEUE, SECOND_OPINIONS)
 
 # Lowest first, as the label stream serves. A direct link to the stream follows the first tab.

@@ -49,12 +49,17 @@ class Person:
         response = self._call("POST", "/api/dm/actions", params=query, json={"project": str(project)}, missing_ok=True)
         return None if response.status_code == 404 else response.json()
 
-    def next_task_by_link(self, project: int, ordering: list[str]) -> Task | None:
-        """What the link `/projects/ID/data?labeling=1` serves where that button was never pressed; takes no lock."""
+    def next_task_by_link(
+        self, project: int, ordering: list[str], filters: dict[str, Any] | None = None
+    ) -> Task | None:
+        """What the link `/projects/ID/data?labeling=1` serves where that button was never pressed; takes no lock.
+
+        `ordering` and `filters`: those of the project's first tab.
+        """
         selection = {
             "ordering": ordering,
             "selectedItems": {"all": False, "included": []},
-            "filters": {"conjunction": "and", "items": []},
+            "filters": filters or {"conjunction": "and", "items": []},
         }
         query = {"id": "next_task", "project": project}
         body = {**selection, "project": str(project)}

@@ -1,0 +1,285 @@
+"""The Data Manager's tabs of ours: what Label Studio answers for them, and what a lead sees in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from faulty import ANSWER_500, FaultyProxy
+from loop import Loop, new, project_under_our_queue, second, texts
+from playwright.sync_api import Request, expect
+from profiles import Profile
+from profiles import log_in as log_in
+
+from connector import tab
+from connector.demo.people import Person
+from connector.label_studio import filter_item
+from connector.progress import Reporter
+from connector.retries import Retries
+from connector.selection import open_places
+from connector.undo import undo
+
+if TYPE_CHECKING:
+    from conftest import LabelStudio
+
+People = Callable[[int], list[Person]]
+Start = Callable[..., Loop]
+
+start = project_under_our_queue
+
+SHOWN = {
+    "tasks:total_annotations",
+    "tasks:cancelled_annotations",
+    "tasks:annotators",
+    "tasks:predictions_score",
+    "tasks:predictions_model_versions",
+    "tasks:data.text",
+}
+
+
+def shown(loop: Loop, title: str) -> list[int]:
+    """The tasks that the tab shows, in its order."""
+    (number,) = (one["id"] for one in loop.tabs() if one["data"]["title"] == title)
+    query = {"view": number, "project": loop.id, "page_size": 500}
+    return [row["id"] for row in loop.call("GET", "/api/tasks", params=query)["tasks"]]
+
+
+def held(loop: Loop) -> dict[int, tuple[int, bool]]:
+    """What the window still holds, as sync and export see it."""
+    return open_places(loop.state.window(), loop.state.answers_at_publishing(), loop.read().tasks)
+
+
+def by_hand(loop: Loop, title: str, **changes: Any) -> dict[str, Any]:
+    """Changes the tab as the page does when somebody sorts, hides or filters, and returns what it is then."""
+    (one,) = (one for one in loop.tabs() if one["data"]["title"] == title)
+    body = {"id": one["id"], "project": str(loop.id), "data": {**one["data"], **changes}}
+    answer: dict[str, Any] = loop.call("PATCH", f"/api/dm/views/{one['id']}?project={loop.id}", json=body)
+    return answer
+
+
+# -- what the tabs are -------------------------------------------------------------------------------------------------
+
+
+def test_tabs_hide_every_column_but_a_leads_in_both_modes(start: Start) -> None:
+    loop = start([{"text": text, "source": "mail", "n": number} for number, text in enumerate(texts(3))])
+    columns = loop.call("GET", "/api/dm/columns", params={"project": loop.id})["columns"]
+    names = {f"tasks:{'data.' if one.get('parent') else ''}{one['id']}" for one in columns} - {"tasks:data"}
+    assert names > SHOWN | {"tasks:data.source", "tasks:data.n", "tasks:id"}
+    for title, one in zip(tab.TITLES, loop.tabs(), strict=True):
+        data = one["data"]
+        assert data["title"] == title
+        assert data["ordering"] == ["tasks:predictions_score"]
+        assert set(data["columnsWidth"]) == SHOWN
+        assert {mode: names - set(hidden) for mode, hidden in data["hiddenColumns"].items()} == {
+            "explore": SHOWN,
+            "labeling": SHOWN,
+        }
+
+
+def test_tabs_show_what_the_window_holds_after_every_sync_without_being_changed(start: Start, people: People) -> None:
+    loop = start(texts(24))
+    first, other = people(2)
+    assert shown(loop, tab.QUEUE) == []
+    before = loop.tabs()
+    for task in loop.tasks[:8]:
+        loop.label(first, task, "Impolite" if task % 2 else "Polite")
+    relabelled = 0
+    for number in range(3):
+        loop.sync(window=9, train="always")
+        for answers in range(4):
+            places = held(loop)
+            asked = [task for task, (_, relabel) in places.items() if relabel]
+            assert shown(loop, tab.QUEUE) == sorted(places, key=lambda task: places[task][0])
+            assert set(shown(loop, tab.SECOND_OPINIONS)) == set(asked)
+            relabelled += len(asked)
+            loop.turn((first, other)[answers % 2], ("Polite", "Impolite")[number % 2])
+    assert relabelled > 0
+    assert loop.tabs() == before
+
+
+def test_a_direct_link_serves_the_window_alone_and_goes_on_with_the_next(start: Start, people: People) -> None:
+    loop = start(texts(8))
+    first, other = people(2)
+    t = loop.tasks
+    loop.label(first, t[0])
+    loop.publish([*new(t[5]), *second(t[0]), *new(t[3])])
+    data = loop.tabs()[0]["data"]
+    served = []
+    for window in ([t[5], t[0], t[3]], [t[7], t[1]]):
+        for _ in window:
+            task = by_link(other, loop, data)
+            assert task is not None
+            served.append(task)
+            loop.label(other, task)
+        assert by_link(other, loop, data) is None, "the button goes on with the rest"
+        loop.publish(new(t[7], t[1]))
+    assert served == [t[5], t[0], t[3], t[7], t[1]]
+
+
+def by_link(person: Person, loop: Loop, data: dict[str, Any]) -> int | None:
+    task = person.next_task_by_link(loop.id, data["ordering"], data["filters"])
+    return None if task is None else int(task["id"])
+
+
+# -- what people do to them --------------------------------------------------------------------------------------------
+
+
+def test_a_tab_that_somebody_sorted_is_put_right_and_all_else_of_it_stays(start: Start, people: People) -> None:
+    loop = start(texts(6))
+    columns = {"explore": ["tasks:id"], "labeling": []}
+    filters = {"conjunction": "and", "items": [filter_item("id", "greater", "Number", 1)]}
+    theirs = by_hand(loop, tab.QUEUE, ordering=["-tasks:id"], hiddenColumns=columns, filters=filters)
+    loop.sync()
+    assert loop.tabs()[0]["data"] == {**theirs["data"], "ordering": tab.ORDERING}
+
+    by_hand(loop, tab.QUEUE, ordering=["tasks:id"])
+    assert loop.sync()["seconds"].keys() == {"pull"}
+    assert loop.tabs()[0]["data"]["ordering"] == ["tasks:id"], "nothing is new, and nothing is looked at"
+    loop.turn(people(1)[0])
+    loop.sync()
+    assert loop.tabs()[0]["data"]["ordering"] == tab.ORDERING
+
+
+@pytest.mark.parametrize("call", ["read tabs", "change tab"])
+def test_a_tab_that_cannot_be_read_or_changed_fails_no_sync(start: Start, faulty: FaultyProxy, call: str) -> None:
+    loop = start(texts(4), through=faulty.url)
+    by_hand(loop, tab.QUEUE, ordering=["tasks:id"])
+    faulty.fault({(call, number): ANSWER_500 for number in range(1, 9)})
+    loop.gateway.retries = Retries(0)
+    assert loop.sync()["round"] == 1
+    assert faulty.hit == [(call, 1)]
+    loop.assert_published()
+
+
+@pytest.fixture
+def faulty(label_studio: LabelStudio) -> Iterator[FaultyProxy]:
+    def kind(method: str, address: str, body: bytes) -> str:
+        if "/api/dm/views/" not in address:
+            return method
+        return "read tabs" if method == "GET" else "change tab"
+
+    proxy = FaultyProxy(label_studio.url, kind)
+    yield proxy
+    proxy.close()
+
+
+def test_init_makes_a_deleted_tab_again_with_the_queue_first(start: Start) -> None:
+    loop = start(texts(3))
+    queue_tab, opinions = loop.tabs()
+    loop.call("DELETE", f"/api/dm/views/{opinions['id']}/")
+    loop.adopt()
+    assert [one["data"]["title"] for one in loop.tabs()] == list(tab.TITLES)
+    assert loop.tabs()[0] == queue_tab
+
+    loop.call("DELETE", f"/api/dm/views/{queue_tab['id']}/")
+    loop.sync()
+    assert [one["data"]["title"] for one in loop.tabs()] == [tab.SECOND_OPINIONS]
+    loop.adopt()
+    assert [one["data"]["title"] for one in loop.tabs()] == list(tab.TITLES)
+
+
+def test_init_renews_a_tab_of_an_older_connector_that_nobody_has_changed(start: Start) -> None:
+    loop = start(texts(3))
+    wanted = loop.tabs()
+    loop.call("DELETE", "/api/dm/views/reset/", json={"project": loop.id})
+    old = {"title": tab.QUEUE, "type": "list", "target": "tasks", "ordering": tab.ORDERING}
+    loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": old})
+    loop.adopt()
+    assert [one["data"] for one in loop.tabs()] == [one["data"] for one in wanted]
+    by_hand(loop, tab.QUEUE, hiddenColumns={"explore": [], "labeling": []})
+    changed = loop.tabs()
+    loop.adopt()
+    assert loop.tabs() == changed
+
+
+def test_a_projects_own_tabs_stay_byte_for_byte(start: Start, people: People) -> None:
+    loop = start(texts(6), adopted=False)
+    views = [
+        {"title": "Default", "type": "list", "hiddenColumns": {"explore": ["tasks:id"], "labeling": []}},
+        {
+            "title": "Long ones",
+            "ordering": ["-tasks:id"],
+            "filters": {"conjunction": "or", "items": [filter_item("data.text", "contains", "String", "now")]},
+            "columnsWidth": {"tasks:id": 99},
+        },
+    ]
+    for data in views:
+        loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": data})
+    theirs = [one["id"] for one in loop.tabs()]
+
+    def bytes_of_theirs() -> list[bytes]:
+        return [loop.server.api.get(f"{loop.server.url}/api/dm/views/{one}/", timeout=30).content for one in theirs]
+
+    before = bytes_of_theirs()
+    loop.adopt()
+    assert [one["id"] for one in loop.tabs()][:2] == theirs
+    assert bytes_of_theirs() == before
+    loop.sync()
+    loop.turn(people(1)[0])
+    by_hand(loop, tab.QUEUE, ordering=["tasks:id"])
+    loop.sync()
+    loop.adopt()
+    assert bytes_of_theirs() == before
+    done = undo(loop.id, loop.gateway, loop.state, Reporter())
+    assert "the Data Manager's tabs" in done["removed"]
+    assert bytes_of_theirs() == before
+    assert [one["id"] for one in loop.tabs()] == theirs
+
+
+# -- what a lead sees --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lead(label_studio: LabelStudio, log_in: Callable[[str, str], Profile]) -> Profile:
+    """The administrator in a fresh browser."""
+    return log_in(label_studio.login.email, label_studio.login.password)
+
+
+def test_a_fresh_browser_opens_on_the_queue_with_its_columns_and_writes_nothing(
+    start: Start, people: People, lead: Profile
+) -> None:
+    loop = start([{"text": text, "source": "mail"} for text in texts(8)])
+    first, other = people(2)
+    t = loop.tasks
+    loop.label(first, t[0])
+    first.skip({"id": t[4]})
+    loop.publish([*new(t[5]), *second(t[0]), *new(t[4], t[7])])
+    loop.label(other, t[5])
+    before = loop.tabs()
+    sent: list[str] = []
+
+    def note(request: Request) -> None:
+        if "/api/dm/" in request.url and request.method != "GET":
+            sent.append(f"{request.method} {request.url} {request.post_data}")
+
+    page = lead.page
+    page.on("request", note)
+    page.goto(f"{lead.url}/projects/{loop.id}/data")
+    expect(page.get_by_text("Tasks: 3 / 8")).to_be_visible()
+    assert f"tab={before[0]['id']}" in page.url
+    assert heads(lead) == ["Annotated by", "Prediction score", "Prediction model versions", "text", "str"]
+    assert rows(lead) == [("1", "0", "0.400"), ("0", "1", "0.600"), ("0", "0", "0.800")]
+    wanted = [loop.call("GET", f"/api/tasks/{task}")["data"]["text"] for task in (t[0], t[4], t[7])]
+    assert [text for text in page.locator(".lsf-table").inner_text().split("\n") if text in texts(8)] == wanted
+
+    page.get_by_text(tab.SECOND_OPINIONS).first.click()
+    expect(page.get_by_text("Tasks: 1 / 8")).to_be_visible()
+    assert rows(lead) == [("1", "0", "0.400")]
+    page.get_by_text("Filters").first.click()
+    expect(page.get_by_text("is empty")).to_be_visible()
+    expect(page.locator(".lsf-modal-ls")).to_have_count(0)
+    assert sent == []
+    assert loop.tabs() == before
+
+
+def heads(profile: Profile) -> list[str]:
+    """The words in the table's head."""
+    return profile.page.locator(".lsf-table-head").inner_text().split("\n")
+
+
+def rows(profile: Profile) -> list[tuple[str, str, str]]:
+    """Annotations, skips and score of each row that is shown."""
+    lines = [row.inner_text().split("\n") for row in profile.page.locator(".lsf-table-row").all()]
+    numbers = [[cell for cell in line if cell.replace(".", "").isdigit()] for line in lines]
+    return [(one[0], one[1], one[2]) for one in numbers if len(one) >= 3]

@@ -206,11 +206,11 @@ def _round(
     if about_consensus:
         _publish_consensus(pulled, gateway, backend, state, options, reporter)
         state.put(window_options=chosen)
-    if tab.restore_order(pulled.project["id"], gateway, (state.get()["found"] or {}).get("tabs", [])):
-        reporter.say("Somebody had sorted our tab in the Data Manager; it is in the queue's order again.")
     summary = _summary(pulled, state, reporter, scored, published.window)
     summary["round"] += 1
     state.store_round(summary["round"], summary)
+    if tab.restore_order(pulled.project["id"], gateway, (state.get()["found"] or {}).get("tabs", [])):
+        reporter.say("Somebody had sorted our tab in the Data Manager; it is in the queue's order again.")
     return summary
 
 

@@ -27,6 +27,8 @@ _OF_LABEL_STUDIO = (
     ("read project", "GET", r"/api/projects/\d+/"),
     ("read versions", "GET", r"/api/projects/\d+/model-versions/"),
     ("read tasks", "GET", r"/api/tasks"),
+    ("read tabs", "GET", r"/api/dm/views/"),
+    ("change tab", "PATCH", r"/api/dm/views/\d+/"),
     ("import window", "POST", r"/api/projects/\d+/import/predictions"),
     ("delete version", "DELETE", r"/api/projects/\d+/model-versions/"),
 )

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from failing import CALLS, READS, Probes, Stage, Stages, places, sdk_warning
+from failing import CALLS, DISPENSABLE, READS, Probes, Stage, Stages, places, sdk_warning
 from failing import stages as stages
 from faulty import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER, KILL_BEFORE
 
@@ -37,6 +37,7 @@ def cases() -> list[Any]:
     return [
         pytest.param(kind, number, fault, id=f"{place}-{kind}-{fault}".replace(" ", "-"))
         for kind, count in CALLS.items()
+        if kind not in DISPENSABLE
         for place, number in places(count).items()
         for fault in (before if kind in READS else before + after)
     ]
@@ -67,6 +68,26 @@ def test_sync_after_one_that_failed(stage: Stage, kind: str, number: int, fault:
     probes = stage.begin()
     stage.fail(stage.label_studio, kind, number, fault)
     stage.sync()
+    stage.check(probes)
+
+
+@pytest.mark.parametrize("kind", sorted(DISPENSABLE))
+@pytest.mark.parametrize("fault", [ANSWER_500, CUT_BEFORE, CUT_AFTER])
+def test_sync_does_not_fail_for_a_tab(stage: Stage, kind: str, fault: str) -> None:
+    probes = stage.begin()
+    stage.label_studio.fault({(kind, 1): fault}, outage=True)
+    stage.sync(patient=False)
+    assert stage.label_studio.hit[0] == (kind, 1)
+    stage.label_studio.mend()
+    stage.check(probes)
+
+
+@pytest.mark.parametrize("kind", sorted(DISPENSABLE))
+@pytest.mark.parametrize("fault", [KILL_BEFORE, KILL_AFTER])
+def test_sync_that_is_killed_at_a_tab_has_done_all_else(stage: Stage, kind: str, fault: str) -> None:
+    probes = stage.begin()
+    stage.fail(stage.label_studio, kind, 1, fault)
+    assert stage.sync()["seconds"].keys() == {"pull"}
     stage.check(probes)
 
 

@@ -63,7 +63,7 @@ def test_demo_labels_syncs_and_leaves_its_servers_until_it_is_run_again(data: Pa
     assert table[0][4] == table[0][5]  # both orders start from the same labels
     left = {server.name: server for server in servers.running(directory)}
     assert set(left) == {servers.LABEL_STUDIO, servers.ML_BACKEND}
-    assert left[servers.LABEL_STUDIO].url in first.stdout
+    assert f"{left[servers.LABEL_STUDIO].url}/projects/1/data?tab=1 " in first.stdout
     assert "login admin@example.com, password " in first.stdout
 
     again = demo("--data", data, "--dir", directory, "--rounds", "2", "--batch", "5", "--exit")

@@ -16,9 +16,11 @@ import datasets
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from desk import Desk
 from hostile import CHARACTERS, FRAGMENTS, IN_XML, examples, long_texts, names, short_texts
 from hypothesis import strategies as st
 from loop import Loop, connector, on_both_databases
+from playwright.sync_api import Browser, expect
 
 from connector.annotations import digest
 from connector.backend import Backend
@@ -26,6 +28,7 @@ from connector.demo.people import Person
 from connector.label_config import find_control
 from connector.label_studio import LabelStudio as Gateway
 from connector.long_fields import long_fields
+from connector.queue import PUBLISHED_CONSENSUS
 from connector.report_facts import cut
 from connector.state import State
 from connector.table import columns
@@ -60,14 +63,11 @@ def drawn_texts() -> list[str]:
     return list(dict.fromkeys([*FRAGMENTS, *examples(short_texts, 60), *examples(long_texts, 6)]))
 
 
-def config() -> str:
+def config(more: str = "") -> str:
     escapes = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
-    choices = "".join(f"<Choice value={quoteattr(name, escapes)}/>" for name in CLASSES)
-    return (
-        '<View><Text name="text" value="$text"/><Choices name="politeness" toName="text">'
-        + choices
-        + "</Choices></View>"
-    )
+    choices = "".join(f"<Choice value={quoteattr(name, escapes)}/>" for name in CLASSES) + more
+    text = '<Text name="text" value="$text"/>'
+    return f'<View>{text}<Choices name="politeness" toName="text">{choices}</Choices></View>'
 
 
 @dataclass
@@ -109,7 +109,7 @@ def story(label_studio: LabelStudio, backend: str, tmp_path_factory: pytest.Temp
     project = ("--project", str(loop.id))
     run("sync", *project)
     said = label(loop)
-    run("sync", *project, "--window", "200")
+    run("sync", *project, "--window", "200", "--publish-consensus")
     files = {name: folder / f"labels.{name}" for name in ("csv", "jsonl", "parquet")}
     files |= {"label-studio": folder / "labels.json", "datasets": folder / "labels"}
     for name, path in files.items():
@@ -188,10 +188,49 @@ def test_the_ml_backend_lacks_no_text(story: Story) -> None:
 
     served.put_items(str(story.loop.id), [task.id for task in tasks], [task.digest or "" for task in tasks], lacking)
     probabilities = served.probabilities(str(story.loop.id))
+    answers = served.predict(str(story.loop.id), story.texts, config(), "text")
     served.close()
     assert asked == []
     assert probabilities is not None
     assert (probabilities.classes, len(probabilities.ids)) == (CLASSES, len(tasks))
+    # To Label Studio it says nothing of a text that is but an address: the text itself lies elsewhere.
+    unanswered = [text for text, answer in zip(story.texts, answers, strict=True) if not answer["result"]]
+    assert unanswered == [text for text in story.texts if not text.strip() or text == "file://x"]
+    predicted = [region["value"]["choices"] for answer in answers for region in answer["result"]]
+    assert {name for chosen in predicted for name in chosen} <= set(CLASSES)
+
+
+def test_consensus_labels_are_published_under_their_names(story: Story) -> None:
+    rows = [row for row in story.loop.predictions() if row["model_version"] == PUBLISHED_CONSENSUS]
+    told = {row["task"]: row["result"][0]["value"]["choices"][0] for row in rows}
+    for task, text in zip(story.loop.tasks, story.texts, strict=True):
+        heard = {name for name in story.said[task].values() if name is not None and text.strip()}
+        assert told.get(task) in (heard or {None})
+
+
+def test_the_form_submits_classes_as_they_are_read(
+    label_studio: LabelStudio, make_project: Callable[..., Project], browser: Browser
+) -> None:
+    """Real clicks in Chromium; without its alias the last one would be submitted as "Costs undefined"."""
+    with_dollar = config('<Choice value="Costs $5" alias="five"/>')
+    classes = find_control(with_dollar).classes
+    assert classes == (*CLASSES, "five")
+    project = make_project([f"Text {number}" for number in range(len(classes) + 1)], config=with_dollar)
+    person = Person.sign_up(label_studio.url, f"form-{label_studio.database}@example.com")
+    desk = Desk(browser, label_studio.url, person.email, person.password)
+    desk.sign_in()
+    desk.go(f"{label_studio.url}/projects/{project.id}/data")
+    desk.press_label_all_tasks()
+    submitted = []
+    for place in range(len(classes)):
+        expect(desk.text).to_have_text(desk.task["data"]["text"])
+        desk.page.locator(".lsf-choice input").nth(place).check()
+        saved = desk.answer("", "Control+Enter")
+        submitted += saved["result"][0]["value"]["choices"]
+    expect(desk.page.get_by_text("Costs undefined")).to_be_visible()
+    desk.context.close()
+    person.close()
+    assert tuple(submitted) == classes
 
 
 def test_csv(story: Story) -> None:

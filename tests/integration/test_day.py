@@ -18,6 +18,7 @@ from desk import Album, Desk
 from loop import Loop, connector, texts
 from playwright.sync_api import Browser, expect
 
+from connector import tab
 from connector.demo.people import Person
 from connector.label_studio import LabelStudio as Gateway
 from connector.state import State
@@ -182,9 +183,10 @@ def read_the_queue(day: Day, lead: Desk) -> None:
     """The lead sees the window in order, and those of it that are second opinions, in the Data Manager."""
     lead.sign_in()
     lead.open_project(day.loop.id, TITLE)
+    expect(lead.page.get_by_text(tab.QUEUE, exact=True).first).to_be_visible()
     lead.expect_rows([day.text(task) for task in day.window])
     day.album.take(lead.page, "lead-queue")
-    lead.page.get_by_text("ActiveLab second opinions").first.click()
+    lead.page.get_by_text(tab.SECOND_OPINIONS, exact=True).first.click()
     lead.expect_rows([day.text(task) for task in day.window if task in day.second_opinions])
     day.album.take(lead.page, "lead-second-opinions")
 

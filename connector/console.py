@@ -7,12 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from unicodedata import category
 
 import click
 
+from connector.clock import now_here
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def show_standing() -> int:
         settings, gateway, state = open_servers({}, looking=True)
         backend = Backend.of(settings, gateway.retries)
         click.get_current_context().call_on_close(backend.close)
-        lines = standing(gateway, backend, state, datetime.now().astimezone())
+        lines = standing(gateway, backend, state, now_here())
     shown = []
     for line in lines:
         say(str(line))

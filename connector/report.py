@@ -9,6 +9,7 @@ from typing import Any
 
 from connector import __version__, output
 from connector.backend import Backend
+from connector.clock import now_here
 from connector.export import offering_no_model
 from connector.forecast import sentence
 from connector.label_studio import LabelStudio
@@ -38,7 +39,7 @@ def report(
     *,
     scorer: str = "activelab",
     simulated: Path | None = None,
-    clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+    clock: Callable[[], datetime] = now_here,
 ) -> dict[str, Any]:
     """Writes the project's report to `out` and returns counts (what `--json` prints).
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from connector import queue
 from connector.annotations import Annotation, Task, moment
+from connector.clock import now_here
 from connector.errors import ConnectorError
 from connector.forecast import forecast, sentence
 from connector.label_studio import LabelStudio
@@ -26,7 +27,7 @@ def status(
     project_id: int,
     gateway: LabelStudio,
     state: ProjectState,
-    clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
+    clock: Callable[[], datetime] = now_here,
 ) -> dict[str, Any]:
     """How the project stands now (the object that `--json` prints); docs/commands.md describes its keys.
 

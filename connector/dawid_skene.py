@@ -49,17 +49,19 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     counts = votes.sum(axis=1)
     prior = scaled(pred_probs, best_temperature(votes, counts, pred_probs))
     annotator = np.unique(labels.annotator, return_inverse=True)[1].reshape(-1)
-    logs = np.log(np.maximum(prior, LEAST))
-    probs = (votes / counts[:, None] + prior) / 2
+    cell = annotator * labels.n_classes + labels.label
+    # Classes come first from here on: what is added up lies together in memory, which halves the time of many classes.
+    logs = np.log(np.maximum(prior, LEAST)).T.copy()
+    probs = ((votes / counts[:, None] + prior) / 2).T.copy()
     for _ in range(ITERATIONS):
         confusion = _confusion(labels, annotator, probs)
-        likely = np.log(np.maximum(confusion, LEAST))[annotator, :, labels.label]
-        scores = logs + np.stack(
-            [np.bincount(labels.task, likely[:, k], labels.n_tasks) for k in range(labels.n_classes)], axis=1
-        )
-        probs = np.exp(scores - scores.max(axis=1, keepdims=True))
-        probs /= probs.sum(axis=1, keepdims=True)
-    return np.asarray(probs, np.float64)
+        likely = np.log(np.maximum(confusion, LEAST)).transpose(1, 0, 2).reshape(labels.n_classes, -1)
+        for k in range(labels.n_classes):
+            np.add(logs[k], np.bincount(labels.task, likely[k, cell], labels.n_tasks), out=probs[k])
+        probs -= probs.max(axis=0)
+        np.exp(probs, out=probs)
+        probs /= probs.sum(axis=0)
+    return np.asarray(probs.T, np.float64)
 
 
 def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
@@ -85,12 +87,13 @@ def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats:
 
 
 def _confusion(labels: Labels, annotator: Ints, probs: Floats) -> Floats:
-    """pi_j(k, l), the probability that an annotator gives the label l to a task of class k: (annotators, K, K)."""
+    """pi_j(k, l), the probability that an annotator gives the label l to a task of class k: (annotators, K, K).
+
+    `annotator` (m,): who gave each label, numbered without gaps; `probs` (K, n_tasks).
+    """
     size, k = int(annotator.max()) + 1, labels.n_classes
     cell = annotator * k + labels.label
-    counted = np.stack(
-        [np.bincount(cell, probs[labels.task, c], size * k) for c in range(k)]
-    )  # (class, annotator label)
+    counted = np.stack([np.bincount(cell, of_class[labels.task], size * k) for of_class in probs])
     counts = counted.reshape(k, size, k).transpose(1, 0, 2)
     together = counts.sum(axis=0)
     accuracy = min(float(np.trace(together) / together.sum()), MOST_ACCURATE)

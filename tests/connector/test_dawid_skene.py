@@ -60,6 +60,12 @@ def test_it_is_the_formulas(seed: int) -> None:
     assert posterior(labels, probs) == pytest.approx(by_hand(labels, probs), abs=1e-9)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3, 7, 8, 15])
+def test_it_is_the_formulas_of_few_classes_and_of_many(n_classes: int) -> None:
+    labels, probs, _ = crowd(n_classes, n_classes, n_tasks=80)
+    assert posterior(labels, probs) == pytest.approx(by_hand(labels, probs), rel=0, abs=1e-12)
+
+
 @unhurried
 @given(st.integers(0, 10_000))
 def test_rows_are_probabilities_and_the_consensus_is_of_somebody(seed: int) -> None:
@@ -71,18 +77,19 @@ def test_rows_are_probabilities_and_the_consensus_is_of_somebody(seed: int) -> N
     assert (labels.votes()[np.arange(labels.n_tasks), chosen] > 0).all()
 
 
-def crowd(seed: int, n_classes: int = 3) -> tuple[Labels, Floats, np.ndarray]:
+def crowd(seed: int, n_classes: int = 3, n_tasks: int = 600) -> tuple[Labels, Floats, np.ndarray]:
     """Three labels a task of eight people, two of whom answer at random and one always the same; a model of 65 %."""
     random = np.random.default_rng(seed)
-    truth = random.integers(0, n_classes, 600)
+    truth = random.integers(0, n_classes, n_tasks)
     rows = []
     for task, true in enumerate(truth):
         for person in random.choice(8, 3, replace=False):
             right = random.random() < (0.95, 0.9, 0.85, 0.8, 0.75, 0, 0, 0)[person]
             wrong = 0 if person == 7 else random.integers(0, n_classes)
             rows.append((task, int(person), int(true if right else wrong)))
-    probs = random.dirichlet(np.ones(n_classes), 600)
-    probs[np.arange(600), np.where(random.random(600) < 0.5, truth, random.integers(0, n_classes, 600))] += 0.6
+    probs = random.dirichlet(np.ones(n_classes), n_tasks)
+    guess = np.where(random.random(n_tasks) < 0.5, truth, random.integers(0, n_classes, n_tasks))
+    probs[np.arange(n_tasks), guess] += 0.6
     return labels_of(rows, n_classes), probs / probs.sum(axis=1, keepdims=True), truth
 
 

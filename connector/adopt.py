@@ -66,7 +66,8 @@ def adopt(
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
-        tab.make(project_id, gateway, control.data_key, (known["found"] or {}).get("tabs", []))
+        made = tab.make(project_id, gateway, control.data_key, tab.Known.of(known["found"]))
+        state.put(found={**(known["found"] or {}), "made_tabs": made})
         if backend_url is not None:
             _connect(project_id, gateway, backend_url, credentials, state)
         state.put(adopted_at=known["adopted_at"] or now())

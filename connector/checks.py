@@ -29,6 +29,7 @@ NEEDED_RIGHTS = (
     "predictions.any",
     "views.view",
     "views.create",
+    "views.change",
     "views.delete",
     "webhooks.view",
     "webhooks.change",

@@ -25,7 +25,7 @@ class Line:
     exit_code: int = 0
 
     def __str__(self) -> str:
-        return f"{self.name:<{INDENT}}{self.said}"
+        return f"{self.name:<{INDENT - 1}} {self.said}"
 
 
 class Checked(Protocol):
@@ -62,12 +62,15 @@ def standing(gateway: LabelStudio, backend: Checked, state: State, now: datetime
         failure = found["error"] or {"message": found["next_step"], "exit_code": 0}
         yield Line(f"Project {project}", in_short(found), failure["exit_code"])
         yield Line("", one_line(failure["message"]))
-    if not projects:
+    if not projects and not away:
         yield not_set_up()
 
 
 def not_connected(error: ConnectorError) -> Iterator[Line]:
-    """Where one stands without the settings that name Label Studio."""
+    """Where one stands with settings that are missing or wrong."""
+    if "is not set" not in str(error):
+        yield Line("Settings", str(error), error.exit_code)
+        return
     yield Line("Label Studio", f"not connected: {error}", error.exit_code)
     yield Line("Next", "write them into a file .env here; then connector init --project ID takes a project over.")
 

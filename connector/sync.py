@@ -208,8 +208,8 @@ def _round(
         state.put(window_options=chosen)
     summary = _summary(pulled, state, reporter, scored, published.window)
     summary["round"] += 1
-    state.store_round(summary["round"], summary)
-    if tab.restore_order(pulled.project["id"], gateway, (state.get()["found"] or {}).get("tabs", [])):
+    state.store_round(summary["round"], {**summary, "labels": len(scored.labels)})  # what the model learns from
+    if tab.restore_order(pulled.project["id"], gateway, tab.Known.of(state.get()["found"])):
         reporter.say("Somebody had sorted our tab in the Data Manager; it is in the queue's order again.")
     return summary
 

@@ -7,7 +7,8 @@ published window whoever published it. A sync has no tab to change, unless someb
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from connector.errors import ConnectorError
@@ -60,27 +61,52 @@ def definition(title: str, columns: Collection[dict[str, Any]], data_key: str) -
     }
 
 
-def make(project_id: int, gateway: LabelStudio, data_key: str, found: Collection[int]) -> None:
-    """Adds those of our tabs that are not there; the `found` ones, by id, were there before us and stay as they are.
+@dataclass(frozen=True)
+class Known:
+    """Tabs by id: those that init `found` and leaves alone, and those that it `made`, whatever they are called now.
+
+    `made` is None where nobody remembers: then the titles tell.
+    """
+
+    found: Collection[int] = ()
+    made: Collection[int] | None = None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any] | None) -> Known:
+        """As the state remembers them (ProjectState.get()["found"])."""
+        return cls((found or {}).get("tabs", ()), (found or {}).get("made_tabs"))
+
+    def ours(self, tab: Mapping[str, Any]) -> bool:
+        """Whether a tab is one that init made."""
+        if self.made is not None:
+            return tab["id"] in self.made
+        return tab["data"].get("title") in TITLES and tab["id"] not in self.found
+
+
+def make(project_id: int, gateway: LabelStudio, data_key: str, known: Known) -> list[int]:
+    """Adds those of our tabs that are not there; the ids of all that are ours.
 
     The second opinions stand behind the queue, or a direct link would serve nothing else. A tab that an older connector
     made, and nobody has changed since, becomes what it is now.
     """
     there = {tab["data"].get("title"): tab for tab in reversed(gateway.tabs(project_id))}
-    outdated = QUEUE in there and there[QUEUE]["id"] not in found and "hiddenColumns" not in there[QUEUE]["data"]
+    ours = {title: there[title]["id"] for title in TITLES if title in there and known.ours(there[title])}
+    outdated = QUEUE in ours and "hiddenColumns" not in there[QUEUE]["data"]
     if there.keys() >= set(TITLES) and not outdated:
-        return
+        return list(ours.values())
     columns = gateway.columns(project_id)
     if outdated:
         gateway.update_tab(there[QUEUE]["id"], project_id, definition(QUEUE, columns, data_key))
-    if QUEUE not in there and SECOND_OPINIONS in there and there[SECOND_OPINIONS]["id"] not in found:
-        gateway.delete_tab(there.pop(SECOND_OPINIONS)["id"])
+    if QUEUE not in there and SECOND_OPINIONS in ours:
+        del there[SECOND_OPINIONS]
+        gateway.delete_tab(ours.pop(SECOND_OPINIONS))
     for title in TITLES:
         if title not in there:
-            gateway.create_tab(project_id, definition(title, columns, data_key))
+            ours[title] = gateway.create_tab(project_id, definition(title, columns, data_key))["id"]
+    return list(ours.values())
 
 
-def restore_order(project_id: int, gateway: LabelStudio, found: Collection[int]) -> bool:
+def restore_order(project_id: int, gateway: LabelStudio, known: Known) -> bool:
     """Sorts our tabs by score again where somebody has sorted them otherwise, which is so for everybody at once.
 
     All else that people have changed in them stays. Never raises what Label Studio says: a tab is no reason for a sync
@@ -89,19 +115,15 @@ def restore_order(project_id: int, gateway: LabelStudio, found: Collection[int])
     sorted_otherwise = []
     with contextlib.suppress(ConnectorError):
         for tab in gateway.tabs(project_id):
-            data = tab["data"]
-            ours = data.get("title") in TITLES and tab["id"] not in found
-            if ours and data.get("ordering") != ORDERING:
+            if known.ours(tab) and tab["data"].get("ordering") != ORDERING:
                 sorted_otherwise.append(tab["id"])
-                gateway.update_tab(tab["id"], project_id, {**data, "ordering": ORDERING})
+                gateway.update_tab(tab["id"], project_id, {**tab["data"], "ordering": ORDERING})
     return bool(sorted_otherwise)
 
 
-def delete(project_id: int, gateway: LabelStudio, found: Collection[int]) -> int:
+def delete(project_id: int, gateway: LabelStudio, known: Known) -> int:
     """Removes our tabs; how many there were."""
-    ours = [
-        tab["id"] for tab in gateway.tabs(project_id) if tab["data"].get("title") in TITLES and tab["id"] not in found
-    ]
+    ours = [tab["id"] for tab in gateway.tabs(project_id) if known.ours(tab)]
     for tab in ours:
         gateway.delete_tab(tab)
     return len(ours)

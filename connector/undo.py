@@ -196,7 +196,7 @@ def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectSt
 def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[Any]]) -> list[str]:
     """Removes our tabs, and the ML backend with its webhook where init connected it; their names."""
     removed = []
-    if tab.delete(project_id, gateway, found.get("tabs", [])):
+    if tab.delete(project_id, gateway, tab.Known.of(found)):
         removed.append("the Data Manager's tabs")
     connected = found.get("connected", [])
     if not connected:

@@ -281,6 +281,17 @@ def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState
     assert [tab["data"]["title"] for tab in server.views] == ["Default", *tab.TITLES]
     assert server.views[1]["data"]["ordering"] == ["tasks:predictions_score"]
     assert state.get()["found"]["tabs"] == [3]
+    assert state.get()["found"]["made_tabs"] == [31, 32]
+
+
+def test_tabs_that_an_older_connector_made_are_known_by_their_titles(state: ProjectState) -> None:
+    server = Server()
+    init(server, state)
+    found = state.get()["found"]
+    state.put(found={"tabs": found["tabs"], "backends": [], "webhooks": []})
+    init(server, state)
+    assert state.get()["found"]["made_tabs"] == found["made_tabs"] == [30, 31]
+    assert len(server.views) == 2
 
 
 @pytest.mark.parametrize("version", ["", "v1"])

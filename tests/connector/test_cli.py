@@ -134,6 +134,14 @@ def test_the_command_alone_says_what_it_lacks_and_what_comes_next(
     assert done.out.endswith("connector --help\n")
 
 
+def test_the_command_alone_names_a_setting_that_is_wrong(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONNECTOR_SCORER", "best")
+    done = connector()
+    assert (done.code, done.err) == (2, "")
+    assert done.out.startswith("Settings      CONNECTOR_SCORER ")
+    assert "not connected" not in done.out
+
+
 def test_the_command_alone_says_which_servers_are_away(connector: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_BACKEND_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("CONNECTOR_RETRY_SECONDS", "0")

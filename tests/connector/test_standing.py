@@ -109,6 +109,17 @@ def test_without_label_studio_the_state_tells_and_nobody_waits_again(state: Stat
     assert exit_code(lines) == 3
 
 
+def test_without_label_studio_and_projects_nothing_comes_next(state: State) -> None:
+    studio = Server()
+    studio.failure = AWAY
+    assert [line.name for line in ask(studio, state)] == ["Label Studio", "ML backend"]
+
+
+def test_names_and_what_is_said_never_touch() -> None:
+    assert str(Line("Project 7", "Requests")) == "Project 7     Requests"
+    assert str(Line("Project 1234567", "Requests")) == "Project 1234567 Requests"
+
+
 def test_what_somebody_has_to_change_comes_before_what_passes(state: State) -> None:
     studio = Server()
     studio.failure = AWAY

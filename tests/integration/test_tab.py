@@ -185,6 +185,7 @@ def test_init_renews_a_tab_of_an_older_connector_that_nobody_has_changed(start: 
     loop.call("DELETE", "/api/dm/views/reset/", json={"project": loop.id})
     old = {"title": tab.QUEUE, "type": "list", "target": "tasks", "ordering": tab.ORDERING}
     loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": old})
+    loop.state.put(found={"tabs": [], "backends": [], "webhooks": []})  # it did not remember what it made
     loop.adopt()
     assert [one["data"] for one in loop.tabs()] == [one["data"] for one in wanted]
     by_hand(loop, tab.QUEUE, hiddenColumns={"explore": [], "labeling": []})
@@ -225,6 +226,16 @@ def test_a_projects_own_tabs_stay_byte_for_byte(start: Start, people: People) ->
     assert "the Data Manager's tabs" in done["removed"]
     assert bytes_of_theirs() == before
     assert [one["id"] for one in loop.tabs()] == theirs
+
+
+def test_undo_removes_the_tabs_that_init_made_whatever_they_are_called(start: Start) -> None:
+    loop = start(texts(6))
+    ours = loop.tabs()[0]
+    renamed = {**ours["data"], "title": "What is next"}
+    loop.call("PATCH", f"/api/dm/views/{ours['id']}/", json={"project": loop.id, "data": renamed})
+    theirs = loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": tab.SECOND_OPINIONS}})
+    undo(loop.id, loop.gateway, loop.state, Reporter())
+    assert [one["id"] for one in loop.tabs()] == [theirs["id"]]
 
 
 # -- what a lead sees --------------------------------------------------------------------------------------------------

@@ -64,14 +64,18 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     return np.asarray(probs.T, np.float64)
 
 
-def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
-    """Consensus labels (n_tasks,): the likeliest class by `posterior`, the majority's where nobody chose that one."""
-    probs = posterior(labels, pred_probs)
+def heard_consensus(labels: Labels, probs: Floats) -> Ints:
+    """Consensus labels (n_tasks,): the likeliest class by `probs` (n_tasks, n_classes), what `posterior` says.
+
+    The majority's where nobody chose that one.
+    """
     return among_heard(probs.argmax(axis=1).astype(np.int64), labels, probs)
 
 
-def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats:
+def label_weights(labels: Labels, pred_probs: Floats, probs: Floats, chosen: Ints) -> Floats:
     """How much each of the labels `chosen` (n_tasks,) counts in a training (n_tasks,), 1 in the mean of every class.
+
+    `probs` (n_tasks, n_classes): what `posterior` says of `labels` and `pred_probs`.
 
     The cube of how probably it is right: the geometric mean of what `posterior` says, which knows whom to trust, and
     what CROWDLAB says, which listens to the model more. By the mean over the tasks with the same label: a model that
@@ -79,7 +83,7 @@ def label_weights(labels: Labels, pred_probs: Floats, chosen: Ints) -> Floats:
     docs/selection.md has the measurement.
     """
     rows = np.arange(labels.n_tasks)
-    right = np.sqrt(posterior(labels, pred_probs)[rows, chosen] * crowdlab(labels, pred_probs).of(chosen))
+    right = np.sqrt(probs[rows, chosen] * crowdlab(labels, pred_probs).of(chosen))
     weights = np.maximum(right, LEAST_PROBABLE) ** WEIGHT_POWER
     sizes = np.bincount(chosen, minlength=labels.n_classes)
     mean = np.bincount(chosen, weights, labels.n_classes) / np.maximum(sizes, 1)

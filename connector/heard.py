@@ -20,6 +20,12 @@ UNDECIDED = float(np.nextafter(multilabel.YES, 0))
 LEAST = float(np.finfo(float).eps)
 
 
+class OneClassScorer(Scorer, Protocol):
+    """A scorer that also has the posterior of labels of one class, for their quality and weights."""
+
+    def posterior(self, labels: Labels, pred_probs: Floats) -> Floats: ...
+
+
 class Heard(Protocol):
     """The answers on some tasks; labels are strings as Control.label_of writes them, in the order of the tasks."""
 
@@ -40,7 +46,9 @@ class Heard(Protocol):
         ...
 
 
-def heard(labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control, scorer: Scorer) -> Heard:
+def heard(
+    labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control, scorer: OneClassScorer
+) -> Heard:
     """The answers `labels` {(task, annotator): label} on `tasks`, every one of which has some."""
     return (SeveralClasses if control.multiple else OneClass)(labels, tasks, control, scorer)
 
@@ -85,7 +93,7 @@ class OneClass:
     """The answers where each is one class."""
 
     def __init__(
-        self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control, scorer: Scorer
+        self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control, scorer: OneClassScorer
     ) -> None:
         place = {name: index for index, name in enumerate(control.classes)}
         order, task, annotator = _indexed(labels, tasks)
@@ -104,11 +112,12 @@ class OneClass:
         return self._scorer.scores(self._labels, pred_probs, pred_probs_unlabeled)
 
     def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
-        probs = dawid_skene.posterior(self._labels, pred_probs)
+        probs = self._scorer.posterior(self._labels, pred_probs)
         return np.asarray(probs[np.arange(len(probs)), self._positions(consensus)], np.float64)
 
     def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
-        return dawid_skene.label_weights(self._labels, pred_probs, self._positions(consensus))
+        probs = self._scorer.posterior(self._labels, pred_probs)
+        return dawid_skene.label_weights(self._labels, pred_probs, probs, self._positions(consensus))
 
     def _positions(self, labels: Sequence[str]) -> Ints:
         return np.array([self._place[name] for name in labels], np.int64)

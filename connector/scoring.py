@@ -61,14 +61,22 @@ class ByStrategy:
 
     def __init__(self, strategy: Strategy, scorer: Scorer, multiple: bool) -> None:
         self._strategy, self._scorer, self._multiple = strategy, scorer, multiple
+        self._last: tuple[Labels, Floats, Floats] | None = None
 
     def heard_consensus(self, labels: Labels, pred_probs: Floats) -> Ints:
         if self._strategy.consensus == "majority":
             return activelab.majority_vote(labels)
         if self._strategy.consensus == "crowdlab":
             return crowdlab(labels, pred_probs).label
-        by = self._scorer if self._multiple else dawid_skene
-        return by.heard_consensus(labels, pred_probs)
+        if self._multiple:
+            return self._scorer.heard_consensus(labels, pred_probs)
+        return dawid_skene.heard_consensus(labels, self.posterior(labels, pred_probs))
+
+    def posterior(self, labels: Labels, pred_probs: Floats) -> Floats:
+        """That of `connector.dawid_skene`, computed once where the very same arrays come again."""
+        if self._last is None or self._last[0] is not labels or self._last[1] is not pred_probs:
+            self._last = labels, pred_probs, dawid_skene.posterior(labels, pred_probs)
+        return self._last[2]
 
     def scores(self, labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
         return (self._strategy.scores or self._scorer.scores)(labels, pred_probs, pred_probs_unlabeled)
@@ -138,7 +146,8 @@ def score(
         reporter.say(words)
     known = _ask(pulled, backend, texts, reporter)
     given = heard(result.labels, labelled, control, ByStrategy(strategy, scorer, control.multiple))
-    result.consensus = _consensus(given, labelled, control, known)
+    pred_probs = model_rows(known, labelled, control) if known is not None else None
+    result.consensus = dict(zip(labelled, given.consensus(pred_probs), strict=True))
     last = state.trained() if known is not None else {}
     result.labels_changed = sum(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
@@ -163,7 +172,7 @@ def score(
                 control.classes,
                 targets(result.consensus, control),
                 multilabel=control.multiple,
-                weights=_weights(given, result.consensus, control, known) if strategy.weighted else None,
+                weights=_weights(given, result.consensus, pred_probs) if strategy.weighted else None,
                 classifier=classifier,
                 progress=progress,
             )
@@ -179,7 +188,7 @@ def score(
     if not labelled:  # all labels were taken back: nothing to score by
         return result
     with reporter.stage("score", "Scoring all tasks"):
-        _score_all(result, given, labelled, texts, control, known)
+        _score_all(result, given, model_rows(known, labelled, control), labelled, texts, control, known)
     return result
 
 
@@ -191,9 +200,10 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
     known = _ask(pulled, backend, texts, reporter) if backend is not None else None
     by = ByStrategy(STRATEGIES[DEFAULT_STRATEGY], scorer, control.multiple)
     given = heard(scored.labels, labelled, control, by)
-    scored.consensus = _consensus(given, labelled, control, known)
+    of_labelled = model_rows(known, labelled, control) if known is not None else None
+    scored.consensus = dict(zip(labelled, given.consensus(of_labelled), strict=True))
     result = Review(scored)
-    if known is None:
+    if known is None or of_labelled is None:
         return result
     scored.model_version = known.model_version
     everyone = sorted(texts)
@@ -202,9 +212,8 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
     scored.predicted = dict(zip(everyone, predicted(pred_probs, control), strict=True))
     if labelled:
         with reporter.stage("score", "Scoring all tasks"):
-            _score_all(scored, given, labelled, texts, control, known)
-            chosen = [scored.consensus[task] for task in labelled]
-            quality = given.quality(model_rows(known, labelled, control), chosen)
+            _score_all(scored, given, of_labelled, labelled, texts, control, known)
+            quality = given.quality(of_labelled, [scored.consensus[task] for task in labelled])
         result.quality = {task: float(value) for task, value in zip(labelled, quality, strict=True)}
     return result
 
@@ -224,19 +233,11 @@ def _ask(pulled: Pulled, backend: Backend, texts: Mapping[int, str], reporter: R
         return backend.probabilities(project)
 
 
-def _consensus(given: Heard, tasks: list[int], control: Control, known: Probabilities | None) -> dict[int, str]:
-    """{task: consensus label}: by the annotators alone at first, with the model once there is one."""
-    pred_probs = model_rows(known, tasks, control) if known is not None else None
-    return dict(zip(tasks, given.consensus(pred_probs), strict=True))
-
-
-def _weights(
-    given: Heard, consensus: Mapping[int, str], control: Control, known: Probabilities | None
-) -> dict[int, float] | None:
+def _weights(given: Heard, consensus: Mapping[int, str], pred_probs: Floats | None) -> dict[int, float] | None:
     """{task: how much its label counts in the training}; None, all alike, at first."""
-    if known is None:
+    if pred_probs is None:
         return None
-    weights = given.weights(model_rows(known, list(consensus), control), list(consensus.values()))
+    weights = given.weights(pred_probs, list(consensus.values()))
     return None if weights is None else dict(zip(consensus, weights.tolist(), strict=True))
 
 
@@ -284,12 +285,18 @@ def choose(
 
 
 def _score_all(
-    result: Scored, given: Heard, labelled: list[int], texts: Mapping[int, str], control: Control, known: Probabilities
+    result: Scored,
+    given: Heard,
+    pred_probs: Floats,
+    labelled: list[int],
+    texts: Mapping[int, str],
+    control: Control,
+    known: Probabilities,
 ) -> None:
-    """Fills in the scores and the model's labels."""
+    """Fills in the scores and the model's labels; `pred_probs` (len(labelled), n_classes)."""
     unlabelled = sorted(texts.keys() - set(labelled) - result.held_out.keys())
     tested = sorted(result.held_out)
-    pred_probs, pred_probs_unlabeled = model_rows(known, labelled, control), model_rows(known, unlabelled, control)
+    pred_probs_unlabeled = model_rows(known, unlabelled, control)
     of_labelled, of_unlabelled = given.scores(pred_probs, pred_probs_unlabeled)
     result.scores = {
         task: float(value)

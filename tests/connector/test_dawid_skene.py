@@ -73,7 +73,7 @@ def test_rows_are_probabilities_and_the_consensus_is_of_somebody(seed: int) -> N
     found = posterior(labels, probs)
     assert found.sum(axis=1) == pytest.approx(1)
     assert (found >= 0).all()
-    chosen = heard_consensus(labels, probs)
+    chosen = heard_consensus(labels, found)
     assert (labels.votes()[np.arange(labels.n_tasks), chosen] > 0).all()
 
 
@@ -96,7 +96,8 @@ def crowd(seed: int, n_classes: int = 3, n_tasks: int = 600) -> tuple[Labels, Fl
 def test_it_sees_through_those_who_answer_at_random_or_always_the_same() -> None:
     right = []
     for labels, probs, truth in map(crowd, range(6)):
-        chosen = (heard_consensus(labels, probs), crowdlab(labels, probs).label, majority_vote(labels))
+        by_posterior = heard_consensus(labels, posterior(labels, probs))
+        chosen = (by_posterior, crowdlab(labels, probs).label, majority_vote(labels))
         right.append([(one == truth).mean() for one in chosen])
     ours, by_crowdlab, by_majority = np.mean(right, axis=0)
     assert ours > by_crowdlab + 0.03 > by_majority + 0.03
@@ -105,7 +106,8 @@ def test_it_sees_through_those_who_answer_at_random_or_always_the_same() -> None
 def test_a_model_that_knows_nothing_leaves_it_to_the_annotators() -> None:
     labels, _, truth = crowd(0)
     even = np.full((600, 3), 1 / 3)
-    assert (heard_consensus(labels, even) == truth).mean() > (majority_vote(labels) == truth).mean() + 0.03
+    chosen = heard_consensus(labels, posterior(labels, even))
+    assert (chosen == truth).mean() > (majority_vote(labels) == truth).mean() + 0.03
 
 
 def test_the_names_of_annotators_do_not_matter() -> None:
@@ -122,7 +124,8 @@ def test_a_model_that_is_certain_and_wrong_can_be_outvoted_and_nothing_overflows
     rows = [(task, person, task % 2) for task in range(60) for person in range(4)]
     probs = np.tile([1.0, 0.0], (60, 1))
     probs[1:40:2] = [0.0, 1.0]
-    assert heard_consensus(labels_of(rows), probs).tolist() == [task % 2 for task in range(60)]
+    labels = labels_of(rows)
+    assert heard_consensus(labels, posterior(labels, probs)).tolist() == [task % 2 for task in range(60)]
 
 
 def test_one_task_whose_model_is_certain_against_its_annotators_has_probabilities() -> None:
@@ -140,9 +143,9 @@ def test_without_labels_there_is_nothing() -> None:
 
 def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_class() -> None:
     labels, probs, _ = random_case(5)
-    chosen = heard_consensus(labels, probs)
-    weights = label_weights(labels, probs, chosen)
     by_posterior, by_crowdlab = posterior(labels, probs), crowdlab(labels, probs).probs
+    chosen = heard_consensus(labels, by_posterior)
+    weights = label_weights(labels, probs, by_posterior, chosen)
     for name in np.unique(chosen):
         tasks = np.flatnonzero(chosen == name)
         cubes = [math.sqrt(by_posterior[task, name] * by_crowdlab[task, name]) ** 3 for task in tasks]
@@ -153,8 +156,9 @@ def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_clas
 @given(st.integers(0, 10_000))
 def test_weights_are_above_zero_and_one_in_the_mean_of_every_class(seed: int) -> None:
     labels, probs, _ = random_case(seed)
-    for chosen in (heard_consensus(labels, probs), majority_vote(labels)):
-        weights = label_weights(labels, probs, chosen)
+    found = posterior(labels, probs)
+    for chosen in (heard_consensus(labels, found), majority_vote(labels)):
+        weights = label_weights(labels, probs, found, chosen)
         assert (weights > 0).all()
         for name in np.unique(chosen):
             assert weights[chosen == name].mean() == pytest.approx(1)
@@ -163,5 +167,6 @@ def test_weights_are_above_zero_and_one_in_the_mean_of_every_class(seed: int) ->
 def test_a_model_that_leans_to_a_class_does_not_make_its_labels_count_for_more() -> None:
     rows = [(task, person, task % 2) for task in range(40) for person in (0, 1)] + [(40, 0, 0), (41, 0, 1)]
     leaning = np.tile([0.9, 0.1], (42, 1))
-    weights = label_weights(labels_of(rows), leaning, np.arange(42) % 2)
+    labels = labels_of(rows)
+    weights = label_weights(labels, leaning, posterior(labels, leaning), np.arange(42) % 2)
     assert weights[:40:2].sum() + weights[40] == pytest.approx(weights[1:40:2].sum() + weights[41])

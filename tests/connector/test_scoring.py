@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from connector import activelab
 from connector.activelab import Labels, scores
 from connector.annotations import Annotation, Task, digest
 from connector.backend import Probabilities
+from connector.dawid_skene import posterior
 from connector.errors import TryAgainLater
 from connector.heard import UNKNOWN_CLASS, model_rows
 from connector.label_config import Control
 from connector.mirror import Pulled
 from connector.progress import Reporter
-from connector.scoring import RETRAIN_LABELS, Scored, choose, score
-from connector.selection import STRATEGIES
+from connector.scoring import RETRAIN_LABELS, ByStrategy, Scored, choose, score
+from connector.selection import DEFAULT_STRATEGY, STRATEGIES
 from connector.state import ProjectState
 
 CLASSES = ("Polite", "Impolite")
@@ -444,6 +446,18 @@ def test_the_first_labels_weigh_alike_and_later_ones_by_their_quality(model: Mod
     }
     assert [np.mean(weights) for weights in of_class.values()] == pytest.approx([1, 1])
     assert model.weights[1] > model.weights[2] > model.weights[31] > 0  # two agree with the model, one does, it is even
+
+
+def test_the_posterior_is_computed_once_of_the_same_labels_and_probabilities_and_anew_of_others() -> None:
+    strategy = ByStrategy(STRATEGIES[DEFAULT_STRATEGY], activelab, multiple=False)
+    labels = Labels(np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0]), 3, 2)
+    probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
+    turned = Labels(labels.task, labels.annotator, 1 - labels.label, 3, 2)
+    for given in ((labels, probs), (labels, 1 - probs), (turned, probs)):
+        strategy.heard_consensus(*given)
+        found = strategy.posterior(*given)
+        assert found is strategy.posterior(*given)
+        np.testing.assert_array_equal(found, posterior(*given))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Links between the project's pages lead somewhere, and every command, option and setting is on one of them."""
+"""Links between the project's pages lead somewhere, and commands, options and settings are on them."""
 
 import re
 from collections.abc import Iterator
@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic.fields import FieldInfo
 
 from connector import cli
 from connector.settings import Settings as ConnectorSettings
+from connector.settings import default_state_url
 from ml_backend import cli as ml_backend_cli
 from ml_backend.settings import Settings as BackendSettings
 
 ROOT = Path(__file__).parents[1]
+README, COMMANDS = ROOT / "README.md", ROOT / "docs" / "commands.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+SHARED = {"--label-studio-url", "--ml-backend-url", "--state", "--verbose", "--json"}  # told once on the page
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -48,11 +52,31 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
-def test_every_command_and_option_is_documented(name: str, command: click.Command) -> None:
-    told = "\n".join(page.read_text() for page in PAGES)
-    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
-    assert name in told
-    assert {option for option in options if option not in told} == set()
+def test_every_option_is_told_where_its_command_is(name: str, command: click.Command) -> None:
+    options = {one for option in command.params for one in [*option.opts, *option.secondary_opts] if one[:2] == "--"}
+    page = COMMANDS.read_text()
+    if name.startswith("connector "):
+        (told,) = re.findall(rf"^## {name}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+        assert missing(options & SHARED, page) == set()
+        options -= SHARED
+    else:
+        lines = [*page.splitlines(), *README.read_text().splitlines()]
+        assert any(name in line for line in lines)
+        # What is a setting, too, is told there.
+        told = "\n".join(line for line in lines if name in line or line.startswith("| `ML_BACKEND_"))
+    assert missing(options, told) == set()
+
+
+def missing(options: set[str], told: str) -> set[str]:
+    """The options that `told` does not have as words of their own."""
+    return options - set(re.findall(r"(?<![\w-])--[\w-]+", told))
+
+
+def test_an_option_is_not_found_in_a_longer_one() -> None:
+    assert missing({"--at", "--data", "--out"}, "`--attempts`, `no--data`, `--database`; `--out FILE`") == {
+        "--at",
+        "--data",
+    }
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
@@ -60,14 +84,37 @@ def test_every_command_has_help_with_an_example(name: str, command: click.Comman
     assert f"Example: {name}" in str(command.help)
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    told = (ROOT / "README.md").read_text()
-    # ML_BACKEND_FINETUNE_STEPS, `_LEARNING_RATE`: those that share a beginning share a row.
-    for row in re.findall(r"^\| `(ML_BACKEND_[A-Z]+)_STEPS`, (.*?) \|", told, re.MULTILINE):
-        told += "".join(f"`{row[0]}{ending}`" for ending in re.findall(r"`(_[A-Z_]+)`", row[1]))
-    settings = {f"ML_BACKEND_{name.upper()}" for name in BackendSettings.model_fields}
-    settings |= {variable(name) for name in ConnectorSettings.model_fields}
-    assert {name for name in settings if f"`{name}`" not in told} == set()
+def test_every_setting_is_in_the_readme_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    there = [(f"ML_BACKEND_{name.upper()}", default(field)) for name, field in BackendSettings.model_fields.items()]
+    there += [(variable(name), default(field)) for name, field in ConnectorSettings.model_fields.items()]
+    assert sorted(told_settings()) == sorted(there)
+
+
+def told_settings() -> Iterator[tuple[str, str]]:
+    """The settings of the README's tables, each with its default; "" where it has none."""
+    (part,) = re.findall(r"^## Settings$(.*?)^## ", README.read_text(), re.MULTILINE | re.DOTALL)
+    for first, second in re.findall(r"^\| (`[A-Z].*?) \|(.*?)\|", part, re.MULTILINE):
+        names, defaults = re.findall("`(.*?)`", first), re.findall("`(.*?)`", second)
+        # ML_BACKEND_FINETUNE_STEPS, `_LEARNING_RATE`: those that share a beginning share a row.
+        names = [names[0].rpartition("_")[0] + name if name.startswith("_") else name for name in names]
+        yield from zip(names, map(normal, defaults or [""] * len(names)), strict=True)
+
+
+def default(field: FieldInfo) -> str:
+    """A setting's default as the README would have it; "" where it is required or None."""
+    if field.default_factory is default_state_url:  # the folder alone
+        folder = Path(default_state_url().removeprefix("sqlite:///")).parent
+        return f"~/{folder.relative_to(Path.home())}"
+    return "" if field.is_required() or field.default is None else normal(str(field.default))
+
+
+def normal(value: str) -> str:
+    """10 and 10.0, and a folder with and without ./, are the same."""
+    try:
+        return str(float(value))
+    except ValueError:
+        return value.removeprefix("./")
 
 
 def variable(field: str) -> str:

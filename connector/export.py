@@ -43,37 +43,36 @@ def export(
 
     Without a backend, consensus labels are majority votes and the model's columns are empty. Nothing is changed in
     Label Studio or the state, and no lock is taken. `out` is replaced as a whole or left as it was. Raises UsageError
-    when the project is not adopted, or `out` cannot be written; TryAgainLater when a server is away.
+    when the project is not adopted, or `out` cannot be written; TryAgainLater when a server is away, or the disk full.
     """
     adopted(project_id, state)
     require(file_format)
     with output.explaining(out):
         target = _target(out, file_format)
-        if backend is not None:
-            with offering_no_model("export"):
-                backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
-        with output.workshop(target, "export") as folder:
-            new, spool = folder / "new", folder / "tasks"
-            whole = file_format == "label-studio"
-            with reporter.stage("read", "Reading the project in Label Studio") as stage:
-                if whole:
-                    pulled = _read_whole(project_id, gateway, state, spool, stage.count)
-                else:
-                    pulled = look(project_id, gateway, state, stage.count)
-            if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
-                raise UsageError(
-                    f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read."
-                )
-            with offering_no_model("export"):
-                reviewed = review(pulled, backend, reporter, SCORERS[scorer])
-            with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
-                rows: Iterable[dict[str, Any]]
-                if whole:
-                    rows = (label_studio_task(raw, pulled.control, reviewed) for raw in _spooled(spool))
-                else:
-                    extras = _extras(pulled, gateway, state)
-                    rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
-                counted, control = _counted(rows, len(pulled.tasks), stage.count), pulled.control
+    if backend is not None:
+        with offering_no_model("export"):
+            backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
+    with output.workshop(target, out, "export") as folder:
+        new, spool = folder / "new", folder / "tasks"
+        whole = file_format == "label-studio"
+        with reporter.stage("read", "Reading the project in Label Studio") as stage:
+            if whole:
+                pulled = _read_whole(project_id, gateway, state, out, spool, stage.count)
+            else:
+                pulled = look(project_id, gateway, state, stage.count)
+        if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
+            raise UsageError(f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read.")
+        with offering_no_model("export"):
+            reviewed = review(pulled, backend, reporter, SCORERS[scorer])
+        with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
+            rows: Iterable[dict[str, Any]]
+            if whole:
+                rows = (label_studio_task(raw, pulled.control, reviewed) for raw in _spooled(spool))
+            else:
+                extras = _extras(pulled, gateway, state)
+                rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
+            counted, control = _counted(rows, len(pulled.tasks), stage.count), pulled.control
+            with output.explaining(out):
                 write(file_format, counted, control.classes, new, multiple=control.multiple)
                 _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
@@ -104,7 +103,9 @@ def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras
     return Extras(places, gateway.emails(), texts, choices)
 
 
-def _read_whole(project_id: int, gateway: LabelStudio, state: ProjectState, spool: Path, progress: Progress) -> Pulled:
+def _read_whole(
+    project_id: int, gateway: LabelStudio, state: ProjectState, out: Path, spool: Path, progress: Progress
+) -> Pulled:
     """Every task as a record, and whole in the file `spool`, one a line: memory need not hold them.
 
     All of it in one reading, so that the consensus is that of the annotations beside it.
@@ -112,12 +113,12 @@ def _read_whole(project_id: int, gateway: LabelStudio, state: ProjectState, spoo
     project = gateway.get_project(project_id)
     control = control_of(project, state.get())
     tasks: dict[int, Task] = {}
-    # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
-    with spool.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        for page in gateway.tasks(project_id, progress=progress, fields=None):
-            for raw in page:
-                tasks[raw["id"]] = read_task(raw, control)
-                file.write(to_json(raw) + "\n")
+    spool.touch()
+    for page in gateway.tasks(project_id, progress=progress, fields=None):
+        tasks.update((raw["id"], read_task(raw, control)) for raw in page)
+        # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
+        with output.explaining(out), spool.open("a", encoding="utf-8", errors="replace", newline="") as file:
+            file.writelines(to_json(raw) + "\n" for raw in page)
 
     def texts(ids: Iterable[int]) -> dict[int, str]:
         found = ((raw["id"], read_text(raw, control)) for raw in gateway.tasks_by_id(project_id, list(ids)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from connector.errors import UsageError
+from connector.errors import TryAgainLater, UsageError
 
 
 def place_of(out: Path) -> Path:
@@ -34,12 +35,15 @@ def check_writable(target: Path, out: Path) -> None:
 
 
 @contextlib.contextmanager
-def workshop(target: Path, command: str) -> Iterator[Path]:
+def workshop(target: Path, out: Path, command: str) -> Iterator[Path]:
     """A folder for half-done work, which is gone at the end.
 
-    It lies beside the target, where the room is and from where the work takes its place in one step.
+    It lies beside the target, where the room is and from where the work takes its place in one step. Raises as
+    `explaining` does where it cannot be made.
     """
-    with tempfile.TemporaryDirectory(prefix=f".connector-{command}-", dir=target.parent) as folder:
+    with explaining(out):
+        made = tempfile.TemporaryDirectory(prefix=f".connector-{command}-", dir=target.parent)
+    with made as folder:
         yield Path(folder)
 
 
@@ -57,9 +61,14 @@ def keep_rights(target: Path, new: Path) -> None:
 
 @contextlib.contextmanager
 def explaining(out: Path) -> Iterator[None]:
-    """Makes what the system refuses a UsageError that names `out`."""
+    """Makes what the system refuses a UsageError that names `out`, or TryAgainLater where the disk is full.
+
+    It belongs around the writing alone: an OSError may come from the network as well.
+    """
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow has words of its own
+        if error.errno == errno.ENOSPC:
+            raise TryAgainLater(f"{out} cannot be written: {reason}. Free some space.") from error
         raise UsageError(f"{out} cannot be written: {reason}.") from error

@@ -31,9 +31,11 @@ class Text:
 class Head:
     """Whose report it is, and the figures at its top.
 
-    `labels`: by people, each annotator's latest on a task; `ground_truth`: annotations marked so; `advice`: whether
-    more labels are likely to pay, a sentence; `last_sync`: when, or None; `notes`: what a reader should know first (the
-    ML backend was left alone, Label Studio did not answer, …), a sentence each.
+    `labels`: by people, each annotator's latest on a task; `ground_truth`: annotations marked so; `asked_model`: the ML
+    backend was not left alone, and without `model_version` it has no model; else `agreement` and the two that are the
+    last round's anyway, `ground_truth_accuracy` (of `ground_truth_tasks`) and `advice`, are those of the last sync.
+    `advice`: whether more labels are likely to pay, a sentence; `last_sync`: when, or None; `notes`: what a reader
+    should know first (the last sync failed, the window is not served, …), a sentence each.
     """
 
     project: int
@@ -51,8 +53,10 @@ class Head:
     ground_truth: int
     without_text: int
     last_sync: str | None
+    asked_model: bool
     model_version: str | None
     agreement: float | None
+    ground_truth_tasks: int
     ground_truth_accuracy: float | None
     advice: str
     notes: list[str]
@@ -82,13 +86,14 @@ class Replayed:
 
 @dataclass(frozen=True)
 class Curve:
-    """The learning curve: rounds (at most a few hundred of them), and the replay where there is one.
+    """The learning curve: at most a few hundred of the `rounds`, and the replay where there is one.
 
     `saved`: what random order would have needed, a sentence; None without a replay. `note`: how to get one, or what
     the replay's figures stand on.
     """
 
     points: list[CurvePoint]
+    rounds: int
     replayed: list[Replayed]
     saved: str | None
     note: str
@@ -109,10 +114,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Window:
-    """What annotators are asked next. `places`: the first of the `left` ones that nobody has answered."""
+    """What annotators are asked next. `places`: the first of the `left` ones that nobody has answered.
 
-    version: str | None
+    `gone`: tasks of the window that were deleted since.
+    """
+
     size: int
+    gone: int
     left: int
     second_opinions: int
     places: list[Place]
@@ -137,7 +145,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A labelled task whose consensus label is among the likeliest to be wrong; `said`: the first of them all."""
+    """A labelled task whose consensus label is likely to be wrong; `said`: the first of them all."""
 
     task: int
     text: Text
@@ -145,8 +153,8 @@ class Suspect:
     said_left_out: int
     consensus: str
     quality: float
-    predicted: str | None
-    probability: float | None
+    predicted: str
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -155,14 +163,16 @@ class Consensus:
 
     bins: list[Bin]
     suspects: list[Suspect]
+    suspects_left_out: int
 
 
 @dataclass(frozen=True)
 class Annotator:
     """One annotator. `agreement`: share of labels that are the consensus, on tasks that others labelled, too.
 
-    `quality`: as CROWDLAB estimates it, None without a model; `confused`: the class whose labels by them are the
-    consensus least often, `taken_for`: what the consensus says most often then; `seconds`: median of a label.
+    `quality`: as CROWDLAB estimates it, None without a model; `confused`: the class they confuse most, None where all
+    their labels are the consensus, or nothing is known; `taken_for`: what the consensus says most often where they say
+    it, None where they leave it out (multiple choice); `seconds`: median of a label.
     """
 
     name: str
@@ -187,15 +197,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class People:
-    """The annotators, most labels first, at most a hundred; `pairs`: of the first twenty.
+    """The annotators, most labels first, at most a hundred; `pairs`: of the first twenty, `unpaired` others.
 
     `alpha`: Krippendorff's, nominal, over all labels; None where no two people labelled the same task, or all labels
-    are one class; `alpha_words`: what it says, or why there is none.
+    are the same; `alpha_words`: what it says, or why there is none.
     """
 
     annotators: list[Annotator]
     left_out: int
     pairs: list[Pair]
+    unpaired: int
     alpha: float | None
     alpha_words: str
 
@@ -220,9 +231,13 @@ class Day:
 
 @dataclass(frozen=True)
 class Pace:
-    """Labels a day (days without any among them; the last `days` of them) and seconds a label: quartiles."""
+    """Labels a day (the last of the days, those without any among them) and seconds a label: quartiles.
+
+    `earlier`: labels of the days before.
+    """
 
     days: list[Day]
+    earlier: int
     seconds: tuple[float, float, float] | None
 
 

@@ -15,6 +15,7 @@ from connector.outcome import RANDOM, labels_to_reach
 from connector.report_content import Curve, CurvePoint, Replayed
 
 POINTS = 300
+REPLAYABLE = 125  # connector simulate starts with 100 tasks, and keeps a fifth of them all for its test
 _SHOWN_FIRST = "logistic"  # the classifier that is drawn where several were replayed: the ML backend's own default
 
 _T = TypeVar("_T")
@@ -32,8 +33,8 @@ class Replay:
     data: str
 
 
-def read_replay(folder: Path) -> Replay:
-    """The replay whose results.json lies in the folder; raises UsageError where it cannot be read."""
+def read_replay(folder: Path, project: int) -> Replay:
+    """The replay whose results.json lies in the folder; raises UsageError where it is none, or of another project."""
     path = folder / "results.json"
     wanted = "give the folder that connector simulate has written with --out"
     if not path.is_file():
@@ -45,11 +46,18 @@ def read_replay(folder: Path) -> Replay:
             raise ValueError("there is no run in it")
         data = found.get("data") or {}
         words = f" of {int(data['tasks']):,} texts" if "tasks" in data else ""
+        source = str((found.get("options") or {}).get("project"))  # no number where it was given a folder of data
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{path} is no result of connector simulate ({reason}): {wanted}.") from error
+    if source != str(project):
+        if source.isdecimal():
+            raise UsageError(
+                f"{path} is a replay of project {source}: give one of this, by connector simulate --project {project}."
+            )
+        words += " (of other data)"
     classifiers = sorted({run.classifier for run in runs}, key=lambda name: (name != _SHOWN_FIRST, name))
     runs = [run for run in runs if run.classifier == classifiers[0]]
     strategies = {run.strategy for run in runs}
@@ -86,21 +94,23 @@ def _line(strategy: str, runs: Sequence[_Run]) -> Replayed:
     )
 
 
-def curve(rounds: Sequence[Mapping[str, Any]], replay: Replay | None, project: int, *, multiple: bool) -> Curve:
-    """What the report tells of the rounds, oldest first, and of a replay."""
+def curve(
+    rounds: Sequence[Mapping[str, Any]], replay: Replay | None, project: int, *, multiple: bool, replayable: int = 0
+) -> Curve:
+    """What the report tells of the rounds, oldest first, and of a replay; `replayable`: tasks with two labels."""
     points = [
         CurvePoint(
             round=one["round"],
             at=one["at"],
-            labels=one["annotations"],
-            agreement=one.get("model_agreement"),  # a round of an older connector may lack them
+            labels=one.get("labels", one["annotations"]),  # a round of an older connector may lack these
+            agreement=one.get("model_agreement"),
             accuracy=one.get("ground_truth_accuracy"),
         )
         for one in rounds
     ]
     drawn = [_thinned(line) for line in replay.lines] if replay else []
     saved = _saved(replay.lines) if replay else None
-    return Curve(thin(points, POINTS), drawn, saved, _note(replay, project, multiple))
+    return Curve(thin(points, POINTS), len(points), drawn, saved, _note(replay, project, multiple, replayable))
 
 
 def thin(values: Sequence[_T], most: int) -> list[_T]:
@@ -134,7 +144,7 @@ def _rounds(line: Replayed) -> list[dict[str, float]]:
     return [{"labels": labels, "accuracy": mean} for labels, mean in zip(line.labels, line.mean, strict=True)]
 
 
-def _note(replay: Replay | None, project: int, multiple: bool) -> str:
+def _note(replay: Replay | None, project: int, multiple: bool, replayable: int) -> str:
     if replay is not None:
         seeds = " and ".join(f"{line.seeds} of {line.strategy}" for line in replay.lines)
         return (
@@ -143,7 +153,13 @@ def _note(replay: Replay | None, project: int, multiple: bool) -> str:
         )
     if multiple:
         return "What random order would have needed cannot be told: multiple choice cannot be replayed."
+    if replayable < REPLAYABLE:
+        return (
+            f"What random order would have needed can be told once {REPLAYABLE} tasks have labels of two people: 100 "
+            f"for a replay to start with, and a fifth for its test. {replayable:,} have so far."
+        )
     return (
-        "What random order would have needed is told by a replay of the labels that are there: "
-        f"connector simulate --project {project} --out simulated, and then this report with --simulated simulated."
+        f"What random order would have needed is told by a replay of the labels that are there ({replayable:,} tasks "
+        f"have those of two people, {REPLAYABLE} are enough): connector simulate --project {project} --out simulated, "
+        "and then this report with --simulated simulated."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,12 @@ class Facts:
         return latest_labels(self.rows)
 
     @cached_property
+    def replayable(self) -> int:
+        """How many tasks a replay could start with: those with a text and labels of two people or more."""
+        counts = Counter(task for task, _ in self.labels if self.pulled.tasks[task].digest is not None)
+        return sum(count > 1 for count in counts.values())
+
+    @cached_property
     def said(self) -> dict[int, list[str]]:
         """The labels that each task's consensus stands on, ground truth too."""
         found: dict[int, list[str]] = {}
@@ -74,11 +81,9 @@ class Facts:
         found = self.pulled.texts(wanted)
         return {task: cut(found.get(task)) for task in wanted}
 
-    def probability(self, task: int, label: str) -> float | None:
+    def probability(self, task: int, label: str) -> float:
         """How probable the model finds the label; of a set, how sure it is of the class that it is least sure of."""
-        probs = self.reviewed.pred_probs.get(task)
-        if probs is None:
-            return None
+        probs = self.reviewed.pred_probs[task]
         if not self.control.multiple:
             return float(probs[self.control.classes.index(label)])
         chosen = set(self.control.classes_of(label))

@@ -14,14 +14,15 @@ from connector.report_facts import Facts
 
 BINS = 10
 SUSPECTS = 25
+DOUBTFUL = 0.5  # a consensus label of a lower quality is more likely wrong than right
 SAID = 10  # annotators of a suspect
 CLASSES = 50
 DAYS = 60
 
 
 def consensus(facts: Facts) -> Consensus:
-    """How probably consensus labels are right, and those that least probably are; empty without a model."""
-    return Consensus(_bins(facts.reviewed.quality.values()), _suspects(facts))
+    """How probably consensus labels are right, and which are likely to be wrong; empty without a model."""
+    return Consensus(_bins(facts.reviewed.quality.values()), *_suspects(facts))
 
 
 def _bins(qualities: Iterable[float]) -> list[Bin]:
@@ -33,14 +34,17 @@ def _bins(qualities: Iterable[float]) -> list[Bin]:
     return [Bin(low, high, count) for low, high, count in zip(edges, edges[1:], tasks, strict=False)]
 
 
-def _suspects(facts: Facts) -> list[Suspect]:
-    """The labelled tasks whose consensus is likeliest to be wrong, those first."""
+def _suspects(facts: Facts) -> tuple[list[Suspect], int]:
+    """The labelled tasks whose consensus is doubtful or not what the model says, the worst first; how many more."""
     quality, scored = facts.reviewed.quality, facts.reviewed.scored
-    chosen = sorted(quality, key=lambda task: (quality[task], task))[:SUSPECTS]
+    doubtful = [
+        task for task in quality if quality[task] < DOUBTFUL or scored.predicted[task] != scored.consensus[task]
+    ]
+    chosen = sorted(doubtful, key=lambda task: (quality[task], task))[:SUSPECTS]
     texts = facts.texts(chosen)
     found = []
     for task in chosen:
-        said, predicted = _said(facts, task), scored.predicted.get(task)
+        said, predicted = _said(facts, task), scored.predicted[task]
         found.append(
             Suspect(
                 task=task,
@@ -49,11 +53,11 @@ def _suspects(facts: Facts) -> list[Suspect]:
                 said_left_out=max(0, len(said) - SAID),
                 consensus=facts.shown(scored.consensus[task]),
                 quality=quality[task],
-                predicted=None if predicted is None else facts.shown(predicted),
-                probability=None if predicted is None else facts.probability(task, predicted),
+                predicted=facts.shown(predicted),
+                probability=facts.probability(task, predicted),
             )
         )
-    return found
+    return found, len(doubtful) - len(found)
 
 
 def _said(facts: Facts, task: int) -> list[Said]:
@@ -98,7 +102,8 @@ def pace(facts: Facts, now: datetime) -> Pace:
     made = Counter(moment(row.created_at or row.updated_at).astimezone(now.tzinfo).date() for row in rows)
     seconds = [row.lead_time for row in rows if row.lead_time is not None and row.lead_time > 0]
     quartiles = tuple(np.percentile(seconds, (25, 50, 75)).tolist()) if seconds else None
-    return Pace([Day(day.isoformat(), made[day]) for day in _days(made)], quartiles)
+    days = [Day(day.isoformat(), made[day]) for day in _days(made)]
+    return Pace(days, len(rows) - sum(day.labels for day in days), quartiles)
 
 
 def _days(made: Iterable[date]) -> list[date]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
+from connector.annotations import moment
 from connector.report_content import Interval
 
 _MONTHS = (
@@ -17,11 +18,6 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """1670, "label": "1,670 labels"; 1: "1 label"."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
-
-
 def share(value: float) -> str:
     """0.8213: "82 %"; what is not all is not called 100 %, nor what is something 0 %."""
     percent = 100 * value
@@ -31,8 +27,8 @@ def share(value: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """0.7143: "0.71"."""
-    return f"{value:.2f}"
+    """0.7143: "0.71"; never "-0.00"."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def span(seconds: float) -> str:
@@ -62,8 +58,8 @@ def day(value: date) -> str:
     return f"{value.day} {_MONTHS[value.month - 1][:3]}"
 
 
-def moment(iso: str) -> str:
+def when(iso: str) -> str:
     """ISO 8601: "3 March 2026, 14:05 UTC+01:00"."""
-    read = datetime.fromisoformat(iso.removesuffix("Z") + "+00:00" if iso.endswith("Z") else iso)
+    read = moment(iso)
     words = f"{read.day} {_MONTHS[read.month - 1]} {read.year}, {read:%H:%M}"
     return f"{words} {read.tzinfo}" if read.tzinfo else words

@@ -16,6 +16,7 @@ from connector import report_numbers as numbers
 from connector import report_plots as plots
 from connector.errors import UsageError
 from connector.report_content import ClassCount, Consensus, Content, Curve, Head, Pace, Pair, Text
+from connector.status_words import count as counted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,7 +60,7 @@ def page(content: Content) -> str:
         curve=_curve(content.curve),
         histogram=_histogram(content.consensus),
         days=_days(content.pace),
-        lines=plots.lines_of(content.curve.replayed),
+        lines=[plots.line_of(one.strategy) for one in content.curve.replayed],
         agreement=plots.AGREEMENT,
         accuracy=plots.ACCURACY,
         bars=plots.BARS,
@@ -121,13 +122,13 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": numbers.count,
-        "counted": numbers.counted,
+        "counted": counted,
         "share": numbers.share,
         "decimal": numbers.decimal,
         "span": numbers.span,
         "share_interval": numbers.share_interval,
         "decimal_interval": numbers.decimal_interval,
-        "moment": numbers.moment,
+        "when": numbers.when,
         "plot": _markup,
     }
     environment.tests["long"] = _is_long
@@ -149,7 +150,7 @@ def _curve(curve: Curve) -> dict[str, str]:
     """The plots of the learning curve, "" for one of which nothing is known."""
     told = [(one.labels, one.agreement, one.accuracy) for one in curve.points]
     sentences = [
-        f"{name} went from {numbers.share(values[0][1])} at {numbers.counted(values[0][0], 'label')}"
+        f"{name} went from {numbers.share(values[0][1])} at {counted(values[0][0], 'label')}"
         f" to {numbers.share(values[-1][1])} at {numbers.count(values[-1][0])}."
         for name, values in (
             ("Agreement with the consensus", [(labels, one) for labels, one, _ in told if one is not None]),
@@ -169,7 +170,7 @@ def _curve(curve: Curve) -> dict[str, str]:
 def _histogram(consensus: Consensus) -> str:
     total = sum(one.tasks for one in consensus.bins)
     doubtful = sum(one.tasks for one in consensus.bins if one.high <= 0.5)
-    told = numbers.counted(total, "consensus label")
+    told = counted(total, "consensus label")
     words = f"Histogram of {told} by quality; {numbers.count(doubtful)} of them are below 0.5."
     return plots.histogram(consensus.bins, words)
 
@@ -178,7 +179,7 @@ def _days(pace: Pace) -> str:
     most = max((one.labels for one in pace.days), default=0)
     total = sum(one.labels for one in pace.days)
     words = (
-        f"Labels a day: {numbers.count(total)} in {numbers.counted(len(pace.days), 'day')},"
+        f"Labels a day: {numbers.count(total)} in {counted(len(pace.days), 'day')},"
         f" at most {numbers.count(most)} in a day."
     )
     return plots.days(pace.days, words)

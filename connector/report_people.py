@@ -21,7 +21,7 @@ from connector.report_facts import Facts
 ANNOTATORS = 100
 PAIRED = 20  # annotators
 
-Heard = Counter[tuple[str, str]]  # how often an annotator gave a label where the consensus is another, or the same
+Heard = Counter[tuple[str, str]]  # how often an annotator gave a label, and what the consensus was then
 
 
 def people(facts: Facts) -> People:
@@ -48,7 +48,8 @@ def people(facts: Facts) -> People:
     ]
     with_labels = [one for one in everyone if labels[one]]
     pairs, alpha, words = _together(facts, with_labels)
-    return People(annotators, max(0, len(everyone) - ANNOTATORS), pairs, alpha, words)
+    left_out, unpaired = (max(0, number) for number in (len(everyone) - ANNOTATORS, len(with_labels) - PAIRED))
+    return People(annotators, left_out, pairs, unpaired, alpha, words)
 
 
 def _heard(facts: Facts) -> defaultdict[int, Heard]:
@@ -68,26 +69,35 @@ def _agreement(heard: Heard) -> Interval:
 
 
 def _confused(heard: Heard, facts: Facts) -> tuple[str | None, str | None]:
-    """The class whose labels are the consensus least often, and what the consensus says most often then.
+    """The class that they give most often where the consensus is another, and what it says most often then.
 
-    Ties go to the class that was given more often, then to the config's first. Of multiple choice a class is the
-    consensus where it is in it. None where all labels are the consensus.
+    Ties go to the class of which that is a larger share, then to the config's first. Of multiple choice a class counts
+    where the consensus lacks it, and, by itself, where they leave out one that the consensus has: then what the
+    consensus says is None. Both are None where all labels are the consensus.
     """
-    classes_of, right, given = facts.control.classes_of, Counter[str](), Counter[str]()
+    classes_of = facts.control.classes_of
+    given, due, missing = Counter[str](), Counter[str](), Counter[str]()
     instead: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for (label, said), times in heard.items():
-        for name in classes_of(label):
+        theirs, right = classes_of(label), classes_of(said)
+        for name in theirs:
             given[name] += times
-            if name in classes_of(said):
-                right[name] += times
-            else:
+            if name not in right:
                 instead[name][said] += times
-    if not instead:
+        for name in right:
+            due[name] += times
+            if name not in theirs:
+                missing[name] += times
+    wrong = [(name, instead[name].total(), given[name]) for name in facts.control.classes if name in instead]
+    lacking = [(name, missing[name], due[name]) for name in facts.control.classes if missing[name]]
+    left_out = lacking if facts.control.multiple else []  # of a single choice these are the same errors again
+    if not wrong and not left_out:
         return None, None
-    known = [name for name in facts.control.classes if given[name]]
-    worst = min(known, key=lambda name: (right[name] / given[name], -given[name]))
-    taken_for = min(instead[worst].items(), key=lambda found: (-found[1], found[0]))[0]
-    return worst, facts.shown(taken_for)
+    worst = max([*wrong, *left_out], key=lambda found: (found[1], found[1] / found[2]))
+    if worst not in wrong:
+        return worst[0], None
+    taken_for = min(instead[worst[0]].items(), key=lambda found: (-found[1], found[0]))[0]
+    return worst[0], facts.shown(taken_for)
 
 
 def _quality(facts: Facts) -> dict[int, Interval]:
@@ -148,17 +158,21 @@ def _alpha_words(alpha: float | None, *, several: bool, sets: bool) -> str:
     if alpha is None and not several:
         return "No two people have labelled the same task: nothing can be said of their agreement."
     if alpha is None:
-        return "All labels of tasks that several people labelled are one class: that is no agreement beyond chance."
+        same = "the same" if sets else "one class"
+        return f"All labels of tasks that several people labelled are {same}: that is no agreement beyond chance."
+    shown = round(alpha, 2)
     if alpha >= 0.8:
-        said = "reliable by Krippendorff's bound of 0.8"
+        said = "The labels are reliable by Krippendorff's bound of 0.8"
     elif alpha >= 2 / 3:
-        said = "enough for tentative conclusions by Krippendorff's bounds of 0.667 and 0.8"
-    elif alpha > 0:
-        said = "below 0.667, which Krippendorff asks for at least"
+        said = "The labels allow tentative conclusions by Krippendorff's bounds of 0.667 and 0.8"
+    elif shown > 0:
+        said = "The labels are less reliable than Krippendorff asks for, 0.667 at least"
+    elif shown == 0:
+        said = "People agree no more than by chance"
     else:
-        said = "no more than by chance"
+        said = "People agree less than by chance"
     how = " Two sets differ by as many classes as are in one of them alone." if sets else ""
-    return f"Agreement beyond chance is {said}; 1 would be perfect, 0 chance.{how}"
+    return f"{said}; 1 would be perfect, 0 chance.{how}"
 
 
 def _by_class(labels: Sequence[str], control: Control) -> Iterator[NDArray[np.bool_]]:

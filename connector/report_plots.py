@@ -14,17 +14,19 @@ from datetime import date
 from typing import Any
 from xml.etree import ElementTree
 
+from connector.outcome import RANDOM
 from connector.outcome_files import COLOURS
 from connector.report_content import Bin, CurvePoint, Day, Replayed
 from connector.report_numbers import count, day, share
 
 # Those of the palette that stand out, three to one, from white and from black paper alike.
-_READABLE = COLOURS[:4]
+_FIRST, _SECOND = COLOURS[:2]
 _INK = "currentColor"
 _BLACK = "#000000"
 _SIZE = (6.0, 3.0)  # inches; in the SVG a unit is a point
 _TICKS = 5
 _BAND = 0.18
+_LEAST_LABELS = 10  # that the axis spans: a tick stands at whole ones
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,13 @@ class Line:
     dashed: bool
 
 
-AGREEMENT, ACCURACY = Line(_READABLE[0], False), Line(_READABLE[1], True)
-BARS = Line(_READABLE[0], False)
+AGREEMENT, ACCURACY = Line(_FIRST, False), Line(_SECOND, True)
+BARS = Line(_FIRST, False)
 
 
-def lines_of(replayed: Sequence[Replayed]) -> list[Line]:
-    """The line of each strategy; random order has the ink of the page."""
-    lines: list[Line] = []
-    for one in replayed:
-        number = sum(line.colour != _INK for line in lines)
-        at_random = one.strategy == "random"
-        lines.append(
-            Line(_INK if at_random else _READABLE[number % len(_READABLE)], at_random or number >= len(_READABLE))
-        )
-    return lines
+def line_of(strategy: str) -> Line:
+    """The line of a replayed strategy; random order has the ink of the page."""
+    return Line(_INK, True) if strategy == RANDOM else Line(_FIRST, False)
 
 
 def curve(points: Sequence[CurvePoint], label: str) -> str:
@@ -77,7 +72,8 @@ def replay(replayed: Sequence[Replayed], label: str) -> str:
         return ""
 
     def draw(axes: Any) -> None:
-        for one, line in zip(replayed, lines_of(replayed), strict=True):
+        for one in replayed:
+            line = line_of(one.strategy)
             low = [mean - deviation for mean, deviation in zip(one.mean, one.deviation, strict=True)]
             high = [mean + deviation for mean, deviation in zip(one.mean, one.deviation, strict=True)]
             axes.plot(one.labels, one.mean, **_style(line))
@@ -129,6 +125,10 @@ def _shares_by_labels(axes: Any) -> None:
     axes.set_xlabel("labels")
     axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
+    low, high = axes.get_xlim()
+    if high - low < _LEAST_LABELS:
+        low = max(0, (low + high - _LEAST_LABELS) / 2)
+        axes.set_xlim(low, low + _LEAST_LABELS)
     low, high = axes.get_ylim()
     if high - low < 0.1:  # a flat line is flat, not a landscape
         low, high = (low + high) / 2 - 0.05, (low + high) / 2 + 0.05

@@ -10,7 +10,7 @@ from typing import Any
 from connector.report_content import Place, Window
 from connector.report_facts import Facts
 from connector.report_numbers import share
-from connector.selection import DEFAULT_STRATEGY, STRATEGIES, Slot, Strategy, open_places
+from connector.selection import DEFAULT_STRATEGY, STRATEGIES, Slot, Strategy, at_random, open_places
 
 PLACES = 50
 NAMED = 4  # so many different labels of a task are named in a sentence
@@ -26,8 +26,8 @@ def window(facts: Facts, slots: Sequence[Slot], answers: Mapping[int, int]) -> W
     chosen = _Choice.of(facts)
     scores = facts.reviewed.scored.scores if chosen.by_activelab else {}
     return Window(
-        version=facts.known["queue_version"],
         size=len(slots),
+        gone=sum(slot.task not in facts.pulled.tasks for slot in slots),
         left=len(places),
         second_opinions=sum(relabel for _, relabel in places.values()),
         places=[
@@ -67,6 +67,10 @@ class _Choice:
         )
 
     @property
+    def at_random(self) -> bool:
+        return self.strategy is not None and self.strategy.scores is at_random
+
+    @property
     def by_activelab(self) -> bool:
         return self.by_model and self.strategy is not None and self.strategy.scores is None
 
@@ -76,6 +80,8 @@ def _why(facts: Facts, chosen: _Choice, task: int, rank: int, relabel: bool) -> 
         return _second_opinion(facts, chosen, task)
     if chosen.size is not None and rank > chosen.size:
         return "New, kept at the end so that nobody runs out of tasks."
+    if chosen.at_random:
+        return "New: chosen at random."
     if not chosen.by_model:
         spread = chosen.strategy is not None and chosen.strategy.spread_start
         return "New: among the first, spread over the texts." if spread else "New: among the first."
@@ -104,7 +110,7 @@ def _second_opinion(facts: Facts, chosen: _Choice, task: int) -> str:
     labels, scored = Counter(facts.said.get(task, ())), facts.reviewed.scored
     count = labels.total()
     if not count:
-        return "A second opinion; the label that it had is gone."
+        return "A second opinion; the text or the label that it had is gone."
     consensus, predicted, quality = scored.consensus[task], scored.predicted.get(task), facts.reviewed.quality.get(task)
     if len(labels) > 1:
         named = labels.most_common(NAMED)
@@ -112,16 +118,17 @@ def _second_opinion(facts: Facts, chosen: _Choice, task: int) -> str:
         parts += ["…"] * (len(labels) > NAMED)
         verdict = f"the consensus is {facts.shown(consensus)}"
         if quality is not None:
-            verdict = f"the consensus {facts.shown(consensus)} is right with {share(quality)}"
+            verdict = f"the consensus {facts.shown(consensus)} is right with a probability of {share(quality)}"
         said = f"{count} labels disagree ({', '.join(parts)}); {verdict}"
     else:
         label = facts.shown(consensus)
         said = f"One label, {label}" if count == 1 else f"{count} labels, all {label}"
         if predicted is not None and predicted != consensus:
-            probability = facts.probability(task, predicted) or 0.0
-            said += f", where the model says {facts.shown(predicted)} with {share(probability)}"
+            said += f", where the model says {facts.shown(predicted)} with {share(facts.probability(task, predicted))}"
         elif quality is not None:
-            said += f", which is right with {share(quality)}"
+            said += f", which is right with a probability of {share(quality)}"
     if count < chosen.wanted:
         said += f"; every task is to have {chosen.wanted}"
+    elif chosen.at_random:
+        said += "; chosen at random"
     return f"{said}."

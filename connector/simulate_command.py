@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,6 +83,8 @@ def simulate(
     if start is None:
         raise click.UsageError(f"--initial {initial} is not of the form 100x2: 100 tasks with 2 labels each.")
     options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task)
+    if project_id is not None:  # results.json then says whose labels it stands on
+        options = replace(options, project=str(project_id))
     known = list(selection.STRATEGIES)
     plan = Plan(_known(strategies, known) or known, classifiers, selection.DEFAULT_STRATEGY, seeds, options)
     reporter = Reporter()

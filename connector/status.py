@@ -106,11 +106,11 @@ def _queue(
         "served": there - len(left),
         "left": len(left),
         "second_opinions_open": sum(slot.relabel for slot in left),
-        "in_charge": None if pulled is None else not _changed_settings(pulled, version),
+        "in_charge": None if pulled is None else not changed_settings(pulled, version),
     }
 
 
-def _changed_settings(pulled: Pulled, version: str) -> list[str]:
+def changed_settings(pulled: Pulled, version: str) -> list[str]:
     """What somebody has changed in Label Studio so that it no longer serves the window in order."""
     changed = sorted(queue.wrong_settings(pulled.project))
     served = pulled.project["model_version"] or ""
@@ -189,7 +189,7 @@ def _next_step(found: Mapping[str, Any], pulled: Pulled | None) -> str:
     if window is None:
         return f"There is no window yet: {run}"
     if not window["in_charge"]:
-        changed = ", ".join(_changed_settings(pulled, window["version"]))
+        changed = ", ".join(changed_settings(pulled, window["version"]))
         return f"Label Studio does not serve the window in order, since somebody changed {changed}: {run}"
     if window["size"] and not window["left"]:
         return f"The window is used up, and what is left comes at random: {run}"

@@ -98,9 +98,9 @@ def _ago(seconds: int) -> str:
     return "less than a minute ago"
 
 
-def count(number: int, thing: str) -> str:
-    """The number with its thing, in the plural unless it is one."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def count(number: int, one: str, many: str | None = None) -> str:
+    """1670, "label": "1,670 labels"; 1: "1 label". `many`: the plural where an s does not make it."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def one_line(text: str) -> str:

@@ -20,7 +20,7 @@ from connector.report_labels import classes, consensus, pace
 from connector.report_people import people
 from connector.report_window import window
 from connector.scoring import Review, review
-from connector.selection import Slot
+from connector.selection import STRATEGIES, Slot
 
 CLASSES = ("Polite", "Impolite", "Rude")
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -208,7 +208,7 @@ def test_sets_differ_by_their_classes(make: Make) -> None:
     facts = made.facts(probs)
     found = people(facts)
     good, odd, _ = found.annotators
-    assert (odd.name, odd.confused, odd.taken_for) == ("user 2", "B", "none of them")
+    assert (odd.name, odd.confused, odd.taken_for) == ("user 2", "C", None), "left out where it is the consensus"
     assert odd.quality is not None
     assert good.quality is not None
     assert odd.quality.value < good.quality.value
@@ -224,7 +224,71 @@ def test_many_annotators_are_bounded(make: Make) -> None:
     for annotator in range(1, 131):
         made.say(1, annotator, "Polite")
     found = people(made.facts())
-    assert (len(found.annotators), found.left_out, len(found.pairs)) == (100, 30, 190)
+    assert (len(found.annotators), found.left_out, len(found.pairs), found.unpaired) == (100, 30, 190, 110)
+
+
+def test_the_class_confused_most_is_that_of_most_errors(make: Make) -> None:
+    """One of one wrong tells less than 60 of 200."""
+    made = make(201)
+    for task in range(1, 201):
+        made.say(task, 1, "Polite")
+        for other in (2, 3):
+            made.say(task, other, "Polite" if task > 60 else "Impolite")
+    made.say(201, 1, "Rude")
+    made.say(201, 2, "Polite")
+    made.say(201, 3, "Polite")
+    found = by_name(made.facts())
+    assert (found["user 1"].confused, found["user 1"].taken_for) == ("Polite", "Impolite")
+    assert (found["user 2"].confused, found["user 2"].taken_for) == (None, None)
+
+
+def test_of_as_many_errors_the_larger_share_is_confused_most(make: Make) -> None:
+    made = make(5)
+    for task, first, others in ((1, "Polite", "Rude"), (2, "Polite", "Polite"), (3, "Rude", "Impolite")):
+        made.say(task, 1, first)
+        made.say(task, 2, others)
+        made.say(task, 3, others)
+    found = by_name(made.facts())["user 1"]
+    assert (found.confused, found.taken_for) == ("Rude", "Impolite")
+
+
+def test_of_several_classes_one_that_is_left_out_is_confused(make: Make) -> None:
+    made = make(20, ("A", "B"), multiple=True)
+    for task in range(1, 21):
+        for annotator in (1, 2, 3):
+            made.say(task, annotator, ["A"] if annotator == 3 else ["A", "B"])
+    found = by_name(made.facts())
+    assert (found["user 3"].confused, found["user 3"].taken_for) == ("B", None)
+    assert (found["user 1"].confused, found["user 1"].taken_for) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("PRPR", "RPRP", "People agree less than by chance"),
+        ("PR", "RR", "People agree no more than by chance"),
+        ("PRIPRI", "PRPRRI", "The labels are less reliable than Krippendorff asks for, 0.667 at least"),
+        ("PRPRPRPRPR", "PRPRPRPRPP", "The labels are reliable by Krippendorff's bound of 0.8"),
+    ],
+)
+def test_what_alpha_says(make: Make, first: str, second: str, words: str) -> None:
+    made, names = make(len(first)), {name[0]: name for name in CLASSES}
+    for annotator, said in ((1, first), (2, second)):
+        for task, letter in enumerate(said, start=1):
+            made.say(task, annotator, names[letter])
+    found = people(made.facts())
+    assert found.alpha is not None
+    assert found.alpha_words == f"{words}; 1 would be perfect, 0 chance."
+
+
+def test_sets_that_are_all_the_same_are_no_agreement_beyond_chance(make: Make) -> None:
+    made = make(2, ("A", "B"), multiple=True)
+    for task in (1, 2):
+        made.say(task, 1, [])
+        made.say(task, 2, [])
+    found = people(made.facts())
+    assert found.alpha is None
+    assert found.alpha_words.startswith("All labels of tasks that several people labelled are the same: ")
 
 
 # -- the window --------------------------------------------------------------------------------------------------------
@@ -272,15 +336,44 @@ def test_why_a_second_opinion_is_asked_for(make: Make) -> None:
     facts = made.facts(probs, rounds=TRAINED)
     quality = facts.reviewed.quality
     said = {task: why(facts, task, relabel=True) for task in range(1, 7)}
-    assert said[1].startswith("2 labels disagree (Polite, Impolite); the consensus Polite is right with ")
+    assert said[1].startswith(
+        "2 labels disagree (Polite, Impolite); the consensus Polite is right with a probability of "
+    )
     assert said[2] == "One label, Impolite, where the model says Polite with 93 %."
-    assert said[3] == f"One label, Polite, which is right with {100 * quality[3]:.0f} %."
+    assert said[3] == f"One label, Polite, which is right with a probability of {100 * quality[3]:.0f} %."
     assert said[4] == "2 labels, all Polite, where the model says Rude with 80 %."
-    assert said[5].startswith("3 labels disagree (Rude 2 times, Polite); the consensus Rude is right with ")
-    assert said[6] == "A second opinion; the label that it had is gone."
+    assert said[5].startswith(
+        "3 labels disagree (Rude 2 times, Polite); the consensus Rude is right with a probability of "
+    )
+    assert said[6] == "A second opinion; the text or the label that it had is gone."
     alone = made.facts(rounds=TRAINED, with_backend=False, min_annotations_per_task=3)
     assert why(alone, 2, relabel=True) == "One label, Impolite; every task is to have 3."
     assert why(alone, 5, relabel=True) == "3 labels disagree (Rude 2 times, Polite); the consensus is Rude."
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_was_chosen_at_random_is_not_explained_by_the_model(make: Make, strategy: str, trained: bool) -> None:
+    made = make(3)
+    made.say(2, 1, "Polite")
+    probs = {1: (0.52, 0.46, 0.02), 2: SURE, 3: SURE}
+    rounds = [{**TRAINED[0], "model_version": "model-1" if trained else None}]
+    facts = made.facts(probs, rounds=rounds, window_options={**SYNCED, "strategy": strategy})
+    new, again = why(facts, 1, relabel=False), why(facts, 2, relabel=True)
+    if strategy in ("random", "random-new"):
+        assert new == "New: chosen at random."
+        assert again.startswith("One label, Polite, ")
+        assert again.endswith("; chosen at random.")
+    else:
+        assert ("the model is unsure" in new) == trained
+        assert "random" not in new + again
+    wanted = made.facts(probs, min_annotations_per_task=2, window_options={**SYNCED, "strategy": "random"})
+    assert why(wanted, 2, relabel=True).endswith("; every task is to have 2."), "those come first"
+
+
+def test_deleted_tasks_of_the_window_are_not_answered(make: Make) -> None:
+    found = window(make(2).facts(), [Slot(1, False), Slot(8, False), Slot(9, True)], {1: 0, 8: 0, 9: 1})
+    assert (found.size, found.gone, found.left) == (3, 2, 1)
 
 
 def test_why_of_several_classes(make: Make) -> None:
@@ -301,7 +394,7 @@ def test_the_window_is_what_nobody_has_answered_since(make: Make) -> None:
     answers = {slot.task: int(slot.task == 70) for slot in slots}
     facts = made.facts(dict.fromkeys(range(1, 71), SURE), rounds=TRAINED)
     found = window(facts, slots, answers)
-    assert (found.version, found.size, found.left, found.second_opinions) == ("v1", 70, 69, 1)
+    assert (found.size, found.gone, found.left, found.second_opinions) == (70, 0, 69, 1)
     assert [place.rank for place in found.places] == [1, *range(3, 52)]
     first = found.places[0]
     assert (first.task, first.text, first.label_count) == (1, Text("x" * 1000, 4000), 0)
@@ -321,11 +414,12 @@ def test_suspects_are_the_least_certain_first(make: Make) -> None:
     made = make(40)
     for task in range(1, 41):
         for annotator in range(1, 13):
-            made.say(task, annotator, "Rude" if task == 7 and annotator > 6 else "Polite")
+            made.say(task, annotator, "Polite" if task == 7 and annotator > 8 else "Rude")
     made.say(7, 13, None)
     made.say(7, 12, "Impolite")
-    made.say(7, 99, "Polite", truth=True)
+    made.say(7, 99, "Rude", truth=True)
     facts = made.facts(dict.fromkeys(range(1, 41), SURE))
+    facts.reviewed.quality = dict.fromkeys(range(1, 41), 0.2) | {7: 0.1}
     found = consensus(facts).suspects
     assert len(found) == 25
     worst = found[0]
@@ -333,9 +427,27 @@ def test_suspects_are_the_least_certain_first(make: Make) -> None:
     assert worst.probability == pytest.approx(0.96)
     assert [one.quality for one in found] == sorted(one.quality for one in found)
     assert [one.task for one in found[1:]] == [1, 2, 3, 4, 5, 6, *range(8, 26)], "ties by task"
+    assert consensus(facts).suspects_left_out == 15
     assert (len(worst.said), worst.said_left_out) == (10, 4)
-    assert (worst.said[0].annotator, worst.said[0].label) == ("user 1", "Polite")
+    assert (worst.said[0].annotator, worst.said[0].label) == ("user 1", "Rude")
     assert consensus(made.facts()).suspects == []
+
+
+def test_nothing_stands_out_of_a_clean_project(make: Make) -> None:
+    made = make(30)
+    for task in range(1, 31):
+        made.say(task, 1, "Polite")
+    found = consensus(made.facts(dict.fromkeys(range(1, 31), (0.9999, 0.00005, 0.00005))))
+    assert (found.suspects, found.suspects_left_out, found.bins[-1].tasks) == ([], 0, 30)
+
+
+def test_a_suspect_is_more_likely_wrong_than_right_or_not_what_the_model_says(make: Make) -> None:
+    made = make(4)
+    for task in range(1, 5):
+        made.say(task, 1, "Polite")
+    facts = made.facts({1: SURE, 2: SURE, 3: SURE, 4: (0.02, 0.96, 0.02)})
+    facts.reviewed.quality = {1: 0.5, 2: 0.4999, 3: 0.9, 4: 0.9}
+    assert [one.task for one in consensus(facts).suspects] == [2, 4]
 
 
 def test_a_skip_hides_no_label_and_ground_truth_is_called_so(make: Make) -> None:
@@ -344,7 +456,9 @@ def test_a_skip_hides_no_label_and_ground_truth_is_called_so(make: Make) -> None
     made.say(1, 1, None)
     made.say(1, 2, None)
     made.say(1, 3, "Rude", truth=True)
-    (found,) = consensus(made.facts({1: SURE})).suspects
+    facts = made.facts({1: SURE})
+    facts.reviewed.quality = {1: 0.1}
+    (found,) = consensus(facts).suspects
     said = [(one.annotator, one.label) for one in found.said]
     assert said == [("user 1", "Polite"), ("user 2", None), ("user 3 (ground truth)", "Rude")]
 
@@ -352,7 +466,7 @@ def test_a_skip_hides_no_label_and_ground_truth_is_called_so(make: Make) -> None
 def test_bins_hold_every_quality(make: Make) -> None:
     facts = make(0).facts()
     assert consensus(facts).bins == []
-    facts = make(5).facts()
+    facts = make(5).facts(dict.fromkeys(range(1, 6), SURE))
     facts.reviewed.scored.consensus = dict.fromkeys(range(1, 6), "Polite")
     facts.reviewed.quality = dict(enumerate([0.0, 0.1, 0.55, 0.999, 1.0], start=1))
     found = consensus(facts).bins
@@ -399,7 +513,21 @@ def test_days_without_labels_are_among_the_last_sixty(make: Make) -> None:
     facts.pulled.tasks[2] = facts.pulled.tasks[2]._replace(annotations=(row._replace(id=2, task=2, created_at=later),))
     found = pace(facts, START).days
     assert (len(found), found[-1].day, found[-1].labels) == (60, "2026-06-09", 1)
+    assert pace(facts, START).earlier == 1
     assert sum(one.labels for one in found) == 1
+
+
+def test_a_replay_starts_with_tasks_of_two_people(make: Make) -> None:
+    made = make(4)
+    for task, annotators in ((1, (1, 2)), (2, (1, 1)), (3, (1, 2, 3)), (4, (1,))):
+        for annotator in annotators:
+            made.say(task, annotator, "Polite")
+    made.say(4, 2, "Polite", truth=True)
+    facts = made.facts()
+    assert facts.replayable == 2
+    facts = made.facts()
+    facts.pulled.tasks[3] = facts.pulled.tasks[3]._replace(digest=None)
+    assert facts.replayable == 1
 
 
 def test_texts_are_cut_between_letters() -> None:
@@ -419,5 +547,5 @@ def test_a_project_without_anything(make: Make) -> None:
     assert isinstance(facts.reviewed, Review)
     assert people(facts).annotators == []
     found = window(facts, [], {})
-    assert (found.version, found.size, found.left, found.places) == (None, 0, 0, [])
+    assert (found.size, found.gone, found.left, found.places) == (0, 0, 0, [])
     assert [(one.labels, one.consensus, one.predicted) for one in classes(facts)[0]] == [(0, 0, 0)] * 3

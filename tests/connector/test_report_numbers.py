@@ -6,6 +6,7 @@ import pytest
 
 from connector import report_numbers as numbers
 from connector.report_content import Interval
+from connector.status_words import count as counted
 
 
 @pytest.mark.parametrize(
@@ -34,8 +35,12 @@ def test_a_span_is_as_exact_as_it_is_short(seconds: float, words: str) -> None:
 
 def test_counts_have_separators_and_their_noun() -> None:
     assert numbers.count(1670) == "1,670"
-    assert [numbers.counted(number, "label") for number in (0, 1, 1670)] == ["0 labels", "1 label", "1,670 labels"]
-    assert numbers.counted(2, "class", "classes") == "2 classes"
+    assert [counted(number, "label") for number in (0, 1, 1670)] == ["0 labels", "1 label", "1,670 labels"]
+    assert counted(2, "class", "classes") == "2 classes"
+
+
+def test_nothing_is_less_than_zero_by_a_sign_alone() -> None:
+    assert [numbers.decimal(value) for value in (-0.004, -0.006, 0.0, 0.7143)] == ["0.00", "-0.01", "0.00", "0.71"]
 
 
 def test_intervals_say_from_where_to_where() -> None:
@@ -45,6 +50,6 @@ def test_intervals_say_from_where_to_where() -> None:
 
 
 def test_times_are_those_of_the_clock_that_wrote_them() -> None:
-    assert numbers.moment("2026-03-03T14:05:09.123456+01:00") == "3 March 2026, 14:05 UTC+01:00"
-    assert numbers.moment("2026-12-31T23:59:00Z") == "31 December 2026, 23:59 UTC"
+    assert numbers.when("2026-03-03T14:05:09.123456+01:00") == "3 March 2026, 14:05 UTC+01:00"
+    assert numbers.when("2026-12-31T23:59:00Z") == "31 December 2026, 23:59 UTC"
     assert numbers.day(date(2026, 9, 1)) == "1 Sep"

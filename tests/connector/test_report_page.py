@@ -20,9 +20,17 @@ from hypothesis import strategies as st
 from connector import report_page, report_plots
 from connector.errors import UsageError
 from connector.outcome_files import COLOURS
-from connector.report_content import Content, CurvePoint, Pair, Replayed, Text
+from connector.report_content import Content, CurvePoint, Pair, Text
 from connector.report_page import page
 
+STATES = [
+    made_up_report.content,
+    made_up_report.empty,
+    made_up_report.hostile,
+    made_up_report.without_model,
+    made_up_report.taken_back,
+    made_up_report.alone,
+]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -64,8 +72,8 @@ class Read(HTMLParser):
 
 
 def shown_strings(content: Content) -> list[str]:
-    """All strings that a page shows as somebody's: all but two versions and the sentence on alpha."""
-    ours = {content.head.version, content.window.version, content.people.alpha_words}
+    """All strings that a page shows as somebody's: all but our version and the sentence on alpha."""
+    ours = {content.head.version, content.people.alpha_words}
     return [text for text in made_up_report.strings_of(content) if text not in ours]
 
 
@@ -159,12 +167,12 @@ def test_a_page_of_everything_at_its_bounds_has_less_than_5_mb() -> None:
     content = made_up_report.with_texts(made_up_report.large(), lambda text: f"'{text}'" * 1_000)
     line, point = content.curve.replayed[0], content.curve.points[1]
     longest = replace(line, **{name: [0.5] * 300 for name in ("labels", "mean", "deviation")})
-    consensus = replace(content.consensus, suspects=content.consensus.suspects * 4)
+    consensus = replace(content.consensus, suspects=content.consensus.suspects * 2)
     content = replace(
         content,
-        curve=replace(content.curve, points=[point] * 300, replayed=[longest] * 12),
+        curve=replace(content.curve, points=[point] * 300, replayed=[longest] * 2),
         window=replace(content.window, places=content.window.places * 10),
-        classes=content.classes * 30,
+        classes=content.classes * 17,
     )
     title = replace(content.head, title="'" * 3_000_000)
     for one in (content, replace(content, head=title, consensus=consensus)):
@@ -184,7 +192,7 @@ def _all_strings(content: Content) -> list[str]:
 # -- what the page does not do ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [made_up_report.content, made_up_report.empty, made_up_report.hostile])
+@pytest.mark.parametrize("make", STATES)
 def test_the_page_runs_nothing_and_asks_for_nothing(make: Any) -> None:
     elements = Read(page(make())).elements
     assert {tag for tag, _ in elements}.isdisjoint(
@@ -265,9 +273,13 @@ def test_numbers_are_for_people(rich: str) -> None:
         "26 % of the tasks",
         "82 %",
         "78 %",
-        "of the model on 60 ground truth annotations",
+        "of the model on 57 tasks with a ground truth",
         "3 March 2026, 14:05 UTC+01:00",
-        "100 tasks wait for an answer, 31 of them for a second opinion. These are the first 10.",
+        "100 tasks wait for an answer, 31 of them for a second opinion; 3 were deleted. These are the first 10.",
+        "The model is version 20260303-1358.",
+        "The 25 rounds as a table",
+        "These are 25 of 112.",
+        "and 3 more",
         "91 % (88 to 94 %)",
         "0.88 (0.84 to 0.92)",
         "Impolite, often Polite by the consensus",
@@ -285,10 +297,10 @@ def test_empty_parts_say_why_and_what_to_do() -> None:
         "There is no round yet. Each connector sync that publishes new places adds one.",
         "Nothing is chosen yet. connector sync chooses what annotators are asked next.",
         "The quality of consensus labels is unknown without a model.",
-        "Without a model nobody knows.",
+        "Which labels are likely to be wrong is unknown without a model.",
+        "No model serves yet.",
         "Nobody has labelled a task yet.",
         "No two people have labelled the same task yet.",
-        "There is no class yet",
         "No label tells how long it took.",
     ):
         assert said in words
@@ -299,6 +311,85 @@ def test_a_window_whose_places_are_all_answered_says_so() -> None:
     content = made_up_report.empty()
     answered = replace(content, window=replace(content.window, size=25))
     assert "All 25 tasks of the window have their answers." in Read(page(answered)).words
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        (2, "All 2 tasks of the window were deleted. The next connector sync"),
+        (1, "s 2 tasks, 1 was deleted, and the others have their answers. The next connector sync"),
+    ],
+)
+def test_a_window_whose_tasks_were_deleted_says_so(gone: int, words: str) -> None:
+    content = made_up_report.empty()
+    assert words in Read(page(replace(content, window=replace(content.window, size=2, gone=gone)))).words
+
+
+def test_a_page_without_asking_the_model_says_so_and_whose_figures_it_has() -> None:
+    words = Read(page(made_up_report.without_model())).words
+    for said in (
+        "The ML backend was left alone (--no-model).",
+        "82 %of the model with the consensus at the last sync",
+        "of the model on 57 tasks with a ground truth at the last sync",
+        "At the last sync: More labels ",
+        "The quality of consensus labels is unknown: the ML backend was left alone (--no-model).",
+        "Which labels are likely to be wrong is unknown: the ML backend was left alone (--no-model).",
+    ):
+        assert said in words
+    assert "No model serves" not in words
+    assert "without a model" not in words
+
+
+def test_a_model_without_labels_is_not_no_model() -> None:
+    read = Read(page(made_up_report.taken_back()))
+    assert "The model is version 20260303-1358." in read.words
+    assert read.of("p").count("No task has a label yet.") == 2
+    assert "No model serves" not in read.words
+    assert "without a model" not in read.words
+
+
+def test_labels_of_tasks_without_a_text_have_no_quality() -> None:
+    content = made_up_report.taken_back()
+    words = Read(page(replace(content, head=replace(content.head, labelled=1)))).words
+    assert "The quality of consensus labels is unknown: no labelled task has a text." in words
+
+
+def test_one_annotator_of_a_clean_project() -> None:
+    read = Read(page(made_up_report.alone()))
+    assert "No task stands out: " in read.words
+    assert "alpha: unknown. No two people" in read.words
+    assert read.of("td").count("none") == 0, "what they confuse is unknown"
+
+
+def test_ground_truth_alone_is_no_label_and_is_measured_by_an_option() -> None:
+    content = made_up_report.empty()
+    words = Read(page(replace(content, head=replace(content.head, ground_truth=3)))).words
+    assert "No label but ground truth yet. Press" in words
+    assert "No label but ground truth yet, so there are no days to show." in words
+    assert "connector sync --ground-truth measures it" in words
+    assert "nothing is marked as ground truth" in Read(page(content)).words
+
+
+def test_what_is_left_out_is_said() -> None:
+    content = made_up_report.large()
+    content = replace(content, curve=replace(content.curve, rounds=1000), pace=replace(content.pace, earlier=1_234))
+    words = Read(page(content)).words
+    assert "25 of 1,000 rounds as a table" in words
+    assert "And 1,234 labels before." in words
+    assert "121 more annotators are left out here, and counted in alpha." in words
+
+
+def test_a_class_that_is_left_out_is_said_to_be() -> None:
+    content = made_up_report.content()
+    (first, *others) = content.people.annotators
+    people = replace(content.people, annotators=[replace(first, confused="Polite"), *others])
+    assert "Polite, often left out" in Read(page(without_plots(replace(content, people=people)))).words
+
+
+def test_an_alpha_below_chance_has_its_sign_and_none_near_zero() -> None:
+    content = without_plots(made_up_report.content())
+    for alpha, said in ((-0.31, "alpha: -0.31."), (-0.001, "alpha: 0.00.")):
+        assert said in Read(page(replace(content, people=replace(content.people, alpha=alpha)))).words
 
 
 def test_rounds_that_know_nothing_of_the_model_say_so() -> None:
@@ -314,7 +405,7 @@ def test_few_pairs_are_a_list_many_a_matrix() -> None:
     assert report_page.matrix(pairs[:6]) is None
     found = report_page.matrix(pairs)
     assert found is not None
-    assert found.names == made_up_report.NAMES
+    assert found.names == made_up_report.NAMES[:6]
     assert all(found.rows[place][place] is None for place in range(len(found.names)))
     for pair in pairs:
         first, second = (found.names.index(name) for name in (pair.first, pair.second))
@@ -356,11 +447,16 @@ def test_plots_hold_no_text_of_a_user() -> None:
 
 
 def test_lines_are_told_apart_and_random_order_is_the_ink() -> None:
-    names = ["random", *(f"strategy {number}" for number in range(6))]
-    lines = report_plots.lines_of([Replayed(name, 1, [1.0], [0.5], [0.0]) for name in names])
-    assert lines[0] == report_plots.Line("currentColor", True)
-    assert len(set(lines)) == len(names)
-    assert {line.colour for line in lines[1:]} <= set(COLOURS)
+    assert report_plots.line_of("random") == report_plots.Line("currentColor", True)
+    assert report_plots.line_of("activelab") == report_plots.Line(COLOURS[0], False)
+
+
+@pytest.mark.parametrize("labels", [[1], [0, 3], [200], [100, 109]])
+def test_ticks_are_whole_labels_and_each_another(labels: list[int]) -> None:
+    drawn = report_plots.curve([CurvePoint(1, "", one, 0.7, None) for one in labels], "words")
+    ticks = re.findall(r"<text[^>]*>([\d,]+)</text>", drawn)
+    assert len(ticks) > 2
+    assert len(ticks) == len(set(ticks))
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,16 +1,17 @@
 """`report` from a server played in memory: its head and notes, a trace nowhere, and the file written whole or not."""
 
+import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_mirror import CONFIG
-from test_status import Server
+from test_status import VERSION, Server
 
 from connector.backend import Probabilities
 from connector.errors import TryAgainLater, UsageError
@@ -88,7 +89,9 @@ def drawn(studio: Studio, state: ProjectState, out: Path, **more: Any) -> Conten
 def synced(studio: Studio, state: ProjectState, *window: Slot, **last: Any) -> None:
     """What a sync leaves that read everything and published `window`."""
     pull(7, studio, state)  # type: ignore[arg-type]
-    state.store_window("v1", len(window), window, {"window": 4, "strategy": "activelab-weighted"})
+    state.store_window(VERSION, len(window), window, {"window": 4, "strategy": "activelab-weighted"})
+    studio.versions[VERSION] = len(window)
+    studio.settings["model_version"] = VERSION
     state.store_round(1, {"round": 1, "annotations": 2, "model_version": None, "model_agreement": 0.7})
     state.put(last_sync={"at": NOW.isoformat(), "result": "published", "error": None, **last})
 
@@ -115,7 +118,12 @@ def test_the_head_counts_as_status_does(studio: Studio, state: ProjectState, tmp
     assert head.advice == found["forecast"]["words"]
     notes = " ".join(head.notes)
     assert "--no-model" in notes
-    assert "1 annotation marked as ground truth" in notes
+    assert (
+        '1 annotation is marked as ground truth and left out of what is told of people; an import with "ground_truth": '
+        "false counts." in notes
+    )
+    assert not head.asked_model
+    assert "does not serve" not in notes
     assert "1 annotation with a choice that the labelling config no longer has" in notes
     assert "changed since" not in notes
 
@@ -126,8 +134,15 @@ def test_what_a_reader_should_know_first(studio: Studio, state: ProjectState, tm
     assert no_model.startswith("There is no model yet")
     assert "never been synced: connector sync --project 7" in never
     studio.annotate(1, 1)
-    synced(studio, state)
-    assert len(drawn(studio, state, out, backend=Untrained()).head.notes) == 1
+    synced(studio, state, Slot(2, relabel=False))
+    head = drawn(studio, state, out, backend=Untrained()).head
+    assert (len(head.notes), head.asked_model) == (1, True)
+    studio.settings |= {"model_version": "another", "maximum_annotations": 3}
+    assert drawn(studio, state, out, backend=Untrained()).head.notes[-1] == (
+        "Label Studio does not serve the window in order, since somebody changed maximum_annotations, model_version: "
+        "run connector sync --project 7."
+    )
+    studio.settings |= {"model_version": VERSION, "maximum_annotations": 1}
     studio.wait(600)
     studio.annotate(2, 1)
     assert "changed since the last sync" in drawn(studio, state, out).head.notes[-1]
@@ -171,15 +186,26 @@ def test_it_leaves_no_trace(studio: Studio, state: ProjectState, tmp_path: Path)
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_page_that_cannot_be_made_leaves_the_old_one(studio: Studio, state: ProjectState, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_made_leaves_the_old_one(
+    studio: Studio, state: ProjectState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "report.html"
     out.write_text("old")
 
-    def full(content: Content) -> str:
-        raise OSError(28, "of the system's")
+    def fails(code: int) -> Callable[..., Any]:
+        def fail(*anything: object) -> Any:
+            raise OSError(code, "of the system's")
 
-    with pytest.raises(UsageError, match=re.escape(f"{out} cannot be written: {os.strerror(28)}.")):
-        write(studio, state, out, full)
+        return fail
+
+    with pytest.raises(OSError, match="of the system's"):  # the page, or the network: it is not the file
+        write(studio, state, out, fails(errno.ECONNRESET))
+    for code, error, more in ((errno.EFBIG, UsageError, ""), (errno.ENOSPC, TryAgainLater, " Free some space.")):
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, "write_bytes", fails(code))
+            with pytest.raises(error) as told:
+                write(studio, state, out)
+        assert str(told.value) == f"{out} cannot be written: {os.strerror(code)}.{more}"
     studio.failure = TryAgainLater("gone")
     with pytest.raises(TryAgainLater):
         write(studio, state, out)

@@ -139,18 +139,44 @@ def test_without_a_model_and_before_the_first_sync(start: Start, people: People,
     out = tmp_path / "report.html"
     done = command(loop, out, "--json", "--no-model", ML_BACKEND_URL=NOWHERE)
     assert json.loads(done.stdout)["annotations"] == 0, "nobody has labelled anything"
-    loop.label(people(1)[0], loop.tasks[0], "Polite")
+    (person,) = people(1)
+    for _ in range(2):  # the second time it is another annotation, and the same label
+        loop.label(person, loop.tasks[0], "Polite")
     content = content_of(loop, out)
     assert (content.head.model_version, content.head.last_sync, content.window.size) == (None, None, 0)
     assert [one.labels for one in content.people.annotators] == [1]
     assert content.people.alpha is None
-    loop.sync(window=5)
+    done = loop.sync(window=5)
     content = content_of(loop, out)
+    assert ([one.labels for one in content.curve.points], done["annotations"]) == ([1], 2)
     assert content.window.places[0].why == "New: among the first, spread over the texts."
     assert content.window.places[-1].why == "New, kept at the end so that nobody runs out of tasks."
     alone = content_of(loop, out, with_model=False)
     assert "--no-model" in alone.head.notes[0]
+    assert not alone.head.asked_model
     assert alone.consensus.suspects == []
+
+
+def test_what_somebody_changed_in_label_studio_is_told(start: Start, people: People, tmp_path: Path) -> None:
+    loop = start(texts(12))
+    label_some(loop, people)
+    loop.sync(window=5, strategy="random")
+    out = tmp_path / "report.html"
+    content = content_of(loop, out)
+    assert content.head.notes == []
+    assert {
+        place.why.removesuffix(".").split(" ", 1)[-1] for place in content.window.places if not place.second_opinion
+    } <= {
+        "chosen at random",
+        "kept at the end so that nobody runs out of tasks",
+    }
+    loop.call("PATCH", f"/api/projects/{loop.id}", json={"maximum_annotations": 3})
+    for place in content.window.places:
+        loop.call("DELETE", f"/api/tasks/{place.task}")
+    content = content_of(loop, out)
+    assert (content.window.gone, content.window.left) == (content.window.size, 0)
+    (note,) = (one for one in content.head.notes if "does not serve" in one)
+    assert "maximum_annotations" in note
 
 
 def test_multiple_choice(start: Start, people: People, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_a_projects_annotations_are_replayed_and_nothing_is_changed(
     told = json.loads(out)
     assert "There is no test set: accuracy is measured on" in told["notes"][0]
     results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["options"]["project"] == str(loop.id)
     (run,) = results["runs"]
     assert [one["labels"] for one in run["rounds"]] == [20, 25, 30]
     data = {name: results["data"][name] for name in ("tasks", "test", "annotators", "classes")}

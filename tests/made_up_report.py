@@ -346,3 +346,6 @@ def _pace() -> Pace:
         0,
         (2.1, 3.4, 8.7),
     )
+
+
+STATES = [content, empty, hostile, without_model, taken_back, alone]

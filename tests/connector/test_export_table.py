@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from connector.annotations import Task, choice, read_task, read_text
-from connector.errors import UsageError
+from connector.errors import TryAgainLater, UsageError
 from connector.formats import ENDINGS, format_of, require, write
 from connector.label_config import Control
+from connector.output import explaining
 from connector.scoring import Review, Scored
 from connector.selection import Slot, open_places
 from connector.table import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, rows
@@ -285,9 +286,11 @@ def test_a_lone_surrogate_leaves_the_rest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "label-studio"])
-def test_a_full_disk_is_an_error_of_the_system(file_format: str) -> None:
-    with pytest.raises(OSError, match="No space left on device"):
-        write(file_format, many(2500, CONTROL.classes), CONTROL.classes, Path("/dev/full"))
+def test_a_full_disk_is_for_later(file_format: str) -> None:
+    full = Path("/dev/full")
+    with pytest.raises(TryAgainLater) as told, explaining(Path("labels")):
+        write(file_format, many(2500, CONTROL.classes), CONTROL.classes, full)
+    assert str(told.value) == "labels cannot be written: No space left on device. Free some space."
 
 
 def test_csv_quotes_all_that_a_reader_may_take_for_the_end_of_a_line(tmp_path: Path) -> None:

@@ -23,14 +23,6 @@ from connector.outcome_files import COLOURS
 from connector.report_content import Content, CurvePoint, Pair, Text
 from connector.report_page import page
 
-STATES = [
-    made_up_report.content,
-    made_up_report.empty,
-    made_up_report.hostile,
-    made_up_report.without_model,
-    made_up_report.taken_back,
-    made_up_report.alone,
-]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -192,7 +184,7 @@ def _all_strings(content: Content) -> list[str]:
 # -- what the page does not do ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", STATES)
+@pytest.mark.parametrize("make", made_up_report.STATES)
 def test_the_page_runs_nothing_and_asks_for_nothing(make: Any) -> None:
     elements = Read(page(make())).elements
     assert {tag for tag, _ in elements}.isdisjoint(

@@ -82,7 +82,7 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         (A4, "dark", "print"),
     ],
 )
-@pytest.mark.parametrize("make", [made_up_report.content, made_up_report.empty, made_up_report.hostile])
+@pytest.mark.parametrize("make", made_up_report.STATES)
 def test_the_page_is_quiet_fits_and_is_accessible(
     opened: Callable[..., Opened], make: Callable[[], Content], width: int, scheme: str, media: str
 ) -> None:

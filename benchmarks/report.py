@@ -136,7 +136,7 @@ def content_of(facts: Facts) -> Content:
     ]
     return Content(
         _head(facts),
-        Curve(points, replayed, "Random order would have needed more.", "As made up."),
+        Curve(points, ROUNDS, replayed, "Random order would have needed more.", "As made up."),
         window(facts, slots, {}),
         consensus(facts),
         people(facts),
@@ -164,8 +164,10 @@ def _head(facts: Facts) -> Head:
         ground_truth=0,
         without_text=0,
         last_sync=NOW.isoformat(),
+        asked_model=True,
         model_version="model-1",
         agreement=0.8,
+        ground_truth_tasks=0,
         ground_truth_accuracy=None,
         advice="",
         notes=[],

@@ -1,4 +1,4 @@
-"""What a sync costs on a large project, beside Label Studio's own full export in the same run.
+"""What a sync and a report cost on a large project, beside Label Studio's own full export in the same run.
 
     python benchmarks/sync.py --directory DIR [--tasks 100000] [--annotations 60000] [--quick-import]
 
@@ -75,6 +75,7 @@ class Bench:
     """The servers, the project and the connector's settings."""
 
     def __init__(self, directory: Path, n_tasks: int, n_annotations: int, quick_import: bool) -> None:
+        self.directory = directory
         environment = dict([QUICK_IMPORT.split("=")]) if quick_import else {}
         self.label_studio = servers.start_label_studio(directory, LOGIN, environment=environment)
         self.project: LargeProject = large_project(directory, self.label_studio, n_tasks, n_annotations)
@@ -163,14 +164,17 @@ def measure(bench: Bench) -> None:
     summary, gateway = bench.sync_in_process()
     seconds = summary["seconds"]
     new = Row(f"{NEW} new annotations", sum(seconds.values()), str(gateway.calls), None, seconds)
+    page = Path(bench.directory, "report.html")
+    report = bench.command("report", "report", "--out", str(page))
     export = bench.export()
     slowest = max(nothing, key=lambda row: row.seconds)
     slowest.calls = nothing[0].calls
-    show([export, *rows, slowest, new], export.seconds)
+    show([export, *rows, slowest, new, report], export.seconds)
 
     reading = sum(seconds.get(stage, 0.0) for stage in READING_AND_SCORING)
     bound = gateway.import_seconds + 1 + 0.25 * gateway.tasks_changed
     memory = max(row.megabytes or 0.0 for row in [*rows, *nothing])
+    print(f"Report: {report.seconds:.2f} s (wanted: 20 with 50,000 tasks), {page.stat().st_size / 1e6:.2f} MB (5)")
     print(f"Nothing new: {slowest.seconds:.2f} s, the slowest of {REPEATS} (wanted: 3), {slowest.calls} calls (6)")
     print(f"{NEW} new: reading and scoring {reading:.2f} s, 1/{export.seconds / reading:.0f} of the export (1/20)")
     print(f"{NEW} new: publishing {seconds['publish']:.2f} s, of it {gateway.import_seconds:.2f} s one import call,")

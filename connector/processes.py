@@ -48,7 +48,7 @@ def start(
     log = directory / f"{name}.log"
     process: subprocess.Popen[bytes] | None = None
     try:
-        with _signals_later():  # a process without a record is one that nobody ends
+        with signals_later():  # a process without a record is one that nobody ends
             with log.open("wb") as output:
                 process = subprocess.Popen(
                     command,
@@ -116,7 +116,7 @@ def local_session() -> requests.Session:
 
 
 @contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
+def signals_later() -> Iterator[None]:
     """SIGTERM and Ctrl-C that come within the context are handled at its end."""
     if threading.current_thread() is not threading.main_thread():  # which is the one that handles signals
         yield

@@ -22,7 +22,7 @@ from connector.backend import Backend
 from connector.corpus import Corpus
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.local_backend import model_directory, start_ml_backend, stop_ml_backend
-from connector.processes import HOST, free_port
+from connector.processes import HOST, free_port, signals_later
 from connector.replay import ReplayOptions, Round
 from connector.retries import Retries
 from connector.stopping import Stopped
@@ -159,11 +159,13 @@ def run_all(
     )
     try:
         # Blocked here, Ctrl-C is so in the workers from their first moment on: it is for the one that started them.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            running: dict[Future[list[Round]], Job] = {pool.submit(_replay, job): job for job in jobs}
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # Threads of libraries take it all the same, and a worker whose start is broken off ends with a traceback.
+        with signals_later():
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                running: dict[Future[list[Round]], Job] = {pool.submit(_replay, job): job for job in jobs}
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while running:
             ended, _ = wait(running, timeout=WATCH_SECONDS, return_when=FIRST_COMPLETED)
             failed = [one for one in ended if one.exception() is not None]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import multiprocessing.util
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import made_up_replay
@@ -19,6 +23,7 @@ from connector.progress import Reporter
 from connector.replay import ReplayOptions
 from connector.simulate import Plan, Simulated, simulate
 from connector.simulate_workers import Count, Job, run_all
+from connector.stopping import Stopped
 
 SAID = {f"t{number}": [("x", "ab"[number % 2]), ("y", "a")] for number in range(12)}
 CORPUS = Corpus({task: f"text {task}" for task in SAID}, SAID, [("a test", "a")])
@@ -105,6 +110,37 @@ def test_a_failure_ends_all_and_leaves_no_process(
     with pytest.raises(kind, match=sentence):
         all_of(PLAN.jobs)
     assert multiprocessing.active_children() == []
+
+
+def test_a_signal_while_workers_start_leaves_no_process_and_no_traceback(
+    log: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spawn = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
+    workers: list[int] = []
+
+    def interrupted(path: Any, words: list[Any], passed: Any) -> Any:
+        process: int = spawn(path, words, passed)
+        if any("spawn_main" in str(word) for word in words):
+            workers.append(process)
+            signal.raise_signal(signal.SIGTERM)  # the worker waits for what it is to do
+        return process
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", interrupted)
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Stopped):
+            all_of(PLAN.jobs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert multiprocessing.active_children() == []
+    for worker in workers:
+        with contextlib.suppress(ChildProcessError):  # it is waited for already
+            os.waitpid(worker, 0)
+    assert workers
+    assert "Traceback" not in capfd.readouterr().err
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

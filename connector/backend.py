@@ -18,6 +18,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.parts import parts
 from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
 if TYPE_CHECKING:
@@ -170,9 +171,9 @@ class Backend:
     def predict(self, project: str, texts: Sequence[str], label_config: str, data_key: str) -> list[dict[str, Any]]:
         """The current model's predictions, as Label Studio is answered: one an entry of `texts` (n,)."""
         results: list[dict[str, Any]] = []
-        for start in range(0, len(texts), TEXTS_A_CALL):
+        for part in parts(texts, TEXTS_A_CALL):
             body = {
-                "tasks": [{"data": {data_key: text}} for text in texts[start : start + TEXTS_A_CALL]],
+                "tasks": [{"data": {data_key: text}} for text in part],
                 "project": project,
                 "label_config": label_config,
             }

@@ -7,7 +7,6 @@ either another number of predictions than it knows of, and reads all, or labels 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from connector.errors import ConnectorError
 from connector.label_config import Control
 from connector.label_studio import LabelStudio
 from connector.lock import KEEP_SECONDS
+from connector.parts import parts
 from connector.queue import PUBLISHED_CONSENSUS
 from connector.state import ProjectState
 
@@ -88,7 +88,7 @@ def publish(
         missing -= done.keys()
         state.store_consensus(done)
     state.store_consensus({task: None for task in ids if task not in wanted})
-    for part in _parts(sorted(missing)):
+    for part in parts(sorted(missing), ROWS_A_CALL):
         state.keep_lock()
         kept = gateway.import_predictions(project_id, [_row(task, control, wanted[task]) for task in part])
         if kept != len(part):
@@ -153,9 +153,3 @@ def _row(task: int, control: Control, wanted: Label) -> dict[str, Any]:
 def _said(control: Control, wanted: Label) -> tuple[list[dict[str, Any]], float]:
     """The label as a prediction has it. Label Studio drops a score outside [0, 1] in silence."""
     return choice_result(control, wanted.label), min(1.0, max(0.0, round(wanted.quality, 4)))
-
-
-def _parts(tasks: Sequence[int]) -> Iterator[list[int]]:
-    left = iter(tasks)
-    while part := list(itertools.islice(left, ROWS_A_CALL)):
-        yield part

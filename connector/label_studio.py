@@ -9,6 +9,7 @@ from typing import Any
 
 from connector.connection import Connection
 from connector.errors import ConnectorError, StaleTasks, UsageError
+from connector.parts import parts
 
 PAGE_SIZE = 500
 # What the connector reads of tasks and their annotations: a third to a seventh of the time that all fields take.
@@ -37,8 +38,8 @@ class LabelStudio(Connection):
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
         """Adds tasks, 2,500 a call."""
-        for start in range(0, len(data), 2500):
-            self._call("POST", f"api/projects/{project}/import", json=list(data[start : start + 2500]))
+        for part in parts(data, 2500):
+            self._call("POST", f"api/projects/{project}/import", json=part)
 
     def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
         """Changes settings of the project and returns it."""
@@ -99,8 +100,8 @@ class LabelStudio(Connection):
         self, project: int, ids: Sequence[int], *, fields: str | None = TASK_FIELDS
     ) -> Iterator[dict[str, Any]]:
         """Those of the tasks `ids` that are there, with all annotations; `fields`: of tasks and annotations."""
-        for start in range(0, len(ids), IDS_A_CALL):
-            chosen = {"selectedItems": {"all": False, "included": list(ids[start : start + IDS_A_CALL])}}
+        for part in parts(ids, IDS_A_CALL):
+            chosen = {"selectedItems": {"all": False, "included": part}}
             yield from self._tasks(project, chosen, fields=fields)["tasks"]
 
     def _tasks(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from connector.demo.servers import local_session
 from connector.errors import ConnectorError
+from connector.parts import parts
 
 TEXTS_A_CALL = 100
 
@@ -22,8 +23,7 @@ class Measure:
     def accuracy(self, project: str) -> float:
         """The share of test texts that the current model of `project` (its key in the backend) gives their label."""
         right = 0
-        for start in range(0, len(self.test), TEXTS_A_CALL):
-            part = self.test[start : start + TEXTS_A_CALL]
+        for part in parts(self.test, TEXTS_A_CALL):
             answers = self._predict(project, [text for text, _ in part])
             right += sum(answer == label for answer, (_, label) in zip(answers, part, strict=True))
         return right / len(self.test)

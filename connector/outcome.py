@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple
 
 from connector.intervals import Estimate, mean, ratio
@@ -69,6 +69,14 @@ class Advice(NamedTuple):
     stop_vain: int
 
 
+class MeanCurve(NamedTuple):
+    """Of several runs by round: labels, mean accuracy, and its standard deviation."""
+
+    labels: list[float]
+    mean: list[float]
+    deviation: list[float]
+
+
 class _Group:
     """The runs of one strategy with one classifier, by seed."""
 
@@ -111,6 +119,14 @@ def summarise(runs: Sequence[Run], default: str, classifiers: Sequence[str] = ()
     ]
     lines.sort(key=lambda line: (-line.accuracy.value, line.strategy, line.classifier))
     return Outcome(rounds, targets, reference, tuple(lines))
+
+
+def mean_curve(runs: Iterable[Sequence[Mapping[str, Any]]]) -> MeanCurve:
+    """The mean of the rounds of some runs, as far as every one of them goes."""
+    columns = list(zip(*runs, strict=False))
+    accuracies = [_accuracies(column) for column in columns]
+    labels = [fmean(one["labels"] for one in column) for column in columns]
+    return MeanCurve(labels, [fmean(values) for values in accuracies], [pstdev(values) for values in accuracies])
 
 
 def labels_to_reach(rounds: Sequence[Mapping[str, Any]], target: float) -> float:

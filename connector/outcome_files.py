@@ -8,11 +8,10 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any
 
 from connector.errors import UsageError
-from connector.outcome import Run
+from connector.outcome import MeanCurve, Run, mean_curve
 
 DIGITS = 6
 _COLUMNS = ("strategy", "classifier", "seed", "round", "labels", "accuracy", "consensus_accuracy", "new", "relabel")
@@ -78,21 +77,22 @@ def plot(runs: Sequence[Run], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for number, (name, rounds) in enumerate(curves.items()):
-        columns = list(zip(*rounds, strict=False))  # as far as every seed goes
-        labels = [fmean(one["labels"] for one in column) for column in columns]
-        means = [fmean(one["accuracy"] for one in column) for column in columns]
-        deviations = [pstdev([one["accuracy"] for one in column]) for column in columns]
-        low = [mean - deviation for mean, deviation in zip(means, deviations, strict=True)]
-        high = [mean + deviation for mean, deviation in zip(means, deviations, strict=True)]
         colour, dashed = COLOURS[number % len(COLOURS)], number >= len(COLOURS)
-        axes.plot(labels, means, label=name, color=colour, linestyle="--" if dashed else "-")
-        axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
+        draw_mean(axes, mean_curve(rounds), band=0.15, label=name, color=colour, linestyle="--" if dashed else "-")
     axes.set_xlabel("labels")
     axes.set_ylabel("accuracy on test texts")
     axes.grid(alpha=0.3)
     axes.legend()
     # Without it the file tells matplotlib's version.
     figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def draw_mean(axes: Any, curve: MeanCurve, *, band: float, color: str, **style: Any) -> None:
+    """Draws the mean on matplotlib's axes, and one standard deviation around it; `band`: the opacity of that."""
+    low = [mean - deviation for mean, deviation in zip(curve.mean, curve.deviation, strict=True)]
+    high = [mean + deviation for mean, deviation in zip(curve.mean, curve.deviation, strict=True)]
+    axes.plot(curve.labels, curve.mean, color=color, **style)
+    axes.fill_between(curve.labels, low, high, color=color, alpha=band, linewidth=0)
 
 
 def _place(run: Run) -> tuple[str, str, int]:

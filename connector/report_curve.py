@@ -7,11 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any, TypeVar
 
 from connector.errors import UsageError
-from connector.outcome import RANDOM, labels_to_reach
+from connector.outcome import RANDOM, Run, labels_to_reach, mean_curve
 from connector.report_content import Curve, CurvePoint, Replayed
 
 POINTS = 300
@@ -58,40 +57,26 @@ def read_replay(folder: Path, project: int) -> Replay:
                 f"{path} is a replay of project {source}: give one of this, by connector simulate --project {project}."
             )
         words += " (of other data)"
-    classifiers = sorted({run.classifier for run in runs}, key=lambda name: (name != _SHOWN_FIRST, name))
-    runs = [run for run in runs if run.classifier == classifiers[0]]
-    strategies = {run.strategy for run in runs}
+    classifiers = sorted({run["classifier"] for run in runs}, key=lambda name: (name != _SHOWN_FIRST, name))
+    runs = [run for run in runs if run["classifier"] == classifiers[0]]
+    strategies = {run["strategy"] for run in runs}
     if default not in strategies:
         default = min(strategies - {RANDOM}, default=RANDOM)
     names = [default, *({RANDOM} & strategies - {default})]
-    return Replay(classifiers[0], [_line(name, [run for run in runs if run.strategy == name]) for name in names], words)
+    lines = [_line(name, [run for run in runs if run["strategy"] == name]) for name in names]
+    return Replay(classifiers[0], lines, words)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run: labels and accuracy of each round."""
-
-    strategy: str
-    classifier: str
-    rounds: list[tuple[float, float]]
-
-
-def _run(found: Mapping[str, Any]) -> _Run:
-    rounds = [(float(one["labels"]), float(one["accuracy"])) for one in found["rounds"]]
-    if not rounds or not all(math.isfinite(value) for one in rounds for value in one):
+def _run(found: Mapping[str, Any]) -> Run:
+    """A run as it must be: strategy, classifier, and labels and accuracy of each round."""
+    rounds = [{name: float(one[name]) for name in ("labels", "accuracy")} for one in found["rounds"]]
+    if not rounds or not all(math.isfinite(value) for one in rounds for value in one.values()):
         raise ValueError("a run has no rounds, or no numbers")
-    return _Run(str(found["strategy"]), str(found["classifier"]), rounds)
+    return {"strategy": str(found["strategy"]), "classifier": str(found["classifier"]), "rounds": rounds}
 
 
-def _line(strategy: str, runs: Sequence[_Run]) -> Replayed:
-    columns = list(zip(*(run.rounds for run in runs), strict=False))  # as far as every seed goes
-    return Replayed(
-        strategy,
-        len(runs),
-        labels=[fmean(labels for labels, _ in column) for column in columns],
-        mean=[fmean(accuracy for _, accuracy in column) for column in columns],
-        deviation=[pstdev([accuracy for _, accuracy in column]) for column in columns],
-    )
+def _line(strategy: str, runs: Sequence[Run]) -> Replayed:
+    return Replayed(strategy, len(runs), *mean_curve(run["rounds"] for run in runs))
 
 
 def curve(

@@ -14,8 +14,8 @@ from datetime import date
 from typing import Any
 from xml.etree import ElementTree
 
-from connector.outcome import RANDOM
-from connector.outcome_files import COLOURS
+from connector.outcome import RANDOM, MeanCurve
+from connector.outcome_files import COLOURS, draw_mean
 from connector.report_content import Bin, CurvePoint, Day, Replayed
 from connector.report_numbers import count, day, share
 
@@ -73,11 +73,8 @@ def replay(replayed: Sequence[Replayed], label: str) -> str:
 
     def draw(axes: Any) -> None:
         for one in replayed:
-            line = line_of(one.strategy)
-            low = [mean - deviation for mean, deviation in zip(one.mean, one.deviation, strict=True)]
-            high = [mean + deviation for mean, deviation in zip(one.mean, one.deviation, strict=True)]
-            axes.plot(one.labels, one.mean, **_style(line))
-            axes.fill_between(one.labels, low, high, color=_style(line)["color"], alpha=_BAND, linewidth=0)
+            curve = MeanCurve(one.labels, one.mean, one.deviation)
+            draw_mean(axes, curve, band=_BAND, **_style(line_of(one.strategy)))
         _shares_by_labels(axes)
 
     return _svg("replay", label, draw)

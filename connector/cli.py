@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from connector import __version__, console
-from connector.console import open_servers, say, server_options
+from connector.console import open_backend, open_servers, say, server_options
 from connector.report_command import report
 from connector.selection import DEFAULT_STRATEGY, STRATEGIES
 from connector.simulate_command import simulate
-
-if TYPE_CHECKING:
-    from connector.backend import Backend
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
@@ -204,13 +201,7 @@ def sync(
             command.on_and_on(every, stop)
         return
 
-    def connect() -> Backend:
-        from connector.backend import Backend
-
-        backend = Backend.of(settings, gateway.retries)
-        context.call_on_close(backend.close)
-        return backend
-
+    connect = functools.partial(open_backend, context, settings, gateway)
     done = run(project_id, gateway, connect, state.project(settings.label_studio_url, project_id), options, Reporter())
     click.echo(json.dumps(done) if as_json else words(done))
 
@@ -265,17 +256,13 @@ def export(
 
     Example: connector export --project 7 --out labels.csv
     """
-    from connector.backend import Backend
     from connector.export import export as write
     from connector.export import format_of
     from connector.progress import Reporter
 
     chosen = file_format or format_of(out)
     settings, gateway, state = open_servers(servers)
-    backend = None
-    if not no_model:
-        backend = Backend.of(settings, gateway.retries)
-        click.get_current_context().call_on_close(backend.close)
+    backend = None if no_model else open_backend(click.get_current_context(), settings, gateway)
     project = state.project(settings.label_studio_url, project_id)
     done = write(project_id, gateway, backend, project, out, chosen, Reporter(), settings.scorer)
     if as_json:

@@ -16,6 +16,7 @@ from connector.clock import now_here
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 
 if TYPE_CHECKING:
+    from connector.backend import Backend
     from connector.label_studio import LabelStudio
     from connector.settings import Settings
     from connector.state import State
@@ -68,6 +69,15 @@ def open_label_studio(servers: dict[str, str | None], *, looking: bool = False) 
     return settings, gateway
 
 
+def open_backend(context: click.Context, settings: Settings, gateway: LabelStudio) -> Backend:
+    """The ML backend, tried again as long as Label Studio is; closed when the command of the context ends."""
+    from connector.backend import Backend
+
+    backend = Backend.of(settings, gateway.retries)
+    context.call_on_close(backend.close)
+    return backend
+
+
 def say(words: str, *, err: bool = False) -> None:
     """Prints `words` for a person, without what a terminal would take for a command.
 
@@ -78,7 +88,6 @@ def say(words: str, *, err: bool = False) -> None:
 
 def show_standing() -> int:
     """Prints where one stands, and returns the exit code."""
-    from connector.backend import Backend
     from connector.settings import load_settings
     from connector.standing import exit_code, not_connected, standing
 
@@ -88,8 +97,7 @@ def show_standing() -> int:
         lines = not_connected(error)
     else:
         settings, gateway, state = open_servers({}, looking=True)
-        backend = Backend.of(settings, gateway.retries)
-        click.get_current_context().call_on_close(backend.close)
+        backend = open_backend(click.get_current_context(), settings, gateway)
         lines = standing(gateway, backend, state, now_here())
     shown = []
     for line in lines:

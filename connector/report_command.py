@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from connector.console import open_servers, server_options
+from connector.console import open_backend, open_servers, server_options
 
 
 @click.command()
@@ -28,21 +28,16 @@ def report(
     Example: connector report --project 7 --out report.html
     """
     from connector import report_page
-    from connector.backend import Backend
     from connector.progress import Reporter
     from connector.report import report as write
     from connector.report import words
 
     report_page.require()
     settings, gateway, state = open_servers(servers)
-    backend = None
-    if not no_model:
-        backend = Backend.of(settings, gateway.retries)
-        click.get_current_context().call_on_close(backend.close)
     done = write(
         project_id,
         gateway,
-        backend,
+        None if no_model else open_backend(click.get_current_context(), settings, gateway),
         state.project(settings.label_studio_url, project_id),
         out,
         Reporter(),

@@ -90,7 +90,8 @@ class Scored:
     while there is no model}, `predicted` {task: the model's label}, `agreement`: the share of labelled tasks whose
     consensus label is the model's out-of-sample one; `held_out` {task: ground truth}: the test set, of which only
     `predicted` knows; `accuracy`: the share of it that the model labels so. Shares are None where there is nothing to
-    count. Labels are as Control.label_of writes them: of a multiple control, whole sets.
+    count. Labels are as Control.label_of writes them: of a multiple control, whole sets. `known`: what the ML backend
+    said of all tasks, None while there is no model.
     """
 
     labels: dict[tuple[int, int], str]
@@ -103,6 +104,7 @@ class Scored:
     agreement: float | None = None
     held_out: dict[int, str] = field(default_factory=dict)
     accuracy: float | None = None
+    known: Probabilities | None = None
 
 
 @dataclass
@@ -181,6 +183,7 @@ def score(
         with reporter.stage("probabilities", "Fetching class probabilities"):
             known = backend.probabilities(project)
         state.keep_lock()
+    result.known = known
     if known is None:
         return result
     result.model_version = known.model_version
@@ -194,10 +197,15 @@ def score(
 
 def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: Scorer = activelab) -> Review:
     """What the labels and the model as it is say, training nothing; without a backend, the labels alone."""
+    known = _ask(pulled, backend, _texts(pulled), reporter) if backend is not None else None
+    return review_of(pulled, known, reporter, scorer)
+
+
+def review_of(pulled: Pulled, known: Probabilities | None, reporter: Reporter, scorer: Scorer = activelab) -> Review:
+    """As `review`, by what the ML backend has said already."""
     control, texts = pulled.control, _texts(pulled)
-    scored = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations))
+    scored = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations), known=known)
     labelled = sorted({task for task, _ in scored.labels})
-    known = _ask(pulled, backend, texts, reporter) if backend is not None else None
     by = ByStrategy(STRATEGIES[DEFAULT_STRATEGY], scorer, control.multiple)
     given = heard(scored.labels, labelled, control, by)
     of_labelled = model_rows(known, labelled, control) if known is not None else None

@@ -20,7 +20,7 @@ from connector.selection import DEFAULT_STRATEGY, STRATEGIES, Slot
 from connector.state import ProjectState, now
 
 if TYPE_CHECKING:
-    from connector.backend import Backend
+    from connector.backend import Backend, Probabilities
     from connector.scoring import Scored
 
 # What a round's summary tells of the model.
@@ -204,7 +204,7 @@ def _round(
             f"variable {queue.QUICK_IMPORT} it takes less than one."
         )
     if about_consensus:
-        _publish_consensus(pulled, gateway, backend, state, options, reporter)
+        _publish_consensus(pulled, gateway, scored.known, state, options, reporter)
         state.put(window_options=chosen)
     summary = _summary(pulled, state, reporter, scored, published.window)
     summary["round"] += 1
@@ -224,21 +224,21 @@ def _consensus_differs(pulled: Pulled, state: ProjectState, options: SyncOptions
 def _publish_consensus(
     pulled: Pulled,
     gateway: LabelStudio,
-    backend: Backend,
+    known: Probabilities | None,
     state: ProjectState,
     options: SyncOptions,
     reporter: Reporter,
 ) -> None:
     """Publishes the consensus that `connector export` would write now, or removes what an earlier sync published."""
     from connector import consensus
-    from connector.scoring import SCORERS, review
+    from connector.scoring import SCORERS, review_of
 
     project = pulled.project["id"]
     if not options.publish_consensus:
         with reporter.stage("consensus", "Removing published consensus labels"):
             consensus.remove(gateway, state, project)
         return
-    reviewed = review(pulled, backend, reporter, SCORERS[options.scorer])
+    reviewed = review_of(pulled, known, reporter, SCORERS[options.scorer])
     labels = reviewed.scored.consensus
     wanted = {task: consensus.Label(labels[task], quality) for task, quality in reviewed.quality.items()}
     with reporter.stage("consensus", "Publishing consensus labels") as stage:

@@ -48,13 +48,13 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     votes = labels.votes()
     counts = votes.sum(axis=1)
     prior = scaled(pred_probs, best_temperature(votes, counts, pred_probs))
-    annotator = np.unique(labels.annotator, return_inverse=True)[1].reshape(-1)
-    cell = annotator * labels.n_classes + labels.label
+    annotators, annotator = np.unique(labels.annotator, return_inverse=True)
+    cell = annotator.reshape(-1) * labels.n_classes + labels.label
     # Classes come first from here on: what is added up lies together in memory, which halves the time of many classes.
     logs = np.log(np.maximum(prior, LEAST)).T.copy()
     probs = ((votes / counts[:, None] + prior) / 2).T.copy()
     for _ in range(ITERATIONS):
-        confusion = _confusion(labels, annotator, probs)
+        confusion = _confusion(labels.task, cell, len(annotators), probs)
         likely = np.log(np.maximum(confusion, LEAST)).transpose(1, 0, 2).reshape(labels.n_classes, -1)
         for k in range(labels.n_classes):
             np.add(logs[k], np.bincount(labels.task, likely[k, cell], labels.n_tasks), out=probs[k])
@@ -90,14 +90,14 @@ def label_weights(labels: Labels, pred_probs: Floats, probs: Floats, chosen: Int
     return np.asarray(weights / mean[chosen], np.float64)
 
 
-def _confusion(labels: Labels, annotator: Ints, probs: Floats) -> Floats:
+def _confusion(task: Ints, cell: Ints, size: int, probs: Floats) -> Floats:
     """pi_j(k, l), the probability that an annotator gives the label l to a task of class k: (annotators, K, K).
 
-    `annotator` (m,): who gave each label, numbered without gaps; `probs` (K, n_tasks).
+    `task` (m,): of each label; `cell` (m,): K times the number of who gave it, of `size` in all, and the label; `probs`
+    (K, n_tasks).
     """
-    size, k = int(annotator.max()) + 1, labels.n_classes
-    cell = annotator * k + labels.label
-    counted = np.stack([np.bincount(cell, of_class[labels.task], size * k) for of_class in probs])
+    k = len(probs)
+    counted = np.stack([np.bincount(cell, of_class[task], size * k) for of_class in probs])
     counts = counted.reshape(k, size, k).transpose(1, 0, 2)
     together = counts.sum(axis=0)
     accuracy = min(float(np.trace(together) / together.sum()), MOST_ACCURATE)

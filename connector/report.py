@@ -23,7 +23,7 @@ from connector.report_people import people
 from connector.report_window import window
 from connector.scoring import SCORERS, review
 from connector.state import ProjectState
-from connector.status import changed_settings, label_counts, task_counts
+from connector.status import changed_settings, label_counts, out_of_order, task_counts
 from connector.status_words import count
 from connector.sync import adopted
 
@@ -157,10 +157,7 @@ def _notes(facts: Facts, labels: dict[str, Any], *, asked_model: bool) -> list[s
         notes.append("The project has changed since the last sync: its window and its rounds are from before.")
     version = known["queue_version"]
     if version is not None and (changed := changed_settings(facts.pulled, version)):
-        notes.append(
-            f"Label Studio does not serve the window in order, since somebody changed {', '.join(changed)}: run "
-            f"connector sync --project {project}."
-        )
+        notes.append(f"{out_of_order(changed)}: run connector sync --project {project}.")
     if truth:
         what = f"{count(truth, 'annotation')} {'is' if truth == 1 else 'are'} marked as ground truth and"
         notes.append(f'{what} left out of what is told of people; an import with "ground_truth": false counts.')

@@ -123,6 +123,11 @@ def changed_settings(pulled: Pulled, version: str) -> list[str]:
     return changed
 
 
+def out_of_order(changed: list[str]) -> str:
+    """What `changed_settings` mean, as a clause."""
+    return f"Label Studio does not serve the window in order, since somebody changed {', '.join(changed)}"
+
+
 def label_counts(rows: list[Annotation], now: datetime) -> dict[str, Any]:
     """Labels that people gave; what was imported as ground truth is counted by itself."""
     labels = [row for row in rows if row.label is not None and not row.ground_truth]
@@ -189,8 +194,7 @@ def _next_step(found: Mapping[str, Any], pulled: Pulled | None) -> str:
     if window is None:
         return f"There is no window yet: {run}"
     if not window["in_charge"]:
-        changed = ", ".join(changed_settings(pulled, window["version"]))
-        return f"Label Studio does not serve the window in order, since somebody changed {changed}: {run}"
+        return f"{out_of_order(changed_settings(pulled, window['version']))}: {run}"
     if window["size"] and not window["left"]:
         return f"The window is used up, and what is left comes at random: {run}"
     if new:

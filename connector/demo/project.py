@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from connector.demo.corpus import Corpus
 from connector.demo.servers import Login, Server, local_session
 from connector.errors import ConnectorError
 from connector.label_config import packaged_label_config
+from connector.label_studio import LabelStudio
 
 TITLE = "Demo: polite or not?"
 
@@ -94,11 +96,10 @@ def create_project_of(server: Server, login: Login, classes: list[str]) -> Proje
 
 def address(server: Server, login: Login, project: Project) -> str:
     """Where the Data Manager shows the project's queue, a tab that `connector init` made."""
-    with local_session() as api:
-        headers = {"Authorization": f"Token {login.token}"}
-        answer = api.get(f"{server.url}/api/dm/views/", params={"project": project.id}, headers=headers, timeout=60)
-    tabs = [view["id"] for view in answer.json() if view["data"].get("title") == tab.QUEUE] if answer.ok else []
-    return f"{server.url}/projects/{project.id}/data" + (f"?tab={tabs[0]}" if tabs else "")
+    found: list[int] = []
+    with closing(LabelStudio(server.url, login.token)) as gateway, suppress(ConnectorError):
+        found = [view["id"] for view in gateway.tabs(project.id) if view["data"].get("title") == tab.QUEUE]
+    return f"{server.url}/projects/{project.id}/data" + (f"?tab={found[0]}" if found else "")
 
 
 def _post(api: requests.Session, server: Server, login: Login, path: str, body: Any, **query: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from connector.label_config import find_control, packaged_label_config
 from connector.state import ProjectState, State
 
 
@@ -16,4 +17,14 @@ def state() -> Iterator[ProjectState]:
     project = opened.project("http://studio", 7)
     with project.lock():
         yield project
+    opened.close()
+
+
+@pytest.fixture
+def adopted_state() -> Iterator[ProjectState]:
+    """The state in memory of a project that `init` has set up."""
+    opened = State("sqlite://")
+    project, config = opened.project("http://studio", 7), packaged_label_config()
+    project.put(adopted_at="2026-03-01", control=find_control(config).to_json(), label_config=config)
+    yield project
     opened.close()

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from connector.errors import TryAgainLater, UsageError
-from connector.label_config import find_control
 from connector.mirror import Pulled, pull
 from connector.progress import Reporter
 from connector.selection import Slot
-from connector.state import ProjectState, State
+from connector.state import ProjectState
 from connector.sync import SyncOptions, sync
 
 CONFIG = (Path(__file__).parents[2] / "label_config.xml").read_text(encoding="utf-8")
@@ -158,12 +157,8 @@ def studio() -> Studio:
 
 
 @pytest.fixture
-def state() -> Iterator[ProjectState]:
-    opened = State("sqlite://")
-    project = opened.project("http://studio", 7)
-    project.put(adopted_at="2026-03-01", control=find_control(CONFIG).to_json(), label_config=CONFIG)
-    yield project
-    opened.close()
+def state(adopted_state: ProjectState) -> ProjectState:
+    return adopted_state
 
 
 def read(studio: Studio, state: ProjectState, **how: Any) -> Pulled:

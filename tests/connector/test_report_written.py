@@ -4,25 +4,23 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_mirror import CONFIG
 from test_status import VERSION, Server
 
 from connector.backend import Probabilities
 from connector.errors import TryAgainLater, UsageError
-from connector.label_config import find_control
 from connector.mirror import pull
 from connector.progress import Reporter
 from connector.report import report, words
 from connector.report_content import Content
 from connector.report_page import page
 from connector.selection import Slot
-from connector.state import ProjectState, State
+from connector.state import ProjectState
 from connector.status import status
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=timezone.utc)
@@ -67,12 +65,8 @@ def studio() -> Studio:
 
 
 @pytest.fixture
-def state() -> Iterator[ProjectState]:
-    opened = State("sqlite://")
-    project = opened.project("http://studio", 7)
-    project.put(adopted_at="2026-03-01", control=find_control(CONFIG).to_json(), label_config=CONFIG)
-    yield project
-    opened.close()
+def state(adopted_state: ProjectState) -> ProjectState:
+    return adopted_state
 
 
 def write(studio: Studio, state: ProjectState, out: Path, draw: Any = None, backend: Any = None, **more: Any) -> Any:

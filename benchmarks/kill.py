@@ -108,10 +108,10 @@ class Kills:
         labels = self._random.integers(0, 2, len(self._texts)).tolist()
         body = {"classes": CLASSES, "ids": list(range(len(labels))), "labels": labels}
         job = requests.post(f"{self._server.url}/api/projects/{PROJECT}/train", json=body, timeout=30).json()["job"]
-        while not training_processes(self._server.pid):
+        while not training_processes(self._server.pid) and not self._begun(job):
             time.sleep(0.01)
         if self._random.random() < 0.75:
-            while self._stage(job) in ("waiting", "starting"):
+            while not self._begun(job):
                 time.sleep(0.005)
         time.sleep(moment)
         if whole_server:
@@ -144,10 +144,11 @@ class Kills:
             return now, "the version answers otherwise than before"
         return now, ""
 
-    def _stage(self, job: str) -> str:
+    def _begun(self, job: str) -> bool:
+        """Whether a job trains, or has ended: one whose process was killed before is failed without having begun."""
         assert self._server is not None
-        answer = requests.get(f"{self._server.url}/api/projects/{PROJECT}/jobs/{job}", timeout=30)
-        return str(answer.json()["stage"])
+        answer = requests.get(f"{self._server.url}/api/projects/{PROJECT}/jobs/{job}", timeout=30).json()
+        return answer["stage"] not in ("waiting", "starting") or answer["state"] in ("done", "failed", "cancelled")
 
     def _serving(self) -> str:
         model = self._backend.model(PROJECT)

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, sync_playwright
+from desk import MILLISECONDS
+from playwright.sync_api import Browser, expect, sync_playwright
 from postgresql import PostgreSQL
 
 from connector.demo import servers
@@ -176,5 +177,6 @@ def browser() -> Iterator[Browser]:
         if found is None and not Path(playwright.chromium.executable_path).exists():
             pytest.fail("There is no Chromium on the PATH and Playwright has none; run `make setup`.")
         chromium = playwright.chromium.launch(executable_path=found, headless=True, args=flags)
+        expect.set_options(timeout=MILLISECONDS)
         yield chromium
         chromium.close()

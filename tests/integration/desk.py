@@ -110,8 +110,11 @@ class Desk:
     def open_project(self, project: int, title: str) -> None:
         """The way of a person: the list of projects, the project, its Data Manager."""
         self.go(f"{self.url}/projects")
+        card = self.page.get_by_role("link").filter(has=self.page.get_by_text(title, exact=True))
+        # The numbers come last; whoever leaves while they are being read gets an "AbortError" in the console.
+        expect(card).to_contain_text(re.compile(r"\d+ / \d+"))
         with self.leaving():
-            self.page.get_by_text(title, exact=True).click()
+            card.click()
             self.page.wait_for_url(f"**/projects/{project}/data**")
             expect(self.rows.first).to_be_visible()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from desk import MILLISECONDS
 from playwright.sync_api import Browser, Page, expect
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def log_in(browser: Browser, label_studio: LabelStudio) -> Iterator[Callable[[st
     def enter(email: str, password: str) -> Profile:
         context = browser.new_context(viewport={"width": 1400, "height": 900})
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(MILLISECONDS)
         page = context.new_page()
         page.goto(f"{label_studio.url}/user/login/")
         page.fill("input[name=email]", email)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -53,7 +54,15 @@ def test_what_does_not_come_to_an_end_is_ended_after_the_grace() -> None:
             time.sleep(60)
 
 
-def test_everything_is_as_before_afterwards() -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, which a shell's background process ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_everything_is_as_before_afterwards(ctrl_c: None) -> None:
     numbers = [*BOTH, signal.SIGALRM]
     before = [signal.getsignal(number) for number in numbers]
     with StopSignals():

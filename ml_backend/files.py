@@ -6,11 +6,11 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-_UNFINISHED = ".new-"
+_UNFINISHED, _REMOVED = ".new-", ".old-"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -41,7 +41,7 @@ def new_directory(path: Path) -> Iterator[Path]:
                 with child.open("rb") as file:
                     os.fsync(file.fileno())
         if path.exists():
-            shutil.rmtree(path)
+            _remove(path)
         temporary.rename(path)
         _sync_directory(path.parent)
     finally:
@@ -54,7 +54,7 @@ def new_name() -> str:
 
 
 def keep_only(directory: Path, names: set[str], newer_than: str | None = None) -> None:
-    """Remove every subdirectory of `directory` but `names`, leftovers of interrupted writes included.
+    """Remove every subdirectory of `directory` but `names`, leftovers of interrupted writes and removals included.
 
     Of names that `new_name` made, all later ones than `newer_than` stay, finished or not: another process makes them.
     """
@@ -62,7 +62,8 @@ def keep_only(directory: Path, names: set[str], newer_than: str | None = None) -
         for child in directory.iterdir():
             recent = newer_than is not None and child.name.removeprefix(_UNFINISHED) > newer_than
             if child.is_dir() and child.name not in names and not recent:
-                shutil.rmtree(child, ignore_errors=True)
+                with suppress(OSError):  # the next time, then
+                    _remove(child)
 
 
 def sha256(path: Path) -> str:
@@ -72,6 +73,14 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory, in one step for whoever looks for its name: nobody, killed or not, leaves a part of it."""
+    if not directory.name.startswith("."):
+        aside = directory.with_name(f"{_REMOVED}{directory.name}-{secrets.token_hex(4)}")
+        directory = directory.rename(aside)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _sync_directory(directory: Path) -> None:

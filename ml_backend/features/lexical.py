@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def _write(root: Path, vocabularies: list[list[str]], arrays: dict[str, npt.NDAr
     terms = json.dumps({"pool_size": pool_size, "vocabularies": vocabularies}).encode()
     weights = save(arrays)
     identifier = _digest(terms, weights)
+    with suppress(CorruptModel):
+        return read(root, identifier)  # never replaced while it is whole: versions rest on it
     with new_directory(root / identifier) as directory:
         (directory / "terms.json").write_bytes(terms)
         (directory / "weights.safetensors").write_bytes(weights)

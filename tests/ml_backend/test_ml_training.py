@@ -1,6 +1,7 @@
 """Training with the real encoder, without HTTP."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from ml_backend.errors import CorruptModel, InvalidRequest
+from ml_backend.features import lexical
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.recent import Recent
 from ml_backend.pool import digest
@@ -27,6 +29,17 @@ class Stopped(Exception):
 
 def refuse(standing: Standing) -> None:
     raise Stopped
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+def killed_in_the_middle(directory: Path, ignore_errors: bool = False) -> None:
+    """What is left of a removal that a SIGKILL ends behind the first file."""
+    if directory.exists():
+        next(path for path in sorted(directory.rglob("*")) if path.is_file()).unlink()
+        raise Killed
 
 
 class Bench:
@@ -316,6 +329,32 @@ def test_only_the_newest_versions_and_their_terms_are_kept(
         versions.append(bench.train(texts, labels).version)
     assert sorted(path.name for path in (bench.directory / "versions").iterdir()) == sorted(versions[1:])
     assert len(list((bench.directory / "lexical").iterdir())) == 2
+
+
+def test_a_removal_that_is_killed_leaves_no_part_of_a_version(
+    tmp_path: Path, encoder: Encoder, make_sentences: Sentences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path / "project", encoder, keep_versions=1)
+    texts, labels = make_sentences(10)
+    bench.hold(texts)
+    first = bench.train(texts, labels).version
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed_in_the_middle)
+        with pytest.raises(Killed):
+            bench.train(texts, labels)
+    registry = Bench(bench.directory, encoder).project.registry
+    (version,) = registry.versions()
+    assert registry.read(version).version == registry.current_version() == version != first
+    third = bench.train(texts, labels).version
+    assert [path.name for path in (bench.directory / "versions").iterdir()] == [third]
+
+
+def test_terms_that_are_whole_are_never_replaced(tmp_path: Path) -> None:
+    texts = ["one text", "another text", "and one more"]
+    written = lexical.fit(texts, 2, len(texts), tmp_path).id
+    before = (tmp_path / written).stat().st_ino
+    assert lexical.fit(texts, 2, len(texts), tmp_path).id == written
+    assert (tmp_path / written).stat().st_ino == before
 
 
 def test_what_is_on_disk_holds_no_pickle_and_serves_again(

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from connector import queue, tab
+from connector import queue, queue_settings, tab
 from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import Control, find_control
@@ -37,10 +37,10 @@ def adopt(
 ) -> dict[str, Any]:
     """Prepares the project for our queue and returns what was done; doing it again changes nothing more.
 
-    Sets queue.REQUIRED_SETTINGS, adds our tabs to the Data Manager, connects the ML backend at `backend_url` (None: not
-    asked for) and tells Label Studio the `credentials` that it wants. `confirm` is asked before a rule of several
-    annotations a task ends. Raises UsageError when it says no, or when the labelling config cannot be served; then
-    nothing was changed.
+    Sets queue_settings.REQUIRED_SETTINGS, adds our tabs to the Data Manager, connects the ML backend at `backend_url`
+    (None: not asked for) and gives Label Studio the `credentials` for it. Asks `confirm` before it ends a rule of
+    several annotations per task. Raises UsageError when the answer is no, or when the labelling config cannot be
+    served. Then nothing was changed.
     """
     with state.lock():
         project = gateway.get_project(project_id)
@@ -52,7 +52,7 @@ def adopt(
         if known["original_settings"] is None:
             _remember(project, gateway, state, control, asked_at, confirm, reporter or Reporter())
             known = state.get()
-        wrong = queue.wrong_settings(project)
+        wrong = queue_settings.wrong_settings(project)
         known_control = Control.from_json(known["control"]) if known["control"] else None
         state.keep_lock()  # the question may have been open for long
         same_config = (control, project["label_config"]) == (known_control, known["label_config"])
@@ -119,7 +119,7 @@ def _remember(
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
     found: dict[str, Any] = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
     # Last: it says that the memory is complete, whatever becomes of this init.
-    names = (*queue.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
+    names = (*queue_settings.REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
     state.put(
         original_settings={name: project[name] for name in names},
         found=found,

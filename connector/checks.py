@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from connector import queue
+from connector import queue, queue_settings
 from connector.backend import Backend, RefusedCredentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.findings import Finding, ok, problem, warning
@@ -101,8 +101,8 @@ def rights(user: Mapping[str, Any]) -> Finding:
 
 def settings(project: Mapping[str, Any]) -> Iterator[Finding]:
     """Are the project's settings as the queue needs them?"""
-    wrong = queue.wrong_settings(project)
-    for name, needed in queue.REQUIRED_SETTINGS.items():
+    wrong = queue_settings.wrong_settings(project)
+    for name, needed in queue_settings.REQUIRED_SETTINGS.items():
         why, where = _SETTINGS[name]
         if name in wrong:
             yield problem(

@@ -20,7 +20,6 @@ from connector.progress import Reporter
 from connector.scoring import SCORERS, review
 from connector.selection import open_places
 from connector.state import ProjectState
-from connector.sync import adopted
 from connector.table import Extras, label_studio_task, to_json
 
 __all__ = ["export", "format_of"]
@@ -45,7 +44,7 @@ def export(
     Label Studio or the state, and no lock is taken. `out` is replaced as a whole or left as it was. Raises UsageError
     when the project is not adopted, or `out` cannot be written; TryAgainLater when a server is away, or the disk full.
     """
-    adopted(project_id, state)
+    state.require_initialized()
     require(file_format)
     with output.explaining(out):
         target = _target(out, file_format)

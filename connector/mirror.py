@@ -1,13 +1,12 @@
-"""Brings the mirror of a project up to date and puts its settings right: what every sync begins with."""
+"""Brings the mirror of a project up to date: what every sync begins with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from connector import queue
 from connector.annotations import Task, answers, digest, moment, read_task, read_text
 from connector.label_config import Control, find_control
 from connector.label_studio import PAGE_SIZE, LabelStudio
@@ -25,14 +24,24 @@ Progress = Callable[[int, int], None]
 Span = tuple[int, int | None]
 
 
+@dataclass(frozen=True)
+class ProjectReading:
+    """A project's settings, and how many predictions each model version has, as Label Studio gave them.
+
+    `at`: the server's clock when the settings were read, None where it does not say.
+    """
+
+    project: dict[str, Any]
+    versions: dict[str, int]
+    at: datetime | None
+
+
 @dataclass
 class Pulled:
     """The project as Label Studio has it now.
 
     `texts` gives the texts of some of the tasks, {id: text}, which are many times what is held here. `changed`: an
     annotation, a text or the set of tasks differs from the last sync. `versions`: predictions by model version.
-    `restored`: what somebody had changed and is as the queue needs it again; "predictions" where the published window
-    itself was deleted.
     """
 
     project: dict[str, Any]
@@ -41,33 +50,33 @@ class Pulled:
     versions: dict[str, int]
     changed: bool
     texts: Callable[[Iterable[int]], dict[int, str]]
-    restored: list[str] = field(default_factory=list)
+
+
+def read_project(project_id: int, gateway: LabelStudio) -> ProjectReading:
+    """Reads the project's settings, then its model versions."""
+    project = gateway.get_project(project_id)
+    at = gateway.server_time
+    return ProjectReading(project, gateway.model_versions(project_id), at)
 
 
 def pull(
-    project_id: int,
+    reading: ProjectReading,
     gateway: LabelStudio,
     state: ProjectState,
     *,
     everything: bool = False,
-    repair: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> Pulled:
-    """Reads what changed since the bookmark into the mirror, or `everything`, and (`repair`) restores settings.
+    """Reads what changed since the bookmark into the mirror, or `everything`; Label Studio is only read.
 
     What was read is stored page by page, and the bookmark moves when all of it is: a pull that is killed is made good
     by the next.
     """
-    known = state.get()
-    project = gateway.get_project(project_id)
+    known, project = state.get(), reading.project
     # What happens from now on is for the next sync: the server's clock, since tasks carry its time.
-    asked_at = gateway.server_time
+    asked_at = reading.at
     config_changed = project["label_config"] != known["label_config"]
     control = control_of(project, known)
-    versions = gateway.model_versions(project_id)
-    restored: list[str] = []
-    if repair:
-        project, restored = _restore(project, gateway, state, versions)
     if everything:
         state.put(full_read=None)
     bookmark = None if everything or _all_differ(project, known) else state.get()["bookmark"]
@@ -82,7 +91,7 @@ def pull(
     tasks = state.tasks()
     if asked_at is None:
         state.put(bookmark=_latest(tasks).isoformat())
-    return Pulled(project, control, tasks, versions, config_changed or changed, state.texts, restored)
+    return Pulled(project, control, tasks, reading.versions, config_changed or changed, state.texts)
 
 
 def read_all(
@@ -226,33 +235,6 @@ def control_of(project: Mapping[str, Any], known: Mapping[str, Any]) -> Control:
     if project["label_config"] == known["label_config"]:
         return control
     return find_control(project["label_config"], control.name)
-
-
-def _restore(
-    project: dict[str, Any], gateway: LabelStudio, state: ProjectState, versions: Mapping[str, int]
-) -> tuple[dict[str, Any], list[str]]:
-    """Sets what the queue needs and somebody has changed, model_version included, in one PATCH."""
-    wrong = queue.wrong_settings(project)
-    known = state.get()
-    ours = known["queue_version"]
-    version = project["model_version"] or ""
-    # Nothing to set here: the round that follows publishes a new window.
-    deleted = ["predictions"] if known["queue_size"] and not versions.get(ours) else []
-    if deleted and version != ours:
-        deleted.insert(0, "model_version")
-    # A newer window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.
-    if ours and versions.get(ours) and version != ours and version not in queue.unknown_newer(versions, ours):
-        wrong["model_version"] = ours
-    elif wrong:
-        wrong["model_version"] = version  # a PATCH of show_collab_predictions without it may empty it
-    if not wrong:
-        return project, deleted
-    if "maximum_annotations" in wrong:
-        # It rewrites overlaps and flags of all tasks and leaves their updated_at alone: read all, now or next time.
-        state.put(bookmark=None, full_read=None)
-    answer = gateway.update_project(project["id"], **wrong)
-    restored = sorted(name for name, value in wrong.items() if (project.get(name) or "") != (value or ""))
-    return {**project, **{name: answer[name] for name in wrong}}, restored + deleted
 
 
 def _since(bookmark: str) -> str:

@@ -36,16 +36,6 @@ QUICK_IMPORT = "fflag_fix_back_4620_memory_efficient_predictions_import_08012025
 KEEP_WINDOWS = timedelta(hours=24)
 DELETED_A_TIME = 10  # a project that was left alone for a day has hundreds, and each takes most of a second
 
-# What the project must be set to for Label Studio to serve the window in order. show_collab_predictions is on because
-# Label Studio empties model_version whenever its settings are saved while it is off; predictions are empty, so forms
-# stay blank all the same.
-REQUIRED_SETTINGS: dict[str, Any] = {
-    "sampling": "Uncertainty sampling",
-    "maximum_annotations": 1,
-    "show_collab_predictions": True,
-    "show_overlap_first": False,
-}
-
 
 @dataclass(frozen=True)
 class Published:
@@ -58,11 +48,6 @@ class Published:
     window: list[Slot]
     raced: int
     import_seconds: float = field(default=0.0, compare=False)
-
-
-def wrong_settings(project: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of REQUIRED_SETTINGS that the project does not have, with the values to set."""
-    return {name: value for name, value in REQUIRED_SETTINGS.items() if project.get(name) != value}
 
 
 def our_versions(versions: Collection[str]) -> set[str]:

@@ -15,6 +15,7 @@ from connector.forecast import sentence
 from connector.label_studio import LabelStudio
 from connector.mirror import look
 from connector.progress import Reporter
+from connector.queue_settings import changed_settings, out_of_order
 from connector.report_content import Content, Head
 from connector.report_curve import curve, read_replay
 from connector.report_facts import Facts
@@ -23,9 +24,8 @@ from connector.report_people import people
 from connector.report_window import window
 from connector.scoring import SCORERS, review
 from connector.state import ProjectState
-from connector.status import changed_settings, label_counts, out_of_order, task_counts
+from connector.statistics import label_counts, task_counts
 from connector.status_words import count
-from connector.sync import adopted
 
 
 def report(
@@ -49,7 +49,7 @@ def report(
     UsageError when the project is not adopted, `simulated` holds no replay of it or `out` cannot be written;
     TryAgainLater when a server is away or the disk is full.
     """
-    adopted(project_id, state)
+    state.require_initialized()
     replay = None if simulated is None else read_replay(simulated, project_id)
     with output.explaining(out):
         target = output.place_of(out)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from connector import database, schema
 from connector.annotations import Task
+from connector.errors import UsageError
 from connector.lock import ProjectLock
 from connector.parts import parts
 from connector.selection import Slot
@@ -77,6 +78,15 @@ class ProjectState(MirrorRows):
     def __init__(self, engine: sa.Engine, key: int) -> None:
         super().__init__(engine, key)
         self._lock = ProjectLock(engine, key)
+
+    def require_initialized(self) -> None:
+        """Raises UsageError unless `connector init` has set the project up."""
+        row = self.get()
+        if row["adopted_at"] is None:  # the message names the address, because one server may have several
+            raise UsageError(
+                f"Project {row['project_id']} of {row['url']} is not set up yet: run connector init --project "
+                f"{row['project_id']} first."
+            )
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Holds the project for one process, as ProjectLock.hold says."""

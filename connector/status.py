@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from connector import queue
-from connector.annotations import Annotation, Task, moment
+from connector.annotations import Task, moment
 from connector.clock import now_here
 from connector.errors import ConnectorError
 from connector.forecast import forecast, sentence
 from connector.label_studio import LabelStudio
 from connector.lock import is_held
 from connector.mirror import Pulled, look
+from connector.queue_settings import changed_settings, out_of_order
 from connector.selection import Slot, open_places
 from connector.state import ProjectState
-from connector.status_words import RECENT_DAYS, count, one_line
-from connector.sync import adopted
+from connector.statistics import label_counts, task_counts
+from connector.status_words import count, one_line
 
 NEXT_TASKS = 5
 TEXT_WIDTH = 60
@@ -34,7 +34,7 @@ def status(
     `clock`: an aware datetime, whose time zone says when a day begins. Where Label Studio does not answer or refuses,
     `error` says so and the rest is what the last sync knew. Raises UsageError when the project is not adopted.
     """
-    adopted(project_id, state)
+    state.require_initialized()
     now = clock()
     known, window, answers = state.get(), state.window(), state.answers_at_publishing()
     latest = state.last_round() or {}
@@ -107,51 +107,6 @@ def _queue(
         "left": len(left),
         "second_opinions_open": sum(slot.relabel for slot in left),
         "in_charge": None if pulled is None else not changed_settings(pulled, version),
-    }
-
-
-def changed_settings(pulled: Pulled, version: str) -> list[str]:
-    """What somebody has changed in Label Studio so that it no longer serves the window in order."""
-    changed = sorted(queue.wrong_settings(pulled.project))
-    served = pulled.project["model_version"] or ""
-    # A newer window of ours stands where a sync was killed right after it had published: it is as good as this one.
-    newer = queue.unknown_newer(pulled.versions, version)
-    if served != version and served not in newer:
-        changed.append("model_version")
-    if version and not pulled.versions.get(version) and not newer:
-        changed.append("the window's predictions")
-    return changed
-
-
-def out_of_order(changed: list[str]) -> str:
-    """What `changed_settings` mean, as a clause."""
-    return f"Label Studio does not serve the window in order, since somebody changed {', '.join(changed)}"
-
-
-def label_counts(rows: list[Annotation], now: datetime) -> dict[str, Any]:
-    """Labels that people gave; what was imported as ground truth is counted by itself."""
-    labels = [row for row in rows if row.label is not None and not row.ground_truth]
-    # A state database of an older connector does not know when an annotation was made.
-    made = [moment(row.created_at or row.updated_at) for row in labels]
-    recent = sum(when > now - timedelta(days=RECENT_DAYS) for when in made)
-    return {
-        "total": len(labels),
-        "annotators": len({row.annotator for row in labels}),
-        "today": sum(when.astimezone(now.tzinfo).date() == now.date() for when in made),
-        "mean_of_7_days": round(recent / RECENT_DAYS, 1),
-        "ground_truth": sum(row.label is not None and row.ground_truth for row in rows),
-        "skipped": sum(row.skipped for row in rows),
-        "unknown_choices": sum(row.unknown for row in rows),
-    }
-
-
-def task_counts(tasks: Mapping[int, Task]) -> dict[str, int]:
-    labelled = sum(any(row.label is not None for row in task.annotations) for task in tasks.values())
-    return {
-        "total": len(tasks),
-        "labelled": labelled,
-        "unlabelled": len(tasks) - labelled,
-        "without_text": sum(task.digest is None for task in tasks.values()),
     }
 
 

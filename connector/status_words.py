@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-RECENT_DAYS = 7
+from connector.statistics import RECENT_DAYS
 
 
 def words(found: Mapping[str, Any]) -> str:

@@ -14,8 +14,9 @@ from connector.errors import ConnectorError, StaleTasks, UsageError
 from connector.forecast import forecast
 from connector.label_studio import LabelStudio
 from connector.lock import KEEP_SECONDS
-from connector.mirror import Pulled, pull
+from connector.mirror import ProjectReading, Pulled, pull, read_project
 from connector.progress import Reporter
+from connector.queue_settings import restore
 from connector.selection import DEFAULT_STRATEGY, STRATEGIES, Slot
 from connector.state import ProjectState, now
 
@@ -68,7 +69,7 @@ def sync(
     `connect` gives the ML backend and is called only when there is something to do.
     Raises UsageError when the project is not adopted, TryAgainLater when another sync holds it or a server is away.
     """
-    adopted(project_id, state)
+    state.require_initialized()
     wanted = state.get()["min_annotations_per_task"]
     if wanted > options.max_annotations_per_task:
         raise UsageError(
@@ -76,38 +77,37 @@ def sync(
             f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
         )
     with state.lock(), gateway.fenced(lambda: state.keep_lock(at_most_every=KEEP_SECONDS)), _recorded(state, options):
-        adopted(project_id, state)  # once more: undo may have held the lock
+        state.require_initialized()  # again: undo may have held the lock
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
-            pulled = pull(project_id, gateway, state, repair=not options.dry_run, progress=stage.count)
-        for name in pulled.restored:
+            reading, restored = _read_and_restore(project_id, gateway, state, options)
+            pulled = pull(reading, gateway, state, progress=stage.count)
+        for name in restored:
             what = "deleted the window's predictions" if name == "predictions" else f"changed {name}"
             reporter.say(f"Somebody had {what}; this sync puts the queue in order again.")
-        if pulled.restored:
+        if restored:
             reporter.say(f"What else may break the queue: connector doctor --project {project_id}")
         if not _work_to_do(pulled, state, options):
             if not options.dry_run:
                 # One a sync: there is no hurry, and a sync with nothing to do shall stay a quick one.
                 current = state.get()["queue_version"]
                 queue.delete_expired(gateway, state, project_id, pulled.versions, current, at_most=1)
-            return _summary(pulled, state, reporter)
+            return _summary(pulled, restored, state, reporter)
         backend = connect()
         try:
-            return _round(pulled, gateway, backend, state, options, reporter)
+            return _round(pulled, restored, gateway, backend, state, options, reporter)
         except StaleTasks:  # deleted since it was read: once more, on a fresh reading
             with reporter.stage("pull", "Reading all of the project again") as stage:
-                again = pull(project_id, gateway, state, everything=True, progress=stage.count)
-            again.restored[:0] = pulled.restored
-            return _round(again, gateway, backend, state, options, reporter)
+                reading, restored_again = _read_and_restore(project_id, gateway, state, options)
+                again = pull(reading, gateway, state, everything=True, progress=stage.count)
+            return _round(again, [*restored, *restored_again], gateway, backend, state, options, reporter)
 
 
-def adopted(project_id: int, state: ProjectState) -> None:
-    """Raises UsageError unless `init` has set the project up."""
-    known = state.get()
-    if known["adopted_at"] is None:  # the address is told, since the same server may have several
-        raise UsageError(
-            f"Project {project_id} of {known['url']} is not set up yet: run connector init --project {project_id} "
-            "first."
-        )
+def _read_and_restore(
+    project_id: int, gateway: LabelStudio, state: ProjectState, options: SyncOptions
+) -> tuple[ProjectReading, list[str]]:
+    """Reads the project and, except in a dry run, restores the settings that the queue needs."""
+    reading = read_project(project_id, gateway)
+    return (reading, []) if options.dry_run else restore(reading, gateway, state)
 
 
 @contextlib.contextmanager
@@ -150,6 +150,7 @@ def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bo
 
 def _round(
     pulled: Pulled,
+    restored: list[str],
     gateway: LabelStudio,
     backend: Backend,
     state: ProjectState,
@@ -181,7 +182,7 @@ def _round(
             min_annotations=state.get()["min_annotations_per_task"],
         )
     if options.dry_run:
-        return {**_summary(pulled, state, reporter, scored, window), "dry_run": True}
+        return {**_summary(pulled, restored, state, reporter, scored, window), "dry_run": True}
     chosen = options.chosen_under(pulled.project["skip_queue"])
     about_consensus = options.publish_consensus or queue.PUBLISHED_CONSENSUS in pulled.versions
     with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
@@ -206,7 +207,7 @@ def _round(
     if about_consensus:
         _publish_consensus(pulled, gateway, scored.known, state, options, reporter)
         state.put(window_options=chosen)
-    summary = _summary(pulled, state, reporter, scored, published.window)
+    summary = _summary(pulled, restored, state, reporter, scored, published.window)
     summary["round"] += 1
     state.store_round(summary["round"], {**summary, "labels": len(scored.labels)})  # what the model learns from
     if tab.restore_order(pulled.project["id"], gateway, tab.Known.of(state.get()["found"])):
@@ -256,6 +257,7 @@ def _publish_consensus(
 
 def _summary(
     pulled: Pulled,
+    restored: list[str],
     state: ProjectState,
     reporter: Reporter,
     scored: Scored | None = None,
@@ -280,7 +282,7 @@ def _summary(
         "window": {"size": len(window), "new": len(window) - relabel, "relabel": relabel},
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in rows),
-        "restored": pulled.restored,
+        "restored": restored,
         "seconds": dict(reporter.seconds),
     }
 

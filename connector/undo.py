@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector import queue, tab
+from connector import queue, queue_settings, tab
 from connector.annotations import annotator_of, moment
 from connector.errors import StaleTasks, TryAgainLater
 from connector.label_studio import LabelStudio
@@ -92,7 +92,7 @@ def _restore_settings(
 ) -> tuple[list[str], dict[str, Any]]:
     """Sets what init had changed back in one PATCH; the names of what differed, and the project as it is then."""
     project = gateway.get_project(project_id)
-    wanted = {name: original[name] for name in queue.REQUIRED_SETTINGS}
+    wanted = {name: original[name] for name in queue_settings.REQUIRED_SETTINGS}
     wanted["model_version"] = _known_version(project_id, gateway, original["model_version"] or "")
     wrong = {name: value for name, value in wanted.items() if (project[name] or "") != (value or "")}
     if wrong:

@@ -16,7 +16,7 @@ from connector.annotations import Annotation, Task, digest
 from connector.database import explain
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_config import find_control
-from connector.mirror import pull
+from connector.mirror import pull, read_project
 from connector.selection import Slot
 from connector.state import Original, State
 
@@ -87,7 +87,7 @@ def test_a_state_of_the_first_release_is_read_anew_and_used_on(migrated: State) 
     studio.annotate(1, 4)
     project = migrated.project(URL, 7)
     project.put(control=find_control(CONFIG).to_json(), label_config=CONFIG)
-    pulled = pull(7, studio, project)  # type: ignore[arg-type]
+    pulled = pull(read_project(7, studio), studio, project)  # type: ignore[arg-type]
     assert studio.read_everything()
     assert project.tasks() == pulled.tasks
     assert all(row.created_at for task in pulled.tasks.values() for row in task.annotations)

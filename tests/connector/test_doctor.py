@@ -20,7 +20,7 @@ from connector.findings import Finding, ok, problem, warning
 from connector.label_config import Control
 from connector.label_studio import LabelStudio
 from connector.mirror import Pulled
-from connector.queue import REQUIRED_SETTINGS
+from connector.queue_settings import REQUIRED_SETTINGS
 from connector.retries import Retries
 from connector.selection import Slot
 from connector.settings import Settings

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from connector.errors import TryAgainLater, UsageError
-from connector.mirror import Pulled, pull
+from connector.mirror import Pulled, pull, read_project
 from connector.progress import Reporter
+from connector.queue_settings import restore
 from connector.selection import Slot
 from connector.state import ProjectState
 from connector.sync import SyncOptions, sync
@@ -162,11 +163,17 @@ def state(adopted_state: ProjectState) -> ProjectState:
 
 
 def read(studio: Studio, state: ProjectState, **how: Any) -> Pulled:
-    """A pull, and the check that mirror and server are then the same."""
+    """What a sync reads after it has restored settings."""
+    return restore_and_read(studio, state, **how)[1]
+
+
+def restore_and_read(studio: Studio, state: ProjectState, **how: Any) -> tuple[list[str], Pulled]:
+    """What was restored, and a pull, with the check that mirror and server are then the same."""
     studio.calls.clear()
-    pulled = pull(7, studio, state, **how)  # type: ignore[arg-type]
+    reading, restored = restore(read_project(7, studio), studio, state)  # type: ignore[arg-type]
+    pulled = pull(reading, studio, state, **how)  # type: ignore[arg-type]
     assert state.tasks() == pulled.tasks
-    return pulled
+    return restored, pulled
 
 
 def same(studio: Studio, pulled: Pulled) -> bool:
@@ -210,10 +217,10 @@ def test_a_reading_with_nothing_new_is_three_calls_and_no_change(studio: Studio,
     studio.annotate(1, 1)
     read(studio, state)
     studio.wait(30)  # within the overlap: task 1 is read again
-    pulled = read(studio, state)
+    restored, pulled = restore_and_read(studio, state)
     assert len(studio.calls) == 3
     assert not pulled.changed
-    assert pulled.restored == []
+    assert restored == []
 
 
 def test_what_was_written_late_with_an_earlier_time_is_still_found(studio: Studio, state: ProjectState) -> None:
@@ -552,7 +559,7 @@ def patches(studio: Studio) -> list[dict[str, Any]]:
 
 def test_settings_as_the_queue_needs_them_are_left_alone(studio: Studio, state: ProjectState) -> None:
     published(studio, state)
-    assert read(studio, state).restored == []
+    assert restore_and_read(studio, state)[0] == []
     assert patches(studio) == []
 
 
@@ -571,8 +578,8 @@ def test_a_changed_setting_is_restored_and_keeps_the_window(
     published(studio, state)
     wanted = studio.settings[name]
     studio.settings[name] = value
-    pulled = read(studio, state)
-    assert pulled.restored == [name]
+    restored, pulled = restore_and_read(studio, state)
+    assert restored == [name]
     assert patches(studio) == [{name: wanted, "model_version": OURS}]
     assert (pulled.project[name], pulled.project["model_version"]) == (wanted, OURS)
 
@@ -580,8 +587,8 @@ def test_a_changed_setting_is_restored_and_keeps_the_window(
 def test_all_that_changed_is_restored_in_one_patch(studio: Studio, state: ProjectState) -> None:
     published(studio, state)
     studio.settings.update(sampling="Uniform sampling", maximum_annotations=2, model_version="")
-    pulled = read(studio, state)
-    assert pulled.restored == ["maximum_annotations", "model_version", "sampling"]
+    restored, _ = restore_and_read(studio, state)
+    assert restored == ["maximum_annotations", "model_version", "sampling"]
     assert patches(studio) == [
         {"sampling": "Uncertainty sampling", "maximum_annotations": 1, "model_version": OURS},
     ]
@@ -643,8 +650,8 @@ def test_another_model_version_is_replaced_by_the_published_window(
 ) -> None:
     published(studio, state)
     studio.settings["model_version"] = version
-    pulled = read(studio, state)
-    assert pulled.restored == ["model_version"]
+    restored, pulled = restore_and_read(studio, state)
+    assert restored == ["model_version"]
     assert studio.settings["model_version"] == OURS == pulled.project["model_version"]
 
 
@@ -653,7 +660,7 @@ def test_a_newer_window_of_ours_is_left_standing(studio: Studio, state: ProjectS
     newer = "activelab-20260301-110000-000000"
     studio.versions[newer] = 2
     studio.settings["model_version"] = newer
-    assert read(studio, state).restored == []
+    assert restore_and_read(studio, state)[0] == []
     assert studio.settings["model_version"] == newer
 
 
@@ -661,8 +668,8 @@ def test_a_window_that_was_deleted_is_said_and_not_pointed_at(studio: Studio, st
     published(studio, state)
     del studio.versions[OURS]
     studio.settings["model_version"] = ""
-    pulled = read(studio, state)
-    assert set(pulled.restored) == {"model_version", "predictions"}
+    restored, _ = restore_and_read(studio, state)
+    assert set(restored) == {"model_version", "predictions"}
     assert patches(studio) == []
     assert studio.settings["model_version"] == ""
 
@@ -670,15 +677,14 @@ def test_a_window_that_was_deleted_is_said_and_not_pointed_at(studio: Studio, st
 def test_before_the_first_window_the_projects_model_version_is_its_own(studio: Studio, state: ProjectState) -> None:
     studio.versions = {"somebody-elses": 4}
     studio.settings.update(model_version="somebody-elses", sampling="Sequential sampling")
-    assert read(studio, state).restored == ["sampling"]
+    assert restore_and_read(studio, state)[0] == ["sampling"]
     assert studio.settings["model_version"] == "somebody-elses"
 
 
-def test_a_reading_without_repair_changes_nothing_on_the_server(studio: Studio, state: ProjectState) -> None:
+def test_a_pull_changes_nothing_on_the_server(studio: Studio, state: ProjectState) -> None:
     published(studio, state)
     studio.settings.update(sampling="Sequential sampling", model_version="")
-    pulled = read(studio, state, repair=False)
-    assert pulled.restored == []
+    pull(read_project(7, studio), studio, state)  # type: ignore[arg-type]
     assert patches(studio) == []
 
 

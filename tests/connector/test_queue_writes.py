@@ -22,8 +22,8 @@ from connector.queue import (
     publish,
     to_close,
     unknown_newer,
-    wrong_settings,
 )
+from connector.queue_settings import wrong_settings
 from connector.retries import AnswerLost, Passing, Retries
 from connector.selection import Slot
 from connector.state import ProjectState

@@ -14,7 +14,7 @@ from test_status import VERSION, Server
 
 from connector.backend import Probabilities
 from connector.errors import TryAgainLater, UsageError
-from connector.mirror import pull
+from connector.mirror import pull, read_project
 from connector.progress import Reporter
 from connector.report import report, words
 from connector.report_content import Content
@@ -82,7 +82,7 @@ def drawn(studio: Studio, state: ProjectState, out: Path, **more: Any) -> Conten
 
 def synced(studio: Studio, state: ProjectState, *window: Slot, **last: Any) -> None:
     """What a sync leaves that read everything and published `window`."""
-    pull(7, studio, state)  # type: ignore[arg-type]
+    pull(read_project(7, studio), studio, state)  # type: ignore[arg-type]
     state.store_window(VERSION, len(window), window, {"window": 4, "strategy": "activelab-weighted"})
     studio.versions[VERSION] = len(window)
     studio.settings["model_version"] = VERSION

@@ -16,7 +16,7 @@ from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.forecast import forecast, sentence
 from connector.label_config import find_control
 from connector.lock import new_holder
-from connector.mirror import pull
+from connector.mirror import pull, read_project
 from connector.selection import Slot
 from connector.state import ProjectState, State
 from connector.status import exit_code, status
@@ -64,7 +64,7 @@ def ask(studio: Server, state: ProjectState, now: datetime = NOW) -> dict[str, A
 
 def synced(studio: Server, state: ProjectState, *window: Slot, **summary: Any) -> None:
     """What a sync leaves that read everything and published `window` an hour before NOW."""
-    pull(7, studio, state)  # type: ignore[arg-type]
+    pull(read_project(7, studio), studio, state)  # type: ignore[arg-type]
     state.store_window(VERSION, len(window), window, {"window": 4})
     state.store_round(1, {"round": 1, **summary})
     at = (NOW - timedelta(hours=1)).isoformat()

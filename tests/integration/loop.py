@@ -26,7 +26,7 @@ from connector.demo.people import Person
 from connector.demo.servers import local_session
 from connector.label_studio import TASK_FIELDS
 from connector.label_studio import LabelStudio as Gateway
-from connector.mirror import Pulled, pull
+from connector.mirror import Pulled, pull, read_project
 from connector.progress import Reporter
 from connector.selection import Slot
 from connector.state import ProjectState, State
@@ -78,7 +78,7 @@ class Loop:
 
     def read(self) -> Pulled:
         """A full reading, which repairs nothing."""
-        return pull(self.id, self.gateway, self.state, everything=True, repair=False)
+        return pull(read_project(self.id, self.gateway), self.gateway, self.state, everything=True)
 
     def publish(self, window: Sequence[Slot], gateway: Gateway | None = None, **options: Any) -> queue.Published:
         """Serves `window` as a sync would that had chosen it."""

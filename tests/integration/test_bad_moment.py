@@ -18,7 +18,7 @@ from loop import (
     texts,
 )
 
-from connector import queue
+from connector import queue_settings
 from connector.demo.people import Person
 
 People = Callable[[int], list[Person]]
@@ -80,7 +80,7 @@ def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
     if command == "undo":
         assert loop.project()["maximum_annotations"] == 2
     else:
-        assert queue.wrong_settings(loop.project()) == {}
+        assert queue_settings.wrong_settings(loop.project()) == {}
     if command == "sync":
         loop.assert_published()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from loop import Loop, connector, on_both_databases, project_under_our_queue, texts
 
-from connector import queue, tab
+from connector import queue_settings, tab
 from connector.demo.people import Person
 from connector.errors import UsageError
 from connector.state import Original
@@ -51,7 +51,7 @@ def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Star
 
     assert done["changed"] == ["maximum_annotations", "sampling", "show_overlap_first"]
     after = loop.project()
-    assert {name: after[name] for name in queue.REQUIRED_SETTINGS} == queue.REQUIRED_SETTINGS
+    assert {name: after[name] for name in queue_settings.REQUIRED_SETTINGS} == queue_settings.REQUIRED_SETTINGS
     remembered = loop.state.get()["original_settings"]
     assert remembered["sampling"] == "Sequential sampling"
     assert remembered["maximum_annotations"] == 2
@@ -326,7 +326,7 @@ def test_title_and_data_make_a_project_and_set_it_up(
     assert made["title"] == "From a file"
     project = label_studio.call("GET", f"/api/projects/{made['project']}/")
     assert project["task_number"] == 2
-    assert {name: project[name] for name in queue.REQUIRED_SETTINGS} == queue.REQUIRED_SETTINGS
+    assert {name: project[name] for name in queue_settings.REQUIRED_SETTINGS} == queue_settings.REQUIRED_SETTINGS
     tasks = label_studio.call("GET", "/api/tasks", params={"project": made["project"], "fields": "all"})["tasks"]
     assert [task["data"] for task in tasks] == rows
 

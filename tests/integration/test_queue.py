@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from loop import OPTIONS, Expected, Loop, Watched, new, on_both_databases, project_under_our_queue, second, texts
 
-from connector import queue
+from connector import queue, queue_settings
 from connector.demo.people import Person
 from connector.errors import ConnectorError, StaleTasks
 
@@ -394,7 +394,7 @@ def test_sync_restores_settings_that_somebody_saved_and_the_order_holds(
     done = loop.sync()
     assert done["restored"] == restored
     loop.assert_published()
-    assert queue.wrong_settings(loop.project()) == {}
+    assert queue_settings.wrong_settings(loop.project()) == {}
     assert "somebody-else" in loop.versions()
     expected = Expected(loop)
     if "maximum_annotations" not in saved:  # which rewrites overlaps, so that there is another window

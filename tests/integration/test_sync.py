@@ -25,7 +25,7 @@ from loop import (
     texts,
 )
 
-from connector import queue
+from connector import queue_settings
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
@@ -502,7 +502,7 @@ def test_backend_that_is_away_ends_with_3_and_settings_are_restored_all_the_same
     done = connector(loop, "sync", "--project", str(loop.id), ML_BACKEND_URL=NOWHERE)
     assert (done.returncode, done.stdout) == (3, "")
     assert f"The ML backend at {NOWHERE} does not answer" in done.stderr
-    assert queue.wrong_settings(loop.project()) == {}
+    assert queue_settings.wrong_settings(loop.project()) == {}
     assert loop.window == window
     assert loop.project()["model_version"] == loop.state.get()["queue_version"]
 

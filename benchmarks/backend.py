@@ -27,9 +27,9 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
-from connector.annotations import digest
+from connector.annotations.records import digest
 from connector.backend import Backend
-from connector.local_backend import model_directory, start_ml_backend, stop_ml_backend
+from connector.simulation.local_backend import model_directory, start_ml_backend, stop_ml_backend
 from ml_backend.features.encoder import Encoder
 from ml_backend.pool import Pool
 from ml_backend.settings import DEFAULT_ENCODER

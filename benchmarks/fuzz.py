@@ -27,9 +27,9 @@ import click
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.annotations import digest
+from connector.annotations.records import digest
 from connector.backend import Backend
-from connector.local_backend import start_ml_backend, stop_ml_backend
+from connector.simulation.local_backend import start_ml_backend, stop_ml_backend
 
 RECORDED = Path(__file__).parents[1] / "tests" / "ml_backend" / "webhooks"
 PROJECT = "1"  # of the payloads

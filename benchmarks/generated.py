@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.corpus import Corpus
+from connector.simulation.corpus import Corpus
 
 THEMES, WORDS_A_THEME, SHARED_WORDS = 10, 12, 40
 LENGTHS = (6, 14)  # words of a text: at least, and below

@@ -25,12 +25,12 @@ import numpy as np
 import requests
 from backend import CLASSES, CONFIG, children, texts
 
-from connector.annotations import digest
+from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.errors import ConnectorError
-from connector.local_backend import model_directory, start_ml_backend, stop_ml_backend
-from connector.processes import Server
-from connector.retries import Retries
+from connector.retry import Retries
+from connector.simulation.local_backend import model_directory, start_ml_backend, stop_ml_backend
+from connector.simulation.processes import Server
 from ml_backend.errors import CorruptModel
 from ml_backend.registry import Registry
 

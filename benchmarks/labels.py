@@ -26,18 +26,19 @@ import generated
 from rich.console import Console
 from rich.table import Table
 
-from connector import corpus, outcome_table
+from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES
 from connector.backend import Backend
-from connector.corpus import Corpus
-from connector.intervals import Estimate, mean, ratio
-from connector.outcome import RANDOM, Outcome, Run
-from connector.outcome import advice_words as told_of_advice
+from connector.cli import simulate_table as outcome_table
 from connector.progress import Reporter
-from connector.replay import ReplayOptions, Round, replay
-from connector.replay import Run as Replayed
-from connector.selection import DEFAULT_STRATEGY, STRATEGIES
-from connector.simulate import Plan, Simulated, simulate
-from connector.simulate_workers import POLL_SECONDS, Count, Job, backends, run_all
+from connector.simulation import corpus
+from connector.simulation.confidence_intervals import Estimate, mean, ratio
+from connector.simulation.corpus import Corpus
+from connector.simulation.metrics import RANDOM, Outcome, Run
+from connector.simulation.metrics import advice_words as told_of_advice
+from connector.simulation.replay import ReplayOptions, Round, replay
+from connector.simulation.replay import Run as Replayed
+from connector.simulation.simulate import Plan, Simulated, simulate
+from connector.simulation.workers import POLL_SECONDS, Count, Job, backends, run_all
 
 TABLES = ("strategies", "classifiers", "generated", "time")
 POLITENESS = Path(__file__).resolve().parents[2] / "shared" / "data" / "politeness"

@@ -24,15 +24,15 @@ from scipy.stats import t as student
 from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
-from connector import multilabel
-from connector.annotations import Annotation, Task, digest, latest_labels
+from connector.active_learning import multilabel
+from connector.annotations.label_config import Control
+from connector.annotations.records import Annotation, Task, digest, latest_labels
 from connector.backend import Probabilities
-from connector.heard import heard, targets
-from connector.label_config import Control
-from connector.mirror import Pulled
 from connector.progress import Reporter
-from connector.scoring import choose, score
-from connector.state import ProjectState, State
+from connector.state.project_state import ProjectState, State
+from connector.state.pull import Pulled
+from connector.sync.label_matrix import heard, targets
+from connector.sync.scoring import choose, score
 from ml_backend.classifiers.one_vs_rest import YES, OneVsRestClassifier
 from ml_backend.folds import assign_folds
 from ml_backend.training import strata

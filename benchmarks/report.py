@@ -20,19 +20,21 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from connector import __version__, report_page, table
-from connector.annotations import Annotation, Task, latest_labels
+from connector import __version__
+from connector.active_learning.window import Slot
+from connector.annotations.label_config import Control
+from connector.annotations.records import Annotation, Task, latest_labels
 from connector.demo import texts as demo_texts
-from connector.formats import write
-from connector.label_config import Control
-from connector.mirror import Pulled
-from connector.report_content import Content, Curve, CurvePoint, Head, Replayed
-from connector.report_facts import Facts
-from connector.report_labels import classes, consensus, pace
-from connector.report_people import people
-from connector.report_window import window
-from connector.scoring import Review, Scored
-from connector.selection import Slot
+from connector.reporting import html as report_page
+from connector.reporting import rows as table
+from connector.reporting.content import Content, Curve, CurvePoint, Head, Replayed
+from connector.reporting.formats import write
+from connector.reporting.report_data import Facts
+from connector.reporting.section_annotators import people
+from connector.reporting.section_labels import classes, consensus, pace
+from connector.reporting.section_window import window
+from connector.state.pull import Pulled
+from connector.sync.scoring import Review, Scored
 
 CLASSES = ("Polite", "Impolite", "Cannot say")
 CONTROL = Control("politeness", "text", "text", CLASSES, {name: name for name in CLASSES})

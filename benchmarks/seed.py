@@ -24,12 +24,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from connector import corpus, outcome_table
-from connector.corpus import Corpus
-from connector.outcome import RANDOM, Run
+from connector.cli import simulate_table as outcome_table
 from connector.progress import Reporter
-from connector.replay import ReplayOptions, replay
-from connector.simulate import Plan, Simulated, simulate
+from connector.simulation import corpus
+from connector.simulation.corpus import Corpus
+from connector.simulation.metrics import RANDOM, Run
+from connector.simulation.replay import ReplayOptions, replay
+from connector.simulation.simulate import Plan, Simulated, simulate
 
 POLITENESS = Path(__file__).resolve().parents[2] / "shared" / "data" / "politeness"
 STRATEGIES = ("activelab", RANDOM)

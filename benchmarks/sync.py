@@ -29,11 +29,11 @@ from connector.backend import Backend
 from connector.demo import servers
 from connector.demo.people import Person
 from connector.demo.texts import IMPOLITE, POLITE
-from connector.label_studio import LabelStudio
+from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
-from connector.queue import QUICK_IMPORT
-from connector.state import State
-from connector.sync import SyncOptions, sync
+from connector.queue.publish import QUICK_IMPORT
+from connector.state.project_state import State
+from connector.sync.cycle import SyncOptions, sync
 
 NEW = 100  # annotations
 REPEATS = 3

@@ -16,10 +16,10 @@ import requests
 from numpy.typing import NDArray
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from connector._compat import parts
 from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.parts import parts
-from connector.retries import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
+from connector.retry import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
 
 if TYPE_CHECKING:
     from connector.settings import Settings

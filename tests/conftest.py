@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from postgresql import PostgreSQL, running_postgresql
+from support import ROOT
+from support.postgresql_server import PostgreSQL, running_postgresql
 
 # As ml-backend serve has it: threads that spin while they wait make tests several times slower beside anything else.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -32,7 +33,7 @@ def _minor(version: str) -> int:
 @pytest.fixture(scope="module")
 def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
     """Imports a benchmark, and what it imports beside it, by name."""
-    folder = str(Path(__file__).parents[1] / "benchmarks")
+    folder = str(ROOT / "benchmarks")
     sys.path.insert(0, folder)
     yield importlib.import_module
     sys.path.remove(folder)

@@ -8,8 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("connector", "ml_backend")
 
 
@@ -64,10 +64,12 @@ def within(full: str, package: str) -> bool:
 
 
 def test_the_reader_of_imports_finds_them() -> None:
-    assert {"connector.queue", "connector.mirror", "connector.errors"} <= modules_imported("connector.sync")
-    assert "connector.scoring" in modules_imported("connector.sync")  # inside a function
-    assert "connector.settings" in modules_imported("connector.console")
-    assert "connector.backend" not in modules_imported("connector.sync")  # for type checkers alone
+    assert {"connector.queue.publish", "connector.state.pull", "connector.errors"} <= modules_imported(
+        "connector.sync.cycle"
+    )
+    assert "connector.sync.scoring" in modules_imported("connector.sync.cycle")  # inside a function
+    assert "connector.settings" in modules_imported("connector.cli.options")
+    assert "connector.backend" not in modules_imported("connector.sync.cycle")  # for type checkers alone
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -140,12 +142,11 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-HELP = (
-    "import sys\nsys.argv = ['connector', '--help']\nfrom connector.cli import main\ntry: main()\nexcept SystemExit: 0"
-)
+RUN_HELP = "try: main()\nexcept SystemExit: 0"
+HELP = f"import sys\nsys.argv = ['connector', '--help']\nfrom connector.cli.main import main\n{RUN_HELP}"
 
 
-@pytest.mark.parametrize("code", ["import connector.cli", HELP], ids=["import", "help"])
+@pytest.mark.parametrize("code", ["import connector.cli.main", HELP], ids=["import", "help"])
 def test_the_command_line_answers_before_anything_large_is_loaded(code: str) -> None:
     loaded = loaded_after(code)
     assert "click" in loaded
@@ -154,6 +155,6 @@ def test_the_command_line_answers_before_anything_large_is_loaded(code: str) -> 
 
 
 def test_a_sync_with_nothing_to_do_loads_no_numbers() -> None:
-    loaded = loaded_after("import connector.sync, connector.settings")
+    loaded = loaded_after("import connector.sync.cycle, connector.settings")
     assert "sqlalchemy" in loaded
     assert loaded & {"numpy", "pandas", "cleanlab", "torch", "sklearn"} == set()

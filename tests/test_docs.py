@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 import pytest
 from pydantic.fields import FieldInfo
+from support import ROOT
 
-from connector import cli
+from connector.cli import main as cli
 from connector.settings import Settings as ConnectorSettings
 from connector.settings import default_state_url
 from ml_backend import cli as ml_backend_cli
 from ml_backend.settings import Settings as BackendSettings
 
-ROOT = Path(__file__).parents[1]
 README, COMMANDS = ROOT / "README.md", ROOT / "docs" / "commands.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 SHARED = {"--label-studio-url", "--ml-backend-url", "--state", "--verbose", "--json"}  # told once on the page

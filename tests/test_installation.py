@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from distributions import ML_BACKEND_ALONE, ROOT, interpreters, pins_on, run, uv, wheel
 from packaging.utils import canonicalize_name
+from support.built_distributions import ML_BACKEND_ALONE, ROOT, interpreters, pins_on, run, uv, wheel
 
 from connector import __version__
 
@@ -64,11 +64,16 @@ def test_every_module_of_the_connector_loads_from_the_wheel_alone(installed: Ins
     version, where, *names = run(installed.commands / "python", "-W", "ignore", "-c", code, cwd=tmp_path).split()
     assert version == installed.version
     assert Path(where).is_relative_to(installed.home)
-    assert {"connector.sync", "connector.scoring", "connector.activelab", "connector.adopt"} <= set(names)
+    assert {
+        "connector.sync.cycle",
+        "connector.sync.scoring",
+        "connector.active_learning.activelab",
+        "connector.queue.init",
+    } <= set(names)
 
 
 def test_the_packaged_labelling_config_is_found(installed: Installed, tmp_path: Path) -> None:
-    code = "from connector.cli import _label_config; print(_label_config(None), end='')"
+    code = "from connector.cli.main import _label_config; print(_label_config(None), end='')"
     assert run(installed.commands / "python", "-c", code, cwd=tmp_path) == (ROOT / "label_config.xml").read_text()
 
 

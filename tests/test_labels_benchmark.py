@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.corpus import Corpus
-from connector.outcome import summarise
+from connector.simulation.corpus import Corpus
+from connector.simulation.metrics import summarise
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributions import MINORS, ML_BACKEND_ALONE, ROOT, build, pins_on, sdist, wheel
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.built_distributions import MINORS, ML_BACKEND_ALONE, ROOT, build, pins_on, sdist, wheel
 from trove_classifiers import classifiers
 
 from connector import __version__
@@ -79,7 +79,10 @@ def test_the_wheel_holds_the_licence(content: zipfile.ZipFile) -> None:
 def test_the_wheel_has_both_commands(content: zipfile.ZipFile) -> None:
     points = configparser.ConfigParser()
     points.read_string(in_dist_info(content, "entry_points.txt"))
-    assert dict(points["console_scripts"]) == {"connector": "connector.cli:main", "ml-backend": "ml_backend.cli:main"}
+    assert dict(points["console_scripts"]) == {
+        "connector": "connector.cli.main:main",
+        "ml-backend": "ml_backend.cli:main",
+    }
 
 
 # -- the sdist -------------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
-from distributions import ROOT
+from support.built_distributions import ROOT
 
-from connector import __version__, cli
+from connector import __version__
+from connector.cli import main as cli
 from ml_backend import cli as ml_backend_cli
 from ml_backend.app import create_app
 from ml_backend.settings import Settings

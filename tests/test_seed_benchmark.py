@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from connector.corpus import Corpus
+from connector.simulation.corpus import Corpus
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from connector.backend import Backend
-from connector.demo import corpus, servers, texts
+from connector.demo import dataset as corpus
+from connector.demo import servers, texts
 from connector.demo.measure import Measure
 from connector.demo.people import Person
 from connector.demo.project import Connector, Project, address, create_project
-from connector.demo.replay import replay
+from connector.demo.random_baseline import replay
 from connector.demo.rounds import Crowd, Round, label_batch, label_start, sync
 from connector.errors import ConnectorError, UsageError
 from connector.progress import Reporter

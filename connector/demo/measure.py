@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from connector._compat import parts
 from connector.demo.servers import local_session
 from connector.errors import ConnectorError
-from connector.parts import parts
 
 TEXTS_A_CALL = 100
 

@@ -14,12 +14,12 @@ from xml.etree import ElementTree
 
 import requests
 
-from connector import tab
-from connector.demo.corpus import Corpus
+from connector.annotations.label_config import packaged_label_config
+from connector.demo.dataset import Corpus
 from connector.demo.servers import Login, Server, local_session
 from connector.errors import ConnectorError
-from connector.label_config import packaged_label_config
-from connector.label_studio import LabelStudio
+from connector.label_studio.client import LabelStudio
+from connector.queue import views as tab
 
 TITLE = "Demo: polite or not?"
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from connector.demo.corpus import Corpus
+from connector.demo.dataset import Corpus
 from connector.demo.measure import Measure
 from connector.demo.people import Person, Task
 from connector.demo.project import Connector, Project

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connector.errors import UsageError
-from connector.local_backend import ML_BACKEND, start_ml_backend
-from connector.processes import HOST, Server, free_port, is_running, local_session, start, stop
+from connector.simulation.local_backend import ML_BACKEND, start_ml_backend
+from connector.simulation.processes import HOST, Server, free_port, is_running, local_session, start, stop
 
 __all__ = [
     "HOST",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connector.demo.corpus import Corpus
+from connector.demo.dataset import Corpus
 
 POLITE, IMPOLITE = "Polite", "Impolite"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from connector.label_config import find_control, packaged_label_config
-from connector.state import ProjectState, State
+from connector.annotations.label_config import find_control, packaged_label_config
+from connector.state.project_state import ProjectState, State
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from misbehaving import Time
+from support.flaky_server import Time
 
 from connector.backend import TEXTS_A_CALL, Backend
 from connector.errors import ConnectorError, TryAgainLater, UsageError

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from connector import checks
-from connector.adopt import _connect
 from connector.backend import Backend, RefusedCredentials
 from connector.credentials import Credentials
+from connector.diagnostics import server_checks as checks
 from connector.errors import ConnectorError, UsageError
-from connector.retries import Retries
+from connector.queue.init import _connect
+from connector.retry import Retries
 from connector.settings import load_settings
-from connector.state import ProjectState
+from connector.state.project_state import ProjectState
 
 TOKEN = Credentials(token=SecretStr("t0ken"))
 PAIR = Credentials(username="label-studio", password=SecretStr("p\u00e4ss"))

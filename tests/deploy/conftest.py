@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from support import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 Resolve = Callable[[dict[str, str]], "subprocess.CompletedProcess[str]"]
 
 

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from image_steps import read
-from known import OF_BACKEND, OF_CONNECTOR, names_in_label_studio, understood
+from support import ROOT
+from support.image_steps import read
+from support.known_settings import OF_BACKEND, OF_CONNECTOR, names_in_label_studio, understood
 
 from connector.settings import load_settings
 from ml_backend.settings import Settings as BackendSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
 NEEDED = sorted(set(re.findall(r"\$\{(\w+):\?", FILE.read_text())))
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 import requests
-from image_steps import Builder, Image, context, read
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support import ROOT
+from support.image_steps import Builder, Image, context, read
 
 from connector import __version__
 from connector.demo.servers import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = read(ROOT / "Dockerfile")
 
 
@@ -44,7 +44,7 @@ def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:
         "Dockerfile",
         ".dockerignore",
     }  # Docker takes these itself
-    assert {"connector/sync.py", "connector/demo/people.py", "ml_backend/app.py", "constraints.txt"} <= files
+    assert {"connector/sync/cycle.py", "connector/demo/people.py", "ml_backend/app.py", "constraints.txt"} <= files
     assert [path for path in files if "__pycache__" in path or path.endswith((".pyc", ".env"))] == []
 
 

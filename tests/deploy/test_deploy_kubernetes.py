@@ -9,15 +9,15 @@ import kubernetes_validate
 import pytest
 import yaml
 from croniter import croniter
-from image_steps import read
-from known import OF_BACKEND, OF_CONNECTOR, understood
+from support import ROOT
+from support.image_steps import read
+from support.known_settings import OF_BACKEND, OF_CONNECTOR, understood
 
 from connector.settings import load_settings
 from ml_backend.app import create_app
 from ml_backend.auth import OPEN_PATH
 from ml_backend.settings import Settings as BackendSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
 Manifest = dict[str, Any]
 STEPS = read(ROOT / "Dockerfile")

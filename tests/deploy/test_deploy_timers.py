@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from croniter import croniter
-from known import OF_BACKEND, OF_CONNECTOR, understood
+from support import ROOT
+from support.known_settings import OF_BACKEND, OF_CONNECTOR, understood
 
 from connector.settings import load_settings
 from ml_backend.settings import Settings as BackendSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 SERVICES = [unit.name for unit in UNITS if unit.suffix == ".service"]

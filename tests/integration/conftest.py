@@ -16,17 +16,18 @@ from typing import Any
 
 import pytest
 import requests
-from desk import MILLISECONDS
 from playwright.sync_api import Browser, expect, sync_playwright
-from postgresql import PostgreSQL
+from support import ROOT
+from support.browser_annotator import MILLISECONDS
+from support.postgresql_server import PostgreSQL
 
 from connector.demo import servers
 from connector.demo.people import Person
 from connector.errors import UsageError
 
-pytest.register_assert_rewrite("failing", "loop")  # so that what differs is shown
+pytest.register_assert_rewrite("support.fault_scenarios", "support.project_driver")  # so that what differs is shown
 
-LABEL_CONFIG = (Path(__file__).resolve().parents[2] / "label_config.xml").read_text()
+LABEL_CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
 LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123456789abcdef01234567")
 
 

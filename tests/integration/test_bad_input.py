@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 import requests
-from commands import ASK_THE_BACKEND, COMMANDS, Answer, Commands
-from commands import commands as commands
-from commands import other_server as other_server
-from loop import Loop, project_under_our_queue, texts
+from support.command_runner import ASK_THE_BACKEND, COMMANDS, Answer, Commands, assert_all_fail, kept
+from support.command_runner import commands as commands
+from support.command_runner import other_server as other_server
+from support.project_driver import Loop, project_under_our_queue, texts
 
 from connector.demo.people import Person
 from connector.errors import UsageError
-from connector.label_studio import LabelStudio as Gateway
-from connector.state import ProjectState, State
+from connector.label_studio.client import LabelStudio as Gateway
+from connector.state.project_state import State
 
 if TYPE_CHECKING:
     from conftest import LabelStudio
@@ -41,27 +41,6 @@ def synced(start: Start) -> Loop:
     loop.sync()
     loop.call("POST", f"/api/tasks/{loop.window[0]}/annotations", json={"result": []})
     return loop
-
-
-def kept(state: ProjectState) -> dict[str, Any]:
-    """What `init` found and what is published, as the state database has it."""
-    known = state.get()
-    names = ("adopted_at", "original_settings", "found", "queue_version", "label_config")
-    return {**{name: known[name] for name in names}, "window": state.window(), "originals": state.originals()}
-
-
-def assert_all_fail(
-    commands: Commands, loop: Loop, code: int, words: str, *, names: Any = tuple(COMMANDS), **environment: str
-) -> None:
-    """Each of the commands ends with the code and the words, and leaves Label Studio and its memory as they were."""
-    before, known = loop.dump(), kept(loop.state)
-    for name in names:
-        done = commands.fail(loop, name, **environment)
-        assert done.code == code, f"{name}: {done.said}"
-        assert words in " ".join(done.said.split()), f"{name}: {done.said}"
-    assert loop.dump() == before
-    assert kept(loop.state) == known
-    assert list(commands.folder.glob("out.*")) == []
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------

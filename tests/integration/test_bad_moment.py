@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from commands import Commands
-from commands import commands as commands
-from loop import (
+from support.command_runner import Commands
+from support.command_runner import commands as commands
+from support.project_driver import (
     Loop,
     Proxy,
     project_under_our_queue,
@@ -18,8 +18,8 @@ from loop import (
     texts,
 )
 
-from connector import queue_settings
 from connector.demo.people import Person
+from connector.queue import settings as queue_settings
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
@@ -124,6 +124,6 @@ def test_a_label_studio_that_is_slow_to_import_is_told_with_what_helps(
     loop.sync()
     assert "to import the window" not in caplog.text
     loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"text": "One more."}])
-    monkeypatch.setattr("connector.queue.SLOW_IMPORT_SECONDS", 0.0)
+    monkeypatch.setattr("connector.queue.publish.SLOW_IMPORT_SECONDS", 0.0)
     loop.sync()
     assert "to import the window. Started with the environment variable fflag_fix_back_4620_" in caplog.text

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from commands import COMMANDS, Commands
-from commands import commands as commands
-from loop import Loop, project_under_our_queue, texts
-from test_bad_input import assert_all_fail
+from support.command_runner import COMMANDS, Commands, assert_all_fail
+from support.command_runner import commands as commands
+from support.project_driver import Loop, project_under_our_queue, texts
 
 from connector.demo.people import Person
 

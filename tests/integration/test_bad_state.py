@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from commands import COMMANDS, Commands
-from commands import commands as commands
-from loop import ROOT, Loop, project_under_our_queue, texts
+from support.command_runner import COMMANDS, Commands
+from support.command_runner import commands as commands
+from support.project_driver import ROOT, Loop, project_under_our_queue, texts
 
-from connector import queue, schema
 from connector.demo.people import Person
-from connector.state import State
+from connector.queue import publish as queue
+from connector.state import schema
+from connector.state.project_state import State
 
 if TYPE_CHECKING:
-    from postgresql import PostgreSQL
+    from support.postgresql_server import PostgreSQL
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
@@ -129,7 +130,7 @@ def test_a_state_that_is_locked_for_long_is_for_later(
 ) -> None:
     loop = synced(start)
     before = loop.dump()
-    monkeypatch.setattr("connector.database.SQLITE_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("connector.state.database.SQLITE_PATIENCE_SECONDS", 0.1)
     holder = sqlite3.connect(file_of(loop), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     for name in COMMANDS:

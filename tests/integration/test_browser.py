@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop import Loop, Watched, new, project_under_our_queue
 from playwright.sync_api import expect
-from profiles import Profile, Window, read_window
-from profiles import log_in as log_in
+from support.browser_pages import Profile, Window, read_window
+from support.browser_pages import log_in as log_in
+from support.project_driver import Loop, Watched, new, project_under_our_queue
 
+from connector.active_learning.window import Slot
 from connector.demo.people import Person
-from connector.selection import Slot
 
 if TYPE_CHECKING:
     from conftest import LabelStudio

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from commands import Commands
-from commands import commands as commands
-from loop import Loop, project_under_our_queue, texts
 from prometheus_client.parser import text_string_to_metric_families
+from support.command_runner import Commands
+from support.command_runner import commands as commands
+from support.project_driver import Loop, project_under_our_queue, texts
 
 from connector.demo import servers
 from connector.demo.people import Person

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from desk import Album, Desk
-from loop import Loop, connector, texts
 from playwright.sync_api import Browser, expect
+from support.browser_annotator import Album, Desk
+from support.project_driver import Loop, connector, texts
 
-from connector import tab
 from connector.demo.people import Person
-from connector.label_studio import LabelStudio as Gateway
-from connector.state import State
+from connector.label_studio.client import LabelStudio as Gateway
+from connector.queue import views as tab
+from connector.state.project_state import State
 
 if TYPE_CHECKING:
     from conftest import LabelStudio

@@ -7,8 +7,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from examination import CHECKS, FINE, findings, follow, not_fine
-from loop import Loop, Proxy, connector, new, project_under_our_queue, proxy_to_label_studio, second, texts
+from support.doctor_helpers import CHECKS, FINE, findings, follow, not_fine
+from support.project_driver import (
+    Loop,
+    Proxy,
+    connector,
+    new,
+    project_under_our_queue,
+    proxy_to_label_studio,
+    second,
+    texts,
+)
 
 from connector.demo.people import Person
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from examination import FINE, directory_of, findings, follow, not_fine
-from loop import Loop, new, project_under_our_queue, texts
+from support.doctor_helpers import FINE, directory_of, findings, follow, not_fine
+from support.project_driver import Loop, new, project_under_our_queue, texts
 
 from connector.demo.people import Person
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from examination import FINE, directory_of, findings, follow, not_fine
-from loop import Loop, Proxy, connector, project_under_our_queue, texts
+from support.doctor_helpers import FINE, directory_of, findings, follow, not_fine
+from support.project_driver import Loop, Proxy, connector, project_under_our_queue, texts
 
-from connector.adopt import adopt
-from connector.checks import NEEDED_RIGHTS
 from connector.demo import servers
 from connector.demo.people import Person
-from connector.label_studio import LabelStudio as Gateway
-from connector.state import State
+from connector.diagnostics.server_checks import NEEDED_RIGHTS
+from connector.label_studio.client import LabelStudio as Gateway
+from connector.queue.init import adopt
+from connector.state.project_state import State
 
 if TYPE_CHECKING:
     from conftest import LabelStudio, Project

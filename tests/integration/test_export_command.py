@@ -16,7 +16,7 @@ from typing import Any
 import datasets
 import pandas as pd
 import pytest
-from loop import (
+from support.project_driver import (
     Loop,
     Proxy,
     command_environment,
@@ -30,9 +30,9 @@ from loop import (
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater, UsageError
-from connector.export import export
-from connector.label_studio import LabelStudio as Gateway
+from connector.label_studio.client import LabelStudio as Gateway
 from connector.progress import Reporter
+from connector.reporting.export import export
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]

@@ -15,16 +15,16 @@ import datasets
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from loop import Loop, on_both_databases, texts
+from support.project_driver import Loop, on_both_databases, texts
 
-from connector import schema
 from connector.backend import Backend
 from connector.demo.people import Person
-from connector.export import export
-from connector.label_studio import LabelStudio as Gateway
+from connector.label_studio.client import LabelStudio as Gateway
 from connector.progress import Reporter
-from connector.scoring import review, score
-from connector.state import State
+from connector.reporting.export import export
+from connector.state import schema
+from connector.state.project_state import State
+from connector.sync.scoring import review, score
 
 if TYPE_CHECKING:
     from conftest import LabelStudio, Project

@@ -13,11 +13,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from failing import CALLS, DISPENSABLE, READS, Probes, Stage, Stages, places, sdk_warning
-from failing import stages as stages
-from faulty import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER, KILL_BEFORE
+from support.fault_proxy import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER, KILL_BEFORE
+from support.fault_scenarios import CALLS, DISPENSABLE, READS, Probes, Stage, Stages, places, sdk_warning
+from support.fault_scenarios import stages as stages
 
-from connector import label_studio, mirror, queue
+from connector.label_studio import client as label_studio
+from connector.queue import publish as queue
+from connector.state import pull as mirror
 
 pytestmark = sdk_warning
 

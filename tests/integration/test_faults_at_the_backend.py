@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from failing import CALLS, OPTIONS, WINDOW, Probes, Stage, Stages, sdk_warning
-from failing import stages as stages
-from faulty import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER
-from loop import Expected
+from support.fault_proxy import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER
+from support.fault_scenarios import CALLS, OPTIONS, WINDOW, Probes, Stage, Stages, sdk_warning
+from support.fault_scenarios import stages as stages
+from support.project_driver import Expected
 
 from connector.demo.people import Person
 from connector.errors import TryAgainLater

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import requests
-from loop import Loop, connector, project_under_our_queue, texts
+from support.project_driver import Loop, connector, project_under_our_queue, texts
 
 from connector.demo.people import Person
 

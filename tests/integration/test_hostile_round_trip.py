@@ -16,22 +16,22 @@ import datasets
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from desk import Desk
-from hostile import CHARACTERS, FRAGMENTS, IN_XML, examples, long_texts, names, short_texts
 from hypothesis import strategies as st
-from loop import Loop, connector, on_both_databases
 from playwright.sync_api import Browser, expect
+from support.adversarial_text import CHARACTERS, FRAGMENTS, IN_XML, examples, long_texts, names, short_texts
+from support.browser_annotator import Desk
+from support.project_driver import Loop, connector, on_both_databases
 
-from connector.annotations import digest
+from connector.annotations.label_config import find_control
+from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.demo.people import Person
-from connector.label_config import find_control
-from connector.label_studio import LabelStudio as Gateway
+from connector.label_studio.client import LabelStudio as Gateway
 from connector.long_fields import long_fields
-from connector.queue import PUBLISHED_CONSENSUS
-from connector.report_facts import cut
-from connector.state import State
-from connector.table import columns
+from connector.queue.publish import PUBLISHED_CONSENSUS
+from connector.reporting.report_data import cut
+from connector.reporting.rows import columns
+from connector.state.project_state import State
 
 if TYPE_CHECKING:
     from conftest import LabelStudio, Project

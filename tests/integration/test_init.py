@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loop import Loop, connector, on_both_databases, project_under_our_queue, texts
+from support.project_driver import Loop, connector, on_both_databases, project_under_our_queue, texts
 
-from connector import queue_settings, tab
 from connector.demo.people import Person
 from connector.errors import UsageError
-from connector.state import Original
+from connector.queue import settings as queue_settings
+from connector.queue import views as tab
+from connector.state.project_state import Original
 
 if TYPE_CHECKING:
     from conftest import LabelStudio

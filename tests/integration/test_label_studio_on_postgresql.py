@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
-from loop import Loop, new, project_under_our_queue, second, texts
-from postgresql import PostgreSQL
+from support.postgresql_server import PostgreSQL
+from support.project_driver import Loop, new, project_under_our_queue, second, texts
 
 from connector.demo.people import Person
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from loop import Loop, project_under_our_queue, start_connector, texts
+from support.project_driver import Loop, project_under_our_queue, start_connector, texts
 
 from connector.demo.people import Person
 from connector.errors import ConnectorError
-from connector.queue import published_at
+from connector.queue.publish import published_at
 
 start = project_under_our_queue
 Start = Callable[..., Loop]

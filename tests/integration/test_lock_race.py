@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgresql import PostgreSQL
+from support.postgresql_server import PostgreSQL
 
 from connector.errors import TryAgainLater
-from connector.lock import LOCK_SECONDS
-from connector.state import ProjectState, State
+from connector.state.lock import LOCK_SECONDS
+from connector.state.project_state import ProjectState, State
 
 URL = "http://studio"
 # Takes the lock again and again; whoever has it makes a file that there may be one of, looks and takes it away.
 RACE = """
 import os, sys, time
 from connector.errors import TryAgainLater
-from connector.state import State
+from connector.state.project_state import State
 url, witness, ahead, rounds = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
 real = time.time
 time.time = lambda: real() + ahead
@@ -45,7 +45,7 @@ print(got)
 """
 HOLD = """
 import sys, time
-from connector.state import State
+from connector.state.project_state import State
 with State(sys.argv[1]).project("http://studio", 7).lock():
     print("held", flush=True)
     time.sleep(600)

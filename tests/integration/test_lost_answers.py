@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from loop import Loop, project_under_our_queue, texts
+from support.project_driver import Loop, project_under_our_queue, texts
 
-from connector import queue
 from connector.errors import TryAgainLater
-from connector.label_studio import LabelStudio as Gateway
-from connector.retries import Retries
+from connector.label_studio.client import LabelStudio as Gateway
+from connector.queue import publish as queue
+from connector.retry import Retries
 
 start = project_under_our_queue
 Start = Callable[..., Loop]

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-from loop import Expected, Loop, connector
+from support.project_driver import Expected, Loop, connector
 
 from connector.demo.people import Person
-from connector.label_studio import LabelStudio as Gateway
-from connector.state import State
+from connector.label_studio.client import LabelStudio as Gateway
+from connector.state.project_state import State
 
 if TYPE_CHECKING:
     from conftest import LabelStudio, Project

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from examination import findings
-from loop import Loop, Watched, connector, new, project_under_our_queue, second, texts
 from playwright.sync_api import expect
-from profiles import Profile, read_window
-from profiles import log_in as log_in
+from support.browser_pages import Profile, read_window
+from support.browser_pages import log_in as log_in
+from support.doctor_helpers import findings
+from support.project_driver import Loop, Watched, connector, new, project_under_our_queue, second, texts
 
-from connector import consensus
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
-from connector.queue import PUBLISHED_CONSENSUS
-from connector.scoring import review
-from connector.undo import undo
+from connector.queue import consensus_predictions as consensus
+from connector.queue.publish import PUBLISHED_CONSENSUS
+from connector.queue.undo import undo
+from connector.sync.scoring import review
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]

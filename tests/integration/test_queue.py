@@ -7,11 +7,22 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from loop import OPTIONS, Expected, Loop, Watched, new, on_both_databases, project_under_our_queue, second, texts
+from support.project_driver import (
+    OPTIONS,
+    Expected,
+    Loop,
+    Watched,
+    new,
+    on_both_databases,
+    project_under_our_queue,
+    second,
+    texts,
+)
 
-from connector import queue, queue_settings
 from connector.demo.people import Person
 from connector.errors import ConnectorError, StaleTasks
+from connector.queue import publish as queue
+from connector.queue import settings as queue_settings
 
 pytestmark = on_both_databases
 start = project_under_our_queue

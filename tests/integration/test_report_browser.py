@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import made_up_report
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+from support import report_factory as made_up_report
 
-from connector.report_content import Content
-from connector.report_page import page as report_page
+from connector.reporting.content import Content
+from connector.reporting.html import page as report_page
 
 A4 = 688  # pixels of a line on A4, less the margins
 POLICY = re.compile(r"<meta http-equiv[^>]+>")

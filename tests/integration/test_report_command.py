@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loop import Loop, Proxy, connector, project_under_our_queue, proxy_to_label_studio, texts
 from playwright.sync_api import Browser
+from support.project_driver import Loop, Proxy, connector, project_under_our_queue, proxy_to_label_studio, texts
 
 from connector.backend import Backend
 from connector.demo.people import Person
-from connector.outcome_files import results_json
 from connector.progress import Reporter
-from connector.report import report
-from connector.report_content import Content
-from connector.report_page import page
+from connector.reporting.content import Content
+from connector.reporting.html import page
+from connector.reporting.report import report
+from connector.simulation.results import results_json
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]

@@ -7,15 +7,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from examination import FINE, findings, not_fine
-from loop import Loop, connector, project_under_our_queue, texts
+from support.doctor_helpers import FINE, findings, not_fine
+from support.project_driver import Loop, connector, project_under_our_queue, texts
 
-from connector import activelab
-from connector.comparison import Both, Looking, scorer
-from connector.crowdlab import Floats, Labels
+from connector.active_learning import activelab
+from connector.active_learning.crowdlab import Floats, Labels
+from connector.active_learning.window import Slot
 from connector.demo.people import Person
-from connector.mirror import look
-from connector.selection import Slot
+from connector.diagnostics.scorer_check import Both, Looking, scorer
+from connector.state.pull import look
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from loop import Loop, project_under_our_queue, start_connector, texts
+from support.project_driver import Loop, project_under_our_queue, start_connector, texts
 
 from connector.demo.people import Person
 

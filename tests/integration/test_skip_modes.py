@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from loop import Loop, new, on_both_databases, project_under_our_queue, second, texts
+from support.project_driver import Loop, new, on_both_databases, project_under_our_queue, second, texts
 
 from connector.demo.people import Person
 

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from loop import Loop, Proxy, connector, project_under_our_queue, proxy_to_label_studio, start_connector, texts
+from support.project_driver import (
+    Loop,
+    Proxy,
+    connector,
+    project_under_our_queue,
+    proxy_to_label_studio,
+    start_connector,
+    texts,
+)
 
-from connector import schema
 from connector.demo.people import Person
+from connector.state import schema
 
 if TYPE_CHECKING:
     from conftest import Project

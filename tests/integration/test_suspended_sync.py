@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from loop import (
+from support.project_driver import (
     Loop,
     Proxy,
     project_under_our_queue,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loop import (
+from support.project_driver import (
     Expected,
     Loop,
     Proxy,
@@ -25,11 +25,11 @@ from loop import (
     texts,
 )
 
-from connector import queue_settings
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
-from connector.state import State
+from connector.queue import settings as queue_settings
+from connector.state.project_state import State
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
@@ -237,7 +237,7 @@ def test_changes_are_picked_up_without_reading_everything_again(start: Start, pe
 def test_task_deleted_between_two_pages_of_a_reading_is_no_error(
     start: Start, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connector.label_studio.PAGE_SIZE", 4)
+    monkeypatch.setattr("connector.label_studio.client.PAGE_SIZE", 4)
     loop = start(texts(9))
     loop.sync()
     assert mirrored(loop).keys() == set(loop.tasks)

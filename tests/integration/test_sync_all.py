@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from loop import (
+from support.project_driver import (
     Loop,
     Proxy,
     command_environment,
@@ -19,7 +19,7 @@ from loop import (
     texts,
 )
 
-from connector.state import State
+from connector.state.project_state import State
 
 Start = Callable[..., Loop]
 NOWHERE = "http://127.0.0.1:9"

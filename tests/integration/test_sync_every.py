@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loop import (
+from support.project_driver import (
     Loop,
     Proxy,
     command_environment,
@@ -25,10 +25,10 @@ from loop import (
     texts,
 )
 
-from connector.cli import main
+from connector.cli.main import main
 from connector.demo.people import Person
-from connector.state import State
-from connector.stopping import GRACE_SECONDS, StopSignals
+from connector.state.project_state import State
+from connector.sync.signals import GRACE_SECONDS, StopSignals
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
@@ -46,7 +46,7 @@ class Service:
 
     def __init__(self, loop: Loop, *arguments: str, **environment: str) -> None:
         # A shell has what it starts in the background ignore Ctrl-C, and whatever that starts in turn.
-        code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); import connector.cli as c; c.main()"
+        code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); import connector.cli.main as c; c.main()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, "sync", *arguments],
             env=command_environment(loop, changed={"CONNECTOR_RETRY_SECONDS": "0", **environment}),
@@ -301,7 +301,7 @@ def test_a_hundred_rounds_with_nothing_new_leave_no_file_or_connection_open(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(StopSignals, "wait", wait)
-    monkeypatch.setattr("connector.sync_command.time.monotonic", lambda: waited[0])
+    monkeypatch.setattr("connector.cli.sync_all.time.monotonic", lambda: waited[0])
     monkeypatch.setattr(sys, "argv", ["connector", "sync", "--all", "--every", "5", "--json"])
     with pytest.raises(SystemExit) as end:
         main()

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faulty import ANSWER_500, FaultyProxy
-from loop import Loop, new, project_under_our_queue, second, texts
 from playwright.sync_api import Request, expect
-from profiles import Profile
-from profiles import log_in as log_in
+from support.browser_pages import Profile
+from support.browser_pages import log_in as log_in
+from support.fault_proxy import ANSWER_500, FaultyProxy
+from support.project_driver import Loop, new, project_under_our_queue, second, texts
 
-from connector import tab
+from connector.active_learning.window import open_places
 from connector.demo.people import Person
-from connector.label_studio import filter_item
+from connector.label_studio.client import filter_item
 from connector.progress import Reporter
-from connector.retries import Retries
-from connector.selection import open_places
-from connector.undo import undo
+from connector.queue import views as tab
+from connector.queue.undo import undo
+from connector.retry import Retries
 
 if TYPE_CHECKING:
     from conftest import LabelStudio

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loop import (
+from support.project_driver import (
     Loop,
     Proxy,
     Watched,
@@ -19,12 +19,12 @@ from loop import (
     start_connector,
     texts,
 )
-from loop import proxy_to_label_studio as proxy_to_label_studio
+from support.project_driver import proxy_to_label_studio as proxy_to_label_studio
 
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
-from connector.undo import undo
+from connector.queue.undo import undo
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from connector.processes import free_port
+from connector.simulation.processes import free_port
 from ml_backend.label_config import find_controls
 from ml_backend.service import Service
 

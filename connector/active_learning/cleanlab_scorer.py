@@ -1,0 +1,79 @@
+"""The scorer that is cleanlab itself, kept silent: CONNECTOR_SCORER=cleanlab.
+
+Slower by two orders of magnitude, and a dense table of tasks by annotators. Pure: arrays in, arrays out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from connector.active_learning.activelab import among_heard
+from connector.active_learning.crowdlab import Floats, Ints, Labels, checked_probs
+
+NEARLY_TIED = 1e-12
+
+
+def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
+    """As activelab.heard_consensus, from cleanlab's consensus labels."""
+    pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
+    table, leaning = _dense(labels), without_ties(pred_probs)
+    votes = labels.votes()
+    if (votes.sum(axis=1) == 1).all():  # nothing to weigh annotators by: cleanlab refuses, and the label stands
+        return np.asarray(votes.argmax(axis=1), np.int64)
+    from cleanlab.multiannotator import get_label_quality_multiannotator
+
+    with _silence():
+        quality = get_label_quality_multiannotator(
+            table, leaning, return_detailed_quality=False, return_annotator_stats=False, verbose=False
+        )["label_quality"]
+    return among_heard(quality["consensus_label"].to_numpy(np.int64), labels, pred_probs)
+
+
+def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
+    """As activelab.scores, by cleanlab's get_active_learning_scores."""
+    pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
+    pred_probs_unlabeled = checked_probs(
+        "pred_probs_unlabeled", pred_probs_unlabeled, len(pred_probs_unlabeled), labels.n_classes
+    )
+    from cleanlab.multiannotator import get_active_learning_scores
+
+    unlabeled_probs = pred_probs_unlabeled if len(pred_probs_unlabeled) else None
+    with _silence():
+        labeled, unlabeled = get_active_learning_scores(_dense(labels), without_ties(pred_probs), unlabeled_probs)
+    return np.asarray(labeled, np.float64), np.asarray(unlabeled, np.float64)
+
+
+def _dense(labels: Labels) -> Floats:
+    """The (n_tasks, n_annotators) table of class indices that cleanlab takes, NaN where there is no label.
+
+    Annotators without labels have no column: cleanlab raises on an empty one.
+    """
+    annotators, column = np.unique(labels.annotator, return_inverse=True)
+    table = np.full((labels.n_tasks, len(annotators)), np.nan)
+    table[labels.task, column] = labels.label
+    return table
+
+
+def without_ties(pred_probs: Floats) -> Floats:
+    """`pred_probs` (n, n_classes), where rows with equal entries lean by 1e-9 to the class that comes first.
+
+    cleanlab breaks exact ties at random, and fails where there is nothing else to go by; of those up to 1e-12 the
+    order of additions would decide.
+    """
+    tied = np.diff(np.sort(pred_probs, axis=1), axis=1).min(axis=1) < NEARLY_TIED
+    lean = 1e-9 * np.arange(pred_probs.shape[1], 0, -1)
+    leaning = (pred_probs + lean) / (1 + lean.sum())
+    return np.where(tied[:, None], leaning, pred_probs)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """cleanlab prints notices and warns about small data; a cron job's output is for the connector's own words."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,5 @@
+"""`python -m connector.cli.main`."""
+
+from connector.cli.main import main
+
+main()

@@ -1,0 +1,133 @@
+"""`connector simulate`, the command: from its options to what it prints."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from connector.cli.options import label_studio_options, open_label_studio
+
+if TYPE_CHECKING:
+    from connector.progress import Reporter
+    from connector.simulation.corpus import Corpus
+    from connector.simulation.simulate import Simulated
+
+WIDTH_IN_A_FILE = 200
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of tasks.csv, annotations.csv and test.csv.")
+@click.option("--project", "project_id", type=click.IntRange(min=1), help="Instead: the annotations of this project.")
+@click.option("--control", "control_name", help="Which Choices of the project, where the config has several.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results and finished runs.")
+@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Which to compare [all]; repeatable.")
+@click.option(
+    "--classifier",
+    "classifiers",
+    multiple=True,
+    metavar="NAME",
+    default=["logistic"],
+    show_default=True,
+    help="The ML backend's classifier; repeatable.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=25, show_default=True, help="Rounds after the start.")
+@click.option("--batch", type=click.IntRange(min=1), default=25, show_default=True, help="Labels in a round.")
+@click.option(
+    "--initial", metavar="TASKSxLABELS", default="100x2", show_default=True, help="The start: tasks, labels on each."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs with other chances.")
+@click.option(
+    "--max-annotations-per-task", type=click.IntRange(min=1), default=5, show_default=True, help="Never ask for more."
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes, each with an ML backend [one a core, at most 8].")
+@click.option("--no-plot", is_flag=True, help="Draw no plot: matplotlib is not needed then.")
+@label_studio_options
+def simulate(
+    data: Path | None,
+    project_id: int | None,
+    control_name: str | None,
+    out: Path,
+    strategies: tuple[str, ...],
+    classifiers: tuple[str, ...],
+    rounds: int,
+    batch: int,
+    initial: str,
+    seeds: int,
+    max_annotations_per_task: int,
+    jobs: int | None,
+    no_plot: bool,
+    as_json: bool,
+    label_studio_url: str | None,
+) -> None:
+    """Replay the loop offline on data that several people have labelled, and compare strategies.
+
+    Starts ML backends of its own. What is finished is kept in --out: the same command goes on from there.
+
+    Example: connector simulate --data politeness --out simulated --strategy random --strategy activelab
+    """
+    if (data is None) == (project_id is None):
+        raise click.UsageError("Give --data DIR, or --project ID for what a project's people have labelled.")
+    from connector.active_learning import window as selection
+    from connector.progress import Reporter
+    from connector.simulation.replay import ReplayOptions, replay
+    from connector.simulation.simulate import Plan
+    from connector.simulation.simulate import simulate as run
+
+    start = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", initial)
+    if start is None:
+        raise click.UsageError(f"--initial {initial} is not of the form 100x2: 100 tasks with 2 labels each.")
+    options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task)
+    if project_id is not None:  # results.json then says whose labels it stands on
+        options = replace(options, project=str(project_id))
+    known = list(selection.STRATEGIES)
+    plan = Plan(_known(strategies, known) or known, classifiers, selection.DEFAULT_STRATEGY, seeds, options)
+    reporter = Reporter()
+    corpus = _corpus(data, project_id, control_name, label_studio_url, reporter)
+    done = run(corpus, plan, out, replay, reporter, jobs=jobs, with_plot=not no_plot)
+    click.echo(json.dumps(done.to_json()) if as_json else _words(done), nl=as_json)
+
+
+def _known(strategies: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    for name in strategies:
+        if name not in known:
+            raise click.UsageError(f"There is no strategy {name!r}: choose among {', '.join(known)}.")
+    return strategies
+
+
+def _corpus(
+    data: Path | None, project_id: int | None, control_name: str | None, url: str | None, reporter: Reporter
+) -> Corpus:
+    """The corpus of a folder or a project."""
+    from connector.simulation.corpus import read_or_hold_out
+    from connector.simulation.project_corpus import read_project
+
+    with reporter.stage("read", "Reading the data") as stage:
+        if project_id is None:
+            return read_or_hold_out(Path(str(data)))
+        _, gateway = open_label_studio({"label_studio_url": url})
+        return read_project(project_id, gateway, control_name, stage.count)
+
+
+def _words(done: Simulated) -> str:
+    """The table, what should be known with it, and where the files are."""
+    import io
+    import sys
+
+    from rich.console import Console
+
+    from connector.cli import simulate_table as outcome_table
+    from connector.simulation.metrics import advice_words
+
+    terminal = sys.stdout.isatty()
+    shown = io.StringIO()
+    console = Console(file=shown, width=None if terminal else WIDTH_IN_A_FILE, force_terminal=terminal)
+    console.print(outcome_table.table(done.outcome))
+    for sentence in filter(None, [*done.notes, advice_words(done.advice), f"Wrote {', '.join(done.files)}."]):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    return shown.getvalue()

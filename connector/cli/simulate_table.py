@@ -1,0 +1,57 @@
+"""The table that `connector simulate` prints."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from connector.simulation.confidence_intervals import Estimate
+from connector.simulation.metrics import Line, Outcome
+
+
+def table(outcome: Outcome) -> Table:
+    """A row a strategy and classifier, the most accurate first; ± is half of the 95 % interval."""
+    several = len({line.strategy for line in outcome.lines}) > 1
+    classifiers = len({line.classifier for line in outcome.lines}) > 1
+    consensus = any(line.consensus is not None for line in outcome.lines)
+    removed = any(line.error_removed is not None for line in outcome.lines)
+    seeds = max(line.seeds for line in outcome.lines)
+    made = Table(
+        title=f"Accuracy on test texts, mean of {seeds} seed{'s'[: seeds > 1]} and {outcome.rounds} rounds",
+        caption="±: half of the 95 % interval; differences and shares are paired by seed",
+    )
+    if several or not classifiers:
+        made.add_column("strategy")
+    if classifiers:
+        made.add_column("classifier")
+    headings = ["mean accuracy", "at the end", *(f"labels for {target:.3f}" for target in outcome.targets)]
+    headings += ["of random's error removed"] if removed else []
+    headings += [f"against {outcome.reference}"] if len(outcome.lines) > 1 else []
+    headings += ["consensus at the end"] if consensus else []
+    for heading in headings:
+        made.add_column(heading, justify="right")
+    for line in outcome.lines:
+        cells = [line.strategy] if several or not classifiers else []
+        cells += [line.classifier] if classifiers else []
+        cells += [_share(line.accuracy), _share(line.final)]
+        cells += ["not reached" if labels is None else f"{labels:.0f}" for labels in line.labels_needed]
+        cells += [_percent(line.error_removed)] if removed else []
+        cells += [_difference(line)] if len(outcome.lines) > 1 else []
+        cells += [_share(line.consensus)] if consensus else []
+        made.add_row(*cells)
+    return made
+
+
+def _share(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.value:.3f}{_margin(estimate, '.3f', 1)}"
+
+
+def _percent(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{100 * estimate.value:.0f}{_margin(estimate, '.0f', 100)} %"
+
+
+def _difference(line: Line) -> str:
+    return "" if line.difference is None else f"{line.difference.value:+.3f}{_margin(line.difference, '.3f', 1)}"
+
+
+def _margin(estimate: Estimate, form: str, unit: int) -> str:
+    return "" if estimate.margin is None else f" ± {unit * estimate.margin:{form}}"

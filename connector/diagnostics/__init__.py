@@ -1,0 +1,1 @@
+"""Where a project stands, and what is wrong with it. Changes nothing."""

@@ -1,0 +1,250 @@
+"""What the servers say: Label Studio, its token, the project's settings and the ML backend."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from connector.annotations.label_config import Control
+from connector.backend import Backend, RefusedCredentials
+from connector.diagnostics.finding import Finding, ok, problem, warning
+from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
+from connector.queue import publish as queue
+from connector.queue import settings as queue_settings
+
+TESTED_LABEL_STUDIO = "1.23.2"
+OPEN_SOURCE = "Community"
+EXPIRES_SOON = timedelta(days=14)
+
+# What init, sync and undo do in Label Studio.
+NEEDED_RIGHTS = (
+    "projects.view",
+    "projects.change",
+    "tasks.view",
+    "tasks.change",
+    "predictions.any",
+    "views.view",
+    "views.create",
+    "views.change",
+    "views.delete",
+    "webhooks.view",
+    "webhooks.change",
+)
+
+# Why another value breaks the order, and where people change it.
+_SETTINGS = {
+    "sampling": ("Label Studio does not serve the window", "Settings, General, Task Sampling"),
+    "maximum_annotations": ("random started tasks are served before all others", "the API"),
+    "show_overlap_first": ("second opinions are served before all new tasks", "the API"),
+    "show_collab_predictions": (
+        "Label Studio forgets the window the next time its settings are saved",
+        "Settings, Annotation, Use predictions to prelabel tasks",
+    ),
+}
+
+
+def version(server: Mapping[str, Any]) -> Finding:
+    """Is this the Label Studio that we were tested with?"""
+    found = f"{server.get('release')} ({server.get('edition')})"
+    if server.get("release") == TESTED_LABEL_STUDIO:
+        return ok("version", f"Label Studio {found}, the version we were tested with.")
+    return warning(
+        "version",
+        f"Label Studio is {found}; we were tested with {TESTED_LABEL_STUDIO}.",
+        "Watch served_order after some answers: if it stays fine, so does the queue.",
+    )
+
+
+def token(key: str, email: str, now: datetime) -> Finding:
+    """Whose token is it, and until when is it valid?"""
+    ends = expiry(key)
+    if ends is None:
+        return ok("token", f"A legacy token of {email}, valid until it is reset.")
+    told = f"A personal access token of {email}, valid until {ends:%Y-%m-%d}"
+    if ends - now > EXPIRES_SOON:
+        return ok("token", f"{told}.")
+    return warning(
+        "token",
+        f"{told}: that is soon.",
+        "Make a new one in Label Studio, Account & Settings, Personal Access Token, and set LABEL_STUDIO_API_KEY.",
+    )
+
+
+def expiry(key: str) -> datetime | None:
+    """Until when a personal access token is valid; None for a legacy token, which ends only when it is reset."""
+    try:
+        payload = key.split(".")[1]
+        ends = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
+        return datetime.fromtimestamp(ends, timezone.utc)
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None
+
+
+def rights(user: Mapping[str, Any]) -> Finding:
+    """May the token's user do all that we do?"""
+    held = user.get("permissions")
+    if held is None:
+        return ok("rights", "This Label Studio does not tell what its users may do.")
+    missing = [name for name in NEEDED_RIGHTS if name not in held]
+    if not missing:
+        return ok("rights", f"{user['email']} may do all that is needed.")
+    return problem(
+        "rights",
+        f"{user['email']} lacks {', '.join(missing)} in Label Studio.",
+        "Give that user a role that has these rights, or set LABEL_STUDIO_API_KEY to the token of one who has.",
+    )
+
+
+def settings(project: Mapping[str, Any]) -> Iterator[Finding]:
+    """Are the project's settings as the queue needs them?"""
+    wrong = queue_settings.wrong_settings(project)
+    for name, needed in queue_settings.REQUIRED_SETTINGS.items():
+        why, where = _SETTINGS[name]
+        if name in wrong:
+            yield problem(
+                name,
+                f"It is {_value(project.get(name))}, not {_value(needed)}: {why}. Somebody changed it ({where}).",
+                f"Run connector sync --project {project['id']}, which sets it back.",
+            )
+        else:
+            yield ok(name, f"It is {_value(needed)}.")
+
+
+def annotator_evaluation(project: Mapping[str, Any], url: str) -> Finding:
+    """Does annotator evaluation serve tasks with a ground truth first?"""
+    if not project.get("annotator_evaluation_enabled"):
+        return ok("annotator_evaluation", "It is off.")
+    return problem(
+        "annotator_evaluation",
+        "annotator_evaluation_enabled is on: second opinions on tasks with a ground truth are served before all "
+        "others, and to several people at once.",
+        f'PATCH {url}/api/projects/{project["id"]}/ with {{"annotator_evaluation_enabled": false}}.',
+    )
+
+
+def model_version(project: Mapping[str, Any], versions: Mapping[str, int], known: Mapping[str, Any]) -> Finding:
+    """Does Label Studio hold the published window, and does the project point at it?"""
+    ours, served = known["queue_version"], project["model_version"] or ""
+    sync = f"connector sync --project {project['id']}"
+    if ours is None:
+        return problem("model_version", "Nothing is published yet: tasks come in random order.", f"Run {sync}.")
+    repair = f"Run {sync}, which publishes the window again."
+    held, size = versions.get(ours, 0), known["queue_size"] or 0
+    if size and held != size:
+        what = "is gone" if not held else f"holds {held} predictions instead of {size}"
+        cause = f"The window ({ours}) {what}: somebody deleted predictions or tasks in the Data Manager."
+        return problem("model_version", cause, repair)
+    if served == ours:
+        return ok("model_version", f"The project serves our window ({ours})." if ours else "The window is empty.")
+    if served in queue.unknown_newer(versions, ours):
+        return warning(
+            "model_version",
+            f"The project serves a newer window ({served}) than the one we know ({ours}): a sync was killed right "
+            "after it had published, or a connector with another state database runs this project, too.",
+            f"Run {sync}; if this comes again, look for the other connector.",
+        )
+    if served in queue.our_versions(versions):
+        cause = f"The project serves an old window of ours ({served})."
+    elif not served:
+        cause = "The project's model_version is empty: tasks come in random order."
+    else:
+        cause = f"The project's model_version is '{served}', not our window ({ours}): tasks come in another order."
+    return problem("model_version", f"{cause} Somebody saved Settings, Annotation, or deleted predictions.", repair)
+
+
+def members(project_id: int, edition: object, gateway: LabelStudio) -> Finding:
+    """Has the project members, among whom Label Studio spreads tasks at random?"""
+    if edition == OPEN_SOURCE:
+        return ok("members", "The open-source edition has no way to make project members; served_order would show it.")
+    try:
+        found = gateway.members(project_id)
+    except UsageError:
+        return ok("members", "This Label Studio does not tell who is a member; served_order would show it.")
+    if len(found) < 2:
+        return ok("members", "The project has fewer than two members.")
+    return problem(
+        "members",
+        f"The project has {len(found)} members ({', '.join(found[:5])}{', …' if len(found) > 5 else ''}): with more "
+        "than one, Label Studio serves a random task of the window instead of the best.",
+        "Remove them from the project, Settings, Members; people of the workspace can label without being members.",
+    )
+
+
+def backend(
+    project_id: int, connect: Callable[[], Backend], control: Control | None, known: Mapping[str, Any]
+) -> Finding:
+    """Does the ML backend answer, and does its model know the classes of the labelling config?"""
+    train = f"connector sync --project {project_id} --train always"
+    with contextlib.closing(connect()) as server:
+        try:
+            server.check()
+            model = server.model(str(project_id))
+        except TryAgainLater as error:
+            return problem("backend", str(error), "Start it, or correct ML_BACKEND_URL.", away=True)
+        except RefusedCredentials as error:
+            return problem("backend", str(error), "In the environment or .env of the connector.")
+        except ConnectorError as error:
+            return problem("backend", str(error), "Correct ML_BACKEND_URL: the address of ml-backend serve.")
+    if model is None and known["model_version"] is not None:
+        return warning(
+            "backend",
+            f"The ML backend at {server.url} has lost its model ({known['model_version']}): another --model-dir, or "
+            "another server?",
+            f"Start it with the folder that it had before, or run {train}.",
+        )
+    if model is None:
+        return ok("backend", "It answers; the first model comes with labels of two classes.")
+    if control is not None and set(model["classes"]) != set(control.classes):
+        return warning(
+            "backend",
+            f"Its model knows {', '.join(model['classes'])}, the labelling config has {', '.join(control.classes)}.",
+            f"Run {train}.",
+        )
+    if control is not None and bool(model.get("multilabel")) != control.multiple:
+        kinds = ("one class", "several classes")
+        return warning(
+            "backend",
+            f"Its model was trained for {kinds[not control.multiple]} a task, the labelling config asks for "
+            f"{kinds[control.multiple]}.",
+            f"Run {train}.",
+        )
+    return ok("backend", f"It answers; its model is {model['model_version']}.")
+
+
+def backend_address(backends: list[dict[str, Any]], reached: str | None) -> Finding:
+    """Does Label Studio reach the ML backends connected to the project? `reached`: the one that we do."""
+    if not backends:
+        return ok("backend_address", "None is connected in Label Studio; the connector needs none.")
+    broken = [one for one in backends if one["state"] in ("DI", "ER")]
+    if not broken:
+        return ok("backend_address", f"Label Studio reaches {', '.join(one['url'] for one in backends)}.")
+    one = broken[0]
+    said = f": {one['error_message']}" if one["state"] == "ER" and one.get("error_message") else ""
+    cause = f"Label Studio's ML backend at {one['url']} is {one['readable_state']}{said}."
+    if REFUSED_BY_BACKEND in said:
+        return warning(
+            "backend_address",
+            f"{cause} It wants other credentials; predictions on demand in Label Studio do not work.",
+            "Run connector init --connect-backend with ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD set to those that "
+            "the ML backend was started with; or change them in Settings, Model.",
+        )
+    if one["url"].rstrip("/") == reached:
+        cause += " The connector reaches it, Label Studio does not."
+    return warning(
+        "backend_address",
+        f"{cause} The queue works all the same; predictions on demand in Label Studio do not.",
+        "Label Studio must reach that address itself: for a private one start it with ML_BLOCK_LOCAL_IP=false and "
+        "SSRF_PROTECTION_ENABLED=false, and in a container mind that 127.0.0.1 is the container. Or disconnect the "
+        "backend in Settings, Model.",
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"'{value}'" if isinstance(value, str) else str(value)

@@ -1,0 +1,1 @@
+"""The client of Label Studio's REST API."""

@@ -1,0 +1,262 @@
+"""The gateway to Label Studio: the few calls the connector makes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from connector._compat import parts
+from connector.errors import ConnectorError, StaleTasks, UsageError
+from connector.label_studio.transport import Connection
+
+PAGE_SIZE = 500
+# What the connector reads of tasks and their annotations: a third to a seventh of the time that all fields take.
+TASK_FIELDS = (
+    "id,data,is_labeled,overlap,updated_at,annotations,"
+    "completed_by,result,was_cancelled,ground_truth,created_at,lead_time"
+)
+REFUSED_BY_BACKEND = "401 Client Error"  # what Label Studio says where an ML backend wants other credentials
+IDS_A_CALL = 300  # they stand in the address, which servers cut at some 8,000 letters
+_PROJECT = {"id", "label_config"}
+
+
+class LabelStudio(Connection):
+    """One Label Studio server, as one user; every method raises what a Connection's calls do."""
+
+    # -- project -----------------------------------------------------------------------------------------------------
+
+    def get_project(self, project: int) -> dict[str, Any]:
+        """The project's settings and counters."""
+        return self._object(_PROJECT, "GET", f"api/projects/{project}/", what=f"project {project}")
+
+    def create_project(self, title: str, label_config: str) -> dict[str, Any]:
+        """Makes a project."""
+        body = {"title": title, "label_config": label_config}
+        return self._object(_PROJECT, "POST", "api/projects/", json=body)
+
+    def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
+        """Adds tasks, 2,500 a call."""
+        for part in parts(data, 2500):
+            self._call("POST", f"api/projects/{project}/import", json=part)
+
+    def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
+        """Changes settings of the project and returns it."""
+        answer: dict[str, Any] = self._call("PATCH", f"api/projects/{project}/", json=settings)
+        return answer
+
+    # -- tasks -------------------------------------------------------------------------------------------------------
+
+    def tasks(
+        self,
+        project: int,
+        since: str | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        span: tuple[int, int | None] = (0, None),
+        fields: str | None = TASK_FIELDS,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the project's tasks with all annotations, by id; `since` (ISO 8601): those updated after it.
+
+        `progress` is told how many tasks have come and how many there are. `span`: those whose ids are above its first
+        and, unless that is None, not above its second. `fields`: of tasks and annotations; None: all there are.
+        """
+        changed = [] if since is None else [filter_item("updated_at", "greater", "Datetime", since)]
+        return self._pages(project, span, changed, fields, progress)
+
+    def tasks_with_predictions(self, project: int) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the tasks that say they have predictions, by id."""
+        having = [filter_item("total_predictions", "greater", "Number", 0)]
+        return self._pages(project, (0, None), having, "id,predictions,total_predictions", lambda done, total: None)
+
+    def count_tasks(self, project: int, span: tuple[int, int | None] = (0, None)) -> tuple[int, int]:
+        """How many tasks there are whose ids lie in `span`, and how many annotations that are no skips they have."""
+        answer = self._tasks(project, _narrowed(span, []), fields="id", page_size=1)
+        return answer["total"], answer["total_annotations"]
+
+    def _pages(
+        self,
+        project: int,
+        span: tuple[int, int | None],
+        filters: list[dict[str, Any]],
+        fields: str | None,
+        progress: Callable[[int, int], None],
+    ) -> Iterator[list[dict[str, Any]]]:
+        (last, upto), done, left = span, 0, 1
+        while left > 0:
+            # Always the first page of what lies beyond the last id seen: numbered pages shift when tasks are deleted.
+            answer = self._tasks(project, _narrowed((last, upto), filters), fields=fields)
+            rows: list[dict[str, Any]] = answer["tasks"]
+            if not rows:
+                return
+            if rows[-1]["id"] <= last:
+                raise ConnectorError(f"Label Studio at {self.url} sent the same tasks again; its filters do not work.")
+            done, last, left = done + len(rows), rows[-1]["id"], answer["total"] - len(rows)
+            progress(done, done + left)
+            yield rows
+
+    def tasks_by_id(
+        self, project: int, ids: Sequence[int], *, fields: str | None = TASK_FIELDS
+    ) -> Iterator[dict[str, Any]]:
+        """Those of the tasks `ids` that are there, with all annotations; `fields`: of tasks and annotations."""
+        for part in parts(ids, IDS_A_CALL):
+            chosen = {"selectedItems": {"all": False, "included": part}}
+            yield from self._tasks(project, chosen, fields=fields)["tasks"]
+
+    def _tasks(
+        self, project: int, query: dict[str, Any], *, fields: str | None = TASK_FIELDS, page_size: int | None = None
+    ) -> dict[str, Any]:
+        """The first page of what the Data Manager's `query` asks for, of PAGE_SIZE tasks unless told otherwise."""
+        size = page_size or PAGE_SIZE
+        params = {"project": project, "page_size": size, "page": 1, "fields": "all", "resolve_uri": "false"}
+        if fields is not None:
+            params["include"] = fields
+        answer: dict[str, Any] = self._call("GET", "api/tasks", params={**params, "query": json.dumps(query)})
+        return answer
+
+    def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
+        """Opens or closes a task; the answer holds its annotations as they are at that moment."""
+        answer: dict[str, Any] = self._call(
+            "PATCH", f"api/tasks/{task}", json={"overlap": overlap, "is_labeled": is_labeled}, missing=StaleTasks
+        )
+        return answer
+
+    def set_prediction_count(self, task: int, count: int) -> None:
+        """Corrects how many predictions the task says it has."""
+        self._call("PATCH", f"api/tasks/{task}", json={"total_predictions": count}, missing=StaleTasks)
+
+    # -- predictions -------------------------------------------------------------------------------------------------
+
+    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+        """Adds predictions in one call and returns how many the server kept.
+
+        Never repeated by itself: a second copy of a version's rows would stay. Raises StaleTasks when a task is gone.
+        """
+        path = f"api/projects/{project}/import/predictions"
+        answer = self._call("POST", path, json=list(rows), refused=StaleTasks)
+        return int(answer["created"])
+
+    def update_prediction(self, prediction: int, *, result: list[dict[str, Any]], score: float) -> None:
+        """Changes what one prediction says."""
+        body = {"result": result, "score": score}
+        self._call("PATCH", f"api/predictions/{prediction}/", json=body, missing=StaleTasks)
+
+    def delete_prediction(self, prediction: int) -> None:
+        """Removes one prediction."""
+        self._delete(f"api/predictions/{prediction}/")
+
+    def model_versions(self, project: int) -> dict[str, int]:
+        """How many predictions each model version of the project has."""
+        answer: dict[str, int] = self._call("GET", f"api/projects/{project}/model-versions/")
+        return answer
+
+    def delete_version(self, project: int, version: str) -> None:
+        """Deletes all predictions of one version. Label Studio forgets project.model_version if it is that one."""
+        self._call("DELETE", f"api/projects/{project}/model-versions/", json={"model_version": version})
+
+    # -- the server and its people ---------------------------------------------------------------------------------
+
+    def version(self) -> dict[str, Any]:
+        """Label Studio's version (`release`) and `edition`."""
+        return self._object({"release"}, "GET", "api/version/")
+
+    def whoami(self) -> dict[str, Any]:
+        """The user of the token, with `email` and `permissions`."""
+        return self._object({"email"}, "GET", "api/current-user/whoami")
+
+    def emails(self) -> dict[int, str]:
+        """The users of the organization, {id: e-mail address}; none where the token's user may not see them."""
+        try:
+            return {user["id"]: user["email"] for user in self._call("GET", "api/users/")}
+        except UsageError:
+            return {}
+
+    def members(self, project: int) -> list[str]:
+        """The e-mail addresses of the project's own members; the open-source edition has no such call (UsageError)."""
+        path, query = f"api/projects/{project}/members/paginated/", {"implicit": "false", "page_size": 100}
+        return [member["email"] for member in self._call("GET", path, what="such list", params=query)["results"]]
+
+    # -- Data Manager tabs and ML backends -----------------------------------------------------------------------------
+
+    def tabs(self, project: int) -> list[dict[str, Any]]:
+        """The Data Manager's tabs in order."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/dm/views/", params={"project": project})
+        return answer
+
+    def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
+        """Adds a tab behind those that are there."""
+        answer: dict[str, Any] = self._call("POST", "api/dm/views/", json={"project": project, "data": data})
+        return answer
+
+    def update_tab(self, tab: int, project: int, data: dict[str, Any]) -> None:
+        """Makes a tab what `data` says, all of it; it keeps its place."""
+        self._call("PATCH", f"api/dm/views/{tab}/", json={"project": project, "data": data})
+
+    def columns(self, project: int) -> list[dict[str, Any]]:
+        """The columns that the Data Manager has for the project's tasks."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/dm/columns/", params={"project": project})["columns"]
+        return answer
+
+    def backends(self, project: int) -> list[dict[str, Any]]:
+        """The ML backends connected to the project."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/ml/", params={"project": project})
+        return answer
+
+    def connect_backend(self, project: int, url: str, title: str, **authentication: str) -> dict[str, Any]:
+        """Connects an ML backend; Label Studio calls its /health and /setup at once.
+
+        `authentication`: auth_method, basic_auth_user and basic_auth_pass, where it is to bring them.
+        """
+        body = {"project": project, "url": url, "title": title, **authentication}
+        answer: dict[str, Any] = self._call("POST", "api/ml/", json=body)
+        return answer
+
+    def update_backend(self, backend: int, project: int, url: str, **authentication: str) -> None:
+        """Changes how Label Studio authenticates itself at an ML backend, which it calls as when it is connected."""
+        self._call("PATCH", f"api/ml/{backend}", json={"project": project, "url": url, **authentication})
+
+    def delete_tab(self, tab: int) -> None:
+        """Removes a tab of the Data Manager."""
+        self._delete(f"api/dm/views/{tab}/")
+
+    def delete_backend(self, backend: int) -> None:
+        """Disconnects an ML backend; the webhook that Label Studio made for it stays."""
+        self._delete(f"api/ml/{backend}")
+
+    def webhooks(self, project: int) -> list[dict[str, Any]]:
+        """The project's webhooks."""
+        answer: list[dict[str, Any]] = self._call("GET", "api/webhooks/", params={"project": project})
+        return answer
+
+    def update_webhook(self, webhook: dict[str, Any], headers: dict[str, str]) -> None:
+        """Changes the headers that a webhook sends."""
+        # Without its actions it would lose them.
+        body = {"headers": headers, "actions": webhook["actions"]}
+        self._call("PATCH", f"api/webhooks/{webhook['id']}/", json=body)
+
+    def delete_webhook(self, webhook: int) -> None:
+        """Removes a webhook."""
+        self._delete(f"api/webhooks/{webhook}/")
+
+    def _delete(self, path: str) -> None:
+        with contextlib.suppress(_Gone):
+            self._call("DELETE", path, missing=_Gone)
+
+
+class _Gone(UsageError):
+    """What is to be deleted is not there (any more)."""
+
+
+def _narrowed(span: tuple[int, int | None], filters: list[dict[str, Any]]) -> dict[str, Any]:
+    """The Data Manager's query for the tasks of a span of ids that pass all filters, by id."""
+    after, upto = span
+    items = [filter_item("id", "greater", "Number", after), *filters]
+    if upto is not None:
+        items.append(filter_item("id", "less_or_equal", "Number", upto))
+    return {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+
+
+def filter_item(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
+    """One of the Data Manager's filters."""
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}

@@ -1,0 +1,1 @@
+"""What Label Studio is made to serve, and how it is set up and given back."""

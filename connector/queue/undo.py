@@ -1,0 +1,215 @@
+"""`connector undo`: gives a project back as `init` found it; every annotation stays."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connector.annotations.records import annotator_of, moment
+from connector.errors import StaleTasks, TryAgainLater
+from connector.label_studio.client import LabelStudio
+from connector.progress import Reporter, Stage
+from connector.queue import publish as queue
+from connector.queue import settings as queue_settings
+from connector.queue import views as tab
+from connector.state.lock import KEEP_SECONDS
+from connector.state.project_state import Original, ProjectState
+
+PASSES = 3
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What Label Studio serves a task by."""
+
+    overlap: int
+    is_labeled: bool
+
+
+def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: Reporter) -> dict[str, Any]:
+    """Restores settings and every task's overlap, removes what we made, and returns what was done.
+
+    Every step may be done twice, and what init found is forgotten last: after an interruption, undo again. Raises
+    TryAgainLater when a sync holds the project or somebody keeps changing its tasks.
+    """
+    with state.lock(), gateway.fenced(lambda: state.keep_lock(at_most_every=KEEP_SECONDS)):
+        known = state.get()
+        done: dict[str, Any] = {"project": project_id, "already": known["original_settings"] is None}
+        if done["already"]:
+            state.forget_adoption()  # an init that was killed while it was still looking
+            return {**done, "settings": [], "second_opinions": 0, "tasks": 0, "predictions": 0, "removed": []}
+        original: dict[str, Any] = known["original_settings"]
+        with reporter.stage("second_opinions", "Closing second opinions") as stage:
+            project = gateway.get_project(project_id)
+            done["second_opinions"] = _close_second_opinions(project, gateway, state, stage)
+        # With no overlap above 1 left, Label Studio gives every task its overlap back within this one call.
+        done["settings"], project = _restore_settings(project_id, gateway, state, original)
+        with reporter.stage("tasks", "Giving tasks their overlaps back") as stage:
+            done["tasks"] = _restore_tasks(project, gateway, state, stage)
+        with reporter.stage("remove", "Removing predictions, tabs and backend"):
+            done["predictions"] = _delete_windows(project_id, gateway, state)
+            _recount_predictions(project_id, gateway, state)
+            state.keep_lock()
+            done["removed"] = _delete_what_init_made(project_id, gateway, known["found"] or {})
+        # Deleting a version or a backend may empty model_version.
+        _restore_settings(project_id, gateway, state, original)
+        state.keep_lock()
+        state.forget_adoption()
+    return done
+
+
+def words(done: Mapping[str, Any]) -> str:
+    """What undo did, as sentences."""
+    if done["already"]:
+        return f"Project {done['project']} is not set up in this state database: there is nothing to undo."
+    settings = ", ".join(done["settings"]) or "no setting"
+    removed = ", ".join(("the window's predictions", *done["removed"]) if done["predictions"] else done["removed"])
+    one_by_one = f" and, one by one, {done['tasks']} tasks" if done["tasks"] else ""
+    return (
+        f"Project {done['project']} is as init found it: restored {settings}{one_by_one}; closed "
+        f"{done['second_opinions']} second opinion{'' if done['second_opinions'] == 1 else 's'}; removed "
+        f"{removed or 'nothing'}. All annotations are kept. If cron runs connector sync for it, take that line out."
+    )
+
+
+def _close_second_opinions(project: Mapping[str, Any], gateway: LabelStudio, state: ProjectState, stage: Stage) -> int:
+    """Closes the tasks that were reopened, whose overlaps would keep Label Studio from restoring all others at once."""
+    reopened = state.reopened()
+    there = {raw["id"]: raw for raw in gateway.tasks_by_id(project["id"], sorted(reopened))}
+    for number, (task, overlap) in enumerate(sorted(reopened.items()), start=1):
+        state.keep_lock(at_most_every=KEEP_SECONDS)
+        if task in there:
+            complete = _is_complete(there[task]["annotations"], overlap, project["skip_queue"])
+            with contextlib.suppress(StaleTasks):  # deleted since
+                gateway.update_task(task, overlap=overlap, is_labeled=complete)
+        state.close_task(task)
+        stage.count(number, len(reopened))
+    return len(reopened)
+
+
+def _restore_settings(
+    project_id: int, gateway: LabelStudio, state: ProjectState, original: Mapping[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+    """Sets what init had changed back in one PATCH; the names of what differed, and the project as it is then."""
+    project = gateway.get_project(project_id)
+    wanted = {name: original[name] for name in queue_settings.REQUIRED_SETTINGS}
+    wanted["model_version"] = _known_version(project_id, gateway, original["model_version"] or "")
+    wrong = {name: value for name, value in wanted.items() if (project[name] or "") != (value or "")}
+    if wrong:
+        state.keep_lock()
+        # A PATCH of show_collab_predictions without model_version empties it.
+        project = gateway.update_project(project_id, **{**wrong, "model_version": wanted["model_version"]})
+    return sorted(wrong), project
+
+
+def _known_version(project_id: int, gateway: LabelStudio, version: str) -> str:
+    """The version, or "" where its predictions or its ML backend are gone: Label Studio would refuse it."""
+    if not version or version in gateway.model_versions(project_id):
+        return version
+    return version if any(backend["title"] == version for backend in gateway.backends(project_id)) else ""
+
+
+def _restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: ProjectState, stage: Stage) -> int:
+    """Gives every task the overlap and is_labeled it would have without us; how many had others.
+
+    Reads until nothing differs any more: annotators go on labelling meanwhile, and a Label Studio with a job queue
+    recounts after its answer.
+    """
+    found, since = state.originals(), state.get()["adopted_at"]
+    restored: set[int] = set()
+    for _ in range(PASSES):
+        wrong: dict[int, tuple[Flags, dict[str, Any]]] = {}
+        for page in gateway.tasks(project["id"]):
+            for raw in page:
+                wanted = _wanted(raw, found.get(raw["id"]), since, project)
+                if wanted != Flags(raw["overlap"], raw["is_labeled"]):
+                    wrong[raw["id"]] = (wanted, raw)
+            state.keep_lock(at_most_every=KEEP_SECONDS)
+        if not wrong:
+            return len(restored)
+        for number, (task, (wanted, raw)) in enumerate(wrong.items(), start=1):
+            state.keep_lock(at_most_every=KEEP_SECONDS)
+            with contextlib.suppress(StaleTasks):  # deleted since
+                answer = gateway.update_task(task, overlap=wanted.overlap, is_labeled=wanted.is_labeled)
+                now = _wanted({**raw, "annotations": answer["annotations"]}, found.get(task), since, project)
+                if now != wanted:  # somebody has annotated it since it was read
+                    gateway.update_task(task, overlap=now.overlap, is_labeled=now.is_labeled)
+            restored.add(task)
+            stage.count(number, len(wrong))
+    raise TryAgainLater(
+        f"Tasks of project {project['id']} change as fast as they are restored: run undo again when fewer people label."
+    )
+
+
+def _wanted(raw: Mapping[str, Any], found: Original | None, since: str | None, project: Mapping[str, Any]) -> Flags:
+    """The flags that the task had, or would have by now under the settings that init found (`project`).
+
+    A task imported since gets the overlap of all others; where only a share of them has more than one
+    (overlap_cohort_percentage), it keeps what Label Studio chose.
+    """
+    rows = raw["annotations"]
+    if found is not None and found.answers == len(rows) and not _updated(rows, since):
+        return Flags(found.overlap, found.is_labeled)
+    if found is not None:
+        overlap = found.overlap
+    elif project["overlap_cohort_percentage"] == 100:
+        overlap = project["maximum_annotations"]
+    else:
+        overlap = raw["overlap"]
+    return Flags(overlap, _is_complete(rows, overlap, project["skip_queue"]))
+
+
+def _updated(annotations: list[dict[str, Any]], since: str | None) -> bool:
+    return since is not None and any(moment(row["updated_at"]) > moment(since) for row in annotations)
+
+
+def _is_complete(annotations: list[dict[str, Any]], overlap: int, skip_queue: str) -> bool:
+    """Label Studio's own rule: as many people as the overlap asks for; a skip counts under IGNORE_SKIPPED alone."""
+    people = {annotator_of(row) for row in annotations if not row["was_cancelled"] or skip_queue == "IGNORE_SKIPPED"}
+    return len(people) >= overlap
+
+
+def _delete_windows(project_id: int, gateway: LabelStudio, state: ProjectState) -> int:
+    """Deletes all our predictions, published consensus labels too; how many there were."""
+    versions = gateway.model_versions(project_id)
+    ours = queue.our_versions(versions) | ({queue.PUBLISHED_CONSENSUS} & versions.keys())
+    for version in sorted(ours):
+        state.keep_lock()
+        gateway.delete_version(project_id, version)
+    return sum(versions[version] for version in ours)
+
+
+def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectState) -> None:
+    """Corrects how many predictions tasks say they have.
+
+    A Label Studio that has deleted a project since it was started may no longer count down when predictions go: Django
+    remembers that nobody listens, which is so only while the project is being deleted.
+    """
+    for page in gateway.tasks_with_predictions(project_id):
+        for raw in page:
+            if raw["total_predictions"] != len(raw["predictions"]):
+                with contextlib.suppress(StaleTasks):  # deleted since
+                    gateway.set_prediction_count(raw["id"], len(raw["predictions"]))
+            state.keep_lock(at_most_every=KEEP_SECONDS)
+
+
+def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[Any]]) -> list[str]:
+    """Removes our tabs, and the ML backend with its webhook where init connected it; their names."""
+    removed = []
+    if tab.delete(project_id, gateway, tab.Known.of(found)):
+        removed.append("the Data Manager's tabs")
+    connected = found.get("connected", [])
+    if not connected:
+        return removed
+    # Label Studio makes a webhook for each backend and leaves it behind, even when the backend is removed by hand.
+    for webhook in gateway.webhooks(project_id):
+        if webhook["id"] not in found["webhooks"] and webhook["url"] in [f"{url}/webhook" for url in connected]:
+            gateway.delete_webhook(webhook["id"])
+            removed.append("the ML backend's webhook")
+    for backend in gateway.backends(project_id):
+        if backend["id"] not in found["backends"] and backend["url"].rstrip("/") in connected:
+            gateway.delete_backend(backend["id"])
+            removed.append("the ML backend")
+    return removed

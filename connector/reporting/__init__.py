@@ -1,0 +1,1 @@
+"""What people take out of a project: exports and the report."""

@@ -1,0 +1,175 @@
+"""The files that rows of results are written to; pyarrow and datasets are loaded when they are asked for."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from connector.errors import UsageError
+from connector.reporting.rows import columns, flat, probability_column, to_json
+
+Rows = Iterable[dict[str, Any]]
+
+ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+BATCH = 1000  # rows that are in memory at a time
+_NEEDED = {"parquet": ("pyarrow",), "datasets": ("pyarrow", "datasets")}
+
+
+def format_of(out: Path) -> str:
+    """The format that the ending of `out` says; raises UsageError where it says none."""
+    if out.suffix.lower() not in ENDINGS:
+        raise UsageError(
+            f"The ending of {out} names no format: let it be {', '.join(ENDINGS)}, or give --format (label-studio "
+            "writes a .json file, datasets a folder)."
+        )
+    return ENDINGS[out.suffix.lower()]
+
+
+def require(file_format: str) -> None:
+    """Raises UsageError where a package is missing that the format needs."""
+    missing = [name for name in _NEEDED.get(file_format, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"--format {file_format} needs {' and '.join(missing)}: pip install 'label-studio-activelab[export]'."
+        )
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the columns depend on: the classes, and whether a label is a list of them (`multiple`)."""
+
+    classes: Sequence[str]
+    multiple: bool = False
+
+
+def write(file_format: str, rows: Rows, classes: Sequence[str], path: Path, *, multiple: bool = False) -> None:
+    """Writes rows to the file `path` (datasets: a folder); for "label-studio" they are tasks in Label Studio's JSON.
+
+    `multiple`: a label is a list of classes.
+    """
+    _WRITERS[file_format](rows, Form(classes, multiple), path)
+
+
+def _open(path: Path) -> IO[str]:
+    # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
+    return path.open("w", encoding="utf-8", errors="replace", newline="")
+
+
+def _csv(rows: Rows, form: Form, path: Path) -> None:
+    with _open(path) as file:
+        # All that is no number is quoted: readers would take a lone carriage return for the end of a line.
+        writer = csv.DictWriter(file, columns(form.classes), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            second = "true" if row["second_opinion"] else "false"
+            lists = {name: to_json(value) for name, value in row.items() if isinstance(value, list)}
+            writer.writerow({**flat(row), **lists, "second_opinion": second})
+
+
+def _jsonl(rows: Rows, form: Form, path: Path) -> None:
+    with _open(path) as file:
+        file.writelines(to_json(row) + "\n" for row in rows)
+
+
+def _label_studio(rows: Rows, form: Form, path: Path) -> None:
+    with _open(path) as file:
+        file.write("[")
+        for number, row in enumerate(rows):
+            file.write((",\n" if number else "\n") + to_json(row))
+        file.write("\n]\n")
+
+
+def _parquet(rows: Rows, form: Form, path: Path) -> None:
+    import pyarrow.parquet
+
+    schema = _schema(form)
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for batch in _batches(map(flat, rows), schema):
+            writer.write_batch(batch)
+
+
+def _datasets(rows: Rows, form: Form, path: Path) -> None:
+    import datasets
+    import pyarrow
+
+    features = datasets.Features.from_arrow_schema(_schema(form))
+    label = datasets.ClassLabel(names=list(form.classes))
+    features["consensus"] = features["predicted"] = datasets.Sequence(label) if form.multiple else label
+    position = {name: index for index, name in enumerate(form.classes)}
+
+    def number(shown: str | list[str] | None) -> int | list[int] | None:
+        if shown is None:
+            return None
+        return position[shown] if isinstance(shown, str) else [position[name] for name in shown]
+
+    def numbered(row: dict[str, Any]) -> dict[str, Any]:
+        return {**flat(row), **{name: number(row[name]) for name in ("consensus", "predicted")}}
+
+    # Through a file, which is mapped into memory: no more than a batch is ever held.
+    stream, schema = path.with_name(path.name + ".arrow"), features.arrow_schema
+    with pyarrow.OSFile(str(stream), "wb") as file, pyarrow.ipc.new_stream(file, schema) as writer:
+        for batch in _batches(map(numbered, rows), schema):
+            writer.write_batch(batch)
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        datasets.Dataset.from_file(str(stream)).save_to_disk(path)
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+    stream.unlink()
+
+
+_WRITERS: Mapping[str, Callable[[Rows, Form, Path], None]] = {
+    "csv": _csv,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+    "label-studio": _label_studio,
+    "datasets": _datasets,
+}
+
+
+def _schema(form: Form) -> Any:
+    """The columns' types as an Arrow schema."""
+    import pyarrow as pa
+
+    label = pa.list_(pa.string()) if form.multiple else pa.string()
+    annotation = pa.struct(
+        {
+            "id": pa.int64(),
+            "annotator": pa.string(),
+            "annotator_id": pa.int64(),
+            "label": label,
+            "unknown_choice": pa.bool_(),
+            "created_at": pa.string(),
+            "updated_at": pa.string(),
+            "lead_time": pa.float64(),
+            "skipped": pa.bool_(),
+            "ground_truth": pa.bool_(),
+        }
+    )
+    numbers = {"quality", "agreement", "score", *map(probability_column, form.classes)}
+    types = {
+        "task_id": pa.int64(),
+        "label_count": pa.int64(),
+        "rank": pa.int64(),
+        "second_opinion": pa.bool_(),
+        "consensus": label,
+        "predicted": label,
+        "annotations": pa.list_(annotation),
+        **dict.fromkeys(numbers, pa.float64()),
+    }
+    return pa.schema([(name, types.get(name, pa.string())) for name in columns(form.classes)])
+
+
+def _batches(rows: Rows, schema: Any) -> Iterator[Any]:
+    import pyarrow
+
+    rest = iter(rows)
+    while part := list(islice(rest, BATCH)):
+        yield pyarrow.RecordBatch.from_pylist(part, schema=schema)

@@ -1,0 +1,220 @@
+"""The plots of a report: SVG to stand within a page, the same for the same numbers, in the page's ink and font.
+
+They hold our own words and numbers alone: names of people, classes and strategies stand beside them, in HTML.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from xml.etree import ElementTree
+
+from connector.reporting.content import Bin, CurvePoint, Day, Replayed
+from connector.reporting.numbers import count, day, share
+from connector.simulation.metrics import RANDOM, MeanCurve
+from connector.simulation.results import COLOURS, draw_mean
+
+# Those of the palette that stand out, three to one, from white and from black paper alike.
+_FIRST, _SECOND = COLOURS[:2]
+_INK = "currentColor"
+_BLACK = "#000000"
+_SIZE = (6.0, 3.0)  # inches; in the SVG a unit is a point
+_TICKS = 5
+_BAND = 0.18
+_LEAST_LABELS = 10  # that the axis spans: a tick stands at whole ones
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a line is drawn, for whoever writes its name beside the plot."""
+
+    colour: str
+    dashed: bool
+
+
+AGREEMENT, ACCURACY = Line(_FIRST, False), Line(_SECOND, True)
+BARS = Line(_FIRST, False)
+
+
+def line_of(strategy: str) -> Line:
+    """The line of a replayed strategy; random order has the ink of the page."""
+    return Line(_INK, True) if strategy == RANDOM else Line(_FIRST, False)
+
+
+def curve(points: Sequence[CurvePoint], label: str) -> str:
+    """Agreement with the consensus and accuracy on ground truth by labels; "" where no point has either."""
+    told = (
+        (AGREEMENT, "o", [(one.labels, one.agreement) for one in points if one.agreement is not None]),
+        (ACCURACY, "s", [(one.labels, one.accuracy) for one in points if one.accuracy is not None]),
+    )
+    if not any(values for *_, values in told):
+        return ""
+
+    def draw(axes: Any) -> None:
+        for line, marker, values in told:
+            if values:
+                # Hundreds of markers are a smear.
+                shape = marker if len(values) <= 40 else ""
+                axes.plot(*zip(*values, strict=True), marker=shape, markersize=4, **_style(line))
+        _shares_by_labels(axes)
+
+    return _svg("curve", label, draw)
+
+
+def replay(replayed: Sequence[Replayed], label: str) -> str:
+    """Mean accuracy by labels, one standard deviation around it; "" without a strategy."""
+    if not replayed:
+        return ""
+
+    def draw(axes: Any) -> None:
+        for one in replayed:
+            curve = MeanCurve(one.labels, one.mean, one.deviation)
+            draw_mean(axes, curve, band=_BAND, **_style(line_of(one.strategy)))
+        _shares_by_labels(axes)
+
+    return _svg("replay", label, draw)
+
+
+def histogram(bins: Sequence[Bin], label: str) -> str:
+    """Consensus labels by quality; "" without bins."""
+    if not bins:
+        return ""
+
+    def draw(axes: Any) -> None:
+        middles = [(one.low + one.high) / 2 for one in bins]
+        widths = [0.92 * (one.high - one.low) for one in bins]
+        axes.bar(middles, [one.tasks for one in bins], widths, color=BARS.colour)
+        axes.set_xlabel("quality of the consensus label")
+        _counts(axes, "tasks")
+
+    return _svg("histogram", label, draw)
+
+
+def days(days: Sequence[Day], label: str) -> str:
+    """Labels a day; "" without days."""
+    if not days:
+        return ""
+
+    def draw(axes: Any) -> None:
+        axes.bar(range(len(days)), [one.labels for one in days], 0.8, color=BARS.colour)
+        step = -(-len(days) // _TICKS)
+        shown = range(0, len(days), step)
+        axes.set_xticks(shown, [day(date.fromisoformat(days[number].day)) for number in shown])
+        axes.set_xlim(-0.6, max(len(days), 7) - 0.4)
+        _counts(axes, "labels")
+
+    return _svg("days", label, draw)
+
+
+def _style(line: Line) -> dict[str, Any]:
+    colour = _BLACK if line.colour == _INK else line.colour
+    return {"color": colour, "linestyle": "--" if line.dashed else "-", "linewidth": 2}
+
+
+def _shares_by_labels(axes: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_xlabel("labels")
+    axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
+    low, high = axes.get_xlim()
+    if high - low < _LEAST_LABELS:
+        low = max(0, (low + high - _LEAST_LABELS) / 2)
+        axes.set_xlim(low, low + _LEAST_LABELS)
+    low, high = axes.get_ylim()
+    if high - low < 0.1:  # a flat line is flat, not a landscape
+        low, high = (low + high) / 2 - 0.05, (low + high) / 2 + 0.05
+    axes.set_ylim(max(low, -0.02), min(high, 1.02))
+    axes.yaxis.set_major_locator(MaxNLocator(_TICKS, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(round(value, 6))))
+
+
+def _counts(axes: Any, name: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_ylabel(name)
+    axes.yaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count(round(value))))
+    axes.grid(visible=False, axis="x")
+
+
+def _svg(name: str, label: str, draw: Callable[[Any], None]) -> str:
+    """What `draw` draws on axes, as an <svg> of role img that `label` describes; `name` is the page's only such."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    drawn = io.StringIO()
+    with _our_style(name):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        draw(axes)
+        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
+    return _for_a_page(ElementTree.fromstring(drawn.getvalue()), label)
+
+
+def _our_style(name: str) -> AbstractContextManager[None]:
+    """matplotlib's defaults, whatever matplotlibrc says, and ours."""
+    import matplotlib
+
+    style: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    ours: dict[Any, Any] = {
+        "svg.fonttype": "none",  # text is text
+        "svg.hashsalt": name,
+        "font.size": 12.5,  # as on a phone, where the page writes largest
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": _BLACK,
+        "grid.alpha": 0.15,
+        "ytick.major.size": 0,
+        "axes.labelpad": 6,
+    }
+    context: AbstractContextManager[None] = matplotlib.rc_context({**style, **ours})
+    return context
+
+
+def _for_a_page(root: ElementTree.Element, label: str) -> str:
+    """The SVG without styles, which the page's policy forbids, and without names that nothing refers to."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    text = ElementTree.tostring(root, encoding="unicode")
+    used = set(re.findall(r'(?:="#|url\(#)([^")]+)', text))
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        _rewrite(element, used)
+    root.attrib = {"class": "plot", "viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rewrite(element: ElementTree.Element, used: set[str]) -> None:
+    attributes = {_local(name): value for name, value in element.attrib.items()}
+    for declaration in filter(None, attributes.pop("style", "").split(";")):
+        name, value = (part.strip() for part in declaration.split(":", 1))
+        if not name.startswith("font"):  # the page's
+            attributes[name] = _INK if value == _BLACK else value
+    if attributes.get("id") not in used:
+        attributes.pop("id", None)
+    element.attrib = {
+        name: re.sub(r"\d+\.\d{3,}", _short, " ".join(value.split())) for name, value in attributes.items()
+    }
+    element.tail = None
+    if element.tag != "text":
+        element.text = None
+
+
+def _short(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}"
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]

@@ -1,0 +1,1 @@
+"""The loop offline, replayed on labels that exist."""

@@ -1,0 +1,1 @@
+"""What the connector remembers, and how it is brought up to date."""

@@ -1,0 +1,222 @@
+"""What a sync must remember: a mirror of the project, what was published, and the project's settings as `init` found
+them.
+
+SQLAlchemy Core over SQLite (default) or any other database it speaks. Every public method is one transaction, so a
+process killed anywhere leaves the state of a finished step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import sqlalchemy as sa
+
+from connector._compat import parts
+from connector.active_learning.window import Slot
+from connector.annotations.records import Task
+from connector.errors import UsageError
+from connector.state import database, schema
+from connector.state.lock import ProjectLock
+from connector.state.mirror import MirrorRows
+from connector.state.rows import IDS_A_STATEMENT
+
+
+@dataclass(frozen=True)
+class Original:
+    """A task as init found it; `answers`: how many annotations and skips it had, None in an old state database."""
+
+    overlap: int
+    is_labeled: bool
+    answers: int | None
+
+
+def now() -> str:
+    """The present moment in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat()
+
+
+class State:
+    """The state database; `project(url, id)` gives what is kept about one project."""
+
+    def __init__(self, url: str) -> None:
+        """Opens or creates the database; raises as database.connect."""
+        self.engine = database.connect(url)
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self.engine.dispose()
+
+    def project(self, url: str, project_id: int) -> ProjectState:
+        """What is kept about project `project_id` of the Label Studio at `url`; made empty where nothing is."""
+        mine = (schema.projects.c.url == url) & (schema.projects.c.project_id == project_id)
+        find = sa.select(schema.projects.c.key).where(mine)
+        with self.engine.connect() as db:
+            key = db.execute(find).scalar()
+        if key is None:
+            # Another process may have made it since: then its row is the one.
+            with contextlib.suppress(sa.exc.IntegrityError), self.engine.begin() as db:
+                db.execute(schema.projects.insert().values(url=url, project_id=project_id))
+            with self.engine.connect() as db:
+                key = db.execute(find).scalar_one()
+        return ProjectState(self.engine, int(key))
+
+    def adopted(self, url: str) -> list[int]:
+        """The projects of the Label Studio at `url` that `init` has set up and `undo` has not given back."""
+        wanted = (schema.projects.c.url == url) & schema.projects.c.adopted_at.is_not(None)
+        with self.engine.connect() as db:
+            found = db.execute(sa.select(schema.projects.c.project_id).where(wanted)).scalars()
+            return sorted(found)
+
+
+class ProjectState(MirrorRows):
+    """What is kept about one project: the mirror, what `init` found, what the model knows, what is published."""
+
+    def __init__(self, engine: sa.Engine, key: int) -> None:
+        super().__init__(engine, key)
+        self._lock = ProjectLock(engine, key)
+
+    def require_initialized(self) -> None:
+        """Raises UsageError unless `connector init` has set the project up."""
+        row = self.get()
+        if row["adopted_at"] is None:  # the message names the address, because one server may have several
+            raise UsageError(
+                f"Project {row['project_id']} of {row['url']} is not set up yet: run connector init --project "
+                f"{row['project_id']} first."
+            )
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Holds the project for one process, as ProjectLock.hold says."""
+        return self._lock.hold()
+
+    def keep_lock(self, *, at_most_every: float = 0.0) -> None:
+        """Says that the holder is alive, as ProjectLock.keep says."""
+        self._lock.keep(at_most_every=at_most_every)
+
+    def store_originals(self, tasks: Iterable[Task]) -> None:
+        """Remembers overlap, is_labeled and the number of annotations of tasks, and forgets what it knew before."""
+        self._replace(
+            schema.originals,
+            (
+                {
+                    "task": task.id,
+                    "overlap": task.overlap,
+                    "is_labeled": task.is_labeled,
+                    "answers": len(task.annotations),
+                }
+                for task in tasks
+            ),
+        )
+
+    def originals(self) -> dict[int, Original]:
+        """Each task as init found it."""
+        return {
+            row["task"]: Original(row["overlap"], row["is_labeled"], row["answers"])
+            for row in self._all(schema.originals)
+        }
+
+    def store_trained(self, labels: dict[int, str]) -> None:
+        """Remembers the consensus labels that the current model was trained on, {task: class}."""
+        self._replace(schema.trained, ({"task": task, "label": label} for task, label in labels.items()))
+
+    def trained(self) -> dict[int, str]:
+        """The consensus labels that the current model was trained on, {task: class}."""
+        return {row["task"]: row["label"] for row in self._all(schema.trained)}
+
+    def store_consensus(self, labels: Mapping[int, tuple[str, float] | None]) -> None:
+        """Remembers what of the consensus Label Studio has, {task: (label, quality), None where nothing any more}."""
+        rows = [{"task": task, "label": of[0], "quality": of[1]} for task, of in labels.items() if of is not None]
+        with self._engine.begin() as db:
+            for part in parts(list(labels), IDS_A_STATEMENT):
+                mine = self._rows(schema.consensus) & schema.consensus.c.task.in_(part)
+                db.execute(schema.consensus.delete().where(mine))
+            self._insert(db, schema.consensus, rows)
+
+    def consensus(self) -> dict[int, tuple[str, float]]:
+        """The consensus labels that Label Studio has as predictions, {task: (label, quality)}."""
+        return {row["task"]: (row["label"], row["quality"]) for row in self._all(schema.consensus)}
+
+    def forget_consensus(self) -> None:
+        """Forgets what of the consensus Label Studio has."""
+        self._replace(schema.consensus, [])
+
+    def reopen(self, task: int, overlap: int) -> None:
+        """Remembers, before Label Studio is asked, that `task` is being reopened and which overlap to restore."""
+        with self._engine.begin() as db:
+            known = self._rows(schema.reopened) & (schema.reopened.c.task == task)
+            if db.execute(sa.select(schema.reopened.c.task).where(known)).first() is None:
+                self._insert(db, schema.reopened, [{"task": task, "overlap": overlap}])
+
+    def reopened(self) -> dict[int, int]:
+        """Tasks that were reopened and not closed since, with the overlap to restore."""
+        return {row["task"]: row["overlap"] for row in self._all(schema.reopened)}
+
+    def close_task(self, task: int) -> None:
+        """Forgets that `task` is reopened."""
+        with self._engine.begin() as db:
+            db.execute(schema.reopened.delete().where(self._rows(schema.reopened) & (schema.reopened.c.task == task)))
+
+    def store_window(self, version: str, size: int, window: Sequence[Slot], options: dict[str, Any]) -> None:
+        """Remembers the window that annotators are now served, with the options it was chosen under.
+
+        `size`: how many predictions Label Studio holds of it; tasks labelled meanwhile are no longer in `window`.
+        """
+        rows = {task.id: len(task.annotations) for task in self.tasks([slot.task for slot in window]).values()}
+        with self._engine.begin() as db:
+            db.execute(schema.window.delete().where(self._rows(schema.window)))
+            self._insert(
+                db,
+                schema.window,
+                (
+                    {"rank": rank, "task": slot.task, "relabel": slot.relabel, "answers": rows.get(slot.task, 0)}
+                    for rank, slot in enumerate(window)
+                ),
+            )
+            db.execute(
+                schema.projects.update()
+                .where(schema.projects.c.key == self._key)
+                .values(queue_version=version, queue_size=size, window_options=options)
+            )
+
+    def window(self) -> list[Slot]:
+        """The published window in rank order."""
+        return [
+            Slot(row["task"], row["relabel"]) for row in sorted(self._all(schema.window), key=lambda row: row["rank"])
+        ]
+
+    def answers_at_publishing(self) -> dict[int, int]:
+        """How many annotations and skips each task of the published window had then: one more, and it was served."""
+        return {row["task"]: row["answers"] for row in self._all(schema.window)}
+
+    def store_round(self, number: int, summary: dict[str, Any]) -> None:
+        """Records a finished sync that published a window."""
+        with self._engine.begin() as db:
+            db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(round=number))
+            self._insert(db, schema.rounds, [{"round": number, "at": now(), "summary": summary}])
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The summaries of all rounds, oldest first, each with `at`, when it ended."""
+        rows = sorted(self._all(schema.rounds), key=lambda row: row["round"])
+        return [{**row["summary"], "at": row["at"]} for row in rows]
+
+    def last_round(self) -> dict[str, Any] | None:
+        """The summary of the latest round with `at`, or None before the first."""
+        newest = sa.select(schema.rounds).where(self._rows(schema.rounds)).order_by(schema.rounds.c.round.desc())
+        with self._engine.connect() as db:
+            row = db.execute(newest.limit(1)).mappings().first()
+        return None if row is None else {**row["summary"], "at": row["at"]}
+
+    def forget_adoption(self) -> None:
+        """Forgets what init found and what is published, as before `init`; the rounds stay."""
+        with self._engine.begin() as db:
+            for table in (schema.originals, schema.window, schema.reopened, schema.consensus):
+                db.execute(table.delete().where(self._rows(table)))
+            blank = ("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size")
+            db.execute(
+                schema.projects.update()
+                .where(schema.projects.c.key == self._key)
+                .values(**dict.fromkeys((*blank, "window_options")), min_annotations_per_task=1)
+            )

@@ -1,0 +1,269 @@
+"""Brings the mirror of a project up to date: what every sync begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from connector.annotations.label_config import Control, find_control
+from connector.annotations.records import Task, answers, digest, moment, read_task, read_text
+from connector.label_studio.client import PAGE_SIZE, LabelStudio
+from connector.state.lock import KEEP_SECONDS
+from connector.state.project_state import ProjectState
+
+# Tasks updated this long before the last sync began are read again: clocks differ a little between servers, and a
+# transaction may end after one that began later.
+OVERLAP = timedelta(seconds=60)
+
+# How often tasks are counted to find out which were deleted, before all are read.
+MOST_COUNTS = 100
+
+Progress = Callable[[int, int], None]
+Span = tuple[int, int | None]
+
+
+@dataclass(frozen=True)
+class ProjectReading:
+    """A project's settings, and how many predictions each model version has, as Label Studio gave them.
+
+    `at`: the server's clock when the settings were read, None where it does not say.
+    """
+
+    project: dict[str, Any]
+    versions: dict[str, int]
+    at: datetime | None
+
+
+@dataclass
+class Pulled:
+    """The project as Label Studio has it now.
+
+    `texts` gives the texts of some of the tasks, {id: text}, which are many times what is held here. `changed`: an
+    annotation, a text or the set of tasks differs from the last sync. `versions`: predictions by model version.
+    """
+
+    project: dict[str, Any]
+    control: Control
+    tasks: dict[int, Task]
+    versions: dict[str, int]
+    changed: bool
+    texts: Callable[[Iterable[int]], dict[int, str]]
+
+
+def read_project(project_id: int, gateway: LabelStudio) -> ProjectReading:
+    """Reads the project's settings, then its model versions."""
+    project = gateway.get_project(project_id)
+    at = gateway.server_time
+    return ProjectReading(project, gateway.model_versions(project_id), at)
+
+
+def pull(
+    reading: ProjectReading,
+    gateway: LabelStudio,
+    state: ProjectState,
+    *,
+    everything: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Pulled:
+    """Reads what changed since the bookmark into the mirror, or `everything`; Label Studio is only read.
+
+    What was read is stored page by page, and the bookmark moves when all of it is: a pull that is killed is made good
+    by the next.
+    """
+    known, project = state.get(), reading.project
+    # What happens from now on is for the next sync: the server's clock, since tasks carry its time.
+    asked_at = reading.at
+    config_changed = project["label_config"] != known["label_config"]
+    control = control_of(project, known)
+    if everything:
+        state.put(full_read=None)
+    bookmark = None if everything or _all_differ(project, known) else state.get()["bookmark"]
+    if bookmark is None:
+        changed = read_all(project, gateway, state, control, asked_at, progress)
+    else:
+        changed = _read_changes(project, gateway, state, control, bookmark, progress)
+        if asked_at is not None:
+            state.put(bookmark=asked_at.isoformat())
+    if config_changed:
+        state.put(control=control.to_json(), label_config=project["label_config"])
+    tasks = state.tasks()
+    if asked_at is None:
+        state.put(bookmark=_latest(tasks).isoformat())
+    return Pulled(project, control, tasks, reading.versions, config_changed or changed, state.texts)
+
+
+def read_all(
+    project: Mapping[str, Any],
+    gateway: LabelStudio,
+    state: ProjectState,
+    control: Control,
+    asked_at: datetime | None,
+    progress: Progress,
+) -> bool:
+    """Reads every task into the mirror and sets the bookmark to `asked_at`; whether a text or an answer differs.
+
+    A reading that was killed goes on behind its last page: what has changed before that since it began is for the next
+    pull, whose bookmark is that beginning.
+    """
+    under = digest(project["skip_queue"] + project["label_config"])
+    reading = state.get()["full_read"]
+    if reading is None or reading["under"] != under:
+        reading = {"under": under, "since": asked_at and asked_at.isoformat(), "after": 0}
+    state.put(bookmark=None, full_read=reading)
+    changed, after = False, reading["after"]
+    for page in gateway.tasks(project["id"], progress=progress, span=(after, None)):
+        span = (after, page[-1]["id"])
+        after = page[-1]["id"]
+        changed |= _store(page, state, control, span, full_read={**reading, "after": after})
+        state.keep_lock(at_most_every=KEEP_SECONDS)
+    return state.store_tasks([], {}, span=(after, None), bookmark=reading["since"], full_read=None) or changed
+
+
+def _read_changes(
+    project: Mapping[str, Any],
+    gateway: LabelStudio,
+    state: ProjectState,
+    control: Control,
+    bookmark: str,
+    progress: Progress,
+) -> bool:
+    """Reads the tasks updated since the bookmark into the mirror, and more where the project's counters do not fit it.
+
+    Whether a text or an answer differs.
+    """
+    changed = False
+    for page in gateway.tasks(project["id"], _since(bookmark), progress):
+        changed |= _store(page, state, control)
+        state.keep_lock(at_most_every=KEEP_SECONDS)
+    if _fit(project, gateway, state.counts()):
+        return changed
+    changed |= _read_where_counts_differ(project["id"], gateway, state, control)
+    project = gateway.get_project(project["id"])
+    asked_at = gateway.server_time
+    if not _fit(project, gateway, state.counts()):
+        state.put(full_read=None)
+        changed |= read_all(project, gateway, state, control, asked_at, progress)
+    return changed
+
+
+def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: ProjectState, control: Control) -> bool:
+    """Reads those spans of tasks again whose numbers of tasks or annotations are others in Label Studio.
+
+    Spans are halved until a page holds them. Stops after MOST_COUNTS: then reading all is quicker.
+    """
+    changed, asked = False, 1
+    spans: list[tuple[Span, tuple[int, int]]] = [((0, None), gateway.count_tasks(project_id))]
+    while spans:
+        span, theirs = spans.pop()
+        n_tasks, n_annotations, _ = state.counts(span)
+        if (n_tasks, n_annotations) == theirs:
+            continue
+        if n_tasks <= PAGE_SIZE:
+            page = [raw for rows in gateway.tasks(project_id, span=span) for raw in rows]
+            changed |= _store(page, state, control, span=span)
+            continue
+        if asked == MOST_COUNTS:
+            break
+        asked += 1
+        middle = state.nth_task(span, (n_tasks - 1) // 2)
+        lower = gateway.count_tasks(project_id, (span[0], middle))
+        upper = (theirs[0] - lower[0], theirs[1] - lower[1])
+        spans += [((span[0], middle), lower), ((middle, span[1]), upper)]
+    return changed
+
+
+def _store(
+    page: Sequence[dict[str, Any]], state: ProjectState, control: Control, span: Span | None = None, **columns: Any
+) -> bool:
+    """Stores raw tasks as ProjectState.store_tasks does."""
+    texts = ((raw["id"], read_text(raw, control)) for raw in page)
+    return state.store_tasks(
+        [read_task(raw, control) for raw in page],
+        {task: text for task, text in texts if text is not None},
+        span=span,
+        **columns,
+    )
+
+
+def look(
+    project_id: int, gateway: LabelStudio, state: ProjectState, progress: Progress = lambda done, total: None
+) -> Pulled:
+    """The project as it is now, without a trace: nothing is stored, nothing is restored, no lock is needed."""
+    known = state.get()
+    project = gateway.get_project(project_id)
+    control = control_of(project, known)
+    before = state.tasks()
+    fresh: dict[int, str] = {}
+
+    def read(since: str | None) -> dict[int, Task]:
+        tasks = {}
+        for page in gateway.tasks(project_id, since, progress):
+            for raw in page:
+                tasks[raw["id"]] = read_task(raw, control)
+                fresh[raw["id"]] = read_text(raw, control) or ""
+        return tasks
+
+    def texts(ids: Iterable[int]) -> dict[int, str]:
+        wanted = list(ids)
+        known_texts = state.texts(task for task in wanted if task not in fresh)
+        return known_texts | {task: fresh[task] for task in wanted if fresh.get(task)}
+
+    bookmark = None if _all_differ(project, known) else known["bookmark"]
+    tasks = before | read(_since(bookmark)) if bookmark is not None else {}
+    if bookmark is None or not _fit(project, gateway, _count(tasks)):
+        tasks = read(None)
+    tasks = dict(sorted(tasks.items()))
+    changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)
+    return Pulled(project, control, tasks, gateway.model_versions(project_id), changed, texts)
+
+
+def _all_differ(project: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether every task may differ from the mirror, whenever it was updated.
+
+    Another labelling config has other texts or labels. With another rule for skipped tasks Label Studio sets the flags
+    of all tasks anew and leaves their updated_at alone.
+    """
+    rule = (known["window_options"] or {}).get("skip_queue", project["skip_queue"])
+    return bool(project["label_config"] != known["label_config"] or project["skip_queue"] != rule)
+
+
+def control_of(project: Mapping[str, Any], known: Mapping[str, Any]) -> Control:
+    """The control that is served, read anew when the labelling config has changed."""
+    control = Control.from_json(known["control"])
+    if project["label_config"] == known["label_config"]:
+        return control
+    return find_control(project["label_config"], control.name)
+
+
+def _since(bookmark: str) -> str:
+    return (datetime.fromisoformat(bookmark) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _fit(project: Mapping[str, Any], gateway: LabelStudio, held: tuple[int, int, int]) -> bool:
+    """Whether the project's counters fit what is held of it: deleted tasks and annotations show there alone."""
+    counted = _counters(project)
+    if any(mine < theirs for mine, theirs in zip(held, counted, strict=True)):
+        return False
+    if held == counted:
+        return True
+    # Somebody has annotated since the project was read, or something was deleted.
+    counted = _counters(gateway.get_project(project["id"]))
+    return not any(mine > theirs for mine, theirs in zip(held, counted, strict=True))
+
+
+def _count(tasks: Mapping[int, Task]) -> tuple[int, int, int]:
+    """Tasks, annotations and skips among those tasks."""
+    skips = sum(row.skipped for task in tasks.values() for row in task.annotations)
+    return len(tasks), sum(len(task.annotations) for task in tasks.values()) - skips, skips
+
+
+def _counters(project: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Tasks, annotations and skips as Label Studio counts them."""
+    return project["task_number"], project["total_annotations_number"], project["skipped_annotations_number"]
+
+
+def _latest(tasks: Mapping[int, Task]) -> datetime:
+    """The latest change of a task, for a server (or a proxy before it) that does not say what time it is."""
+    return max((moment(task.updated_at) for task in tasks.values()), default=datetime.fromtimestamp(0, timezone.utc))

@@ -1,0 +1,1 @@
+"""The loop: one round of one project, several projects, and the schedule."""

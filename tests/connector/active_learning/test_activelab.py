@@ -1,0 +1,438 @@
+"""Consensus and ActiveLab scores: those of cleanlab, in silence, and good at finding wrong labels."""
+
+import contextlib
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from cleanlab.multiannotator import get_active_learning_scores, get_label_quality_multiannotator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.label_factory import Rows, labels_of, random_case
+
+from connector.active_learning import activelab
+from connector.active_learning import cleanlab_scorer as oracle
+from connector.active_learning.activelab import heard_consensus, majority_vote, scores
+from connector.active_learning.annotator_quality import annotator_stats
+from connector.active_learning.crowdlab import Floats, Ints, Labels, crowdlab
+
+unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
+
+
+def dense(labels: Labels) -> Floats:
+    """The table cleanlab takes, filled cell by cell."""
+    people = sorted(set(labels.annotator.tolist()))
+    table = np.full((labels.n_tasks, len(people)), np.nan)
+    for task, annotator, label in zip(labels.task, labels.annotator, labels.label, strict=True):
+        table[task, people.index(annotator)] = label
+    return table
+
+
+def consensus(labels: Labels, pred_probs: Floats) -> tuple[Ints, Floats]:
+    """Consensus labels and their quality."""
+    known = crowdlab(labels, pred_probs)
+    return known.label, known.quality
+
+
+@contextlib.contextmanager
+def silenced():  # type: ignore[no-untyped-def]
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# -- majority vote ---------------------------------------------------------------------------------------------------
+
+
+def test_the_class_most_annotators_chose_wins() -> None:
+    rows = [(0, 0, 1), (0, 1, 1), (0, 2, 0), (1, 0, 0)]
+    assert majority_vote(labels_of(rows)).tolist() == [1, 0]
+
+
+def test_a_tie_goes_to_the_class_that_is_more_frequent_in_all_labels() -> None:
+    rows = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (2, 0, 1)]
+    assert majority_vote(labels_of(rows)).tolist() == [1, 1, 1]
+
+
+def test_a_full_tie_goes_to_the_class_that_comes_first() -> None:
+    assert majority_vote(labels_of([(0, 0, 2), (0, 1, 1)], 3)).tolist() == [1]
+
+
+def test_a_frequent_class_never_outvotes_a_majority() -> None:
+    rows = [(0, 0, 0), (0, 1, 0), (0, 2, 1)] + [(task, 0, 1) for task in range(1, 50)]
+    assert majority_vote(labels_of(rows))[0] == 0
+
+
+def test_without_labels_there_are_no_consensus_labels() -> None:
+    assert majority_vote(labels_of([])).shape == (0,)
+
+
+CELLS = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(0, 2)), min_size=1, unique_by=lambda one: one[:2]
+)
+
+
+@unhurried
+@given(CELLS)
+def test_the_vote_is_always_a_class_with_the_most_votes(cells: list[tuple[int, int, int]]) -> None:
+    place = {task: index for index, task in enumerate(sorted({task for task, _, _ in cells}))}
+    rows = [(place[task], annotator, label) for task, annotator, label in cells]
+    for task, chosen in enumerate(majority_vote(labels_of(rows, 3))):
+        votes = [sum(row[0] == task and row[2] == label for row in rows) for label in range(3)]
+        assert votes[chosen] == max(votes)
+
+
+# -- cleanlab's numbers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_consensus_is_crowdlabs(seed: int) -> None:
+    labels, pred_probs, _ = random_case(seed)
+    with silenced():
+        expected = get_label_quality_multiannotator(dense(labels), pred_probs, verbose=False)["label_quality"]
+    chosen, quality = consensus(labels, pred_probs)
+    np.testing.assert_array_equal(chosen, expected["consensus_label"])
+    np.testing.assert_allclose(quality, expected["consensus_quality_score"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_scores_are_activelabs(seed: int) -> None:
+    labels, pred_probs, pred_probs_unlabeled = random_case(seed)
+    with silenced():
+        expected = get_active_learning_scores(dense(labels), pred_probs, pred_probs_unlabeled)
+    for got, wanted in zip(scores(labels, pred_probs, pred_probs_unlabeled), expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_an_annotator_without_labels_is_left_out() -> None:
+    with_gap = labels_of([(0, 0, 0), (0, 7, 1), (1, 7, 1), (2, 0, 0)])
+    without = labels_of([(0, 0, 0), (0, 1, 1), (1, 1, 1), (2, 0, 0)])
+    pred_probs = np.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]])
+    gap, none = crowdlab(with_gap, pred_probs), crowdlab(without, pred_probs)
+    assert gap.annotators.tolist() == [0, 7]
+    np.testing.assert_array_equal(gap.probs, none.probs)
+    for got, wanted in zip(
+        scores(with_gap, pred_probs, pred_probs), scores(without, pred_probs, pred_probs), strict=True
+    ):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_without_any_label_new_tasks_still_have_scores() -> None:
+    labelled, unlabelled = scores(labels_of([]), np.zeros((0, 2)), np.array([[0.5, 0.5], [0.9, 0.1]]))
+    with silenced():
+        _, expected = get_active_learning_scores(pred_probs_unlabeled=np.array([[0.5, 0.5], [0.9, 0.1]]))
+    assert labelled.shape == (0,)
+    np.testing.assert_allclose(unlabelled, expected)
+
+
+@pytest.mark.parametrize("rows", [[], [(0, 0, 1)]], ids=["no label", "one label"])
+def test_without_anything_to_weigh_by_model_and_annotators_weigh_one_each(rows: Rows) -> None:
+    labels = labels_of(rows)
+    pred_probs, unlabeled = np.tile([0.2, 0.8], (labels.n_tasks, 1)), np.array([[0.9, 0.1]])
+    known = crowdlab(labels, pred_probs, calibrate=True)
+    assert (known.model_weight, known.temperature) == (1.0, 1.0)
+    assert (known.annotator_weight == 1).all()
+    assert heard_consensus(labels, pred_probs).tolist() == [1] * len(rows)
+    labelled, new = scores(labels, pred_probs, unlabeled)
+    np.testing.assert_allclose(labelled, [(0.8 * 2 + 0.5) / 3] * len(rows))
+    np.testing.assert_allclose(new, [(0.9 + 0.5) / 2])
+    assert annotator_stats(labels, known).n_labels.tolist() == [1] * len(rows)
+
+
+def test_who_shares_no_task_is_rated_by_how_probable_their_labels_are() -> None:
+    labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1), (2, 2, 1)])
+    known = crowdlab(labels, np.array([[0.8, 0.2], [0.3, 0.7], [0.25, 0.75]]))
+    stats = annotator_stats(labels, known)
+    assert stats.annotators.tolist() == [0, 1, 2]
+    assert stats.quality[2] == pytest.approx(known.probs[2, 1])
+    assert stats.n_labels.tolist() == [2, 2, 1]
+
+
+WRONG_LABELS = {
+    "a class that is none": ([(0, 0, 0), (1, 0, 2)], "label: row 1 is 2, not between 0 and 1"),
+    "a negative class": ([(0, 0, -1)], "label: row 0 is -1, not between 0 and 1"),
+    "a negative annotator": ([(0, 0, 1), (1, -3, 1)], "annotator: row 1 is -3, not between 0 and"),
+    "an annotator out of range": ([(0, 0, 1), (1, 1 << 31, 1)], "annotator: row 1 is 2147483648, not between 0 and"),
+    "two labels of one annotator": ([(0, 4, 1), (1, 4, 0), (0, 4, 0)], "annotator: row 2 is a second label"),
+    "the first of several such rows": ([(1, 2, 1), (0, 4, 1), (1, 2, 0), (0, 4, 0)], "annotator: row 2 is a second"),
+    "the first of several wrong classes": ([(0, 0, 1), (1, 0, -1), (2, 0, 9)], "label: row 1 is -1, not between"),
+}
+
+
+@pytest.mark.parametrize(("rows", "words"), WRONG_LABELS.values(), ids=WRONG_LABELS)
+def test_wrong_labels_are_named_with_their_first_row(rows: Rows, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        labels_of(rows)
+
+
+def test_labels_of_tasks_that_are_none_and_tasks_without_labels_are_named() -> None:
+    column = np.array([0, 2])
+    with pytest.raises(ValueError, match="task: row 1 is 2, not between 0 and 1"):
+        Labels(column, column, np.array([0, 0]), n_tasks=2, n_classes=2)
+    with pytest.raises(ValueError, match="task: task 1 has no label"):
+        Labels(column, column, np.array([0, 0]), n_tasks=3, n_classes=2)
+    with pytest.raises(ValueError, match="arrays of one length"):
+        Labels(column, column[:1], np.array([0, 0]), n_tasks=3, n_classes=2)
+    with pytest.raises(ValueError, match="n_classes must be at least 2"):
+        Labels(column, column, np.array([0, 0]), n_tasks=3, n_classes=1)
+    with pytest.raises(ValueError, match="task: row 0 is -1, not between 0 and 1"):
+        Labels(np.array([-1, 0]), column, np.array([0, 0]), n_tasks=2, n_classes=2)
+    with pytest.raises(ValueError, match="task, annotator and label must be arrays of one length"):
+        Labels(column[:, None], column[:, None], column[:, None], n_tasks=3, n_classes=2)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_labels_that_are_no_integers_are_named(place: int) -> None:
+    columns: list[Any] = [np.array([0, 1])] * 3
+    columns[place] = np.array([0.0, np.nan])
+    with pytest.raises(ValueError, match=("task", "annotator", "label")[place] + " must hold integers, not float64"):
+        Labels(*columns, n_tasks=2, n_classes=2)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint64, np.int32])
+def test_integers_of_any_size_will_do(kind: type[np.integer[Any]]) -> None:
+    labels, pred_probs, unlabeled = random_case(2)
+    small = Labels(
+        labels.task.astype(kind),
+        labels.annotator.astype(kind),
+        labels.label.astype(kind),
+        labels.n_tasks,
+        labels.n_classes,
+    )
+    np.testing.assert_array_equal(scores(small, pred_probs, unlabeled)[0], scores(labels, pred_probs, unlabeled)[0])
+
+
+def test_a_class_that_nobody_chose_is_no_fault() -> None:
+    labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 2)], n_classes=4)
+    assert labels.votes().sum(axis=0).tolist() == [2, 0, 1, 0]
+    assert np.isfinite(scores(labels, np.full((2, 4), 0.25), np.full((1, 4), 0.25))[0]).all()
+
+
+WRONG_PROBS = {
+    "not a number": ([[0.5, 0.5], [np.nan, 1.0]], "row 1 holds"),
+    "negative": ([[1.2, -0.2], [0.5, 0.5]], "row 0 holds"),
+    "infinite": ([[0.5, 0.5], [np.inf, 0.0]], "row 1 holds"),
+    "the first of several": ([[0.5, 0.5], [0.5, 0.4], [1.1, -0.1], [np.nan, 1.0]], "row 1 sums to 0.9, not to one"),
+    "negative before others": ([[1.1, -0.1], [0.5, 0.4]], "row 0 holds"),
+    "not summing to one": ([[0.5, 0.5], [0.5, 0.4]], "row 1 sums to 0.9, not to one"),
+    "another number of classes": ([[1.0], [1.0]], r"must have the shape \(2, 2\), not \(2, 1\)"),
+    "without classes": ([0.5, 0.5], r"must have the shape \(2, 2\), not \(2,\)"),
+    "another number of tasks": ([[0.5, 0.5]], r"must have the shape \(2, 2\), not \(1, 2\)"),
+}
+
+
+@pytest.mark.parametrize(("probs", "words"), WRONG_PROBS.values(), ids=WRONG_PROBS)
+@pytest.mark.parametrize("scorer", [activelab, oracle], ids=["activelab", "cleanlab"])
+def test_wrong_probabilities_are_named_with_their_first_row(scorer: Any, probs: Any, words: str) -> None:
+    rows = len(probs) if len(probs) > 2 else 2
+    labels, right = labels_of([(task, 0, task % 2) for task in range(rows)]), np.full((2, 2), 0.5)
+    with pytest.raises(ValueError, match="pred_probs.* " + words):
+        scorer.scores(labels, np.array(probs), right)
+    with pytest.raises(ValueError, match="pred_probs.* " + words):
+        scorer.heard_consensus(labels, np.array(probs))
+    with pytest.raises(ValueError, match="pred_probs must hold numbers, not <U"):
+        scorer.scores(labels, np.full((rows, 2), "0.5"), right)
+
+
+def test_wrong_probabilities_of_new_tasks_are_named_too() -> None:
+    labels, right = labels_of([(0, 0, 0), (1, 0, 1)]), np.full((2, 2), 0.5)
+    with pytest.raises(ValueError, match=r"pred_probs_unlabeled: row 0 sums to 0\.9"):
+        scores(labels, right, np.array([[0.5, 0.4]]))
+    with pytest.raises(ValueError, match=r"pred_probs_unlabeled must have the shape \(1, 2\)"):
+        scores(labels, right, np.array([[1.0]]))
+    with pytest.raises(ValueError, match=r"pred_probs_unlabeled: row 1 holds \[nan, 1\.0\]"):
+        oracle.scores(labels, right, np.array([[0.5, 0.5], [np.nan, 1.0]]))
+
+
+def test_one_label_each_is_its_own_consensus_and_the_models_probability_its_quality() -> None:
+    labels = labels_of([(0, 0, 1), (1, 1, 0), (2, 0, 0)])
+    pred_probs = np.array([[0.2, 0.8], [0.4, 0.6], [0.9, 0.1]])
+    chosen, quality = consensus(labels, pred_probs)
+    assert chosen.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(quality, [0.8, 0.4, 0.9])
+
+
+def test_with_one_label_each_the_label_the_model_doubts_is_worth_most() -> None:
+    labels = labels_of([(task, task % 2, task % 2) for task in range(8)])
+    pred_probs = np.full((8, 2), 0.1)
+    pred_probs[np.arange(8), np.arange(8) % 2] = 0.9
+    pred_probs[5] = [0.9, 0.1]
+    with silenced():
+        expected = get_active_learning_scores(dense(labels), pred_probs, np.full((2, 2), 0.5))
+    labelled, unlabelled = scores(labels, pred_probs, np.full((2, 2), 0.5))
+    assert labelled.argmin() == 5
+    np.testing.assert_allclose(labelled, expected[0])
+    np.testing.assert_allclose(unlabelled, expected[1])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_trained_on_is_crowdlabs_choice_wherever_somebody_made_it(seed: int) -> None:
+    labels, pred_probs, _ = random_case(seed)
+    chosen, crowdlab = heard_consensus(labels, pred_probs), consensus(labels, pred_probs)[0]
+    votes = labels.votes()
+    every = np.arange(labels.n_tasks)
+    assert (votes[every, chosen] > 0).all()
+    heard = votes[every, crowdlab] > 0
+    assert (chosen[heard] == crowdlab[heard]).all()
+    assert (votes[every, chosen][~heard] == votes[~heard].max(axis=1)).all()
+
+
+def test_a_model_that_is_sure_never_overrules_the_only_label() -> None:
+    # The few tasks with two labels are all contested, so CROWDLAB gives annotators no weight to speak of.
+    contested: Rows = [(task, annotator, (task + annotator) % 2) for task in range(6) for annotator in (0, 1)]
+    labels = labels_of([*contested, *((task, task % 2, 0) for task in range(6, 40))])
+    pred_probs = np.tile([0.001, 0.999], (40, 1))
+    assert (consensus(labels, pred_probs)[0][6:] == 1).any()
+    assert (heard_consensus(labels, pred_probs)[6:] == 0).all()
+
+
+def test_without_unlabelled_tasks_there_are_scores_for_the_labelled_alone() -> None:
+    labels, pred_probs, _ = random_case(3)
+    labelled, unlabelled = scores(labels, pred_probs, np.zeros((0, labels.n_classes)))
+    assert labelled.shape == (labels.n_tasks,)
+    assert unlabelled.shape == (0,)
+
+
+def test_an_undecided_new_task_is_worth_more_than_a_decided_one() -> None:
+    labels, pred_probs, _ = random_case(5)
+    k = labels.n_classes
+    sure = np.full(k, 0.05 / (k - 1))
+    sure[0] = 0.95
+    _, unlabelled = scores(labels, pred_probs, np.array([np.full(k, 1 / k), sure]))
+    assert unlabelled[0] < unlabelled[1]
+
+
+EXTREMES = {
+    "one label": [(0, 0, 1)],
+    "one task": [(0, 0, 0), (0, 1, 1)],
+    "one class only": [(task, annotator, 0) for task in range(4) for annotator in range(2)],
+    "one annotator": [(task, 0, task % 2) for task in range(4)],
+    "nobody shares a task": [(0, 0, 0), (1, 1, 1), (2, 2, 0), (3, 3, 1)],
+    "all disagree": [(task, annotator, annotator) for task in range(4) for annotator in range(2)],
+}
+
+
+@pytest.mark.parametrize("rows", EXTREMES.values(), ids=EXTREMES)
+def test_odd_tables_have_finite_scores_in_silence(rows: Rows, capfd: pytest.CaptureFixture[str]) -> None:
+    labels = labels_of(rows)
+    pred_probs = np.tile([0.7, 0.3], (labels.n_tasks, 1))
+    chosen, quality = consensus(labels, pred_probs)
+    labelled, unlabelled = scores(labels, pred_probs, np.array([[0.5, 0.5]]))
+    assert set(chosen.tolist()) <= {0, 1}
+    for values in (quality, labelled, unlabelled):
+        assert ((values >= 0) & (values <= 1)).all()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_printed_or_warned_where_cleanlab_does(capfd: pytest.CaptureFixture[str]) -> None:
+    # The third annotator shares no task with anybody, and no label of the last class makes it to a consensus.
+    labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 0), (2, 2, 1)], 3)
+    pred_probs = np.tile([0.6, 0.3, 0.1], (3, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        get_active_learning_scores(dense(labels), pred_probs, pred_probs)
+        get_label_quality_multiannotator(dense(labels), pred_probs)
+    assert capfd.readouterr().out  # what the connector must keep off a cron job's output
+    scores(labels, pred_probs, pred_probs)
+    consensus(labels, pred_probs)
+    assert capfd.readouterr() == ("", "")
+
+
+TIES: dict[str, tuple[Rows, list[list[float]], int]] = {
+    "the class the model prefers": ([(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 1, 0)], [[0.4, 0.6], [0.5, 0.5]], 1),
+    "then the class with fewer labels in all": ([(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 1, 0)], [[0.5, 0.5]] * 2, 1),
+    "then the class of the annotator who is with the majority elsewhere": (
+        [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 2, 0), (2, 0, 0), (2, 1, 1), (2, 2, 1)],
+        [[0.5, 0.5]] * 3,
+        1,
+    ),
+    "then the class that comes first": ([(0, 0, 1), (0, 1, 0)], [[0.5, 0.5]], 0),
+}
+
+
+@pytest.mark.parametrize(("rows", "probs", "winner"), TIES.values(), ids=TIES)
+def test_ties_are_broken_by_rules(rows: Rows, probs: list[list[float]], winner: int) -> None:
+    assert consensus(labels_of(rows), np.array(probs))[0][0] == winner
+
+
+def test_full_ties_are_broken_the_same_way_every_time() -> None:
+    labels = labels_of([(task, annotator, annotator) for task in range(12) for annotator in range(2)])
+    pred_probs = np.full((12, 2), 0.5)
+    seen = {tuple(consensus(labels, pred_probs)[0].tolist()) for _ in range(5)}
+    assert len(seen) == 1
+    first = scores(labels, pred_probs, pred_probs)
+    np.testing.assert_array_equal(first, scores(labels, pred_probs, pred_probs))
+
+
+def test_the_random_state_of_others_is_left_alone() -> None:
+    labels = labels_of([(task, annotator, annotator) for task in range(12) for annotator in range(2)])
+    before = np.random.get_state()
+    consensus(labels, np.full((12, 2), 0.5))
+    scores(labels, np.full((12, 2), 0.5), np.full((1, 2), 0.5))
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+
+
+# -- quality of second opinions --------------------------------------------------------------------------------------
+
+TASKS, CORRUPTED, FIRST, SEEDS = 100, 20, 20, 10
+CHANCE = FIRST * CORRUPTED / TASKS
+
+
+def second_opinions(
+    seed: int, *, n_classes: int = 2, evidence: float = 1.1, confidence: float = 1.0, errors: float = 0.0
+) -> tuple[int, int, int, float]:
+    """Ranks 100 doubly labelled tasks, one label in 20 of them corrupted; new tasks are scored beside them.
+
+    The model sees a Gaussian sign of the truth, `evidence` strong, and gives Bayes' posterior, raised to `confidence`
+    (above 1: overconfident). Four annotators err in `errors` of their labels by themselves. Returns how many of the
+    FIRST tasks are corrupted, how many of them carry any wrong label, how many tasks do, and the model's accuracy.
+    """
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, n_classes, TASKS + 200)
+    sign = random.normal(size=(len(truth), n_classes))
+    sign[np.arange(len(truth)), truth] += evidence
+    pred_probs = np.exp(confidence * evidence * sign)
+    pred_probs /= pred_probs.sum(axis=1, keepdims=True)
+
+    def another(label: np.ndarray) -> np.ndarray:
+        return (label + random.integers(1, n_classes, label.shape)) % n_classes
+
+    people = np.array([random.choice(4, 2, replace=False) for _ in range(TASKS)])
+    given_labels = np.repeat(truth[:TASKS, None], 2, axis=1)
+    given_labels = np.where(random.random(given_labels.shape) < errors, another(given_labels), given_labels)
+    corrupted, side = random.choice(TASKS, CORRUPTED, replace=False), random.integers(0, 2, CORRUPTED)
+    given_labels[corrupted, side] = another(given_labels[corrupted, side])
+
+    labels = Labels(np.repeat(np.arange(TASKS), 2), people.ravel(), given_labels.ravel(), TASKS, n_classes)
+    labelled, _ = scores(labels, pred_probs[:TASKS], pred_probs[TASKS:])
+    first = np.argsort(labelled, kind="stable")[:FIRST]
+    wrong = (given_labels != truth[:TASKS, None]).any(axis=1)
+    accuracy = float((pred_probs.argmax(axis=1) == truth).mean())
+    return int(np.isin(first, corrupted).sum()), int(wrong[first].sum()), int(wrong.sum()), accuracy
+
+
+def means(**world: float) -> tuple[float, float, float, float]:
+    return tuple(np.mean([second_opinions(seed, **world) for seed in range(SEEDS)], axis=0).tolist())  # type: ignore
+
+
+@pytest.mark.parametrize(
+    "world",
+    [{}, {"confidence": 3.0}, {"evidence": 0.7}, {"n_classes": 3, "evidence": 1.6}],
+    ids=["honest model", "overconfident model", "weak model", "three classes"],
+)
+def test_corrupted_labels_rank_first(world: dict[str, float]) -> None:
+    found, _, _, accuracy = means(**world)
+    assert 0.65 < accuracy < 0.85
+    assert found >= 3 * CHANCE
+
+
+def test_where_annotators_err_beside_nearly_all_tasks_ranked_first_carry_a_wrong_label() -> None:
+    found, wrong_first, wrong, accuracy = means(errors=0.1)
+    assert 0.75 < accuracy < 0.8
+    assert 30 < wrong < 45  # 20 corrupted ones and those that the annotators got wrong by themselves
+    assert wrong_first >= 0.95 * FIRST  # by chance: a fifth of `wrong`
+    # A corrupted label looks like any other wrong one: no ranking can prefer it, and this one does not lose it either.
+    assert found >= 0.9 * FIRST * CORRUPTED / wrong
+    assert found >= 2.5 * CHANCE

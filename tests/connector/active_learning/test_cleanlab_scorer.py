@@ -1,0 +1,44 @@
+"""The scorer that is cleanlab: what it chooses is what ours chooses, in silence."""
+
+import numpy as np
+import pytest
+
+from connector.active_learning import activelab
+from connector.active_learning import cleanlab_scorer as oracle
+from connector.active_learning.crowdlab import Floats, Labels
+from connector.sync.scoring import SCORERS
+
+
+def drawn(seed: int, labels_a_task: int) -> tuple[Labels, Floats, Floats]:
+    random = np.random.default_rng(seed)
+    task = np.repeat(np.arange(40), labels_a_task)
+    annotator = np.concatenate([random.choice(6, labels_a_task, replace=False) for _ in range(40)])
+    pred_probs = random.dirichlet(np.ones(3), 60)
+    labels = Labels(task, annotator, random.integers(0, 3, len(task)), 40, 3)
+    return labels, pred_probs[:40], pred_probs[40:]
+
+
+@pytest.mark.parametrize("labels_a_task", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_both_scorers_say_the_same(seed: int, labels_a_task: int, capfd: pytest.CaptureFixture[str]) -> None:
+    labels, pred_probs, unlabeled = drawn(seed, labels_a_task)
+    np.testing.assert_array_equal(
+        oracle.heard_consensus(labels, pred_probs), activelab.heard_consensus(labels, pred_probs)
+    )
+    for theirs, ours in zip(
+        oracle.scores(labels, pred_probs, unlabeled), activelab.scores(labels, pred_probs, unlabeled), strict=True
+    ):
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-9)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_full_ties_do_not_depend_on_chance() -> None:
+    labels = Labels(np.repeat(np.arange(12), 2), np.tile([0, 1], 12), np.tile([0, 1], 12), 12, 2)
+    even = np.full((12, 2), 0.5)
+    seen = {tuple(oracle.heard_consensus(labels, even).tolist()) for _ in range(5)}
+    assert len(seen) == 1
+    assert np.isfinite(oracle.scores(labels, even, even[:0])[0]).all()
+
+
+def test_both_scorers_have_the_names_of_the_setting() -> None:
+    assert list(SCORERS) == ["activelab", "cleanlab"]

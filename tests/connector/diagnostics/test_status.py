@@ -1,0 +1,442 @@
+"""`connector status` from a server played in memory and a state of its own: every number, every next step, no trace."""
+
+import copy
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from support.simulated_label_studio import CONFIG, NOW, VERSION, Server
+
+from connector.active_learning.stopping import forecast, sentence
+from connector.active_learning.window import Slot
+from connector.annotations.label_config import find_control
+from connector.diagnostics.status import exit_code, status
+from connector.diagnostics.status_text import words
+from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.state import schema
+from connector.state.lock import new_holder
+from connector.state.project_state import ProjectState, State
+from connector.state.pull import pull, read_project
+
+
+@pytest.fixture
+def studio() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def database() -> Iterator[State]:
+    opened = State("sqlite://")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def state(database: State) -> ProjectState:
+    project = database.project("http://studio", 7)
+    project.put(adopted_at="2026-03-01", control=find_control(CONFIG).to_json(), label_config=CONFIG)
+    return project
+
+
+def ask(studio: Server, state: ProjectState, now: datetime = NOW) -> dict[str, Any]:
+    return status(7, studio, state, lambda: now)  # type: ignore[arg-type]
+
+
+def synced(studio: Server, state: ProjectState, *window: Slot, **summary: Any) -> None:
+    """What a sync leaves that read everything and published `window` an hour before NOW."""
+    pull(read_project(7, studio), studio, state)  # type: ignore[arg-type]
+    state.store_window(VERSION, len(window), window, {"window": 4})
+    state.store_round(1, {"round": 1, **summary})
+    at = (NOW - timedelta(hours=1)).isoformat()
+    state.put(last_sync={"at": at, "result": "published", "error": None})
+    studio.versions[VERSION] = len(window)
+    studio.settings["model_version"] = VERSION
+
+
+def rows(database: State) -> dict[str, list[Any]]:
+    """Every row of every table."""
+    with database.engine.connect() as db:
+        return {
+            table.name: [tuple(row) for row in db.execute(sa.select(table))]
+            for table in schema.metadata.tables.values()
+        }
+
+
+NEW = tuple(Slot(task, relabel=False) for task in (3, 1, 5, 2))
+
+
+# -- the numbers -----------------------------------------------------------------------------------------------------
+
+
+def test_a_project_that_was_never_synced_has_its_tasks_and_nothing_else(studio: Server, state: ProjectState) -> None:
+    found = ask(studio, state)
+    assert (found["project"], found["title"], found["label_studio"]) == (7, "Requests", "http://studio")
+    assert found["at"] == "2026-03-02T09:30:00+00:00"
+    assert [found[key] for key in ("error", "last_sync", "last_round", "queue", "model")] == [None] * 5
+    assert found["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 6, "without_text": 0}
+    assert found["next_tasks"] == []
+    assert found["next_step"] == "There is no window yet: run connector sync --project 7"
+    assert "Last sync   never" in words(found)
+
+
+def test_the_places_of_the_window_are_served_once_their_task_has_one_more_answer(
+    studio: Server, state: ProjectState
+) -> None:
+    studio.annotate(2, 1)
+    studio.annotate(4, 1)
+    synced(studio, state, Slot(4, relabel=True), Slot(3, relabel=False), Slot(2, relabel=True), *NEW[1:3])
+    studio.annotate(3, 2)
+    studio.annotate(2, 2, None)  # a skip uses the place up, too
+    studio.annotate(6, 2)  # not of the window
+    found = ask(studio, state)
+    assert found["queue"] == {
+        "version": VERSION,
+        "size": 5,
+        "served": 2,
+        "left": 3,
+        "second_opinions_open": 1,
+        "in_charge": True,
+    }
+    assert [(task["rank"], task["task"], task["second_opinion"]) for task in found["next_tasks"]] == [
+        (1, 4, True),
+        (4, 1, False),
+        (5, 5, False),
+    ]
+    assert found["new_annotations"] == 3
+    assert "5 tasks: 2 answered, 3 left, 1 of them for a second opinion" in words(found)
+    assert "1. task 4 (second opinion): Text 4\n" in words(found)
+    assert "4. task 1 (new): Text 1\n" in words(found)
+
+
+def test_a_task_of_the_window_that_was_deleted_is_neither_served_nor_left(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    del studio.rows[1]
+    studio.annotate(3, 1)
+    found = ask(studio, state)["queue"]
+    assert (found["size"], found["served"], found["left"]) == (4, 1, 2)
+
+
+def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, state: ProjectState) -> None:
+    studio.clock = NOW - timedelta(days=9)
+    studio.annotate(1, 1)
+    studio.clock = NOW - timedelta(days=6, hours=23)
+    studio.annotate(2, 2)
+    studio.clock = NOW - timedelta(hours=1)
+    for person in (1, 3):
+        studio.annotate(3, person)
+    studio.annotate(4, 3, None)
+    studio.annotate(5, 9, "No class")
+    studio.annotate(6, 8)
+    studio.rows[6]["annotations"][0]["ground_truth"] = True
+    studio.rows[2]["annotations"][0]["updated_at"] = studio.rows[6]["updated_at"]  # changed today, made last week
+    found = ask(studio, state)
+    assert found["labels"] == {
+        "total": 4,
+        "annotators": 3,
+        "today": 2,
+        "mean_of_7_days": 0.4,
+        "ground_truth": 1,
+        "skipped": 1,
+        "unknown_choices": 1,
+    }
+    assert found["tasks"] == {"total": 6, "labelled": 4, "unlabelled": 2, "without_text": 0}
+    assert (
+        "Labels      4 by 3 annotators; 2 today, 0.4 a day over the last 7 days; 1 imported as ground truth; "
+        "1 skipped; 1 with a choice that the config no longer has\n"
+    ) in words(found)
+
+
+def test_a_day_begins_where_the_clock_says(studio: Server, state: ProjectState) -> None:
+    studio.clock = datetime(2026, 3, 1, 23, 30, tzinfo=timezone.utc)
+    studio.annotate(1, 1)
+    early = datetime(2026, 3, 2, 0, 10, tzinfo=timezone.utc)
+    assert ask(studio, state, early)["labels"]["today"] == 0
+    assert ask(studio, state, early.astimezone(timezone(timedelta(hours=1))))["labels"]["today"] == 1
+
+
+def test_tasks_without_a_text_are_counted(studio: Server, state: ProjectState) -> None:
+    for task, text in ((1, ""), (2, None), (3, 5), (4, "  \n")):
+        studio.rows[task]["data"] = {"text": text}
+    studio.rows[5]["data"] = {}
+    found = ask(studio, state)
+    assert found["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 6, "without_text": 5}
+    assert "6: 0 labelled, 6 unlabelled; 5 without a text" in words(found)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "told"),
+    [(0.8333, "v3, out of sample it agrees with 83% of the consensus labels"), (None, "v3\n")],
+)
+def test_the_model_comes_with_what_the_last_round_found(
+    studio: Server, state: ProjectState, agreement: float | None, told: str
+) -> None:
+    synced(studio, state, *NEW, model_agreement=agreement)
+    state.put(model_version="v3")
+    found = ask(studio, state)
+    assert found["model"] == {
+        "version": "v3",
+        "agreement": agreement,
+        "ground_truth_tasks": 0,
+        "ground_truth_accuracy": None,
+    }
+    assert f"Model       {told}" in words(found)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "told"),
+    [
+        (None, "v3, it is right on 75% of 40 tasks with a ground truth\n"),
+        (0.8, "v3, out of sample it agrees with 80% of the consensus labels, it is right on 75% of 40 tasks with a g"),
+    ],
+)
+def test_the_accuracy_on_a_test_set_is_told(
+    studio: Server, state: ProjectState, agreement: float | None, told: str
+) -> None:
+    synced(studio, state, *NEW, model_agreement=agreement, ground_truth_tasks=40, ground_truth_accuracy=0.75)
+    state.put(model_version="v3")
+    found = ask(studio, state)
+    assert (found["model"]["ground_truth_tasks"], found["model"]["ground_truth_accuracy"]) == (40, 0.75)
+    assert f"Model       {told}" in words(found)
+
+
+@pytest.mark.parametrize("agreement", [0.9, 0.5])
+def test_the_last_rounds_forecast_is_told(studio: Server, state: ProjectState, agreement: float) -> None:
+    said = forecast(agreement, 500)
+    synced(studio, state, *NEW, forecast=said)
+    found = ask(studio, state)
+    assert found["forecast"] == {**said, "words": sentence(said)}
+    assert f"Forecast    {sentence(said)}\n" in words(found)
+
+
+def test_without_a_forecast_it_is_too_early_to_say(studio: Server, state: ProjectState) -> None:
+    never = ask(studio, state)
+    synced(studio, state, *NEW)  # as a round of an older connector
+    for found in (never, ask(studio, state)):
+        assert (found["forecast"]["gain"], found["forecast"]["likely_to_pay"]) == (None, None)
+        assert "Forecast    Too early to say" in words(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Two\n lines\tand  blanks", "Two lines and blanks"),
+        ("\x1b[2J\x07Gone", "[2JGone"),
+        ("x" * 61, "x" * 59 + "…"),
+        ("é" * 60, "é" * 60),
+    ],
+    ids=["blanks", "a terminal's commands", "one long word", "just short enough"],
+)
+def test_a_text_is_shown_short_and_in_one_line(studio: Server, state: ProjectState, text: str, shown: str) -> None:
+    studio.rows[3]["data"] = {"text": text}
+    synced(studio, state, *NEW)
+    assert ask(studio, state)["next_tasks"][0]["text"] == shown
+
+
+def test_only_the_first_tasks_of_the_window_are_named(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *(Slot(task, relabel=False) for task in range(1, 7)))
+    assert [task["task"] for task in ask(studio, state)["next_tasks"]] == [1, 2, 3, 4, 5]
+
+
+# -- the lock --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sync_that_runs_is_told(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    with state.lock():
+        # Until the lock of this very moment ends, whatever the clock of the other tests says.
+        found = ask(studio, state, datetime.now(timezone.utc))
+    assert found["sync_running"]
+    assert found["next_step"] == "A sync is at work right now."
+    assert "a sync holds the project right now" in words(found)
+    assert not ask(studio, state)["sync_running"]
+
+
+@pytest.mark.parametrize(
+    ("holder", "seconds", "running"),
+    [
+        (f"elsewhere:{os.getpid()}:abcdef01", 1, True),
+        (f"elsewhere:{os.getpid()}:abcdef01", -1, False),
+        (new_holder(), 1, True),
+        (new_holder().replace(f":{os.getpid()}:", ":4194305:"), 1, False),  # beyond the largest process number
+    ],
+    ids=["elsewhere", "elsewhere and over", "here", "here and dead"],
+)
+def test_a_lock_holds_while_it_lasts_and_its_process_lives(
+    studio: Server, state: ProjectState, holder: str, seconds: int, running: bool
+) -> None:
+    state.put(lock_holder=holder, lock_until=NOW.timestamp() + seconds)
+    assert ask(studio, state)["sync_running"] is running
+
+
+# -- what comes next -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_new(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    assert ask(studio, state)["next_step"].startswith("Nothing new: annotators go on with this window")
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "1 new annotation:"), (3, "3 new annotations:")])
+def test_new_annotations_ask_for_a_new_window(studio: Server, state: ProjectState, count: int, told: str) -> None:
+    synced(studio, state, *NEW)
+    for person in range(count):
+        studio.annotate(6, person + 1)
+    assert ask(studio, state)["next_step"] == f"{told} the next connector sync chooses a new window."
+
+
+def test_another_change_asks_for_a_new_window_too(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    studio.add_task()
+    assert ask(studio, state)["next_step"].startswith("The project has changed: the next connector sync chooses")
+
+
+def test_a_window_that_is_used_up_asks_for_a_sync(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW[:2])
+    for slot in NEW[:2]:
+        studio.annotate(slot.task, 1)
+    found = ask(studio, state)
+    assert (found["queue"]["left"], found["next_tasks"]) == (0, [])
+    assert found["next_step"] == (
+        "The window is used up, and what is left comes at random: run connector sync --project 7"
+    )
+
+
+def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: ProjectState) -> None:
+    synced(studio, state)
+    state.put(queue_version="")
+    studio.settings["model_version"] = ""
+    studio.versions.clear()
+    found = ask(studio, state)
+    assert (found["queue"]["size"], found["queue"]["in_charge"]) == (0, True)
+    assert found["next_step"] == "There is no task left to ask for."
+
+
+def test_a_failed_sync_is_told_with_its_error_and_the_doctor(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    at = (NOW - timedelta(minutes=3)).isoformat()
+    state.put(last_sync={"at": at, "result": "failed", "error": "The ML backend does not answer."})
+    found = ask(studio, state)
+    assert found["last_sync"] == {
+        "at": at,
+        "result": "failed",
+        "error": "The ML backend does not answer.",
+        "seconds_ago": 180,
+    }
+    assert found["next_step"] == "The last sync failed: The ML backend does not answer; connector doctor --project 7"
+    assert "Last sync   3 minutes ago, failed: The ML backend does not answer.\n" in words(found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"sampling": "Sequential sampling"}, "sampling"),
+        ({"maximum_annotations": 3, "model_version": "another"}, "maximum_annotations, model_version"),
+        ({"model_version": None}, "model_version"),
+    ],
+)
+def test_a_window_that_is_not_served_in_order_is_told(
+    studio: Server, state: ProjectState, changed: dict[str, Any], told: str
+) -> None:
+    synced(studio, state, *NEW)
+    studio.settings.update(changed)
+    found = ask(studio, state)
+    assert not found["queue"]["in_charge"]
+    assert found["next_step"] == (
+        f"Label Studio does not serve the window in order, since somebody changed {told}: "
+        "run connector sync --project 7"
+    )
+
+
+def test_a_window_whose_predictions_were_deleted_is_told(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    studio.versions.clear()
+    assert "somebody changed the window's predictions" in ask(studio, state)["next_step"]
+
+
+def test_a_newer_window_of_ours_is_in_charge(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    newer = "activelab-20260302-090000-000000"
+    studio.versions[newer] = 4
+    studio.settings["model_version"] = newer
+    assert ask(studio, state)["queue"]["in_charge"]
+
+
+# -- servers that are away, and projects that are not ours -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("failure", "code"), [(TryAgainLater("Away."), 3), (UsageError("Refused."), 2)])
+def test_what_the_last_sync_knew_is_shown_when_label_studio_does_not_tell(
+    studio: Server, state: ProjectState, failure: ConnectorError, code: int
+) -> None:
+    studio.annotate(6, 1)
+    synced(studio, state, *NEW)
+    studio.failure = failure
+    found = ask(studio, state)
+    assert found["error"] == {"message": str(failure), "exit_code": code}
+    assert (found["title"], found["queue"]["in_charge"], found["new_annotations"]) == (None, None, 0)
+    assert (found["queue"]["left"], found["labels"]["total"], found["tasks"]["total"]) == (4, 1, 6)
+    assert found["next_step"] == "This is what the last sync knew; for more, connector doctor --project 7"
+    told = words(found)
+    assert told.startswith(f"Project 7 at http://studio\n  {failure}\n  Last sync   1 hour ago, published a window\n")
+
+
+def test_an_older_state_without_the_moments_of_annotations_is_shown(studio: Server, state: ProjectState) -> None:
+    studio.annotate(6, 1)
+    synced(studio, state, *NEW)
+    with state._engine.begin() as db:
+        db.execute(schema.annotation_rows.update().values(created_at=""))
+    studio.failure = TryAgainLater("Away.")
+    assert ask(studio, state)["labels"]["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [([], 0), ([None, None], 0), ([None, 3], 3), ([3, 2, None], 2), ([3, 1, 2], 1)],
+)
+def test_the_exit_code_is_that_of_the_gravest_error(errors: list[int | None], code: int) -> None:
+    found = [{"error": error and {"message": "No.", "exit_code": error}} for error in errors]
+    assert exit_code(found) == code
+
+
+def test_a_project_that_is_not_set_up_is_wrong_usage(studio: Server, database: State) -> None:
+    with pytest.raises(UsageError, match="run connector init --project 7 first"):
+        ask(studio, database.project("http://studio", 7))
+
+
+# -- times, and no trace ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (-5, "less than a minute ago"),  # the clock of this machine was put back since
+        (59, "less than a minute ago"),
+        (60, "1 minute ago"),
+        (3_599, "59 minutes ago"),
+        (3_600, "1 hour ago"),
+        (86_399, "23 hours ago"),
+        (86_400, "1 day ago"),
+        (3 * 86_400, "3 days ago"),
+    ],
+)
+def test_times_are_told_in_words(studio: Server, state: ProjectState, seconds: int, told: str) -> None:
+    at = (NOW - timedelta(seconds=seconds)).isoformat()
+    state.put(last_sync={"at": at, "result": "nothing new", "error": None})
+    found = ask(studio, state)
+    assert f"Last sync   {told}, found nothing new\n" in words(found)
+    assert found["last_sync"]["seconds_ago"] == max(0, seconds)
+
+
+def test_asking_leaves_no_trace(studio: Server, state: ProjectState, database: State) -> None:
+    synced(studio, state, *NEW)
+    studio.annotate(3, 1)
+    studio.settings["sampling"] = "Sequential sampling"
+    before, settings = rows(database), copy.deepcopy(studio.settings)
+    studio.calls.clear()
+    assert ask(studio, state) == ask(studio, state)
+    assert rows(database) == before
+    assert studio.settings == settings
+    assert not [call for call in studio.calls if call[0] == "settings"]

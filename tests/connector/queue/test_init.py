@@ -1,0 +1,367 @@
+"""Taking a project over, against a server played in memory; and making one from a file of texts."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ROOT
+
+from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.queue import views as tab
+from connector.queue.init import adopt, create
+from connector.state.project_state import Original, ProjectState, State
+
+CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
+READY = {
+    "sampling": "Uncertainty sampling",
+    "maximum_annotations": 1,
+    "show_collab_predictions": True,
+    "show_overlap_first": False,
+}
+
+
+class Server:
+    """A project of six tasks in three pages; `writes` is all that was changed in it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.project = {
+            "id": 7,
+            "title": "Requests",
+            "label_config": CONFIG,
+            "model_version": "",
+            "overlap_cohort_percentage": 100,
+            "skip_queue": "REQUEUE_FOR_OTHERS",
+            "sampling": "Sequential sampling",
+            "maximum_annotations": 1,
+            "show_collab_predictions": False,
+            "show_overlap_first": False,
+            **settings,
+        }
+        self.overlaps = {number: number % 3 + 1 for number in range(1, 7)}
+        self.fail_on_page = 0
+        self.views: list[dict[str, Any]] = []
+        self.connected: list[dict[str, Any]] = []
+        self.refusal: ConnectorError | None = None
+        self.made: list[tuple[str, str]] = []
+        self.imported: list[dict[str, Any]] = []
+        self.writes: list[Any] = []
+        self.versions: dict[str, int] = {}
+        self.server_time = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+    def get_project(self, project: int) -> dict[str, Any]:
+        return dict(self.project)
+
+    def tasks(self, project: int, **how: Any) -> Iterator[list[dict[str, Any]]]:
+        for page in (1, 2, 3):
+            if page == self.fail_on_page:
+                raise TryAgainLater("Label Studio does not answer.")
+            yield [
+                {
+                    "id": number,
+                    "data": {"text": "Text"},
+                    "is_labeled": number % 2 == 0,
+                    "overlap": self.overlaps[number],
+                    "updated_at": "2026-03-01T10:00:00.000000Z",
+                    "annotations": [],
+                }
+                for number in (2 * page - 1, 2 * page)
+            ]
+
+    def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
+        self.writes.append(settings)
+        self.project.update(settings)
+        if "maximum_annotations" in settings:
+            self.overlaps = dict.fromkeys(self.overlaps, settings["maximum_annotations"])
+        return dict(self.project)
+
+    def tabs(self, project: int) -> list[dict[str, Any]]:
+        return self.views
+
+    def columns(self, project: int) -> list[dict[str, Any]]:
+        return [{"id": "text", "parent": "data", "target": "tasks"}, {"id": "id", "target": "tasks"}]
+
+    def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
+        self.writes.append("tab")
+        self.views.append({"id": 30 + len(self.views), "data": data})
+        return self.views[-1]
+
+    def backends(self, project: int) -> list[dict[str, Any]]:
+        return self.connected
+
+    def model_versions(self, project: int) -> dict[str, int]:
+        return self.versions
+
+    def webhooks(self, project: int) -> list[dict[str, Any]]:
+        return []
+
+    def connect_backend(self, project: int, url: str, title: str) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.writes.append("backend")
+        self.connected.append({"id": 50, "url": f"{url}/", "title": title})
+        self.project["model_version"] = self.project["model_version"] or title  # as Label Studio does
+        return self.connected[-1]
+
+    def create_project(self, title: str, label_config: str) -> dict[str, Any]:
+        self.made.append((title, label_config))
+        return {"id": 8}
+
+    def import_tasks(self, project: int, data: list[dict[str, Any]]) -> None:
+        assert project == 8
+        self.imported += data
+
+
+@pytest.fixture
+def state() -> Iterator[ProjectState]:
+    opened = State("sqlite://")
+    yield opened.project("http://studio", 7)
+    opened.close()
+
+
+def never(question: str) -> bool:
+    raise AssertionError(f"asked: {question}")
+
+
+def init(server: Server, state: ProjectState, confirm: Callable[[str], bool] = never, **options: Any) -> dict[str, Any]:
+    return adopt(7, server, state, confirm=confirm, **options)  # type: ignore[arg-type]
+
+
+# -- settings and memory ---------------------------------------------------------------------------------------------
+
+
+def test_the_settings_the_queue_needs_are_set_and_those_before_remembered(state: ProjectState) -> None:
+    server = Server()
+    done = init(server, state)
+    assert {name: server.project[name] for name in READY} == READY
+    assert done["changed"] == ["sampling", "show_collab_predictions"]
+    original = state.get()["original_settings"]
+    assert (original["sampling"], original["show_collab_predictions"]) == ("Sequential sampling", False)
+    assert state.originals() == {number: Original(number % 3 + 1, number % 2 == 0, answers=0) for number in range(1, 7)}
+    assert (done["control"], done["classes"]) == ("politeness", ["Polite", "Impolite"])
+
+
+def test_twice_is_the_same_as_once(state: ProjectState) -> None:
+    server = Server()
+    assert not init(server, state, backend_url="http://model:9090")["already"]
+    before = state.get()
+    server.writes.clear()
+    again = init(server, state, backend_url="http://model:9090")
+    assert again["already"]
+    assert (server.writes, again["changed"]) == ([], [])
+    assert {**state.get(), "lock_until": None} == {**before, "lock_until": None}
+
+
+def test_a_project_that_is_ready_is_not_changed(state: ProjectState) -> None:
+    server = Server(**READY)
+    init(server, state)
+    assert server.writes == ["tab", "tab"]
+
+
+def test_setting_up_keeps_the_model_version(state: ProjectState) -> None:
+    server = Server(model_version="v1")
+    init(server, state)
+    assert server.writes[0]["model_version"] == "v1"
+
+
+def test_overlaps_are_all_remembered_even_when_the_first_init_failed_half_way(state: ProjectState) -> None:
+    server = Server(maximum_annotations=3)
+    server.fail_on_page = 2
+    with pytest.raises(TryAgainLater):
+        init(server, state, lambda question: True)
+    assert server.writes == []
+    server.fail_on_page = 0
+    init(server, state, lambda question: True)
+    assert state.originals() == {number: Original(number % 3 + 1, number % 2 == 0, answers=0) for number in range(1, 7)}
+    assert state.get()["original_settings"]["maximum_annotations"] == 3
+
+
+def test_a_later_init_does_not_take_our_settings_for_the_originals(state: ProjectState) -> None:
+    server = Server(maximum_annotations=3)
+    init(server, state, lambda question: True)
+    server.project["sampling"] = "Uniform sampling"
+    assert init(server, state)["changed"] == ["sampling"]
+    assert state.get()["original_settings"]["sampling"] == "Sequential sampling"
+    assert (state.originals()[1].overlap, state.originals()[1].is_labeled) == (2, False)
+
+
+# -- the rule of several annotations ---------------------------------------------------------------------------------
+
+
+def test_ending_a_rule_of_several_annotations_needs_a_yes(state: ProjectState) -> None:
+    server = Server(maximum_annotations=3)
+    asked: list[str] = []
+    with pytest.raises(UsageError, match=r"Nothing was changed: project 7 has maximum_annotations = 3\. Give --yes"):
+        init(server, state, lambda question: bool(asked.append(question)))
+    assert "asks for 3 annotations of every task" in asked[0]
+    assert server.writes == []
+    assert state.get()["adopted_at"] is None
+    assert state.originals() == {}
+    init(server, state, lambda question: True)
+    assert server.project["maximum_annotations"] == 1
+
+
+def test_a_number_for_every_task_is_kept_within_our_queue(state: ProjectState) -> None:
+    server = Server(maximum_annotations=2)
+    init(server, state, lambda question: True, min_annotations_per_task=2)
+    assert state.get()["min_annotations_per_task"] == 2
+    state.put(window_options={"window": 100, "skip_queue": "IGNORE_SKIPPED"})
+    init(server, state)
+    assert state.get()["min_annotations_per_task"] == 2
+    assert state.get()["window_options"] == {"window": 100, "skip_queue": "IGNORE_SKIPPED"}
+    init(server, state, min_annotations_per_task=3)  # a new window is due; flags are as under that rule
+    assert state.get()["window_options"] == {"skip_queue": "IGNORE_SKIPPED"}
+
+
+# -- the control -----------------------------------------------------------------------------------------------------
+
+TWO = (
+    '<View><Text name="t" value="$text"/>'
+    '<Choices name="one" toName="t"><Choice value="A"/><Choice value="B"/></Choices>'
+    '<Choices name="two" toName="t"><Choice value="C"/><Choice value="D"/></Choices></View>'
+)
+
+
+def test_a_config_that_cannot_be_served_changes_nothing(state: ProjectState) -> None:
+    server = Server(label_config=TWO)
+    with pytest.raises(UsageError, match="--control one, --control two"):
+        init(server, state)
+    assert server.writes == []
+    assert state.get()["adopted_at"] is None
+
+
+def test_the_chosen_control_is_remembered_and_another_can_be_chosen(state: ProjectState) -> None:
+    server = Server(label_config=TWO)
+    assert init(server, state, control_name="two")["classes"] == ["C", "D"]
+    assert init(server, state)["control"] == "two"
+    state.put(bookmark="2026-03-01T10:00:00+00:00")
+    assert init(server, state, control_name="one")["control"] == "one"
+    assert state.get()["bookmark"] is None  # the mirror holds labels of the other one
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"label_config": CONFIG.replace('"Impolite"', '"Rude"')}, {"maximum_annotations": 3}],
+    ids=["another config", "overlaps rewritten"],
+)
+def test_what_makes_the_mirror_stale_between_two_inits_is_read_again(
+    state: ProjectState, change: dict[str, Any]
+) -> None:
+    server = Server()
+    init(server, state)
+    state.put(bookmark="2026-03-01T10:00:00+00:00", window_options={"window": 100})
+    init(server, state)
+    assert state.get()["bookmark"] is not None
+    server.project.update(change)
+    init(server, state)
+    assert (state.get()["bookmark"], state.get()["window_options"]) == (None, None)
+
+
+# -- the tab and the backend -----------------------------------------------------------------------------------------
+
+
+def test_a_project_that_another_state_database_runs_is_not_taken_over_without_asking(state: ProjectState) -> None:
+    server = Server()
+    server.versions = {"theirs": 3, "activelab-20260301-100000-000000": 20}
+    with pytest.raises(UsageError, match=r"Nothing was changed.*knows nothing of.*--yes"):
+        init(server, state, lambda question: False)
+    assert server.writes == []
+    assert state.get()["original_settings"] is None
+    asked: list[str] = []
+    init(server, state, lambda question: not asked.append(question))  # type: ignore[func-returns-value]
+    assert "another connector runs it, or its state database is lost" in asked[0]
+    init(server, state)  # a project that is ours by now is not asked about again
+
+
+def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState) -> None:
+    server = Server()
+    server.views.append({"id": 3, "data": {"title": "Default"}})
+    init(server, state)
+    init(server, state)
+    assert [tab["data"]["title"] for tab in server.views] == ["Default", *tab.TITLES]
+    assert server.views[1]["data"]["ordering"] == ["tasks:predictions_score"]
+    assert state.get()["found"]["tabs"] == [3]
+    assert state.get()["found"]["made_tabs"] == [31, 32]
+
+
+def test_tabs_that_an_older_connector_made_are_known_by_their_titles(state: ProjectState) -> None:
+    server = Server()
+    init(server, state)
+    found = state.get()["found"]
+    state.put(found={"tabs": found["tabs"], "backends": [], "webhooks": []})
+    init(server, state)
+    assert state.get()["found"]["made_tabs"] == found["made_tabs"] == [30, 31]
+    assert len(server.views) == 2
+
+
+@pytest.mark.parametrize("version", ["", "v1"])
+def test_connecting_the_backend_leaves_the_model_version(state: ProjectState, version: str) -> None:
+    server = Server(model_version=version)
+    init(server, state, backend_url="http://model:9090")
+    assert server.project["model_version"] == version
+    assert state.get()["found"]["backends"] == []
+    assert state.get()["found"]["connected"] == ["http://model:9090"]
+
+
+def test_a_backend_that_is_connected_is_not_connected_again(state: ProjectState) -> None:
+    server = Server()
+    server.connected.append({"id": 9, "url": "http://model:9090/", "title": "Ours"})
+    init(server, state, backend_url="http://model:9090")
+    assert "backend" not in server.writes
+    assert state.get()["found"]["backends"] == [9]
+    assert "connected" not in state.get()["found"]
+
+
+def test_a_backend_that_label_studio_cannot_reach_is_told_with_what_to_do(state: ProjectState) -> None:
+    server = Server()
+    server.refusal = ConnectorError("Label Studio refused: URL resolves to a reserved network address.")
+    with pytest.raises(UsageError, match=r"ML_BLOCK_LOCAL_IP=false .* reserved network address"):
+        init(server, state, backend_url="http://127.0.0.1:9090")
+
+
+# -- a new project ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("texts.csv", '\ufefftext,source\nHello,a\n"Two\nlines, quoted",b\n'),
+        ("texts.jsonl", '{"text": "Hello", "source": "a"}\n\n{"text": "Two\\nlines, quoted", "source": "b"}\n'),
+        ("texts.ndjson", '{"text": "Hello", "source": "a"}\n{"text": "Two\\nlines, quoted", "source": "b"}\n'),
+    ],
+)
+def test_a_project_is_made_from_a_file_of_texts(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    server = Server()
+    assert create("New", tmp_path / name, server, CONFIG) == 8  # type: ignore[arg-type]
+    assert server.made == [("New", CONFIG)]
+    assert server.imported == [{"text": "Hello", "source": "a"}, {"text": "Two\nlines, quoted", "source": "b"}]
+
+
+@pytest.mark.parametrize("line", ["3", "null", '"text"', "[1]", "{}"])
+def test_a_line_that_is_no_row_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text(f'{{"text": "Hello"}}\n{line}\n')
+    with pytest.raises(UsageError, match="Row 2"):
+        create("New", path, Server(), CONFIG)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("line", [r'{"text": "a\u0000b"}', r'{"text": "a", "more": ["x", {"y": "half \ud83d"}]}'])
+def test_a_text_that_not_every_database_can_hold_is_refused_before_anything_is_made(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "whole \\ud83d\\ude00, and \\\\u0000"}\n' + line + "\n")
+    server = Server()
+    with pytest.raises(UsageError, match=r"Row 2 of .*texts\.jsonl holds a NUL character or half a surrogate pair"):
+        create("New", path, server, CONFIG)  # type: ignore[arg-type]
+    assert server.made == []
+
+
+@pytest.mark.parametrize("content", [b"text\n\xff\xfe\n", b'text\n"never ended', b"text\nHello,and,more\n"])
+def test_a_file_that_is_not_what_it_says_is_refused_before_anything_is_made(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_bytes(content)
+    server = Server()
+    with pytest.raises(UsageError, match=r"texts\.csv"):
+        create("New", path, server, CONFIG)  # type: ignore[arg-type]
+    assert server.made == []

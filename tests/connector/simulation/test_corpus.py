@@ -1,0 +1,273 @@
+"""Multi-annotated texts from tables or from a project: what is kept of them, held out, and refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.annotations.label_config import Control
+from connector.annotations.records import Annotation, Task, digest
+from connector.errors import UsageError
+from connector.simulation import corpus
+from connector.simulation.corpus import Corpus
+from connector.simulation.project_corpus import corpus_of
+
+TASKS = "id,text\nt1,Could you look?\nt2,Look now.\n"
+ANNOTATIONS = "id,annotator,label\nt1,a7,Polite\nt1,a3,Impolite\nt2,a9,Impolite\nt2,a3,Impolite\n"
+TEST = "id,text,label\nx1,Thanks a lot!,Polite\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """A directory that can be read, but for what a test changes in it; None leaves a file out."""
+
+    def files(**changed: str | None) -> Path:
+        tables = {"tasks": TASKS, "annotations": ANNOTATIONS, "test": TEST, "truth": None} | changed
+        for name, content in tables.items():
+            if content is not None:
+                (tmp_path / f"{name}.csv").write_text(content, encoding="utf-8")
+        return tmp_path
+
+    return files
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_annotations_keep_their_order_and_classes_are_sorted(write: Callable[..., Path]) -> None:
+    read = corpus.read(write())
+    assert read.tasks == {"t1": "Could you look?", "t2": "Look now."}
+    assert read.annotations["t1"] == [("a7", "Polite"), ("a3", "Impolite")]
+    assert read.test == [("Thanks a lot!", "Polite")]
+    assert read.classes == ["Impolite", "Polite"]
+    assert (read.truth, read.notes) == ({}, ())
+
+
+def test_truth_is_read_where_it_is_known(write: Callable[..., Path]) -> None:
+    assert corpus.read(write(truth="id,label\nt2,Polite\n")).truth == {"t2": "Polite"}
+
+
+def test_the_later_label_of_an_annotator_counts_and_is_told(write: Callable[..., Path]) -> None:
+    read = corpus.read(write(annotations=ANNOTATIONS + "t1,a7,Impolite\nt1,a3,Polite\n"))
+    assert read.annotations["t1"] == [("a7", "Impolite"), ("a3", "Polite")]
+    assert read.notes == ("Annotations left out because the same annotator labelled the task again later: 2.",)
+
+
+def test_a_start_is_made_of_tasks_with_labels_enough(write: Callable[..., Path]) -> None:
+    read = corpus.read(write(annotations=ANNOTATIONS + "t2,a4,Polite\n"))
+    assert [read.startable(labels) for labels in (1, 2, 3, 4)] == [["t1", "t2"], ["t1", "t2"], ["t2"], []]
+    assert [read.available(most) for most in (1, 2, 5)] == [2, 4, 5]
+
+
+@pytest.mark.parametrize("changed", [{"test": TEST.replace("Polite", "Impolite")}, {"truth": "id,label\nt2,Polite\n"}])
+def test_other_data_have_another_digest(write: Callable[..., Path], changed: dict[str, str]) -> None:
+    before = corpus.read(write()).digest
+    assert corpus.read(write()).digest == before
+    assert corpus.read(write(**changed)).digest != before
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"tasks": "id,words\nt1,x\n"}, "tasks.csv has no column 'text'; it needs id, text."),
+        ({"tasks": "id,text\n"}, "tasks.csv has no rows."),
+        ({"tasks": ""}, "tasks.csv has no column 'id'"),
+        ({"tasks": "id,text\nt1,\n"}, "tasks.csv: row 1 has no text."),
+        ({"tasks": TASKS + "t1,again\n"}, "tasks.csv has the id 't1' twice."),
+        ({"tasks": TASKS + "t3,bare\n"}, "annotations.csv has no label for 1 of the tasks, 't3' first."),
+        (
+            {"annotations": ANNOTATIONS + "t9,a1,Polite\n"},
+            "annotations.csv labels 't9', an id that tasks.csv does not have.",
+        ),
+        ({"annotations": ANNOTATIONS.replace("Impolite", "Polite")}, "annotations.csv has labels of one class only"),
+        ({"test": TEST + "x2,Go.,Rude\n"}, "test.csv has the label 'Rude', which no annotation has."),
+        ({"test": "id,text,label\n"}, "test.csv has no rows."),
+        ({"truth": "id,label\nt1,Rude\n"}, "truth.csv has the label 'Rude', which no annotation has."),
+        ({"truth": "id,label\nt9,Polite\n"}, "truth.csv has 't9', an id that tasks.csv does not have."),
+        (
+            {"annotations": ANNOTATIONS + 't1,a1,"[""Polite"", ""Rude""]"\n'},
+            "a set of classes; only one class a text can be replayed.",
+        ),
+    ],
+)
+def test_read_says_in_one_sentence_what_is_wrong(
+    write: Callable[..., Path], changed: dict[str, str], sentence: str
+) -> None:
+    directory = write(**changed)
+    with pytest.raises(UsageError) as raised:
+        corpus.read(directory)
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_read_names_the_missing_file(write: Callable[..., Path]) -> None:
+    directory = write()
+    (directory / "test.csv").unlink()
+    with pytest.raises(UsageError, match=r"There is no .*test\.csv; the directory needs tasks\.csv"):
+        corpus.read(directory)
+
+
+def test_read_refuses_other_encodings(write: Callable[..., Path]) -> None:
+    directory = write()
+    (directory / "tasks.csv").write_bytes("id,text\nt1,höflich\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="cannot be read as a CSV file in UTF-8"):
+        corpus.read(directory)
+
+
+def test_a_label_that_only_begins_like_a_list_is_a_label(write: Callable[..., Path]) -> None:
+    read = corpus.read(write(annotations=ANNOTATIONS + "t1,a1,[unclear]\n"))
+    assert "[unclear]" in read.classes
+
+
+# -- no test set -------------------------------------------------------------------------------------------------------
+
+
+def test_no_text_is_among_the_tasks_and_in_the_test() -> None:
+    once = crowd(100)
+    twice = replace(once, tasks={task: f"text {int(task[1:]) // 2}" for task in once.tasks})
+    held = corpus.hold_out(twice)
+    assert {text for text, _ in held.test}.isdisjoint(held.tasks.values())
+    assert len(held.test) == 20
+
+
+def crowd(n_tasks: int, **more: Any) -> Corpus:
+    """Tasks of two classes in turn with three right labels each, the tenth of them with a tied vote."""
+    annotations = {}
+    for number in range(n_tasks):
+        label = "ab"[number % 2]
+        rows = [("x", label), ("y", label), ("z", label)]
+        annotations[f"t{number}"] = rows if number % 10 else [("x", "a"), ("y", "b")]
+    return Corpus({task: f"text {task}" for task in annotations}, annotations, [], **more)
+
+
+def test_a_fifth_is_held_out_against_what_most_annotators_said() -> None:
+    whole = crowd(100)
+    held = corpus.hold_out(whole)
+    out = {task: text for task, text in whole.tasks.items() if task not in held.tasks}
+    assert len(out) == len(held.test) == 20
+    assert held.test == [(text, "ab"[int(task[1:]) % 2]) for task, text in out.items()]
+    assert not any(task.endswith("0") for task in out)  # their vote is tied
+    assert held.annotations == {task: whole.annotations[task] for task in held.tasks}
+    assert "20 held-out tasks, against what most of their annotators said" in held.notes[0]
+
+
+def test_what_is_held_out_depends_on_the_seed_alone() -> None:
+    assert corpus.hold_out(crowd(100)) == corpus.hold_out(crowd(100))
+    assert corpus.hold_out(crowd(100)).tasks != corpus.hold_out(crowd(100), seed=1).tasks
+
+
+def test_truth_comes_before_the_annotators_and_stays_with_its_task() -> None:
+    whole = crowd(100, truth={f"t{number}": "a" for number in range(100)})
+    held = corpus.hold_out(whole)
+    assert {label for _, label in held.test} == {"a"}
+    assert held.truth.keys() == held.tasks.keys()
+    assert "the true label where it is known (20 of them)" in held.notes[0]
+
+
+def test_too_few_tasks_to_hold_some_out_are_refused() -> None:
+    with pytest.raises(UsageError, match="4 tasks are too few to hold some of them out"):
+        corpus.hold_out(crowd(4))
+
+
+def test_what_is_left_needs_two_classes() -> None:
+    said = {f"t{number}": [("x", "b" if number == 1 else "a")] for number in range(5)}
+    small = Corpus({task: f"text {task}" for task in said}, said, [])
+    assert corpus.hold_out(small, seed=0).classes == ["a", "b"]
+    with pytest.raises(UsageError, match=r"What is left after a fifth .* labels of one class only"):
+        corpus.hold_out(small, seed=11)  # which holds t1 out
+
+
+def test_without_test_csv_some_tasks_are_held_out(write: Callable[..., Path]) -> None:
+    rows = crowd(20).annotations
+    tasks = "id,text\n" + "".join(f"{task},text {task}\n" for task in rows)
+    said = "".join(f"{task},{who},{label}\n" for task, labels in rows.items() for who, label in labels)
+    directory = write(tasks=tasks, annotations=f"id,annotator,label\n{said}", test=None)
+    assert len(corpus.read_or_hold_out(directory).test) == 4
+    (directory / "test.csv").write_text("id,text,label\nx1,Hello,a\n")
+    assert corpus.read_or_hold_out(directory).test == [("Hello", "a")]
+
+
+# -- a project ---------------------------------------------------------------------------------------------------------
+
+CONTROL = Control("choice", "text", "text", ("a", "b"), {"a": "a", "b": "b"})
+
+
+def row(number: int, task: int, annotator: int, label: str | None, minute: int = 0, **more: Any) -> Annotation:
+    when = f"2026-03-01T10:{minute:02}:00Z"
+    return Annotation(number, task, annotator, label, label is None, more.get("ground_truth", False), when)
+
+
+def project(*tasks: tuple[Annotation, ...], control: Control = CONTROL) -> Corpus:
+    """The corpus of project 7, whose tasks 1, 2, … have these annotations."""
+    texts = {number: f"text {number}" for number in range(1, len(tasks) + 1)}
+    held = {
+        number: Task(number, digest(texts[number]), True, 1, "2026-03-01T10:00:00Z", rows)
+        for number, rows in enumerate(tasks, start=1)
+    }
+    return corpus_of(7, control, held, texts)
+
+
+def test_a_projects_latest_labels_are_a_corpus_of_which_a_fifth_is_held_out() -> None:
+    made = project(
+        (row(1, 1, 5, "a", 1), row(2, 1, 3, "b", 2), row(3, 1, 5, "b", 3)),
+        (row(4, 2, 5, "a"), row(5, 2, 3, None), row(6, 2, 1, "b", 4, ground_truth=True)),
+        (row(7, 3, 3, None),),
+        (),
+        (row(8, 5, 5, "a"), row(9, 5, 3, "b")),
+        (row(10, 6, 5, "a"), row(11, 6, 3, "b")),
+        (row(12, 7, 5, "a"), row(13, 7, 3, "b")),
+    )
+    # Of these five only tasks 1 and 2 have a sure label.
+    assert made.tasks.keys() | {"1", "2"} == {"1", "2", "5", "6", "7"}
+    (held,) = {"1", "2"} - made.tasks.keys()
+    assert made.test == [(f"text {held}", "b")]
+    said = {"1": [("5", "b"), ("3", "b")], "2": [("5", "a")], "5": [("5", "a"), ("3", "b")]}
+    assert {task: made.annotations[task] for task in said if task in made.tasks} == {
+        task: rows for task, rows in said.items() if task != held
+    }
+    assert made.truth == ({"2": "b"} if held == "1" else {})
+    assert "There is no test set" in made.notes[0]
+
+
+def half_marked(labelled: int, marked: int) -> Corpus:
+    """A project of so many tasks labelled by 5, and as many more as `marked` with a ground truth by 1, too."""
+    said = [(row(number, number, 5, "ab"[number % 2]),) for number in range(1, labelled + 1)]
+    true = [
+        (row(number, number, 1, "ab"[number % 2], ground_truth=True), row(1000 + number, number, 5, "a"))
+        for number in range(labelled + 1, labelled + marked + 1)
+    ]
+    return project(*said, *true)
+
+
+def test_ground_truth_is_the_test_where_there_is_enough_of_it() -> None:
+    made = half_marked(200, 50)
+    assert set(made.test) == {(f"text {number}", "ab"[number % 2]) for number in range(201, 251)}
+    assert (list(made.tasks), made.truth) == ([str(number) for number in range(1, 201)], {})
+    assert made.notes == ("Accuracy is measured on the 50 tasks with a ground truth, which are left out otherwise.",)
+    few = half_marked(200, 49)
+    assert len(few.test) == 49
+    assert few.truth == {task: "ab"[int(task) % 2] for task in few.tasks if int(task) > 200}
+    assert "There is no test set" in few.notes[0]
+
+
+def test_what_an_import_marked_are_labels_like_any_other() -> None:
+    made = half_marked(199, 50)
+    assert (len(made.tasks), len(made.test), made.truth) == (200, 49, {})
+    assert "are taken for labels like any other" in made.notes[0]
+    assert [len(made.annotations[task]) for task in made.tasks] == [1 + (int(task) > 199) for task in made.tasks]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "control", "sentence"),
+    [
+        ([(row(1, 1, 5, "a"),)], CONTROL, "Project 7 has labels of fewer than two classes"),
+        ([], replace(CONTROL, multiple=True), "Project 7 is multiple choice"),
+    ],
+)
+def test_a_project_that_cannot_be_replayed_is_refused(
+    tasks: list[tuple[Annotation, ...]], control: Control, sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        project(*tasks, control=control)

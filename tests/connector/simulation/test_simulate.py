@@ -1,0 +1,253 @@
+"""`connector simulate` around the replays: which runs are done, where, what is kept of them, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import multiprocessing.util
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from support import replay_factory as made_up_replay
+
+from connector.errors import TryAgainLater, UsageError
+from connector.progress import Reporter
+from connector.simulation.corpus import Corpus
+from connector.simulation.replay import ReplayOptions
+from connector.simulation.simulate import Plan, Simulated, simulate
+from connector.simulation.workers import Count, Job, run_all
+from connector.sync.signals import Stopped
+
+SAID = {f"t{number}": [("x", "ab"[number % 2]), ("y", "a")] for number in range(12)}
+CORPUS = Corpus({task: f"text {task}" for task in SAID}, SAID, [("a test", "a")])
+PLAN = Plan(["random", "margin"], ["logistic"], "margin", seeds=2, options=ReplayOptions(3, 2, 4, 2))
+URLS = ("http://one", "http://two")
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where every made-up run leaves a file, with the address of its ML backend."""
+    made = tmp_path / "log"
+    made.mkdir()
+    monkeypatch.setenv(made_up_replay.LOG, str(made))
+    return made
+
+
+def runs_in(log: Path) -> set[str]:
+    """The runs since this was last asked."""
+    found = {path.name for path in log.iterdir()}
+    for name in found:
+        (log / name).unlink()
+    return found
+
+
+@contextlib.contextmanager
+def nowhere(
+    corpus: Corpus, project: str, classifiers: Sequence[str], count: int, kept: Path, progress: Count
+) -> Iterator[Any]:
+    """Stands for ML backends, of which a made-up replay needs the addresses only."""
+    yield list(URLS[:count])
+
+
+def simulated(out: Path, plan: Plan = PLAN, corpus: Corpus = CORPUS, jobs: int = 1) -> Simulated:
+    return simulate(corpus, plan, out, made_up_replay.replay, Reporter(), jobs=jobs, with_plot=False, serve=nowhere)
+
+
+# -- workers -----------------------------------------------------------------------------------------------------------
+
+
+def all_of(jobs: Sequence[Job]) -> tuple[dict[Job, int], list[tuple[int, int]]]:
+    """How many rounds each job ended with, in two processes, and what was told of the progress."""
+    done: dict[Job, int] = {}
+    told: list[tuple[int, int]] = []
+    run_all(
+        jobs,
+        made_up_replay.replay,
+        CORPUS,
+        PLAN.options,
+        URLS,
+        lambda job, rounds: done.update({job: len(rounds)}),
+        lambda count, total: told.append((count, total)),
+    )
+    return done, told
+
+
+def test_every_run_is_done_once_and_both_backends_have_work(log: Path) -> None:
+    done, told = all_of(PLAN.jobs)
+    assert done == dict.fromkeys(PLAN.jobs, 4)
+    assert {path.read_text() for path in log.iterdir()} == set(URLS)
+    assert told[-1] == (16, 16)
+    assert told == sorted(told)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_run_that_ends_early_counts_as_whole(log: Path) -> None:
+    done, told = all_of([Job("short", "logistic", 0)])
+    assert list(done.values()) == [3]
+    assert told[-1] == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "sentence"),
+    [
+        ("dies", TryAgainLater, r"A worker process died, perhaps for lack of memory .* goes on from there"),
+        ("away", TryAgainLater, r"The ML backend of a worker failed \(.*does not answer\.\) Finished runs are kept"),
+        ("wrong", UsageError, "The data are wrong"),
+        ("unforeseen", ValueError, "nobody thought of this"),
+    ],
+)
+def test_a_failure_ends_all_and_leaves_no_process(
+    log: Path, monkeypatch: pytest.MonkeyPatch, fault: str, kind: type[Exception], sentence: str
+) -> None:
+    monkeypatch.setenv(made_up_replay.FAULT, f"margin 0 {fault}")
+    with pytest.raises(kind, match=sentence):
+        all_of(PLAN.jobs)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_signal_while_workers_start_leaves_no_process_and_no_traceback(
+    log: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spawn = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
+    workers: list[int] = []
+
+    def interrupted(path: Any, words: list[Any], passed: Any) -> Any:
+        process: int = spawn(path, words, passed)
+        if any("spawn_main" in str(word) for word in words):
+            workers.append(process)
+            signal.raise_signal(signal.SIGTERM)  # the worker waits for what it is to do
+        return process
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", interrupted)
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Stopped):
+            all_of(PLAN.jobs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert multiprocessing.active_children() == []
+    for worker in workers:
+        with contextlib.suppress(ChildProcessError):  # it is waited for already
+            os.waitpid(worker, 0)
+    assert workers
+    assert "Traceback" not in capfd.readouterr().err
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_files_are_the_same_whatever_the_number_of_processes_and_what_was_kept(log: Path, tmp_path: Path) -> None:
+    one, two, again = (tmp_path / name for name in ("one", "two", "again"))
+    assert simulated(one).notes == []
+    simulated(two, jobs=2)
+    simulated(again, replace(PLAN, seeds=1))
+    runs_in(log)
+    done = simulated(again)
+    assert runs_in(log) == {"random logistic 1", "margin logistic 1"}
+    assert done.notes == [f"2 of 4 runs were kept in {again / 'runs'} from before."]
+    for name in ("results.json", "results.csv"):
+        assert (two / name).read_bytes() == (one / name).read_bytes() == (again / name).read_bytes()
+    results = json.loads((one / "results.json").read_text())
+    assert results["default"] == "margin"
+    assert [(run["strategy"], run["classifier"], run["seed"]) for run in results["runs"]] == [
+        ("margin", "logistic", 0),
+        ("margin", "logistic", 1),
+        ("random", "logistic", 0),
+        ("random", "logistic", 1),
+    ]
+    assert [one["labels"] for one in results["runs"][0]["rounds"]] == [8, 10, 12, 14]
+    assert results["options"]["seeds"] == 2
+    assert (one / "results.csv").read_text().count("\n") == 17
+    assert done.files == [str(again / "results.json"), str(again / "results.csv")]
+    assert done.to_json()["lines"][0]["strategy"] == "margin"
+
+
+def test_a_simulation_that_failed_goes_on_from_there(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    simulated(whole)
+    monkeypatch.setenv(made_up_replay.FAULT, "random 1 away")  # the third of four
+    with pytest.raises(TryAgainLater):
+        simulated(out)
+    assert not (out / "results.json").exists()
+    monkeypatch.delenv(made_up_replay.FAULT)
+    runs_in(log)
+    simulated(out)
+    assert runs_in(log) == {"random logistic 1", "margin logistic 1"}
+    assert (out / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+
+
+def test_a_kept_run_that_cannot_be_read_is_done_again(log: Path, tmp_path: Path) -> None:
+    simulated(tmp_path)
+    runs_in(log)
+    (half,) = (tmp_path / "runs").glob("margin-logistic-1-*.json")
+    half.write_text('{"strategy": ')
+    simulated(tmp_path)
+    assert runs_in(log) == {"margin logistic 1"}
+
+
+@pytest.mark.parametrize("changed", ["data", "options", "encoder"])
+def test_runs_under_other_conditions_are_not_kept_ones(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    simulated(tmp_path)
+    runs_in(log)
+    plan, corpus = PLAN, CORPUS
+    if changed == "data":
+        corpus = replace(CORPUS, test=[("another", "a")])
+    elif changed == "options":
+        plan = replace(PLAN, options=replace(PLAN.options, batch=1))
+    else:
+        monkeypatch.setenv("ML_BACKEND_ENCODER", "another")
+    simulated(tmp_path, plan, corpus)
+    assert len(runs_in(log)) == 4
+
+
+def test_that_the_data_were_used_up_is_told(log: Path, tmp_path: Path) -> None:
+    done = simulated(tmp_path, replace(PLAN, strategies=["short", "margin"]))
+    assert done.outcome.rounds == 3
+    assert done.notes == [
+        "The data had no more labels to ask for before round 3: short after round 2; means are over the start and the "
+        "2 rounds that every run has."
+    ]
+
+
+def test_the_plot_is_drawn_unless_it_is_not_wanted(log: Path, tmp_path: Path) -> None:
+    done = simulate(CORPUS, PLAN, tmp_path, made_up_replay.replay, Reporter(), jobs=1, serve=nowhere)
+    assert done.files[-1] == str(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (ReplayOptions(3, 2, 13, 2), "--initial 13x2 needs 13 tasks with 2 labels, and the data have 12"),
+        (ReplayOptions(3, 2, 4, 3), "--initial 4x3 needs 4 tasks with 3 labels, and the data have 0"),
+        (ReplayOptions(3, 2, 12, 2), "--initial 12x2 takes all labels that the data have"),
+        (ReplayOptions(3, 2, 4, 2, 1), "--initial 4x2 gives a task more labels than --max-annotations-per-task 1"),
+    ],
+)
+def test_a_start_that_the_data_do_not_hold_is_refused(tmp_path: Path, options: ReplayOptions, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        simulated(tmp_path / "out", replace(PLAN, options=options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UsageError, match=r"out cannot be written: (File exists|Not a directory)\."):
+        simulated(tmp_path / "out")

@@ -1,0 +1,517 @@
+"""Consensus, training when it pays, and scores for every task, with an ML backend played in memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from connector.active_learning import activelab
+from connector.active_learning.activelab import Labels, scores
+from connector.active_learning.dawid_skene import posterior
+from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES
+from connector.annotations.label_config import Control
+from connector.annotations.records import Annotation, Task, digest
+from connector.backend import Probabilities
+from connector.errors import TryAgainLater
+from connector.progress import Reporter
+from connector.state.project_state import ProjectState
+from connector.state.pull import Pulled
+from connector.sync.label_matrix import UNKNOWN_CLASS, model_rows
+from connector.sync.scoring import RETRAIN_LABELS, ByStrategy, Scored, choose, score
+
+CLASSES = ("Polite", "Impolite")
+
+
+class Model:
+    """Plays the ML backend: its "model" is sure of a task's label to 0.8, and undecided where it has seen none."""
+
+    def __init__(self) -> None:
+        self.known: Probabilities | None = None
+        self.items: list[tuple[str, list[int], list[str], list[str]]] = []
+        self.trainings: list[tuple[str, tuple[str, ...], dict[int, int]]] = []
+        self.checked = 0
+        self.forgotten: list[str] = []
+        self.weights: Mapping[int, float] | None = None
+        self.classifier: str | None = None
+        self.failure: Exception | None = None
+
+    def check(self) -> None:
+        self.checked += 1
+
+    def forget_model(self, project: str) -> None:
+        self.forgotten.append(project)
+
+    def put_items(
+        self,
+        project: str,
+        ids: Sequence[int],
+        digests: Sequence[str],
+        texts: Callable[[Sequence[int]], Mapping[int, str]],
+        progress: Any = None,
+    ) -> None:
+        self.items.append((project, list(ids), list(digests), list(texts(ids).values())))
+
+    def probabilities(self, project: str) -> Probabilities | None:
+        return self.known
+
+    def train(
+        self,
+        project: str,
+        classes: Sequence[str],
+        labels: dict[int, int],
+        *,
+        multilabel: bool = False,
+        weights: Mapping[int, float] | None = None,
+        classifier: str | None = None,
+        progress: Callable[[str, float], None] = lambda stage, share: None,
+    ) -> str:
+        self.weights, self.classifier = weights, classifier
+        if self.failure is not None:
+            raise self.failure
+        self.trainings.append((project, tuple(classes), dict(labels)))
+        progress("fitting", 1.0)
+        ids = self.items[-1][1]
+        probs = np.full((len(ids), len(classes)), 1 / len(classes))
+        for row, task in enumerate(ids):
+            if task in labels:
+                probs[row] = 0.2 / (len(classes) - 1)
+                probs[row, labels[task]] = 0.8
+        version = f"model-{len(self.trainings)}"
+        self.known = known(probs, ids, tuple(classes), version)
+        return version
+
+
+def known(probs: Any, ids: Sequence[int], classes: tuple[str, ...] = CLASSES, version: str = "v1") -> Probabilities:
+    numbers = np.asarray(ids, np.int64)
+    return Probabilities(version, classes, numbers, np.asarray(probs, np.float64), np.full(len(numbers), -1, np.int8))
+
+
+def labelled(number: int, *labels: str | None) -> Task:
+    """A task with a label (None: a skip) of annotator 1, of annotator 2, and so on."""
+    at = "2026-03-01T10:00:00.000000Z"
+    rows = tuple(
+        Annotation(number * 10 + annotator, number, annotator, label, label is None, False, at)
+        for annotator, label in enumerate(labels, start=1)
+    )
+    return Task(number, digest(f"Text {number}"), bool(rows), 1, at, rows)
+
+
+def control_of(classes: tuple[str, ...]) -> Control:
+    return Control("politeness", "text", "text", classes, {name: name for name in classes})
+
+
+def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:
+    control = control_of(classes)
+    found = {task.id: task for task in tasks}
+    project = {"id": 7, "skip_queue": "REQUEUE_FOR_OTHERS"}
+    return Pulled(project, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids})
+
+
+def both_classes(count: int, start: int = 1) -> list[Task]:
+    """`count` tasks with one label each, the classes in turn."""
+    return [labelled(number, CLASSES[number % 2]) for number in range(start, start + count)]
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto") -> Scored:
+    return score(project, model, state, train, Reporter())  # type: ignore[arg-type]
+
+
+# -- what the backend is told ----------------------------------------------------------------------------------------
+
+
+def test_every_task_with_a_text_is_an_item(model: Model, state: ProjectState) -> None:
+    silent = Task(3, None, False, 1, "2026-03-01T10:00:00Z")
+    run(pulled(labelled(1), labelled(2, "Polite"), silent), model, state)
+    texts = ["Text 1", "Text 2"]
+    assert model.items == [("7", [1, 2], [digest(text) for text in texts], texts)]
+    assert model.checked == 1
+
+
+def test_labels_of_tasks_without_a_text_are_left_out(model: Model, state: ProjectState) -> None:
+    silent = Task(3, None, True, 1, "2026-03-01T10:00:00Z", labelled(3, "Impolite").annotations)
+    result = run(pulled(labelled(1, "Polite"), silent), model, state)
+    assert result.labels == {(1, 1): "Polite"}
+    assert result.consensus == {1: "Polite"}
+
+
+def test_the_model_is_trained_on_one_consensus_label_a_task(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(1, "Polite"), labelled(2, "Impolite", "Impolite", "Polite"), labelled(3, None), labelled(4)]
+    result = run(pulled(*tasks), model, state)
+    assert model.trainings == [("7", CLASSES, {1: 0, 2: 1})]
+    assert (result.trained, result.model_version) == (True, "model-1")
+    assert state.trained() == {1: "Polite", 2: "Impolite"}
+    assert state.get()["model_version"] == "model-1"
+
+
+# -- when it is trained ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("train", ["auto", "always", "never"])
+@pytest.mark.parametrize(
+    "tasks",
+    [[], [labelled(1), labelled(2)], [labelled(1, "Polite"), labelled(2, "Polite")], [labelled(1, None)]],
+    ids=["no tasks", "no labels", "one class", "only skips"],
+)
+def test_without_labels_of_two_classes_there_is_no_training_and_no_score(
+    model: Model, state: ProjectState, train: str, tasks: list[Task]
+) -> None:
+    result = run(pulled(*tasks), model, state, train)
+    assert (model.trainings, result.trained, result.scores, result.model_version) == ([], False, {}, None)
+
+
+def test_never_means_never(model: Model, state: ProjectState) -> None:
+    result = run(pulled(*both_classes(40)), model, state, "never")
+    assert (model.trainings, result.scores) == ([], {})
+    assert len(result.consensus) == 40
+
+
+def test_never_still_scores_by_the_model_that_is_there(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(10)
+    run(pulled(*tasks), model, state)
+    result = run(pulled(*tasks, *both_classes(30, 11)), model, state, "never")
+    assert (len(model.trainings), len(result.scores), result.model_version) == (1, 40, "model-1")
+
+
+def test_always_trains_with_nothing_new(model: Model, state: ProjectState) -> None:
+    for _ in range(2):
+        assert run(pulled(*both_classes(10)), model, state, "always").trained
+    assert len(model.trainings) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "trained"), [(0, False), (RETRAIN_LABELS - 1, False), (RETRAIN_LABELS, True), (RETRAIN_LABELS + 5, True)]
+)
+def test_auto_trains_again_when_enough_labels_are_new(
+    model: Model, state: ProjectState, more: int, trained: bool
+) -> None:
+    assert run(pulled(*both_classes(20)), model, state).trained
+    result = run(pulled(*both_classes(20 + more)), model, state)
+    assert (result.labels_changed, result.trained) == (more, trained)
+
+
+@pytest.mark.parametrize(("more", "trained"), [(19, False), (20, True)])
+def test_in_a_large_project_a_share_of_the_labels_has_to_be_new(
+    model: Model, state: ProjectState, more: int, trained: bool
+) -> None:
+    run(pulled(*both_classes(1000)), model, state)
+    assert run(pulled(*both_classes(1000 + more)), model, state).trained is trained
+
+
+@pytest.mark.parametrize(("changed", "trained"), [(9, False), (10, True)])
+def test_a_label_that_changed_counts_once(model: Model, state: ProjectState, changed: int, trained: bool) -> None:
+    tasks = both_classes(60)
+    run(pulled(*tasks), model, state)
+    turned = [labelled(task.id, CLASSES[(task.id + 1) % 2]) for task in tasks[:changed]]
+    result = run(pulled(*turned, *tasks[changed:]), model, state)
+    assert (result.labels_changed, result.trained) == (changed, trained)
+
+
+def test_labels_taken_back_count_too(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(40)
+    run(pulled(*tasks), model, state)
+    result = run(pulled(*(labelled(task.id) for task in tasks[:12]), *tasks[12:]), model, state)
+    assert (result.labels_changed, result.trained) == (12, True)
+
+
+def test_a_backend_that_lost_its_model_is_trained_at_once(model: Model, state: ProjectState) -> None:
+    run(pulled(*both_classes(20)), model, state)
+    model.known = None
+    result = run(pulled(*both_classes(20)), model, state)
+    assert (result.trained, result.labels_changed) == (True, 20)
+
+
+def test_other_classes_in_the_config_train_at_once(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(20)
+    run(pulled(*tasks), model, state)
+    assert not run(pulled(*tasks, classes=("Impolite", "Polite")), model, state).trained
+    assert run(pulled(*tasks, classes=(*CLASSES, "Neutral")), model, state).trained
+    assert model.trainings[-1][1] == (*CLASSES, "Neutral")
+
+
+def test_a_failed_training_is_tried_again_by_the_next_sync(model: Model, state: ProjectState) -> None:
+    model.failure = TryAgainLater("The ML backend does not answer.")
+    with pytest.raises(TryAgainLater):
+        run(pulled(*both_classes(20)), model, state)
+    assert state.trained() == {}
+    model.failure = None
+    assert run(pulled(*both_classes(20)), model, state).trained
+
+
+def test_a_sync_that_lost_the_project_does_not_train(model: Model, state: ProjectState) -> None:
+    state.put(lock_holder="elsewhere:1:abc")
+    with pytest.raises(TryAgainLater, match="took this project over"):
+        run(pulled(*both_classes(20)), model, state)
+    assert model.trainings == []
+
+
+# -- consensus -------------------------------------------------------------------------------------------------------
+
+
+def test_before_there_is_a_model_the_majority_decides(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(1, "Polite", "Impolite", "Impolite"), labelled(2, "Polite")]
+    assert run(pulled(*tasks), model, state, "never").consensus == {1: "Impolite", 2: "Polite"}
+
+
+def test_once_there_are_probabilities_they_decide_a_split_vote(model: Model, state: ProjectState) -> None:
+    alike = [labelled(number, *2 * [CLASSES[number % 2]]) for number in range(1, 21)]
+    tasks = [*alike, labelled(50, "Polite", "Impolite")]
+    probs = [[0.9, 0.1] if task.id % 2 == 0 else [0.1, 0.9] for task in tasks[:-1]]
+    for favoured, sure in (("Polite", [0.95, 0.05]), ("Impolite", [0.05, 0.95])):
+        model.known = known([*probs, sure], [task.id for task in tasks])
+        assert run(pulled(*tasks), model, state, "never").consensus[50] == favoured
+
+
+# -- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_task_with_a_text_has_a_score_and_the_models_class(model: Model, state: ProjectState) -> None:
+    silent = Task(99, None, False, 1, "2026-03-01T10:00:00Z")
+    result = run(pulled(*both_classes(12), labelled(20), labelled(21, None), silent), model, state)
+    assert set(result.scores) == set(result.predicted) == {*range(1, 13), 20, 21}
+    assert all(isinstance(value, float) and 0 <= value <= 1 for value in result.scores.values())
+    assert (result.predicted[3], result.predicted[4]) == (CLASSES[1], CLASSES[0])
+
+
+def test_scores_are_activelabs_on_the_tasks_own_rows(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(5, "Polite", "Polite"), labelled(3, "Impolite", "Polite"), labelled(9), labelled(8, "Impolite")]
+    rows = {5: [0.9, 0.1], 3: [0.6, 0.4], 9: [0.3, 0.7], 8: [0.2, 0.8]}
+    shuffled = [8, 5, 9, 3]
+    model.known = known([rows[task][::-1] for task in shuffled], shuffled, classes=("Impolite", "Polite"))
+    result = run(pulled(*tasks), model, state, "never")
+    labels = Labels(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), np.array([1, 0, 0, 0, 1]), 3, 2)
+    expected, new = scores(labels, np.array([rows[3], rows[5], rows[8]]), np.array([rows[9]]))
+    assert result.scores == pytest.approx({3: expected[0], 5: expected[1], 8: expected[2], 9: new[0]}, abs=1e-12)
+
+
+def test_when_all_labels_are_taken_back_there_are_no_scores(model: Model, state: ProjectState) -> None:
+    run(pulled(*both_classes(20)), model, state)
+    result = run(pulled(*(labelled(number) for number in range(1, 21))), model, state)
+    assert (result.scores, result.consensus, result.trained) == ({}, {}, False)
+    assert result.labels_changed == 20
+
+
+def test_when_every_task_is_labelled_all_have_scores(model: Model, state: ProjectState) -> None:
+    assert len(run(pulled(*both_classes(12)), model, state).scores) == 12
+
+
+def test_the_seconds_of_each_stage_are_kept(model: Model, state: ProjectState) -> None:
+    reporter = Reporter()
+    score(pulled(*both_classes(12)), model, state, "auto", reporter)  # type: ignore[arg-type]
+    assert set(reporter.seconds) == {"texts", "probabilities", "train", "score"}
+
+
+# -- a test set of ground truth ---------------------------------------------------------------------------------------
+
+
+def truth(number: int, label: str, *others: str) -> Task:
+    """A task whose ground truth is `label`, and what others said."""
+    task = labelled(number, label, *others)
+    return task._replace(annotations=(task.annotations[0]._replace(ground_truth=True), *task.annotations[1:]))
+
+
+def with_truth(project: Pulled, model: Model, state: ProjectState) -> Scored:
+    return score(project, model, state, "auto", Reporter(), ground_truth=True)  # type: ignore[arg-type]
+
+
+def test_without_being_a_test_set_ground_truth_is_a_label_like_others(model: Model, state: ProjectState) -> None:
+    result = run(pulled(*both_classes(20), truth(30, "Polite")), model, state)
+    assert result.consensus[30] == "Polite"
+    assert 30 in model.trainings[0][2]
+    assert (result.held_out, result.accuracy) == ({}, None)
+
+
+def test_tasks_with_a_ground_truth_are_held_out_whole(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(20), truth(30, "Polite"), truth(31, "Polite", "Impolite"), labelled(32))
+    result = with_truth(project, model, state)
+    assert result.held_out == {30: "Polite", 31: "Polite"}
+    assert {task for task, _ in result.labels} == set(result.consensus) == set(model.trainings[0][2])
+    assert result.held_out.keys() & (result.consensus.keys() | result.scores.keys()) == set()
+    assert result.held_out.keys() < result.predicted.keys()
+    assert {30, 31} & set(order("activelab-weighted", project, result)) == set()
+    assert 32 in order("activelab-weighted", project, result)
+
+
+def test_before_there_is_a_model_they_are_not_asked_for_either(model: Model, state: ProjectState) -> None:
+    skipped = truth(31, "Polite")._replace(is_labeled=False)
+    project = pulled(labelled(30), skipped)
+    result = with_truth(project, model, state)
+    assert (result.held_out, result.accuracy) == ({31: "Polite"}, None)
+    assert order("random", project, result) == [30]
+
+
+def test_the_accuracy_is_the_share_of_ground_truths_that_the_model_says(model: Model, state: ProjectState) -> None:
+    tasks = [*both_classes(20), truth(30, "Polite"), truth(31, "Impolite", "Polite"), truth(32, "Polite")]
+    rows = [[0.6, 0.4]] * 20 + [[0.7, 0.3], [0.8, 0.2], [0.9, 0.1]]
+    model.known = known(rows, [task.id for task in tasks])
+    result = score(pulled(*tasks), model, state, "never", Reporter(), ground_truth=True)  # type: ignore[arg-type]
+    assert result.accuracy == pytest.approx(2 / 3)
+
+
+def test_a_model_that_was_trained_on_the_test_set_is_trained_again(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(40), truth(50, "Polite"))
+    run(project, model, state)
+    result = with_truth(project, model, state)
+    assert (result.trained, result.labels_changed) == (True, 1)
+    assert 50 not in model.trainings[1][2]
+    assert model.forgotten == ["7"]  # what was fine-tuned on the test set may not stay
+    assert not with_truth(project, model, state).trained
+
+
+@pytest.mark.parametrize(("others", "warned"), [(40, False), (39, True)])
+def test_many_ground_truths_may_be_imported_labels(
+    model: Model, state: ProjectState, caplog: pytest.LogCaptureFixture, others: int, warned: bool
+) -> None:
+    tasks = [*both_classes(others), *(truth(number, "Polite") for number in range(50, 60))]
+    with caplog.at_level("INFO", logger="connector"):
+        with_truth(pulled(*tasks), model, state)
+    assert ("10 of 49 labelled tasks are marked as ground truth" in caplog.text) is warned
+
+
+# -- rows of the model for our tasks and classes ---------------------------------------------------------------------
+
+
+def _rows(from_backend: Probabilities, tasks: list[int], classes: tuple[str, ...]) -> Any:
+    return model_rows(from_backend, tasks, control_of(classes))
+
+
+def test_rows_follow_the_tasks_and_columns_the_config() -> None:
+    from_backend = known([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]], [4, 2], ("c", "a", "b"))
+    np.testing.assert_allclose(_rows(from_backend, [2, 4], ("a", "b", "c")), [[0.3, 0.2, 0.5], [0.2, 0.7, 0.1]])
+
+
+def test_a_task_that_the_backend_does_not_know_is_undecided() -> None:
+    rows = _rows(known([[0.9, 0.1]], [4]), [4, 5], CLASSES)
+    np.testing.assert_allclose(rows, [[0.9, 0.1], [0.5, 0.5]])
+
+
+def test_a_backend_that_knows_no_task_leaves_all_undecided() -> None:
+    np.testing.assert_allclose(_rows(known(np.zeros((0, 2)), []), [4, 5], CLASSES), np.full((2, 2), 0.5))
+
+
+def test_a_class_that_the_model_does_not_know_is_improbable_and_rows_sum_to_one() -> None:
+    rows = _rows(known([[0.6, 0.4]], [4]), [4], (*CLASSES, "Neutral"))
+    assert rows.sum() == pytest.approx(1.0)
+    assert rows[0, 2] == pytest.approx(UNKNOWN_CLASS, rel=0.01)
+    assert rows[0, 0] / rows[0, 1] == pytest.approx(1.5)
+
+
+def test_a_class_that_the_config_no_longer_has_is_left_out_and_rows_sum_to_one() -> None:
+    rows = _rows(known([[0.6, 0.2, 0.2]], [4], ("Neutral", *CLASSES)), [4], CLASSES)
+    np.testing.assert_allclose(rows, [[0.5, 0.5]])
+
+
+def test_a_task_whose_only_class_is_gone_is_undecided() -> None:
+    rows = _rows(known([[1.0, 0.0, 0.0]], [4], ("Neutral", *CLASSES)), [4], CLASSES)
+    np.testing.assert_allclose(rows, [[0.5, 0.5]])
+
+
+def test_no_tasks_give_no_rows() -> None:
+    assert _rows(known([[0.6, 0.4]], [4]), [], CLASSES).shape == (0, 2)
+
+
+# -- strategies ------------------------------------------------------------------------------------------------------
+
+
+def by(name: str, project: Pulled, model: Model, state: ProjectState) -> Scored:
+    return score(project, model, state, "auto", Reporter(), strategy=STRATEGIES[name])  # type: ignore[arg-type]
+
+
+def order(name: str, project: Pulled, scored: Scored, model: Model | None = None, **options: Any) -> list[int]:
+    chosen = choose(
+        project,
+        scored,
+        model,  # type: ignore[arg-type]
+        strategy=STRATEGIES[name],
+        **{"window": 100, "max_annotations": 5, **options},
+    )
+    return [slot.task for slot in chosen]
+
+
+def test_the_first_labels_weigh_alike_and_later_ones_by_their_quality(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(1, "Polite", "Polite"), *both_classes(20, start=2)]
+    by("activelab-weighted", pulled(*tasks), model, state)
+    assert model.weights is None
+    tasks += [labelled(30, "Polite", "Impolite", "Impolite"), *both_classes(12, start=31)]
+    found = by("activelab-weighted", pulled(*tasks), model, state)
+    assert model.weights is not None
+    assert set(model.weights) == {task.id for task in tasks}
+    of_class = {
+        label: [model.weights[task.id] for task in tasks if found.consensus[task.id] == label] for label in CLASSES
+    }
+    assert [np.mean(weights) for weights in of_class.values()] == pytest.approx([1, 1])
+    assert model.weights[1] > model.weights[2] > model.weights[31] > 0  # two agree with the model, one does, it is even
+
+
+def test_the_posterior_is_computed_once_of_the_same_labels_and_probabilities_and_anew_of_others() -> None:
+    strategy = ByStrategy(STRATEGIES[DEFAULT_STRATEGY], activelab, multiple=False)
+    labels = Labels(np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0]), 3, 2)
+    probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
+    turned = Labels(labels.task, labels.annotator, 1 - labels.label, 3, 2)
+    for given in ((labels, probs), (labels, 1 - probs), (turned, probs)):
+        strategy.heard_consensus(*given)
+        found = strategy.posterior(*given)
+        assert found is strategy.posterior(*given)
+        np.testing.assert_array_equal(found, posterior(*given))
+
+
+@pytest.mark.parametrize(
+    ("name", "consensus"), [("activelab", "Polite"), ("activelab-weighted", "Impolite"), ("random", "Impolite")]
+)
+def test_only_crowdlab_as_it_is_overrules_all_annotators(
+    name: str, consensus: str, model: Model, state: ProjectState
+) -> None:
+    tasks = [labelled(number, "Polite", "Polite") for number in range(1, 30, 2)]
+    tasks += [labelled(number, "Impolite", "Impolite") for number in range(2, 31, 2)]
+    probs = [[0.99, 0.01] if task.id % 2 else [0.01, 0.99] for task in tasks]
+    alone = labelled(99, "Impolite")
+    model.known = known([*probs, [0.999, 0.001]], [*(task.id for task in tasks), 99])
+    # Annotators who contradict each other elsewhere weigh less than the model.
+    others = [labelled(number, "Polite", "Impolite") for number in range(40, 60)]
+    model.known = known(
+        [*probs, [0.999, 0.001], *[[0.9, 0.1]] * 20], [*(task.id for task in tasks), 99, *(task.id for task in others)]
+    )
+    found = score(
+        pulled(*tasks, alone, *others),
+        model,  # type: ignore[arg-type]
+        state,
+        "never",
+        Reporter(),
+        strategy=STRATEGIES[name],
+    )
+    assert found.consensus[99] == consensus
+
+
+def test_the_classifier_that_is_asked_for_is_trained(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(12))
+    score(project, model, state, "auto", Reporter(), classifier="logistic")  # type: ignore[arg-type]
+    assert model.classifier == "logistic"
+
+
+@pytest.mark.parametrize("name", [name for name, one in STRATEGIES.items() if not one.relabels])
+def test_some_strategies_ask_for_new_tasks_alone(name: str) -> None:
+    project = pulled(labelled(1, "Polite"), labelled(2), labelled(3), labelled(4, "Polite", "Polite"))
+    labels = {(1, 1): "Polite", (4, 1): "Polite", (4, 2): "Polite"}
+    scored = Scored(labels, scores={1: 0.1, 2: 0.3, 3: 0.2, 4: 0.0})
+    assert order(name, project, scored) == [3, 2]
+    assert order(name, project, scored, min_annotations=2) == [1, 3, 2]  # the team wants two on every task
+    assert order("activelab", project, scored) == [1, 3, 2]  # both people have seen the fourth
+
+
+def test_before_there_are_scores_new_tasks_come_spread_or_at_random() -> None:
+    project = pulled(*(labelled(number) for number in range(1, 41)))
+
+    class Spread(Model):
+        def spread(self, name: str, ids: Sequence[int], count: int, *, seed: int) -> list[int]:
+            assert (name, count, seed) == ("7", 30, 3)
+            return [ids[5], ids[2]]
+
+    assert order("activelab-weighted", project, Scored({}), Spread(), window=30, seed=3)[:3] == [6, 3, 1]
+    drawn = [order("activelab", project, Scored({}), window=30, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 30

@@ -69,7 +69,7 @@ class _Examination:
         self.state = state
         self.settings = settings
         self.now = now
-        self.known = state.get()
+        self.record = state.record()
         self.control: Control | None = None
         self.pulled: Pulled | None = None  # the project as Label Studio has it, where it could be asked
         self.backends: list[dict[str, Any]] | None = None
@@ -87,17 +87,17 @@ class _Examination:
         found.insert(0, answer)
 
         url, place = self.settings.ml_backend_url, (self.settings, self.gateway.retries)
-        backend = checks.backend(self.project_id, lambda: Backend.of(*place), self.control, self.known)
+        backend = checks.backend(self.project_id, lambda: Backend.of(*place), self.control, self.record)
         found.append(backend)
         if self.pulled is not None:
             with contextlib.closing(Looking.of(*place)) as server:
                 found.append(scorer(self.project_id, self.pulled, server if backend.level != "problem" else None))
         if self.backends is not None:
             found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))
-        if self.known["adopted_at"] is not None:
+        if self.record.adopted_at is not None:
             away = any(finding.away for finding in found)
             tasks = self.state.tasks() if self.pulled is None else self.pulled.tasks
-            found.append(symptoms.last_sync(self.project_id, self.known, tasks.values(), self.now, away))
+            found.append(symptoms.last_sync(self.project_id, self.record, tasks.values(), self.now, away))
         return found
 
     def _of_label_studio(self) -> Iterator[Finding]:
@@ -114,7 +114,7 @@ class _Examination:
         yield ok("project", f"'{project['title']}' has {project['task_number']} tasks.")
         self.backends = self.gateway.backends(self.project_id)
         yield checks.members(self.project_id, server.get("edition"), self.gateway)
-        if self.known["adopted_at"] is None:
+        if self.record.adopted_at is None:
             remedy = f"Run connector init --project {self.project_id}."
             yield problem("adopted", f"Project {self.project_id} is not set up: init has not been run.", remedy)
             return
@@ -122,9 +122,10 @@ class _Examination:
 
     def _of_project(self, project: Mapping[str, Any]) -> Iterator[Finding]:
         """The checks of a project that is set up."""
-        self.control = Control.from_json(self.known["control"])
+        if self.record.control is not None:
+            self.control = Control.from_json(self.record.control)
         try:
-            self.control = control_of(project, self.known)
+            self.control = control_of(project, self.record)
         except UsageError as error:
             yield problem(
                 "adopted",
@@ -136,16 +137,16 @@ class _Examination:
             return
         yield ok("adopted", f"Set up for '{self.control.name}' with {', '.join(self.control.classes)}.")
         pulled = look(self.project_id, self.gateway, self.state)
-        if self.state.get()["queue_version"] != self.known["queue_version"]:
+        if self.state.record().queue_version != self.record.queue_version:
             # A sync has published meanwhile: what Label Studio said is of another window than what we know.
-            self.known = self.state.get()
+            self.record = self.state.record()
             pulled = look(self.project_id, self.gateway, self.state)
         self.pulled = pulled
         chart = symptoms.chart(self.project_id, pulled, self.state)
         order = [
             *checks.settings(pulled.project),
             checks.annotator_evaluation(pulled.project, self.gateway.url),
-            checks.model_version(pulled.project, pulled.versions, self.known),
+            checks.model_version(pulled.project, pulled.versions, self.record),
             symptoms.served_order(chart),
         ]
         yield from order

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from connector.active_learning.window import Slot, active_annotators, open_places
 from connector.annotations.records import Task, latest_labels, lock_rows, moment
@@ -15,6 +14,7 @@ from connector.queue import publish as queue
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled
+from connector.state.rows import ProjectRecord
 
 ENOUGH_ANSWERS = 8
 OUT_OF_ORDER_SHARE = 0.25
@@ -53,7 +53,7 @@ class Chart:
 def chart(project_id: int, pulled: Pulled, state: ProjectState) -> Chart:
     """Reads what is remembered of the published window, without the tasks that were deleted since."""
     window = [slot for slot in state.window() if slot.task in pulled.tasks]
-    version = state.get()["queue_version"]
+    version = state.record().queue_version
     published = _published_at(version, state)
     return Chart(
         project_id,
@@ -228,13 +228,13 @@ def choices(chart: Chart) -> Finding:
     )
 
 
-def last_sync(project_id: int, known: Mapping[str, Any], tasks: Collection[Task], now: datetime, away: bool) -> Finding:
+def last_sync(project_id: int, record: ProjectRecord, tasks: Collection[Task], now: datetime, away: bool) -> Finding:
     """Did the last sync end well, and is there one as often as annotations come? `away`: a server does not answer."""
     command = f"connector sync --project {project_id}"
     running = ""
-    if is_held(known["lock_holder"], known["lock_until"], now.timestamp()):
-        running = f" A process holds the project now ({known['lock_holder'].rpartition(':')[0]})."
-    last = known["last_sync"]
+    if is_held(record.lock_holder, record.lock_until, now.timestamp()):
+        running = f" A process holds the project now ({(record.lock_holder or '').rpartition(':')[0]})."
+    last = record.last_sync
     if last is None:
         return ok("last_sync", f"None has run yet.{running}")
     at = datetime.fromisoformat(last["at"])

@@ -16,6 +16,7 @@ from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.queue import publish as queue
 from connector.queue import settings as queue_settings
+from connector.state.rows import ProjectRecord
 
 TESTED_LABEL_STUDIO = "1.23.2"
 OPEN_SOURCE = "Community"
@@ -127,14 +128,14 @@ def annotator_evaluation(project: Mapping[str, Any], url: str) -> Finding:
     )
 
 
-def model_version(project: Mapping[str, Any], versions: Mapping[str, int], known: Mapping[str, Any]) -> Finding:
+def model_version(project: Mapping[str, Any], versions: Mapping[str, int], record: ProjectRecord) -> Finding:
     """Does Label Studio hold the published window, and does the project point at it?"""
-    ours, served = known["queue_version"], project["model_version"] or ""
+    ours, served = record.queue_version, project["model_version"] or ""
     sync = f"connector sync --project {project['id']}"
     if ours is None:
         return problem("model_version", "Nothing is published yet: tasks come in random order.", f"Run {sync}.")
     repair = f"Run {sync}, which publishes the window again."
-    held, size = versions.get(ours, 0), known["queue_size"] or 0
+    held, size = versions.get(ours, 0), record.queue_size or 0
     if size and held != size:
         what = "is gone" if not held else f"holds {held} predictions instead of {size}"
         cause = f"The window ({ours}) {what}: somebody deleted predictions or tasks in the Data Manager."
@@ -175,9 +176,7 @@ def members(project_id: int, edition: object, gateway: LabelStudio) -> Finding:
     )
 
 
-def backend(
-    project_id: int, connect: Callable[[], Backend], control: Control | None, known: Mapping[str, Any]
-) -> Finding:
+def backend(project_id: int, connect: Callable[[], Backend], control: Control | None, record: ProjectRecord) -> Finding:
     """Does the ML backend answer, and does its model know the classes of the labelling config?"""
     train = f"connector sync --project {project_id} --train always"
     with contextlib.closing(connect()) as server:
@@ -190,10 +189,10 @@ def backend(
             return problem("backend", str(error), "In the environment or .env of the connector.")
         except ConnectorError as error:
             return problem("backend", str(error), "Correct ML_BACKEND_URL: the address of ml-backend serve.")
-    if model is None and known["model_version"] is not None:
+    if model is None and record.model_version is not None:
         return warning(
             "backend",
-            f"The ML backend at {server.url} has lost its model ({known['model_version']}): another --model-dir, or "
+            f"The ML backend at {server.url} has lost its model ({record.model_version}): another --model-dir, or "
             "another server?",
             f"Start it with the folder that it had before, or run {train}.",
         )

@@ -18,6 +18,7 @@ from connector.queue.settings import changed_settings, out_of_order
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled, look
+from connector.state.rows import ProjectRecord
 
 NEXT_TASKS = 5
 TEXT_WIDTH = 60
@@ -36,7 +37,7 @@ def status(
     """
     state.require_initialized()
     now = clock()
-    known, window, answers = state.get(), state.window(), state.answers_at_publishing()
+    record, window, answers = state.record(), state.window(), state.answers_at_publishing()
     latest = state.last_round() or {}
     mirrored = state.tasks()
     pulled: Pulled | None = None
@@ -55,13 +56,13 @@ def status(
         "label_studio": gateway.url,
         "at": now.isoformat(timespec="seconds"),
         "error": {"message": str(error), "exit_code": error.exit_code} if error else None,
-        "last_sync": _with_age(known["last_sync"], now),
+        "last_sync": _with_age(record.last_sync, now),
         "last_round": last_round(state, now),
-        "sync_running": is_held(known["lock_holder"], known["lock_until"], now.timestamp()),
-        "queue": _queue(known, window, left, tasks, pulled),
+        "sync_running": is_held(record.lock_holder, record.lock_until, now.timestamp()),
+        "queue": _queue(record, window, left, tasks, pulled),
         "labels": label_counts([row for task in tasks.values() for row in task.annotations], now),
         "tasks": task_counts(tasks),
-        "model": _model(known, latest),
+        "model": _model(record, latest),
         "forecast": _forecast(latest),
         "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
         "next_tasks": [_next_task(places[slot.task][0], slot, texts.get(slot.task, "")) for slot in left[:NEXT_TASKS]],
@@ -90,13 +91,13 @@ def last_round(state: ProjectState, now: datetime) -> dict[str, Any] | None:
 
 
 def _queue(
-    known: Mapping[str, Any],
+    record: ProjectRecord,
     window: list[Slot],
     left: list[Slot],
     tasks: Mapping[int, Task],
     pulled: Pulled | None,
 ) -> dict[str, Any] | None:
-    version = known["queue_version"]
+    version = record.queue_version
     if version is None:
         return None
     there = sum(slot.task in tasks for slot in window)
@@ -110,11 +111,11 @@ def _queue(
     }
 
 
-def _model(known: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any] | None:
-    if known["model_version"] is None:
+def _model(record: ProjectRecord, last: Mapping[str, Any]) -> dict[str, Any] | None:
+    if record.model_version is None:
         return None
     return {
-        "version": known["model_version"],
+        "version": record.model_version,
         "agreement": last.get("model_agreement"),
         "ground_truth_tasks": last.get("ground_truth_tasks", 0),
         "ground_truth_accuracy": last.get("ground_truth_accuracy"),

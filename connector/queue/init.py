@@ -47,17 +47,17 @@ def adopt(
     with state.lock():
         project = gateway.get_project(project_id)
         asked_at = gateway.server_time
-        known = state.get()
-        if control_name is None and known["control"] is not None:
-            control_name = known["control"]["name"]
+        record = state.record()
+        if control_name is None and record.control is not None:
+            control_name = record.control["name"]
         control = find_control(project["label_config"], control_name)
-        if known["original_settings"] is None:
+        if record.original_settings is None:
             _remember(project, gateway, state, control, asked_at, confirm, reporter or Reporter())
-            known = state.get()
+            record = state.record()
         wrong = queue_settings.wrong_settings(project)
-        known_control = Control.from_json(known["control"]) if known["control"] else None
+        known_control = Control.from_json(record.control) if record.control else None
         state.keep_lock()  # the question may have been open for long
-        same_config = (control, project["label_config"]) == (known_control, known["label_config"])
+        same_config = (control, project["label_config"]) == (known_control, record.label_config)
         if not same_config or "maximum_annotations" in wrong:
             # The mirror holds other labels or texts, or flags that the PATCH below rewrites: read all again.
             state.put(bookmark=None, full_read=None, window_options=None)
@@ -68,18 +68,18 @@ def adopt(
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
-        made = tab.make(project_id, gateway, control.data_key, tab.Known.of(known["found"]))
-        state.put(found={**(known["found"] or {}), "made_tabs": made})
+        made = tab.make(project_id, gateway, control.data_key, tab.Known.of(record.found))
+        state.put(found={**(record.found or {}), "made_tabs": made})
         if backend_url is not None:
             _connect(project_id, gateway, backend_url, credentials, state)
-        state.put(adopted_at=known["adopted_at"] or now())
+        state.put(adopted_at=record.adopted_at or now())
     return {
         "project": project_id,
         "title": project["title"],
         "control": control.name,
         "classes": list(control.classes),
         "changed": sorted(wrong),
-        "already": known["adopted_at"] is not None,
+        "already": record.adopted_at is not None,
         "backend": backend_url,
     }
 
@@ -139,7 +139,7 @@ def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Crede
     """
     before = gateway.get_project(project_id)["model_version"]
     there = [one for one in gateway.backends(project_id) if one["url"].rstrip("/") == url]
-    found = state.get()["found"] or {}
+    found = state.record().found or {}
     ours = found.get("connected", [])
     authentication = credentials.of_label_studio
     try:

@@ -35,11 +35,11 @@ def restore(reading: ProjectReading, gateway: LabelStudio, state: ProjectState) 
     """
     project, versions = reading.project, reading.versions
     wrong = wrong_settings(project)
-    known = state.get()
-    ours = known["queue_version"]
+    record = state.record()
+    ours = record.queue_version
     version = project["model_version"] or ""
     # Nothing to set here: the round that follows publishes a new window.
-    deleted = ["predictions"] if known["queue_size"] and not versions.get(ours) else []
+    deleted = ["predictions"] if record.queue_size and not versions.get(ours or "") else []
     if deleted and version != ours:
         deleted.insert(0, "model_version")
     # A newer window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.

@@ -35,12 +35,12 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
     TryAgainLater when a sync holds the project or somebody keeps changing its tasks.
     """
     with state.lock(), gateway.fenced(lambda: state.keep_lock(at_most_every=KEEP_SECONDS)):
-        known = state.get()
-        done: dict[str, Any] = {"project": project_id, "already": known["original_settings"] is None}
-        if done["already"]:
+        record = state.record()
+        original = record.original_settings
+        done: dict[str, Any] = {"project": project_id, "already": original is None}
+        if original is None:
             state.forget_adoption()  # an init that was killed while it was still looking
             return {**done, "settings": [], "second_opinions": 0, "tasks": 0, "predictions": 0, "removed": []}
-        original: dict[str, Any] = known["original_settings"]
         with reporter.stage("second_opinions", "Closing second opinions") as stage:
             project = gateway.get_project(project_id)
             done["second_opinions"] = _close_second_opinions(project, gateway, state, stage)
@@ -52,7 +52,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
             done["predictions"] = _delete_windows(project_id, gateway, state)
             _recount_predictions(project_id, gateway, state)
             state.keep_lock()
-            done["removed"] = _delete_what_init_made(project_id, gateway, known["found"] or {})
+            done["removed"] = _delete_what_init_made(project_id, gateway, record.found or {})
         # Deleting a version or a backend may empty model_version.
         _restore_settings(project_id, gateway, state, original)
         state.keep_lock()
@@ -117,7 +117,7 @@ def _restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proj
     Reads until nothing differs any more: annotators go on labelling meanwhile, and a Label Studio with a job queue
     recounts after its answer.
     """
-    found, since = state.originals(), state.get()["adopted_at"]
+    found, since = state.originals(), state.record().adopted_at
     restored: set[int] = set()
     for _ in range(PASSES):
         wrong: dict[int, tuple[Flags, dict[str, Any]]] = {}

@@ -73,7 +73,7 @@ class Known:
 
     @classmethod
     def of(cls, found: Mapping[str, Any] | None) -> Known:
-        """As the state remembers them (ProjectState.get()["found"])."""
+        """As the state remembers them (ProjectState.record().found)."""
         return cls((found or {}).get("tabs", ()), (found or {}).get("made_tabs"))
 
     def ours(self, tab: Mapping[str, Any]) -> bool:

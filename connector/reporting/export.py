@@ -111,7 +111,7 @@ def _read_whole(
     All of it in one reading, so that the consensus is that of the annotations beside it.
     """
     project = gateway.get_project(project_id)
-    control = control_of(project, state.get())
+    control = control_of(project, state.record())
     tasks: dict[int, Task] = {}
     spool.touch()
     for page in gateway.tasks(project_id, progress=progress, fields=None):

@@ -65,7 +65,7 @@ def report(
         with offering_no_model("report"):
             reviewed = review(pulled, backend, reporter, SCORERS[scorer])
         with reporter.stage("report", f"Writing a report on {len(pulled.tasks)} tasks to {out}"):
-            facts = Facts(pulled, reviewed, gateway.emails(), state.get(), state.rounds())
+            facts = Facts(pulled, reviewed, gateway.emails(), state.record(), state.rounds())
             now, (shown, left_out) = clock(), classes(facts)
             multiple, replayable = facts.control.multiple, facts.replayable
             content = Content(
@@ -108,7 +108,7 @@ def _head(facts: Facts, url: str, now: datetime, *, asked_model: bool) -> Head:
     pulled, last, scored = facts.pulled, facts.last_round, facts.reviewed.scored
     rows = [row for task in pulled.tasks.values() for row in task.annotations]
     labels, tasks = label_counts(rows, now), task_counts(pulled.tasks)
-    last_sync = facts.known["last_sync"]
+    last_sync = facts.record.last_sync
     return Head(
         project=pulled.project["id"],
         title=pulled.project["title"],
@@ -124,7 +124,7 @@ def _head(facts: Facts, url: str, now: datetime, *, asked_model: bool) -> Head:
         skipped=labels["skipped"],
         ground_truth=labels["ground_truth"],
         without_text=tasks["without_text"],
-        last_sync=last_sync and last_sync["at"],
+        last_sync=last_sync["at"] if last_sync else None,
         asked_model=asked_model,
         model_version=scored.model_version,
         agreement=scored.agreement if asked_model else last.get("model_agreement"),
@@ -137,8 +137,8 @@ def _head(facts: Facts, url: str, now: datetime, *, asked_model: bool) -> Head:
 
 def _notes(facts: Facts, labels: dict[str, Any], *, asked_model: bool) -> list[str]:
     """What a reader should know first."""
-    known, project = facts.known, facts.pulled.project["id"]
-    last_sync, unknown, truth = known["last_sync"], labels["unknown_choices"], labels["ground_truth"]
+    record, project = facts.record, facts.pulled.project["id"]
+    last_sync, unknown, truth = record.last_sync, labels["unknown_choices"], labels["ground_truth"]
     notes = []
     if not asked_model:
         notes.append(
@@ -156,7 +156,7 @@ def _notes(facts: Facts, labels: dict[str, Any], *, asked_model: bool) -> list[s
         notes.append(f"The last sync failed: {last_sync['error']}")
     elif facts.pulled.changed:
         notes.append("The project has changed since the last sync: its window and its rounds are from before.")
-    version = known["queue_version"]
+    version = record.queue_version
     if version is not None and (changed := changed_settings(facts.pulled, version)):
         notes.append(f"{out_of_order(changed)}: run connector sync --project {project}.")
     if truth:

@@ -13,6 +13,7 @@ from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, latest_labels
 from connector.reporting.content import Text
 from connector.state.pull import Pulled
+from connector.state.rows import ProjectRecord
 from connector.sync.scoring import Review
 
 TEXT_LENGTH = 1000
@@ -22,14 +23,14 @@ TEXT_LENGTH = 1000
 class Facts:
     """A project as it is read for a report.
 
-    `emails` {annotator: e-mail address}; `known`: the project's row of the state; `rounds`: their summaries, oldest
+    `emails` {annotator: e-mail address}; `record`: the project's row of the state; `rounds`: their summaries, oldest
     first.
     """
 
     pulled: Pulled
     reviewed: Review
     emails: Mapping[int, str]
-    known: Mapping[str, Any]
+    record: ProjectRecord
     rounds: list[dict[str, Any]]
 
     @property

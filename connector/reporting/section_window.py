@@ -56,14 +56,14 @@ class _Choice:
 
     @classmethod
     def of(cls, facts: Facts) -> _Choice:
-        options: Mapping[str, Any] = facts.known["window_options"] or {}
+        options: Mapping[str, Any] = facts.record.window_options or {}
         # A window of an older connector was chosen without a name.
         name = options.get("strategy", DEFAULT_STRATEGY) if "window" in options else None
         return cls(
             strategy=STRATEGIES.get(name) if name is not None else None,
             size=options.get("window"),
             by_model=facts.last_round.get("model_version") is not None,
-            wanted=facts.known["min_annotations_per_task"],
+            wanted=facts.record.min_annotations_per_task,
         )
 
     @property

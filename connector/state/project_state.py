@@ -81,11 +81,11 @@ class ProjectState(MirrorRows):
 
     def require_initialized(self) -> None:
         """Raises UsageError unless `connector init` has set the project up."""
-        row = self.get()
-        if row["adopted_at"] is None:  # the message names the address, because one server may have several
+        record = self.record()
+        if record.adopted_at is None:  # the message names the address, because one server may have several
             raise UsageError(
-                f"Project {row['project_id']} of {row['url']} is not set up yet: run connector init --project "
-                f"{row['project_id']} first."
+                f"Project {record.project_id} of {record.url} is not set up yet: run connector init --project "
+                f"{record.project_id} first."
             )
 
     def lock(self) -> contextlib.AbstractContextManager[None]:

@@ -12,6 +12,7 @@ from connector.annotations.records import Task, answers, digest, moment, read_ta
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
+from connector.state.rows import ProjectRecord
 
 # Tasks updated this long before the last sync began are read again: clocks differ a little between servers, and a
 # transaction may end after one that began later.
@@ -72,14 +73,14 @@ def pull(
     What was read is stored page by page, and the bookmark moves when all of it is: a pull that is killed is made good
     by the next.
     """
-    known, project = state.get(), reading.project
+    record, project = state.record(), reading.project
     # What happens from now on is for the next sync: the server's clock, since tasks carry its time.
     asked_at = reading.at
-    config_changed = project["label_config"] != known["label_config"]
-    control = control_of(project, known)
+    config_changed = project["label_config"] != record.label_config
+    control = control_of(project, record)
     if everything:
         state.put(full_read=None)
-    bookmark = None if everything or _all_differ(project, known) else state.get()["bookmark"]
+    bookmark = None if everything or _all_differ(project, record) else state.record().bookmark
     if bookmark is None:
         changed = read_all(project, gateway, state, control, asked_at, progress)
     else:
@@ -108,7 +109,7 @@ def read_all(
     pull, whose bookmark is that beginning.
     """
     under = digest(project["skip_queue"] + project["label_config"])
-    reading = state.get()["full_read"]
+    reading = state.record().full_read
     if reading is None or reading["under"] != under:
         reading = {"under": under, "since": asked_at and asked_at.isoformat(), "after": 0}
     state.put(bookmark=None, full_read=reading)
@@ -191,9 +192,9 @@ def look(
     project_id: int, gateway: LabelStudio, state: ProjectState, progress: Progress = lambda done, total: None
 ) -> Pulled:
     """The project as it is now, without a trace: nothing is stored, nothing is restored, no lock is needed."""
-    known = state.get()
+    record = state.record()
     project = gateway.get_project(project_id)
-    control = control_of(project, known)
+    control = control_of(project, record)
     before = state.tasks()
     fresh: dict[int, str] = {}
 
@@ -210,7 +211,7 @@ def look(
         known_texts = state.texts(task for task in wanted if task not in fresh)
         return known_texts | {task: fresh[task] for task in wanted if fresh.get(task)}
 
-    bookmark = None if _all_differ(project, known) else known["bookmark"]
+    bookmark = None if _all_differ(project, record) else record.bookmark
     tasks = before | read(_since(bookmark)) if bookmark is not None else {}
     if bookmark is None or not _fit(project, gateway, _count(tasks)):
         tasks = read(None)
@@ -219,20 +220,22 @@ def look(
     return Pulled(project, control, tasks, gateway.model_versions(project_id), changed, texts)
 
 
-def _all_differ(project: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+def _all_differ(project: Mapping[str, Any], record: ProjectRecord) -> bool:
     """Whether every task may differ from the mirror, whenever it was updated.
 
     Another labelling config has other texts or labels. With another rule for skipped tasks Label Studio sets the flags
     of all tasks anew and leaves their updated_at alone.
     """
-    rule = (known["window_options"] or {}).get("skip_queue", project["skip_queue"])
-    return bool(project["label_config"] != known["label_config"] or project["skip_queue"] != rule)
+    rule = (record.window_options or {}).get("skip_queue", project["skip_queue"])
+    return bool(project["label_config"] != record.label_config or project["skip_queue"] != rule)
 
 
-def control_of(project: Mapping[str, Any], known: Mapping[str, Any]) -> Control:
+def control_of(project: Mapping[str, Any], record: ProjectRecord) -> Control:
     """The control that is served, read anew when the labelling config has changed."""
-    control = Control.from_json(known["control"])
-    if project["label_config"] == known["label_config"]:
+    if record.control is None:
+        raise ValueError("init has not been run: the state has no control.")
+    control = Control.from_json(record.control)
+    if project["label_config"] == record.label_config:
         return control
     return find_control(project["label_config"], control.name)
 

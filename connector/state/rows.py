@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,34 @@ from connector.state import schema
 IDS_A_STATEMENT = 500  # below SQLite's limit on bound parameters
 
 
+@dataclass(frozen=True)
+class ProjectRecord:
+    """The row of a project in the state database. `schema.projects` explains the columns.
+
+    Times are ISO 8601 strings in UTC, `lock_until` is in seconds since 1970. None: not known yet, or given back.
+    """
+
+    key: int
+    url: str
+    project_id: int
+    adopted_at: str | None
+    control: dict[str, Any] | None
+    label_config: str | None
+    min_annotations_per_task: int
+    original_settings: dict[str, Any] | None
+    found: dict[str, Any] | None
+    bookmark: str | None
+    full_read: dict[str, Any] | None
+    round: int
+    queue_version: str | None
+    model_version: str | None
+    queue_size: int | None
+    window_options: dict[str, Any] | None
+    last_sync: dict[str, Any] | None
+    lock_holder: str | None
+    lock_until: float | None
+
+
 class ProjectRows:
     """The rows of the project `key`; every public method is one transaction."""
 
@@ -19,12 +48,11 @@ class ProjectRows:
         self._engine = engine
         self._key = key
 
-    def get(self) -> dict[str, Any]:
-        """The project's row, by column name."""
+    def record(self) -> ProjectRecord:
+        """The project's row."""
         with self._engine.connect() as db:
-            return dict(
-                db.execute(sa.select(schema.projects).where(schema.projects.c.key == self._key)).mappings().one()
-            )
+            row = db.execute(sa.select(schema.projects).where(schema.projects.c.key == self._key)).mappings().one()
+        return ProjectRecord(**row)
 
     def put(self, **values: Any) -> None:
         """Sets columns of the project's row."""

@@ -71,7 +71,7 @@ def sync(
     Raises UsageError when the project is not adopted, TryAgainLater when another sync holds it or a server is away.
     """
     state.require_initialized()
-    wanted = state.get()["min_annotations_per_task"]
+    wanted = state.record().min_annotations_per_task
     if wanted > options.max_annotations_per_task:
         raise UsageError(
             f"Project {project_id} was set up to have {wanted} annotations on every task (--min-annotations-per-task), "
@@ -90,7 +90,7 @@ def sync(
         if not _work_to_do(pulled, state, options):
             if not options.dry_run:
                 # One a sync: there is no hurry, and a sync with nothing to do shall stay a quick one.
-                current = state.get()["queue_version"]
+                current = state.record().queue_version
                 queue.delete_expired(gateway, state, project_id, pulled.versions, current, at_most=1)
             return _summary(pulled, restored, state, reporter)
         backend = connect()
@@ -114,7 +114,7 @@ def _read_and_restore(
 @contextlib.contextmanager
 def _recorded(state: ProjectState, options: SyncOptions) -> Iterator[None]:
     """Remembers how a sync ended, for `connector status`; a dry run leaves no trace."""
-    before = state.get()["round"]
+    before = state.record().round
     try:
         yield
     except Exception as error:
@@ -125,22 +125,22 @@ def _recorded(state: ProjectState, options: SyncOptions) -> Iterator[None]:
                 state.put(last_sync={"at": now(), "result": "failed", "error": words})
         raise
     if not options.dry_run:
-        result = "published" if state.get()["round"] > before else "nothing new"
+        result = "published" if state.record().round > before else "nothing new"
         state.put(last_sync={"at": now(), "result": result, "error": None})
 
 
 def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:
     """Whether a new window is due: something changed, or the published window no longer stands as it was published."""
-    known = state.get()
-    version = known["queue_version"]
+    record = state.record()
+    version = record.queue_version
     asked = {slot.task for slot in state.window() if slot.relabel}
     return (
         pulled.changed
         or options.train == "always"
-        or known["window_options"] != options.chosen_under(pulled.project["skip_queue"])
+        or record.window_options != options.chosen_under(pulled.project["skip_queue"])
         or version is None
         or pulled.project["model_version"] != version
-        or pulled.versions.get(version, 0) != known["queue_size"]
+        or pulled.versions.get(version, 0) != record.queue_size
         or _consensus_differs(pulled, state, options)
         or bool(queue.unknown_newer(pulled.versions, version))
         or not asked.issuperset(state.reopened())
@@ -180,7 +180,7 @@ def _round(
             strategy=strategy,
             window=options.window,
             max_annotations=options.max_annotations_per_task,
-            min_annotations=state.get()["min_annotations_per_task"],
+            min_annotations=state.record().min_annotations_per_task,
         )
     if options.dry_run:
         return {**_summary(pulled, restored, state, reporter, scored, window), "dry_run": True}
@@ -211,7 +211,7 @@ def _round(
     summary = _summary(pulled, restored, state, reporter, scored, published.window)
     summary["round"] += 1
     state.store_round(summary["round"], {**summary, "labels": len(scored.labels)})  # what the model learns from
-    if tab.restore_order(pulled.project["id"], gateway, tab.Known.of(state.get()["found"])):
+    if tab.restore_order(pulled.project["id"], gateway, tab.Known.of(state.record().found)):
         reporter.say("Somebody had sorted our tab in the Data Manager; it is in the queue's order again.")
     return summary
 
@@ -265,21 +265,21 @@ def _summary(
     window: Sequence[Slot] | None = None,
 ) -> dict[str, Any]:
     """What `--json` prints; without `scored` and `window`, of a sync that had nothing to do."""
-    known, last = state.get(), state.last_round() or {}
+    record, last = state.record(), state.last_round() or {}
     window = state.window() if window is None else window
     rows = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
     relabel = sum(slot.relabel for slot in window)
     return {
         "project": pulled.project["id"],
-        "round": known["round"],
+        "round": record.round,
         "tasks": len(pulled.tasks),
         "annotations": len(rows),
         "annotators": len({row.annotator for row in rows}),
         "labels_changed": scored.labels_changed if scored else 0,
         "trained": bool(scored and scored.trained),
-        "model_version": scored.model_version if scored else known["model_version"],
+        "model_version": scored.model_version if scored else record.model_version,
         **(_measured(scored) if scored else {name: last.get(name) for name in MEASURED}),
-        "queue_version": known["queue_version"],
+        "queue_version": record.queue_version,
         "window": {"size": len(window), "new": len(window) - relabel, "relabel": relabel},
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in rows),

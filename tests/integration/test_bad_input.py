@@ -211,8 +211,8 @@ def test_a_project_that_there_never_was_is_told(commands: Commands, start: Start
 
 def set_up_at(loop: Loop, url: str) -> None:
     """Makes the state database know the project under another address, as if Label Studio had been there before."""
-    known = loop.state.get()
-    copied = {name: known[name] for name in known if name not in ("key", "url", "project_id")}
+    known = loop.state.record()
+    copied = {name: value for name, value in vars(known).items() if name not in ("key", "url", "project_id")}
     database = State(loop.state_url)
     database.project(url, loop.id).put(**copied)
     database.close()

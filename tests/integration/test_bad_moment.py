@@ -71,7 +71,7 @@ def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
     assert (running.returncode, out) == (1, "")
     assert err.splitlines()[-1] == "Stopped."
     assert "Traceback" not in err
-    assert loop.state.get()["lock_holder"] is None
+    assert loop.state.record().lock_holder is None
 
     again = start_connector(loop, command, "--project", str(loop.id), *more.get(command, []))
     _, err = again.communicate(timeout=60)
@@ -93,7 +93,7 @@ def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
     running = start_connector(loop, "sync", "--project", str(loop.id))
     try:
         assert proxy.wait_until_reached(running)
-        before, known = loop.dump(), loop.state.get()
+        before, known = loop.dump(), loop.state.record()
         for name in ("init", "sync", "undo"):
             done = commands.fail(loop, name)
             assert done.code == 3
@@ -103,7 +103,7 @@ def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
             assert done.code == 0, done.said
         # The window is not published yet, which doctor has to say.
         assert commands.fail(loop, "doctor").code == 2
-        assert (loop.dump(), kept(loop)) == (before, {name: known[name] for name in kept(loop)})
+        assert (loop.dump(), kept(loop)) == (before, {name: getattr(known, name) for name in kept(loop)})
     finally:
         proxy.release()
         _, errors = running.communicate(timeout=60)
@@ -113,7 +113,7 @@ def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
 
 def kept(loop: Loop) -> dict[str, Any]:
     """The project's row, without the time until which the sync holds it."""
-    return {name: value for name, value in loop.state.get().items() if name != "lock_until"}
+    return {name: value for name, value in vars(loop.state.record()).items() if name != "lock_until"}
 
 
 def test_a_label_studio_that_is_slow_to_import_is_told_with_what_helps(

@@ -91,7 +91,7 @@ def test_a_state_that_cannot_be_used_stops_every_command(commands: Commands, sta
 
 def test_a_state_that_may_only_be_read_serves_those_that_only_read(commands: Commands, start: Start) -> None:
     loop = synced(start)
-    before, known = loop.dump(), loop.state.get()
+    before, known = loop.dump(), loop.state.record()
     read_only = f"sqlite:///file:{file_of(loop)}?mode=ro&uri=true"
     for name in ("init", "sync", "undo"):
         done = commands.fail(loop, name, CONNECTOR_STATE=read_only)
@@ -100,7 +100,7 @@ def test_a_state_that_may_only_be_read_serves_those_that_only_read(commands: Com
     for name in ("status", "export", "report", "doctor"):
         done = commands.run(loop, name, CONNECTOR_STATE=read_only)
         assert done.code == 0, done.said
-    assert (loop.dump(), loop.state.get()) == (before, known)
+    assert (loop.dump(), loop.state.record()) == (before, known)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_disk_that_is_full_while_a_sync_reads_leaves_all_as_it_was(
     end()
     assert commands.run(loop, "sync").code == 0
     loop.assert_published()
-    assert loop.state.get()["last_sync"]["result"] == "published"
+    assert loop.state.record().last_sync["result"] == "published"
 
 
 def test_a_disk_that_is_full_once_the_window_is_served_is_made_up_for(
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_once_the_window_is_served_is_made_up_for(
     assert commands.run(loop, "sync", "--window", "390").code == 0
     loop.assert_published()
     assert loop.annotations() == annotations
-    assert loop.state.get()["lock_holder"] is None
+    assert loop.state.record().lock_holder is None
 
 
 # -- older -------------------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_a_state_of_the_first_release_goes_on_and_can_be_undone(
     again = State(loop.state_url)
     state = again.project(loop.gateway.url, loop.id)
     assert state.rounds()[:1] == rounds
-    assert state.get()["round"] == 2
+    assert state.record().round == 2
     assert all(row.created_at for task in state.tasks().values() for row in task.annotations)
     again.close()
     assert commands.run(loop, "undo").code == 0
@@ -290,8 +290,8 @@ def test_a_state_of_the_first_release_on_postgresql_is_brought_up_to_date_or_lef
 
     opened = State(postgresql.url(name))
     state = opened.project("http://studio", 7)
-    known = state.get()
-    assert (known["round"], known["bookmark"], known["last_sync"]) == (2, None, None)
+    known = state.record()
+    assert (known.round, known.bookmark, known.last_sync) == (2, None, None)
     assert state.tasks()[1].annotations[0].label == "Polite"
     assert state.answers_at_publishing() == {1: 0, 2: 0}
     state.put(last_sync={"at": "now", "result": "published", "error": None})

@@ -131,7 +131,7 @@ def test_save_on_annotation_page_opened_before_a_sync_is_put_right_by_the_next(
     # The old window stays for a day, for the forms opened from it; here it is back until the next sync.
     assert (sent["model_version"], status) == (window.version, 200)
     assert "model_version" in loop.sync()["restored"]
-    assert loop.project()["model_version"] == loop.state.get()["queue_version"] >= published.version
+    assert loop.project()["model_version"] == loop.state.record().queue_version >= published.version
 
 
 def test_save_while_a_sync_publishes_does_not_lose_the_new_window(loop: Loop, window: Window, admin: Profile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_project_in_order_is_fine_and_stays_as_it_is(start: Start, people: Peo
     loop = start(texts(20), through=proxy.url)
     label_some(loop, people)
     loop.sync()
-    before, known = loop.dump(), loop.state.get()
+    before, known = loop.dump(), loop.state.record()
     proxy.calls.clear()
     done = connector(loop, "doctor", "--project", str(loop.id), "--json")
     assert done.returncode == 0, done.stderr
@@ -71,7 +72,7 @@ def test_a_project_in_order_is_fine_and_stays_as_it_is(start: Start, people: Peo
     assert "A process holds the project now" in lines[-1]
     assert "\x1b" not in spoken.stdout
     assert loop.dump() == before
-    assert {**loop.state.get(), "lock_until": None} == {**known, "lock_until": None}
+    assert replace(loop.state.record(), lock_until=None) == replace(known, lock_until=None)
 
 
 def test_a_new_project_is_led_from_init_to_sync(start: Start) -> None:

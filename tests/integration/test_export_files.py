@@ -314,7 +314,7 @@ def test_the_summary_counts_what_was_written(story: Story, expected: list[dict[s
             "consensus": sum(row["consensus"] is not None for row in expected),
             "without_text": sum(row["model_version"] is None for row in expected),
             "unknown_choices": 2,
-            "model_version": story.loop.state.get()["model_version"],
+            "model_version": story.loop.state.record().model_version,
         }
 
 

@@ -161,7 +161,7 @@ def test_a_day_after_syncs_that_failed_the_window_that_is_served_is_the_only_one
     monkeypatch.setattr(queue, "KEEP_WINDOWS", timedelta(0))
     for _ in range(len(stage.loop.versions()) - 1):  # each sync with nothing new deletes one
         assert stage.sync()["seconds"].keys() == {"pull"}
-    assert stage.loop.versions() == {stage.loop.state.get()["queue_version"]: len(stage.loop.window)}
+    assert stage.loop.versions() == {stage.loop.state.record().queue_version: len(stage.loop.window)}
     outcome = stage.outcome()
     # Label Studio takes out of an annotation which prediction its form began as, when it deletes that.
     for annotation in (one for result in (outcome, wanted) for one in result["annotations"].values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Star
     assert done["changed"] == ["maximum_annotations", "sampling", "show_overlap_first"]
     after = loop.project()
     assert {name: after[name] for name in queue_settings.REQUIRED_SETTINGS} == queue_settings.REQUIRED_SETTINGS
-    remembered = loop.state.get()["original_settings"]
+    remembered = loop.state.record().original_settings
     assert remembered["sampling"] == "Sequential sampling"
     assert remembered["maximum_annotations"] == 2
     assert remembered == {name: before[name] for name in remembered}
@@ -63,12 +64,12 @@ def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Star
 def test_init_twice_is_the_same_as_once(start: Start) -> None:
     loop = start(texts(4), adopted=False, maximum_annotations=2)
     loop.adopt(min_annotations_per_task=2)
-    once, known = loop.dump(), {**loop.state.get(), "lock_until": None}
+    once, known = loop.dump(), replace(loop.state.record(), lock_until=None)
     again = loop.adopt(min_annotations_per_task=2)
     assert again["already"]
     assert again["changed"] == []
     assert loop.dump() == once
-    assert {**loop.state.get(), "lock_until": None} == known
+    assert replace(loop.state.record(), lock_until=None) == known
 
 
 def test_init_after_a_sync_leaves_the_queue_alone(start: Start, people: People) -> None:
@@ -95,8 +96,8 @@ def test_init_that_failed_half_way_still_knows_what_was_there(start: Start) -> N
     with pytest.raises(UsageError, match="could not connect the ML backend"):
         loop.adopt(backend_url="http://127.0.0.1:9")
     loop.adopt()
-    assert loop.state.get()["original_settings"]["maximum_annotations"] == 2
-    assert loop.state.get()["original_settings"]["sampling"] == "Sequential sampling"
+    assert loop.state.record().original_settings["maximum_annotations"] == 2
+    assert loop.state.record().original_settings["sampling"] == "Sequential sampling"
     assert loop.state.originals() == dict.fromkeys(loop.tasks, Original(2, False, answers=0))
 
 
@@ -158,7 +159,7 @@ def test_refusal_in_a_prompt_changes_nothing(start: Start) -> None:
     with pytest.raises(UsageError, match="Nothing was changed"):
         loop.adopt(confirm=lambda question: False)
     assert loop.dump() == before
-    assert loop.state.get()["adopted_at"] is None
+    assert loop.state.record().adopted_at is None
 
 
 def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(start: Start, people: People) -> None:

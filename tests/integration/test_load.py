@@ -115,7 +115,7 @@ def sync(loop: Loop, windows: list[Window]) -> subprocess.CompletedProcess[str]:
     process = start_connector(loop, "sync", "--project", str(loop.id), "--window", str(WINDOW), "--json")
     out, errors = process.communicate(timeout=300)
     done = subprocess.CompletedProcess(process.args, process.returncode, out, errors)
-    version = loop.state.get()["queue_version"]
+    version = loop.state.record().queue_version
     made = published_at(version)
     if made is not None and (not windows or made.timestamp() > windows[-1].earliest):
         windows.append(Window(frozenset(loop.window), made.timestamp(), time.time()))

@@ -93,7 +93,7 @@ def test_processes_whose_clocks_differ_by_an_hour_never_hold_a_project_at_once(
         racer.stdin.flush()
     ended = [racer.communicate(timeout=200) for racer in racers]
     assert ended == [("60\n", "")] * 3
-    assert project.get()["lock_holder"] is None
+    assert project.record().lock_holder is None
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(
@@ -112,19 +112,19 @@ def test_the_lock_of_a_process_killed_elsewhere_is_taken_over_when_it_has_expire
     project: ProjectState, state_url: str, start: Start
 ) -> None:
     holder = start(HOLD, state_url)
-    known = project.get()
-    host, pid, own = known["lock_holder"].rsplit(":", 2)
+    known = project.record()
+    host, pid, own = known.lock_holder.rsplit(":", 2)
     elsewhere = ":".join((host, pid, own.replace(own.split("/")[1], "4026532999")))  # another container of this machine
     project.put(lock_holder=elsewhere)
     holder.kill()
     holder.wait()
-    for until in (known["lock_until"], time.time() + 30):
+    for until in (known.lock_until, time.time() + 30):
         project.put(lock_until=until)
         with pytest.raises(TryAgainLater), project.lock():
             pytest.fail("held twice")
     project.put(lock_until=time.time() - 30)
     with project.lock():
-        assert project.get()["lock_until"] > time.time() + LOCK_SECONDS - 60
+        assert project.record().lock_until > time.time() + LOCK_SECONDS - 60
 
 
 def test_a_connection_that_the_server_ended_is_replaced(postgresql: PostgreSQL) -> None:

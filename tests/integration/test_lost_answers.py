@@ -77,7 +77,7 @@ def test_a_window_that_nobody_was_told_of_is_never_taken_for_the_published_one(s
         loop.sync(lossy(loop, True, seconds=0.0, looks_fail=True), window=5)
     (orphan,) = queue.unknown_newer(loop.versions(), served)
     assert loop.versions()[orphan] == loop.versions()[served]  # whole, and newer than what is served
-    assert (loop.project()["model_version"], loop.state.get()["queue_version"]) == (served, served)
+    assert (loop.project()["model_version"], loop.state.record().queue_version) == (served, served)
 
     done = loop.sync(window=5)
     assert done["round"] == 2

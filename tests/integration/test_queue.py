@@ -102,7 +102,7 @@ def test_publishing_writes_in_proportion_to_what_changes(start: Start, people: P
     for task in t[:4]:
         loop.label(person, task)
     loop.publish([*second(t[0], t[1]), *new(*t[4:8])])
-    old = loop.state.get()["queue_version"]
+    old = loop.state.record().queue_version
     flags = {row["id"]: (row["overlap"], row["updated_at"]) for row in loop.rows()}
 
     with loop.state.lock():
@@ -282,7 +282,7 @@ def test_a_sync_with_nothing_new_deletes_one_of_them(start: Start) -> None:
     loop.sync(dry_run=True)
     assert older in loop.versions()
     loop.sync()
-    assert list(loop.versions()) == [loop.state.get()["queue_version"]]
+    assert list(loop.versions()) == [loop.state.record().queue_version]
 
 
 def test_windows_of_a_machine_whose_clock_is_ahead_are_never_newer_than_the_next(start: Start, people: People) -> None:

@@ -84,7 +84,7 @@ def test_a_report_by_the_command(start: Start, people: People, tmp_path: Path, b
     loop = start(texts(30))
     everyone = label_some(loop, people)
     model = loop.sync(window=10)["model_version"]
-    before, known = loop.dump(), loop.state.get()
+    before, known = loop.dump(), loop.state.record()
     done = command(loop, tmp_path / "report.html", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
@@ -95,7 +95,7 @@ def test_a_report_by_the_command(start: Start, people: People, tmp_path: Path, b
     assert summary["model_version"] == model
     assert 0 < summary["alpha"] < 1
     assert summary["bytes"] == (tmp_path / "report.html").stat().st_size
-    assert (loop.dump(), loop.state.get()) == (before, known), "nothing was changed"
+    assert (loop.dump(), loop.state.record()) == (before, known), "nothing was changed"
 
     text = shown(browser, tmp_path / "report.html")
     assert loop.project()["title"] in text

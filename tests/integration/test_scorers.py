@@ -50,12 +50,12 @@ def test_doctor_tells_how_far_our_scores_are_from_cleanlabs(start: Start, people
     label(loop, people)
     assert findings(loop)["scorer"].cause == "Nothing to compare with cleanlab: the ML backend has no model yet."
     loop.sync()
-    before, known = loop.dump(), loop.state.get()
+    before, known = loop.dump(), loop.state.record()
     fine = findings(loop)["scorer"]
     assert fine.cause.startswith("Our scores are cleanlab's: the largest difference is ")
     assert fine.cause.endswith(" over 30 tasks.")
     assert not_fine(loop) == FINE
-    assert (loop.dump(), loop.state.get()) == (before, known)
+    assert (loop.dump(), loop.state.record()) == (before, known)
     away = connector(loop, "doctor", "--project", str(loop.id), ML_BACKEND_URL=NOWHERE)
     assert away.returncode == 3
     assert "Nothing to compare with cleanlab while the ML backend gives no probabilities." in away.stdout

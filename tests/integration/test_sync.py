@@ -90,8 +90,8 @@ def in_label_studio(loop: Loop, tmp_path: Path) -> dict[int, Any]:
     """The same as a new installation reads it."""
     database = State(f"sqlite:///{tmp_path}/{uuid.uuid4()}.sqlite")
     fresh = Loop(**{**vars(loop), "state": database.project(loop.gateway.url, loop.id)})
-    known = loop.state.get()
-    fresh.state.put(control=known["control"], label_config=known["label_config"])
+    known = loop.state.record()
+    fresh.state.put(control=known.control, label_config=known.label_config)
     fresh.read()
     read = mirrored(fresh)
     database.close()
@@ -489,7 +489,7 @@ def test_label_studio_that_is_away_ends_with_3(start: Start, proxy: Proxy) -> No
     assert (done.returncode, done.stdout) == (3, "")
     assert f"Label Studio at {proxy.url} does not answer" in done.stderr
     assert "Traceback" not in done.stderr
-    assert loop.state.get()["lock_holder"] is None
+    assert loop.state.record().lock_holder is None
 
 
 def test_backend_that_is_away_ends_with_3_and_settings_are_restored_all_the_same(start: Start, people: People) -> None:
@@ -504,7 +504,7 @@ def test_backend_that_is_away_ends_with_3_and_settings_are_restored_all_the_same
     assert f"The ML backend at {NOWHERE} does not answer" in done.stderr
     assert queue_settings.wrong_settings(loop.project()) == {}
     assert loop.window == window
-    assert loop.project()["model_version"] == loop.state.get()["queue_version"]
+    assert loop.project()["model_version"] == loop.state.record().queue_version
 
     later = loop.sync()
     assert later["trained"], "what the failed sync had read is not forgotten"
@@ -563,14 +563,14 @@ def test_sync_after_one_that_was_killed_leaves_one_window_as_it_was_published(
         _, errors = killed.communicate(timeout=60)
         proxy.release()
         assert reached, f"{moment}: {errors}"
-        assert loop.state.get()["lock_holder"] is not None, moment
+        assert loop.state.record().lock_holder is not None, moment
         assert loop.give(third) is not None, moment
 
         loop.sync()
         loop.assert_published()
         assert loop.state.reopened() == dict.fromkeys(t[2:6], 1), moment
         assert loop.flags(*t[:6]) == [(1, True)] * 2 + [(2, False)] * 4, moment
-        assert loop.state.get()["lock_holder"] is None, moment
+        assert loop.state.record().lock_holder is None, moment
 
     assert loop.sync()["seconds"].keys() == {"pull"}
     assert loop.annotations() == before

@@ -148,7 +148,7 @@ def test_the_window_is_refilled_when_half_of_it_is_used_up_and_a_wait_ends_at_on
     loop.assert_published()
 
     assert service.end(number) == (0, [], [])
-    assert loop.state.get()["lock_holder"] is None
+    assert loop.state.record().lock_holder is None
 
 
 def test_a_log_is_one_line_for_what_was_done_and_none_for_nothing_new(
@@ -157,7 +157,7 @@ def test_a_log_is_one_line_for_what_was_done_and_none_for_nothing_new(
     loop = start(texts(12))
     service = serve(loop, "--project", str(loop.id), "--every", "5", "--train", "never")
     assert re.fullmatch(TIME + f"Project {loop.id}, round 1: 0 annotations .*", service.line())
-    until(lambda: loop.state.get()["last_sync"]["result"] == "nothing new")
+    until(lambda: loop.state.record().last_sync["result"] == "nothing new")
     loop.set(sampling="Uniform sampling")
     assert "Somebody had changed sampling" in service.error()
     assert "What else may break the queue" in service.error()
@@ -192,7 +192,7 @@ def test_a_sync_at_work_ends_after_its_step_and_the_next_one_goes_on(
     proxy.release()
     code, out, err = service.end(None)
     assert (reached, running, code, err) == (True, True, 0, [])
-    assert loop.state.get()["lock_holder"] is None
+    assert loop.state.record().lock_holder is None
     if path == PROJECT:
         loop.assert_published()
     assert len(out) == (path == PROJECT), "a sync that had flipped the project went on to its end"
@@ -217,7 +217,7 @@ def test_a_server_that_does_not_answer_does_not_keep_the_service_from_ending(
     code, out, err = service.end(None)
     assert (code, out, err) == (0, [], [])
     assert again is not None or time.monotonic() - began >= GRACE_SECONDS - 1
-    assert loop.state.get()["lock_holder"] is None
+    assert loop.state.record().lock_holder is None
     proxy.release()
     loop.sync()
     loop.assert_published()
@@ -276,10 +276,10 @@ def test_of_three_projects_the_bad_one_is_told_once_and_the_others_go_on(
     for rounds in (2, 3):
         loops[1].turn(people(1)[0])
         assert f"Project {loops[1].id}, round {rounds}" in service.line()
-    failed_at = loops[0].state.get()["last_sync"]["at"]
-    until(lambda: loops[0].state.get()["last_sync"]["at"] != failed_at)
+    failed_at = loops[0].state.record().last_sync["at"]
+    until(lambda: loops[0].state.record().last_sync["at"] != failed_at)
     assert service.end() == (0, [], [])
-    assert [loop.state.get()["lock_holder"] for loop in loops] == [None] * 3
+    assert [loop.state.record().lock_holder for loop in loops] == [None] * 3
     for loop in loops[1:]:
         loop.assert_published()
 

@@ -148,9 +148,9 @@ def other_server() -> Iterator[Callable[[Answer], str]]:
 
 def kept(state: ProjectState) -> dict[str, Any]:
     """What `init` found and what is published, as the state database has it."""
-    known = state.get()
+    known = state.record()
     names = ("adopted_at", "original_settings", "found", "queue_version", "label_config")
-    return {**{name: known[name] for name in names}, "window": state.window(), "originals": state.originals()}
+    return {**{name: getattr(known, name) for name in names}, "window": state.window(), "originals": state.originals()}
 
 
 def assert_all_fail(

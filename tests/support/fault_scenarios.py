@@ -174,12 +174,12 @@ class Stage:
     def outcome(self) -> dict[str, Any]:
         """What must not depend on a fault."""
         project, rows, state = self.loop.project(), self.loop.rows(), self.loop.state
-        known = state.get()
-        assert project["model_version"] == known["queue_version"]
-        served = [row for task in rows for row in task["predictions"] if row["model_version"] == known["queue_version"]]
+        known = state.record()
+        assert project["model_version"] == known.queue_version
+        served = [row for task in rows for row in task["predictions"] if row["model_version"] == known.queue_version]
         return {
             "order": sorted((row["score"], row["task"], str(row["result"])) for row in served),
-            "complete": len(served) == known["queue_size"],
+            "complete": len(served) == known.queue_size,
             "flags": {task["id"]: (task["overlap"], task["is_labeled"]) for task in rows},
             "annotations": {row["id"]: row for task in rows for row in task["annotations"]},
             "settings": {name: value for name, value in project.items() if name not in CHANGES_WITH_EVERY_SYNC},
@@ -187,8 +187,8 @@ class Stage:
             "reopened": state.reopened(),
             "trained on": state.trained(),
             "known annotations": {task.id: task.annotations for task in state.tasks().values()},
-            "lock": known["lock_holder"],
-            "rounds": (known["round"], len(state.rounds())),
+            "lock": known.lock_holder,
+            "rounds": (known.round, len(state.rounds())),
         }
 
     def check(self, probes: Probes) -> None:
@@ -203,10 +203,10 @@ class Stage:
 
     def check_versions(self) -> None:
         """One window is served and it is whole; the others of ours are older and go by their day."""
-        versions, served = self.loop.versions(), self.loop.state.get()["queue_version"]
+        versions, served = self.loop.versions(), self.loop.state.record().queue_version
         ours = queue.our_versions(versions)
         assert max(ours) == served
-        assert versions[served] == self.loop.state.get()["queue_size"]
+        assert versions[served] == self.loop.state.record().queue_size
         in_a_day = datetime.now(timezone.utc) + queue.KEEP_WINDOWS + timedelta(seconds=1)
         assert set(queue.expired(versions, served, in_a_day)) == ours - {served}
 

@@ -200,7 +200,7 @@ class Loop:
 
     def assert_published(self) -> None:
         """What Label Studio holds is the window as the state knows it, nothing less and nothing more of ours."""
-        version = self.state.get()["queue_version"]
+        version = self.state.record().queue_version
         window = self.state.window()
         assert self.project()["model_version"] == version
         assert not queue.unknown_newer(self.versions(), version)

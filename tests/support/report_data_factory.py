@@ -13,6 +13,7 @@ from connector.progress import Reporter
 from connector.reporting.report_data import Facts
 from connector.state.pull import Pulled
 from connector.sync.scoring import review
+from support.record_factory import project_record
 
 CLASSES = ("Polite", "Impolite", "Rude")
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -83,8 +84,8 @@ class Made:
 
         pulled = Pulled({"id": 7, "title": "Requests"}, self.control, tasks, {}, False, texts)
         served: Any = Served(probs, self.control) if with_backend else None
-        row = {"queue_version": "v1", "window_options": SYNCED, "min_annotations_per_task": 1, **known}
-        return Facts(pulled, review(pulled, served, Reporter()), emails or {}, row, list(rounds))
+        record = project_record(**{"queue_version": "v1", "window_options": SYNCED, **known})
+        return Facts(pulled, review(pulled, served, Reporter()), emails or {}, record, list(rounds))
 
 
 def make(tasks: int, classes: Sequence[str] = CLASSES, *, multiple: bool = False) -> Made:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.record_factory import project_record
 
 from connector.active_learning.window import Slot
 from connector.annotations.label_config import Control
@@ -156,7 +157,7 @@ def test_each_setting_is_a_check_of_its_own(name: str, value: object, told: str)
 def test_what_became_of_the_window(
     served: str | None, versions: dict[str, int], known: dict[str, Any], level: str, told: str
 ) -> None:
-    found = checks.model_version({**SAVED, "model_version": served}, versions, {**KNOWN, **known})
+    found = checks.model_version({**SAVED, "model_version": served}, versions, project_record(**{**KNOWN, **known}))
     assert (found.check, found.level) == ("model_version", level)
     assert told in found.cause
     assert ("connector sync --project 7" in found.remedy) == (level != "ok")
@@ -220,7 +221,7 @@ class Serving(Backend):
 
 def test_a_model_that_is_lost_or_knows_other_classes_is_a_warning() -> None:
     def examined(server: Backend, **known: Any) -> Finding:
-        return checks.backend(7, lambda: server, CONTROL, {**KNOWN, **known})
+        return checks.backend(7, lambda: server, CONTROL, project_record(**{**KNOWN, **known}))
 
     assert examined(Serving()).level == "ok"
     assert examined(Serving("Impolite", "Polite")).level == "ok"
@@ -328,7 +329,7 @@ def test_many_tasks_are_told_by_number_and_the_first_few() -> None:
 
 def last_sync(last: dict[str, Any] | None, *minutes: float, away: bool = False, **known: Any) -> Finding:
     tasks = [task(number, row(number, 1, minutes=at)) for number, at in enumerate(minutes, start=1)]
-    return symptoms.last_sync(7, {**KNOWN, "last_sync": last, **known}, tasks, NOW, away)
+    return symptoms.last_sync(7, project_record(**{**KNOWN, "last_sync": last, **known}), tasks, NOW, away)
 
 
 def test_last_sync_is_judged_by_its_end_and_by_what_came_since() -> None:
@@ -347,7 +348,9 @@ def test_last_sync_is_judged_by_its_end_and_by_what_came_since() -> None:
     assert last_sync(ended(1, "failed", "Down."), away=True).away
 
     unknown = task(1, row(1, 1)._replace(created_at=""))
-    assert symptoms.last_sync(7, {**KNOWN, "last_sync": ended(600)}, [unknown], NOW, away=False).level == "ok"
+    assert (
+        symptoms.last_sync(7, project_record(**KNOWN, last_sync=ended(600)), [unknown], NOW, away=False).level == "ok"
+    )
 
     until = NOW.timestamp() + 60
     assert (

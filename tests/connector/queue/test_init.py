@@ -1,6 +1,7 @@
 """Taking a project over, against a server played in memory; and making one from a file of texts."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def test_the_settings_the_queue_needs_are_set_and_those_before_remembered(state:
     done = init(server, state)
     assert {name: server.project[name] for name in READY} == READY
     assert done["changed"] == ["sampling", "show_collab_predictions"]
-    original = state.get()["original_settings"]
+    original = state.record().original_settings
     assert (original["sampling"], original["show_collab_predictions"]) == ("Sequential sampling", False)
     assert state.originals() == {number: Original(number % 3 + 1, number % 2 == 0, answers=0) for number in range(1, 7)}
     assert (done["control"], done["classes"]) == ("politeness", ["Polite", "Impolite"])
@@ -145,12 +146,12 @@ def test_the_settings_the_queue_needs_are_set_and_those_before_remembered(state:
 def test_twice_is_the_same_as_once(state: ProjectState) -> None:
     server = Server()
     assert not init(server, state, backend_url="http://model:9090")["already"]
-    before = state.get()
+    before = state.record()
     server.writes.clear()
     again = init(server, state, backend_url="http://model:9090")
     assert again["already"]
     assert (server.writes, again["changed"]) == ([], [])
-    assert {**state.get(), "lock_until": None} == {**before, "lock_until": None}
+    assert replace(state.record(), lock_until=None) == replace(before, lock_until=None)
 
 
 def test_a_project_that_is_ready_is_not_changed(state: ProjectState) -> None:
@@ -174,7 +175,7 @@ def test_overlaps_are_all_remembered_even_when_the_first_init_failed_half_way(st
     server.fail_on_page = 0
     init(server, state, lambda question: True)
     assert state.originals() == {number: Original(number % 3 + 1, number % 2 == 0, answers=0) for number in range(1, 7)}
-    assert state.get()["original_settings"]["maximum_annotations"] == 3
+    assert state.record().original_settings["maximum_annotations"] == 3
 
 
 def test_a_later_init_does_not_take_our_settings_for_the_originals(state: ProjectState) -> None:
@@ -182,7 +183,7 @@ def test_a_later_init_does_not_take_our_settings_for_the_originals(state: Projec
     init(server, state, lambda question: True)
     server.project["sampling"] = "Uniform sampling"
     assert init(server, state)["changed"] == ["sampling"]
-    assert state.get()["original_settings"]["sampling"] == "Sequential sampling"
+    assert state.record().original_settings["sampling"] == "Sequential sampling"
     assert (state.originals()[1].overlap, state.originals()[1].is_labeled) == (2, False)
 
 
@@ -196,7 +197,7 @@ def test_ending_a_rule_of_several_annotations_needs_a_yes(state: ProjectState) -
         init(server, state, lambda question: bool(asked.append(question)))
     assert "asks for 3 annotations of every task" in asked[0]
     assert server.writes == []
-    assert state.get()["adopted_at"] is None
+    assert state.record().adopted_at is None
     assert state.originals() == {}
     init(server, state, lambda question: True)
     assert server.project["maximum_annotations"] == 1
@@ -205,13 +206,13 @@ def test_ending_a_rule_of_several_annotations_needs_a_yes(state: ProjectState) -
 def test_a_number_for_every_task_is_kept_within_our_queue(state: ProjectState) -> None:
     server = Server(maximum_annotations=2)
     init(server, state, lambda question: True, min_annotations_per_task=2)
-    assert state.get()["min_annotations_per_task"] == 2
+    assert state.record().min_annotations_per_task == 2
     state.put(window_options={"window": 100, "skip_queue": "IGNORE_SKIPPED"})
     init(server, state)
-    assert state.get()["min_annotations_per_task"] == 2
-    assert state.get()["window_options"] == {"window": 100, "skip_queue": "IGNORE_SKIPPED"}
+    assert state.record().min_annotations_per_task == 2
+    assert state.record().window_options == {"window": 100, "skip_queue": "IGNORE_SKIPPED"}
     init(server, state, min_annotations_per_task=3)  # a new window is due; flags are as under that rule
-    assert state.get()["window_options"] == {"skip_queue": "IGNORE_SKIPPED"}
+    assert state.record().window_options == {"skip_queue": "IGNORE_SKIPPED"}
 
 
 # -- the control -----------------------------------------------------------------------------------------------------
@@ -228,7 +229,7 @@ def test_a_config_that_cannot_be_served_changes_nothing(state: ProjectState) -> 
     with pytest.raises(UsageError, match="--control one, --control two"):
         init(server, state)
     assert server.writes == []
-    assert state.get()["adopted_at"] is None
+    assert state.record().adopted_at is None
 
 
 def test_the_chosen_control_is_remembered_and_another_can_be_chosen(state: ProjectState) -> None:
@@ -237,7 +238,7 @@ def test_the_chosen_control_is_remembered_and_another_can_be_chosen(state: Proje
     assert init(server, state)["control"] == "two"
     state.put(bookmark="2026-03-01T10:00:00+00:00")
     assert init(server, state, control_name="one")["control"] == "one"
-    assert state.get()["bookmark"] is None  # the mirror holds labels of the other one
+    assert state.record().bookmark is None  # the mirror holds labels of the other one
 
 
 @pytest.mark.parametrize(
@@ -252,10 +253,10 @@ def test_what_makes_the_mirror_stale_between_two_inits_is_read_again(
     init(server, state)
     state.put(bookmark="2026-03-01T10:00:00+00:00", window_options={"window": 100})
     init(server, state)
-    assert state.get()["bookmark"] is not None
+    assert state.record().bookmark is not None
     server.project.update(change)
     init(server, state)
-    assert (state.get()["bookmark"], state.get()["window_options"]) == (None, None)
+    assert (state.record().bookmark, state.record().window_options) == (None, None)
 
 
 # -- the tab and the backend -----------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ def test_a_project_that_another_state_database_runs_is_not_taken_over_without_as
     with pytest.raises(UsageError, match=r"Nothing was changed.*knows nothing of.*--yes"):
         init(server, state, lambda question: False)
     assert server.writes == []
-    assert state.get()["original_settings"] is None
+    assert state.record().original_settings is None
     asked: list[str] = []
     init(server, state, lambda question: not asked.append(question))  # type: ignore[func-returns-value]
     assert "another connector runs it, or its state database is lost" in asked[0]
@@ -281,17 +282,17 @@ def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState
     init(server, state)
     assert [tab["data"]["title"] for tab in server.views] == ["Default", *tab.TITLES]
     assert server.views[1]["data"]["ordering"] == ["tasks:predictions_score"]
-    assert state.get()["found"]["tabs"] == [3]
-    assert state.get()["found"]["made_tabs"] == [31, 32]
+    assert state.record().found["tabs"] == [3]
+    assert state.record().found["made_tabs"] == [31, 32]
 
 
 def test_tabs_that_an_older_connector_made_are_known_by_their_titles(state: ProjectState) -> None:
     server = Server()
     init(server, state)
-    found = state.get()["found"]
+    found = state.record().found
     state.put(found={"tabs": found["tabs"], "backends": [], "webhooks": []})
     init(server, state)
-    assert state.get()["found"]["made_tabs"] == found["made_tabs"] == [30, 31]
+    assert state.record().found["made_tabs"] == found["made_tabs"] == [30, 31]
     assert len(server.views) == 2
 
 
@@ -300,8 +301,8 @@ def test_connecting_the_backend_leaves_the_model_version(state: ProjectState, ve
     server = Server(model_version=version)
     init(server, state, backend_url="http://model:9090")
     assert server.project["model_version"] == version
-    assert state.get()["found"]["backends"] == []
-    assert state.get()["found"]["connected"] == ["http://model:9090"]
+    assert state.record().found["backends"] == []
+    assert state.record().found["connected"] == ["http://model:9090"]
 
 
 def test_a_backend_that_is_connected_is_not_connected_again(state: ProjectState) -> None:
@@ -309,8 +310,8 @@ def test_a_backend_that_is_connected_is_not_connected_again(state: ProjectState)
     server.connected.append({"id": 9, "url": "http://model:9090/", "title": "Ours"})
     init(server, state, backend_url="http://model:9090")
     assert "backend" not in server.writes
-    assert state.get()["found"]["backends"] == [9]
-    assert "connected" not in state.get()["found"]
+    assert state.record().found["backends"] == [9]
+    assert "connected" not in state.record().found
 
 
 def test_a_backend_that_label_studio_cannot_reach_is_told_with_what_to_do(state: ProjectState) -> None:

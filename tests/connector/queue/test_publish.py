@@ -208,9 +208,9 @@ def test_what_was_published_is_remembered(server: Server, state: ProjectState) -
     server.add(1)
     server.add(2, 1)
     published = put(server, state, new(1), again(2))
-    known = state.get()
-    assert (known["queue_version"], known["queue_size"]) == (published.version, 2)
-    assert known["window_options"] == {"window": 100}
+    known = state.record()
+    assert (known.queue_version, known.queue_size) == (published.version, 2)
+    assert known.window_options == {"window": 100}
     assert state.window() == published.window == [new(1), again(2)]
     assert state.reopened() == {2: 1}
 
@@ -224,9 +224,9 @@ def test_a_publishing_that_ended_after_the_flip_is_due_again(server: Server, sta
     server.before_deletion = fail
     with pytest.raises(TryAgainLater):
         put(server, state, new(1))
-    known = state.get()
-    assert known["queue_version"] == server.model_version != OLD
-    assert known["window_options"] == {"skip_queue": OTHERS}
+    known = state.record()
+    assert known.queue_version == server.model_version != OLD
+    assert known.window_options == {"skip_queue": OTHERS}
 
 
 def test_a_window_that_was_kept_in_part_is_sent_again_under_another_version(
@@ -300,7 +300,7 @@ def test_a_server_whose_answers_are_always_lost_leaves_the_old_window(server: Se
         put(server, state, new(1))
     assert server.model_version == OLD
     assert set(server.kinds()) == {"import"}
-    assert state.get()["queue_version"] is None
+    assert state.record().queue_version is None
 
 
 def test_a_window_with_a_task_that_is_gone_flips_nothing(server: Server, state: ProjectState) -> None:
@@ -316,7 +316,7 @@ def test_an_empty_window_takes_the_old_one_down(server: Server, state: ProjectSt
     server.add(1, 1)
     assert put(server, state) == Published("", [], 0)
     assert server.writes == [("flip", ""), ("delete", OLD)]
-    assert state.get()["queue_size"] == 0
+    assert state.record().queue_size == 0
 
 
 def test_a_model_version_that_was_lost_in_cleaning_up_is_set_again(server: Server, state: ProjectState) -> None:
@@ -401,7 +401,7 @@ def test_an_annotation_that_arrives_before_the_task_is_opened_closes_it_again(
     ]
     assert (published.raced, published.window) == (1, [again(2)])
     assert state.window() == [again(2)]
-    assert state.get()["queue_size"] == 2  # its prediction stays, on a closed task
+    assert state.record().queue_size == 2  # its prediction stays, on a closed task
     assert state.reopened() == {2: 1}
 
 

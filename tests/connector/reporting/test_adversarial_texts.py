@@ -286,11 +286,11 @@ def test_the_state_database_gives_back_texts_labels_and_classes(state_url: str) 
         state.store_tasks(story.records, kept, span=(0, None), control=story.control.to_json(), label_config=config)
         state.store_trained({1: story.control.classes[0]})
         state.put(last_sync={"at": AT, "result": "failed", "error": title})
-        known = state.get()
+        known = state.record()
         assert state.texts(story.texts) == kept
         assert list(state.tasks().values()) == story.records
-        assert Control.from_json(known["control"]) == story.control
-        assert (known["label_config"], known["last_sync"]["error"]) == (config, title)
+        assert Control.from_json(known.control) == story.control
+        assert (known.label_config, known.last_sync["error"]) == (config, title)
         assert state.trained() == {1: story.control.classes[0]}
         assert not state.store_tasks(story.records, kept, span=(0, None)), "what comes back is what was stored"
 

@@ -160,13 +160,13 @@ def test_a_project_never_synced_and_one_without_tasks(studio: Studio, state: Pro
 def test_it_leaves_no_trace(studio: Studio, state: ProjectState, tmp_path: Path) -> None:
     studio.annotate(1, 1)
     synced(studio, state, Slot(2, relabel=False))
-    before = state.get(), state.tasks(), state.window(), state.rounds()
+    before = state.record(), state.tasks(), state.window(), state.rounds()
     studio.annotate(3, 2)
     studio.calls.clear()
     with state.lock():
-        locked = state.get()
+        locked = state.record()
         content = drawn(studio, state, tmp_path / "report.html")
-        assert state.get() == locked
+        assert state.record() == locked
     assert content.head.labels == 2
     assert (state.tasks(), state.window(), state.rounds()) == before[1:]
     assert {name if isinstance(name, str) else name[0] for name in studio.calls} <= {

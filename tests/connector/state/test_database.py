@@ -63,13 +63,13 @@ def migrated(old: Path) -> Iterator[State]:
 
 def test_a_state_of_the_first_release_is_kept(migrated: State) -> None:
     project = migrated.project(URL, 7)
-    known = project.get()
+    known = project.record()
     assert migrated.adopted(URL) == [7]
-    assert (known["adopted_at"], known["min_annotations_per_task"]) == ("2026-03-01T09:00:00+00:00", 2)
-    assert known["original_settings"] == {"sampling": "Sequential sampling", "maximum_annotations": 3}
-    assert (known["round"], known["queue_version"], known["queue_size"]) == (2, "activelab-20260301-100000-000000", 3)
-    assert (known["model_version"], known["control"]["classes"]) == ("model-2", ["Polite", "Impolite"])
-    assert (known["found"], known["last_sync"]) == (None, None)
+    assert (known.adopted_at, known.min_annotations_per_task) == ("2026-03-01T09:00:00+00:00", 2)
+    assert known.original_settings == {"sampling": "Sequential sampling", "maximum_annotations": 3}
+    assert (known.round, known.queue_version, known.queue_size) == (2, "activelab-20260301-100000-000000", 3)
+    assert (known.model_version, known.control["classes"]) == ("model-2", ["Polite", "Impolite"])
+    assert (known.found, known.last_sync) == (None, None)
     at = "2026-03-01T10:00:01.250000Z"
     assert project.tasks() == {
         1: Task(1, None, True, 2, at, (Annotation(11, 1, 4, "Polite", False, False, at),)),
@@ -83,7 +83,7 @@ def test_a_state_of_the_first_release_is_kept(migrated: State) -> None:
 
 
 def test_a_state_of_the_first_release_is_read_anew_and_used_on(migrated: State) -> None:
-    assert migrated.project(URL, 7).get()["window_options"] is None, "a new window is due"
+    assert migrated.project(URL, 7).record().window_options is None, "a new window is due"
     studio = Studio(3)
     studio.annotate(1, 4)
     project = migrated.project(URL, 7)
@@ -133,7 +133,7 @@ def test_a_migration_that_is_killed_leaves_the_state_as_it_was(old: Path, done: 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert content(old) == before
     state = State(f"sqlite:///{old}")
-    assert state.project(URL, 7).get()["round"] == 2
+    assert state.project(URL, 7).record().round == 2
     state.close()
 
 

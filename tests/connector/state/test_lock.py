@@ -155,21 +155,21 @@ def test_only_the_database_s_clock_decides(
         project.keep_lock()
         with pytest.raises(TryAgainLater), state.project(URL, 7).lock():
             pass
-        assert abs(project.get()["lock_until"] - LOCK_SECONDS - true_time) < 60
+        assert abs(project.record().lock_until - LOCK_SECONDS - true_time) < 60
 
 
 def test_on_a_database_that_is_not_known_the_holder_s_clock_decides(
     project: ProjectState, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state.engine.dialect, "name", "mysql")
-    key = project.get()["key"]
+    key = project.record().key
     with ProjectLock(state.engine, key).hold():
         with pytest.raises(TryAgainLater), ProjectLock(state.engine, key).hold():
             pass
         later = time.time() + LOCK_SECONDS + 1
         monkeypatch.setattr(time, "time", lambda: later)
         with ProjectLock(state.engine, key).hold():
-            assert project.get()["lock_until"] == pytest.approx(later + LOCK_SECONDS)
+            assert project.record().lock_until == pytest.approx(later + LOCK_SECONDS)
 
 
 # -- looking before writing --------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_a_look_is_one_reading_until_the_lock_has_to_be_prolonged(state: State, 
         sent = statements(state)
         project.keep_lock(at_most_every=KEEP_SECONDS)
         assert sent == ["SELECT"]
-        project.put(lock_until=project.get()["lock_until"] - KEEP_SECONDS)
+        project.put(lock_until=project.record().lock_until - KEEP_SECONDS)
         sent.clear()
         project.keep_lock(at_most_every=KEEP_SECONDS)
         assert sent == ["SELECT", "UPDATE"]
@@ -210,14 +210,14 @@ def test_who_was_suspended_and_lost_the_lock_is_told_at_the_next_look(
             with pytest.raises(TryAgainLater, match="took this project over; nothing more was written"):
                 project.keep_lock(at_most_every=at_most_every)
             other.keep_lock(at_most_every=at_most_every)
-    assert project.get()["lock_holder"] is None
+    assert project.record().lock_holder is None
 
 
 def test_who_was_suspended_and_lost_nothing_goes_on_with_a_full_lock(project: ProjectState) -> None:
     with project.lock():
         project.put(lock_until=time.time() - 3600)
         project.keep_lock(at_most_every=KEEP_SECONDS)
-        assert project.get()["lock_until"] > time.time() + LOCK_SECONDS - 60
+        assert project.record().lock_until > time.time() + LOCK_SECONDS - 60
 
 
 def test_the_end_of_a_lost_lock_frees_nothing(state: State, project: ProjectState) -> None:
@@ -226,6 +226,6 @@ def test_the_end_of_a_lost_lock_frees_nothing(state: State, project: ProjectStat
         project.put(lock_until=time.time() - 1)
         taken = other.lock()
         taken.__enter__()
-    assert project.get()["lock_holder"] is not None
+    assert project.record().lock_holder is not None
     taken.__exit__(None, None, None)
-    assert project.get()["lock_holder"] is None
+    assert project.record().lock_holder is None

@@ -66,7 +66,7 @@ def test_a_missing_directory_is_made_and_the_state_is_there_again_when_reopened(
     first.project(URL, 7).put(round=3)
     first.close()
     second = State(state_url)
-    assert second.project(URL, 7).get()["round"] == 3
+    assert second.project(URL, 7).record().round == 3
     second.close()
 
 
@@ -74,14 +74,14 @@ def test_a_project_is_known_by_server_and_id(state: State) -> None:
     state.project(URL, 7).put(round=1)
     state.project(URL, 8).put(round=2)
     state.project("http://other", 7).put(round=3)
-    rounds = [state.project(url, number).get()["round"] for url, number in [(URL, 7), (URL, 8), ("http://other", 7)]]
+    rounds = [state.project(url, number).record().round for url, number in [(URL, 7), (URL, 8), ("http://other", 7)]]
     assert rounds == [1, 2, 3]
 
 
 def test_a_new_project_starts_empty(project: ProjectState) -> None:
-    known = project.get()
-    assert (known["adopted_at"], known["bookmark"], known["queue_version"], known["round"]) == (None, None, None, 0)
-    assert known["min_annotations_per_task"] == 1
+    known = project.record()
+    assert (known.adopted_at, known.bookmark, known.queue_version, known.round) == (None, None, None, 0)
+    assert known.min_annotations_per_task == 1
     assert (project.tasks(), project.window(), project.trained(), project.reopened()) == ({}, [], {}, {})
 
 
@@ -181,7 +181,7 @@ def test_projects_do_not_touch_each_other(state: State) -> None:
     one.store_window("w", 0, [], {})
     assert other.tasks() == {1: task(1, row(11, 1))}
     assert (other.trained(), other.reopened(), other.window()) == ({1: "Polite"}, {1: 2}, [Slot(1, True)])
-    assert other.get()["queue_version"] == "v"
+    assert other.record().queue_version == "v"
 
 
 def test_more_tasks_than_a_statement_takes_are_stored_read_and_replaced(project: ProjectState) -> None:
@@ -239,9 +239,9 @@ def test_a_reopened_task_keeps_its_first_overlap_until_it_is_closed(project: Pro
 def test_the_window_comes_back_in_rank_order_with_what_it_was_chosen_under(project: ProjectState) -> None:
     slots = [Slot(9, True), Slot(2, False), Slot(5, True)]
     project.store_window("activelab-1", 4, slots, {"window": 3})
-    known = project.get()
+    known = project.record()
     assert project.window() == slots
-    assert (known["queue_version"], known["queue_size"], known["window_options"]) == ("activelab-1", 4, {"window": 3})
+    assert (known.queue_version, known.queue_size, known.window_options) == ("activelab-1", 4, {"window": 3})
     project.store_window("activelab-2", 1, [Slot(7, False)], {"window": 1})
     assert project.window() == [Slot(7, False)]
 
@@ -253,7 +253,7 @@ def test_rounds_are_kept_oldest_first(project: ProjectState) -> None:
     assert (first["round"], first["window"], second["round"]) == (1, {"size": 3}, 2)
     assert first["at"] <= second["at"]
     assert project.last_round() == second
-    assert project.get()["round"] == 2
+    assert project.record().round == 2
 
 
 # -- the lock --------------------------------------------------------------------------------------------------------
@@ -285,26 +285,26 @@ def test_a_second_holder_is_told_to_try_again_later(project: ProjectState, state
         assert error.value.exit_code == 3
         project.keep_lock()
     with state.project(URL, 7).lock():
-        assert state.project(URL, 7).get()["lock_holder"] is not None
+        assert state.project(URL, 7).record().lock_holder is not None
 
 
 def test_other_projects_are_not_held(project: ProjectState, state: State) -> None:
     with project.lock(), state.project(URL, 8).lock():
         project.keep_lock()
         state.project(URL, 7).put(round=1)
-    assert state.project(URL, 8).get()["lock_holder"] is None
+    assert state.project(URL, 8).record().lock_holder is None
 
 
 def test_the_lock_is_given_back_after_an_error(project: ProjectState) -> None:
     with pytest.raises(ConnectorError, match="stop"), project.lock():
         raise ConnectorError("stop")
-    assert project.get()["lock_holder"] is None
+    assert project.record().lock_holder is None
 
 
 def test_the_lock_of_a_dead_process_is_taken_over_at_once(project: ProjectState) -> None:
     project.put(lock_holder=dead_holder(), lock_until=time.time() + LOCK_SECONDS)
     with project.lock():
-        assert project.get()["lock_holder"].split(":")[1] == str(os.getpid())
+        assert project.record().lock_holder.split(":")[1] == str(os.getpid())
 
 
 @pytest.mark.parametrize("pid", [1, os.getppid()], ids=["a process of root", "a process of ours"])
@@ -321,14 +321,14 @@ def test_the_lock_of_another_machine_is_respected_until_it_expires(project: Proj
         pass
     project.put(lock_until=time.time() - 1)
     with project.lock():
-        assert project.get()["lock_holder"] != elsewhere
+        assert project.record().lock_holder != elsewhere
 
 
 def test_keeping_the_lock_prolongs_it(project: ProjectState) -> None:
     with project.lock():
         project.put(lock_until=time.time() + 1)
         project.keep_lock()
-        assert project.get()["lock_until"] > time.time() + LOCK_SECONDS - 60
+        assert project.record().lock_until > time.time() + LOCK_SECONDS - 60
 
 
 def test_who_lost_the_lock_is_told_and_does_not_free_it(project: ProjectState) -> None:
@@ -337,7 +337,7 @@ def test_who_lost_the_lock_is_told_and_does_not_free_it(project: ProjectState) -
         project.put(lock_holder=other)
         with pytest.raises(TryAgainLater, match="took this project over; nothing more was written"):
             project.keep_lock()
-    assert project.get()["lock_holder"] == other
+    assert project.record().lock_holder == other
 
 
 def test_of_many_who_ask_at_once_one_gets_the_lock(state: State) -> None:

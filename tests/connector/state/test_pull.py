@@ -230,7 +230,7 @@ def test_a_first_reading_that_was_killed_goes_on_behind_its_last_page(
     studio.annotate(5, 1)
     began = studio.clock.replace(microsecond=0)
     kill_at_the_second_page(studio, state, monkeypatch)
-    assert (state.get()["bookmark"], sorted(state.tasks())) == (None, [1, 2, 3, 4])
+    assert (state.record().bookmark, sorted(state.tasks())) == (None, [1, 2, 3, 4])
     studio.wait(3600)
     studio.annotate(1, 1)  # where the reading has been
     studio.annotate(6, 2)
@@ -238,7 +238,7 @@ def test_a_first_reading_that_was_killed_goes_on_behind_its_last_page(
     assert ("tasks of", (4, None)) in studio.calls
     assert not studio.read_everything()
     # What changed before the page is for the next pull, which knows since when.
-    assert datetime.fromisoformat(state.get()["bookmark"]) == began
+    assert datetime.fromisoformat(state.record().bookmark) == began
     pulled = read(studio, state)
     assert same(studio, pulled)
     assert pulled.changed
@@ -328,7 +328,7 @@ def test_a_server_that_does_not_tell_the_time_is_followed_by_its_tasks(studio: S
 
     timeless = Timeless()
     read(timeless, state)
-    assert state.get()["bookmark"] == "2026-03-01T10:00:07.500000+00:00"  # the latest updated_at
+    assert state.record().bookmark == "2026-03-01T10:00:07.500000+00:00"  # the latest updated_at
     timeless.wait(600)
     timeless.annotate(2, 1)
     pulled = read(timeless, state)

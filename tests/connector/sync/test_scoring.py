@@ -146,7 +146,7 @@ def test_the_model_is_trained_on_one_consensus_label_a_task(model: Model, state:
     assert model.trainings == [("7", CLASSES, {1: 0, 2: 1})]
     assert (result.trained, result.model_version) == (True, "model-1")
     assert state.trained() == {1: "Polite", 2: "Impolite"}
-    assert state.get()["model_version"] == "model-1"
+    assert state.record().model_version == "model-1"
 
 
 # -- when it is trained ----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ml_backend import cli as ml_backend_cli
 from ml_backend.settings import Settings as BackendSettings
 
 README, COMMANDS = ROOT / "README.md", ROOT / "docs" / "commands.md"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
 SHARED = {"--label-studio-url", "--ml-backend-url", "--state", "--verbose", "--json"}  # told once on the page
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -42,7 +42,18 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_the_pages_are_found() -> None:
-    assert {"README.md", "CHANGELOG.md", "scaling.md", "decisions.md"} <= {page.name for page in PAGES}
+    assert {"CHANGELOG.md", "scaling.md", "0001-a-window-not-a-score-for-every-task.md"} <= {page.name for page in PAGES}
+
+
+def test_the_index_of_decisions_lists_every_page_with_its_title_and_date() -> None:
+    folder = ROOT / "docs" / "decisions"
+    rows = []
+    for page in sorted(folder.glob("[0-9]*.md")):
+        title, _, date = page.read_text().splitlines()[:3]
+        number = page.name[:4]
+        rows.append(f"| {number} | [{title.removeprefix(f'# {number} ')}]({page.name}) | {date} |")
+    assert [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("| 0")] == rows
+    assert [row[2:6] for row in rows] == [f"{number:04d}" for number in range(1, len(rows) + 1)]
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

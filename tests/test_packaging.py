@@ -94,7 +94,7 @@ def test_the_sdist_holds_what_git_knows_and_nothing_else(sdist: Path, checkout: 
     assert set(top) == {f"label_studio_activelab-{__version__}"}
     released = [path for path in checkout if path.partition("/")[0] not in NOT_RELEASED]
     assert sorted(files) == sorted([*released, "PKG-INFO"]), "a new place wants a line in pyproject.toml's sdist"
-    assert {"tests/test_packaging.py", "benchmarks/README.md", "docs/decisions.md", "LICENSE"} <= set(files)
+    assert {"tests/test_packaging.py", "benchmarks/README.md", "docs/decisions/README.md", "LICENSE"} <= set(files)
 
 
 def test_the_wheel_made_from_the_sdist_is_the_one_made_from_the_checkout(

@@ -15,9 +15,9 @@ from connector.settings import default_state_url
 from ml_backend import cli as ml_backend_cli
 from ml_backend.settings import Settings as BackendSettings
 
-README, COMMANDS = ROOT / "README.md", ROOT / "docs" / "commands.md"
+COMMANDS, SETTINGS = ROOT / "docs" / "commands.md", ROOT / "docs" / "settings.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
-SHARED = {"--label-studio-url", "--ml-backend-url", "--state", "--verbose", "--json"}  # told once on the page
+SHARED = {"--label-studio-url", "--ml-backend-url", "--state", "--verbose", "--json"}  # documented once on the page
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -42,7 +42,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_the_pages_are_found() -> None:
-    assert {"CHANGELOG.md", "scaling.md", "0001-a-window-not-a-score-for-every-task.md"} <= {page.name for page in PAGES}
+    assert {"CHANGELOG.md", "scaling.md", "0013-dependencies.md"} <= {page.name for page in PAGES}
 
 
 def test_the_index_of_decisions_lists_every_page_with_its_title_and_date() -> None:
@@ -63,24 +63,17 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
-def test_every_option_is_told_where_its_command_is(name: str, command: click.Command) -> None:
+def test_the_section_of_a_command_has_its_options(name: str, command: click.Command) -> None:
     options = {one for option in command.params for one in [*option.opts, *option.secondary_opts] if one[:2] == "--"}
     page = COMMANDS.read_text()
-    if name.startswith("connector "):
-        (told,) = re.findall(rf"^## {name}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
-        assert missing(options & SHARED, page) == set()
-        options -= SHARED
-    else:
-        lines = [*page.splitlines(), *README.read_text().splitlines()]
-        assert any(name in line for line in lines)
-        # What is a setting, too, is told there.
-        told = "\n".join(line for line in lines if name in line or line.startswith("| `ML_BACKEND_"))
-    assert missing(options, told) == set()
+    (section,) = re.findall(rf"^## {name}$(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert missing(options & SHARED, page) == set()
+    assert missing(options - SHARED, section) == set()
 
 
-def missing(options: set[str], told: str) -> set[str]:
-    """The options that `told` does not have as words of their own."""
-    return options - set(re.findall(r"(?<![\w-])--[\w-]+", told))
+def missing(options: set[str], text: str) -> set[str]:
+    """The options that the text does not have as words of their own."""
+    return options - set(re.findall(r"(?<![\w-])--[\w-]+", text))
 
 
 def test_an_option_is_not_found_in_a_longer_one() -> None:
@@ -95,17 +88,16 @@ def test_every_command_has_help_with_an_example(name: str, command: click.Comman
     assert f"Example: {name}" in str(command.help)
 
 
-def test_every_setting_is_in_the_readme_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_is_on_its_page_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     there = [(f"ML_BACKEND_{name.upper()}", default(field)) for name, field in BackendSettings.model_fields.items()]
     there += [(variable(name), default(field)) for name, field in ConnectorSettings.model_fields.items()]
-    assert sorted(told_settings()) == sorted(there)
+    assert sorted(documented_settings()) == sorted(there)
 
 
-def told_settings() -> Iterator[tuple[str, str]]:
-    """The settings of the README's tables, each with its default; "" where it has none."""
-    (part,) = re.findall(r"^## Settings$(.*?)^## ", README.read_text(), re.MULTILINE | re.DOTALL)
-    for first, second in re.findall(r"^\| (`[A-Z].*?) \|(.*?)\|", part, re.MULTILINE):
+def documented_settings() -> Iterator[tuple[str, str]]:
+    """The settings of the page's tables, each with its default, or "" if it has none."""
+    for first, second in re.findall(r"^\| (`[A-Z].*?) \|(.*?)\|", SETTINGS.read_text(), re.MULTILINE):
         names, defaults = re.findall("`(.*?)`", first), re.findall("`(.*?)`", second)
         # ML_BACKEND_FINETUNE_STEPS, `_LEARNING_RATE`: those that share a beginning share a row.
         names = [names[0].rpartition("_")[0] + name if name.startswith("_") else name for name in names]
@@ -113,7 +105,7 @@ def told_settings() -> Iterator[tuple[str, str]]:
 
 
 def default(field: FieldInfo) -> str:
-    """A setting's default as the README would have it; "" where it is required or None."""
+    """A setting's default as the page would have it, or "" if it is required or None."""
     if field.default_factory is default_state_url:  # the folder alone
         folder = Path(default_state_url().removeprefix("sqlite:///")).parent
         return f"~/{folder.relative_to(Path.home())}"

@@ -13,13 +13,13 @@ COPY connector connector
 COPY ml_backend ml_backend
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist .
 
-# All that is not ours. A change of our code leaves this stage, and its layer in the image, as they are.
+# Everything that is not ours. A change of our code leaves this stage, and its layer in the image, as they are.
 FROM python:${PYTHON} AS build
 WORKDIR /src
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 COPY constraints.txt ./
-# PyPI's torch brings CUDA on Linux; PyTorch's own index has it without.
+# PyPI's torch includes CUDA on Linux. PyTorch's own index has a build without it.
 ARG TORCH=cpu
 ARG TORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 RUN case "${TORCH}" in \
@@ -27,7 +27,7 @@ RUN case "${TORCH}" in \
       cuda) pip install --no-cache-dir -c constraints.txt torch ;; \
       *) echo "TORCH is cpu or cuda, not ${TORCH}" >&2; exit 1 ;; \
     esac
-# Process 1 has to reap the orphans of a training that is cancelled.
+# Process 1 has to reap the orphans of a cancelled training.
 RUN pip install --no-cache-dir dumb-init==1.2.5.post1
 COPY pyproject.toml ./
 ARG EXTRAS=ml-backend,weights,postgresql,simulate

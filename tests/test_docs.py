@@ -1,5 +1,6 @@
-"""Links between the project's pages lead somewhere, and commands, options and settings are on them."""
+"""Links between the project's pages lead somewhere, commands and settings are on them, and the English is plain."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from pydantic.fields import FieldInfo
 from support import ROOT
 
+import connector.errors
+import ml_backend.errors
 from connector.cli import main as cli
 from connector.settings import Settings as ConnectorSettings
 from connector.settings import default_state_url
@@ -54,6 +57,13 @@ def test_the_index_of_decisions_lists_every_page_with_its_title_and_date() -> No
         rows.append(f"| {number} | [{title.removeprefix(f'# {number} ')}]({page.name}) | {date} |")
     assert [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("| 0")] == rows
     assert [row[2:6] for row in rows] == [f"{number:04d}" for number in range(1, len(rows) + 1)]
+
+
+def test_files_that_pages_and_docstrings_name_are_there() -> None:
+    named = re.compile(r"\b(?:connector|ml_backend|benchmarks|tests|docs)/[\w/.-]*\w\.(?:py|md)\b")
+    code = [path for folder in ("connector", "ml_backend", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    found = [(page.name, file) for page in [*PAGES, *code] for file in named.findall(page.read_text())]
+    assert [(page, file) for page, file in found if not (ROOT / file).exists()] == []
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -124,3 +134,71 @@ def variable(field: str) -> str:
     """The environment variable of a field of the connector's settings."""
     alias = ConnectorSettings.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else field.upper()
+
+
+# -- English (CONTRIBUTING.md) ---------------------------------------------------------------------------------------
+
+
+README = re.sub(r"^ {4}.*$|<!--.*?-->", "", _CODE.sub("", (ROOT / "README.md").read_text()), flags=re.MULTILINE)
+LONGEST = 35
+_BANNED = re.compile(r"\b(told|heard|whoever|somebody|of before|at hand|stands)\b", re.IGNORECASE)
+SPEAKERS = {"echo", "say", "Finding", "ok", "problem", "warning"}
+SPEAKERS |= {name for module in (connector.errors, ml_backend.errors) for name in vars(module) if name[0].isupper()}
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The sentences of prose in Markdown; a heading, an item of a list and a row of a table end one."""
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*#|]|\d+\.))", re.sub(r"\]\([^)]*\)", "]", text)):
+        yield from re.split(r"(?<=[.:?!])[*)\]]*\s+", " ".join(block.split()))
+
+
+def too_long(text: str) -> list[str]:
+    return [sentence for sentence in sentences(text) if len(sentence.split()) > LONGEST]
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    """Every text of `--help`, under the name of its command or option."""
+    for program, group in (("connector", cli.cli), ("ml-backend", ml_backend_cli.main)):
+        yield program, group.help or ""
+    for name, command in commands():
+        yield name, command.help or ""
+        yield from ((f"{name} {option.opts[0]}", getattr(option, "help", None) or "") for option in command.params)
+
+
+def messages(path: Path) -> Iterator[tuple[int, str]]:
+    """The strings of errors, of findings and of what is printed or logged, each with its line."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(call, ast.Call):
+            continue
+        speaker = ast.unparse(call.func).rpartition(".")[2]
+        if speaker in SPEAKERS or speaker.endswith("Error"):
+            for part in ast.walk(call):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.lineno, part.value
+
+
+def test_the_readme_is_in_short_sentences_of_plain_words() -> None:
+    assert too_long(README) == []
+    assert _BANNED.findall(README) == []
+
+
+def test_help_texts_are_in_short_sentences_of_plain_words() -> None:
+    texts = dict(help_texts())
+    assert {name: text for name, text in texts.items() if ";" in text or _BANNED.search(text)} == {}
+    assert {name: text for name, text in texts.items() if too_long(text)} == {}
+
+
+@pytest.mark.parametrize("package", ["connector", "ml_backend"])
+def test_messages_have_no_semicolon_and_only_plain_words(package: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for line, text in messages(path)
+        if re.search(r";\s", text) or _BANNED.search(text)
+    ]
+    assert found == []
+
+
+def test_a_long_sentence_and_a_banned_word_are_found() -> None:
+    assert too_long("Short. " + "word " * 36 + "\n- an item") == [("word " * 36).strip()]
+    assert _BANNED.findall("Whoever stands there, understands.") == ["Whoever", "stands"]

@@ -104,18 +104,19 @@ def _run(settings: Settings, listening: socket.socket) -> None:
     # PyTorch's threads wait for each other by spinning, which slows everybody down several times over as soon as there
     # is more work than cores: predictions beside a training. The library reads this when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Seconds of imports: not for --help, nor for an address in use. PyTorch's hold up every thread for half a second or
-    # more, so they come before the first request, while the weights wait for the first need.
+    # Seconds of imports: not for --help, nor for an address in use.
     try:
-        import sentence_transformers  # noqa: F401
         import uvicorn
+
+        from ml_backend.app import create_app
+        from ml_backend.features.encoder import import_libraries
+        from ml_backend.worker import LOG_FORMAT
+
+        import_libraries()
     except ModuleNotFoundError as error:  # the command comes with the connector, what it runs on with the extra
         raise CannotStart(
             f"There is no {error.name} here: pip install 'label-studio-activelab[ml-backend,weights]'."
         ) from error
-
-    from ml_backend.app import create_app
-    from ml_backend.worker import LOG_FORMAT
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     config = uvicorn.Config(create_app(settings), access_log=False, log_config=None, timeout_graceful_shutdown=5)

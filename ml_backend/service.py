@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.arrays import Array
 from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
@@ -29,6 +28,7 @@ from ml_backend.spread import cluster_centres
 from ml_backend.training import Label, TrainingRequest
 from ml_backend.worker import Outcome, Task, Worker
 
+Array = npt.NDArray[Any]
 MODEL_CLASS = LogisticClassifier.__name__
 _SPREAD_SAMPLE = 2_000
 

@@ -108,6 +108,14 @@ class Encoder:
             ) from error
 
 
+def import_libraries() -> None:
+    """Import sentence-transformers and PyTorch, before a server answers its first request.
+
+    The import holds up every thread for half a second or more. The weights are loaded on first need.
+    """
+    import sentence_transformers  # noqa: F401
+
+
 def set_up(threads: int) -> None:
     """Has PyTorch take so many threads, 0 leaving it its default, and transformers draw no bars."""
     import torch

@@ -31,8 +31,8 @@ from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.simulation.local_backend import model_directory, start_ml_backend, stop_ml_backend
 from ml_backend.features.encoder import Encoder
-from ml_backend.pool import Pool
 from ml_backend.settings import DEFAULT_ENCODER
+from ml_backend.storage.dataset import Pool
 
 NAMES = ("predict", "rescore")
 CLASSES = ("Polite", "Impolite")

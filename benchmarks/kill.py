@@ -32,7 +32,7 @@ from connector.retry import Retries
 from connector.simulation.local_backend import model_directory, start_ml_backend, stop_ml_backend
 from connector.simulation.processes import Server
 from ml_backend.errors import CorruptModel
-from ml_backend.registry import Registry
+from ml_backend.models.registry import Registry
 
 PROJECT = "1"
 

@@ -34,8 +34,8 @@ from connector.state.pull import Pulled
 from connector.sync.label_matrix import heard, targets
 from connector.sync.scoring import choose, score
 from ml_backend.classifiers.one_vs_rest import YES, OneVsRestClassifier
-from ml_backend.folds import assign_folds
-from ml_backend.training import strata
+from ml_backend.training.folds import assign_folds
+from ml_backend.training.train import strata
 
 TOPICS = {
     "price": "cost money bill cheap expensive fee refund charged paid discount invoice deposit",
@@ -118,7 +118,7 @@ class Model:
         return self._known
 
     def train(self, project: str, classes: Sequence[str], labels: Any, *, weights: Any = None, **options: Any) -> None:
-        """As ml_backend.training does it."""
+        """As ml_backend.training.train does it."""
         tasks = np.array(list(labels))
         counted = np.array([1.0 if weights is None else weights[task] for task in labels])
         sets = _as_rows(list(labels.values()))

@@ -16,7 +16,7 @@ from ml_backend.errors import BackendError, CannotStart
 from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
-    from ml_backend.registry import Registry
+    from ml_backend.models.registry import Registry
 
 
 _PROJECT = click.option("--project", required=True, help="Id of the Label Studio project.")
@@ -108,9 +108,9 @@ def _run(settings: Settings, listening: socket.socket) -> None:
     try:
         import uvicorn
 
-        from ml_backend.app import create_app
         from ml_backend.features.encoder import import_libraries
-        from ml_backend.worker import LOG_FORMAT
+        from ml_backend.jobs.worker import LOG_FORMAT
+        from ml_backend.rest.app import create_app
 
         import_libraries()
     except ModuleNotFoundError as error:  # the command comes with the connector, what it runs on with the extra

@@ -5,16 +5,16 @@ import re
 from pathlib import Path
 from threading import Lock
 
-from ml_backend import locks
 from ml_backend.errors import CorruptModel, InvalidRequest, NotFound
-from ml_backend.features import Features, Recipe
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.recent import Recent
-from ml_backend.pool import Pool
+from ml_backend.features.feature_store import Features, Recipe
+from ml_backend.features.lru_cache import Recent
+from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.progress import Progress
-from ml_backend.registry import Registry, TrainedModel
 from ml_backend.settings import Settings
-from ml_backend.training import TrainingRequest, finetune, finetuning_is_due, train
+from ml_backend.storage import locks
+from ml_backend.storage.dataset import Pool
+from ml_backend.training.train import TrainingRequest, finetune, finetuning_is_due, train
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

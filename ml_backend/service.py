@@ -13,20 +13,20 @@ import numpy.typing as npt
 from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.classifiers.one_vs_rest import YES
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
-from ml_backend.events import Events
+from ml_backend.features.diversity import cluster_centres
 from ml_backend.features.encoder import Encoder
-from ml_backend.job_records import Job, Presence, Records
-from ml_backend.jobs import Jobs
-from ml_backend.label_config import change_since, control_of, remembered_controls
-from ml_backend.pool import DIGEST_BYTES, Consensus
+from ml_backend.jobs.queue import Jobs
+from ml_backend.jobs.records import Job, Presence, Records
+from ml_backend.jobs.worker import Outcome, Task, Worker
+from ml_backend.labeling.label_config import change_since, control_of, remembered_controls
+from ml_backend.labeling.webhook import Events
+from ml_backend.models.out_of_sample import out_of_sample
+from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.project import Project, Projects, directory_of, registry_of
-from ml_backend.registry import Registry, TrainedModel
 from ml_backend.schemas import ModelState, Prediction, PredictResponse, TrainRequest
-from ml_backend.scoring import out_of_sample
 from ml_backend.settings import Settings
-from ml_backend.spread import cluster_centres
-from ml_backend.training import Label, TrainingRequest
-from ml_backend.worker import Outcome, Task, Worker
+from ml_backend.storage.dataset import DIGEST_BYTES, Consensus
+from ml_backend.training.train import Label, TrainingRequest
 
 Array = npt.NDArray[Any]
 MODEL_CLASS = LogisticClassifier.__name__

@@ -14,7 +14,7 @@ from support.built_distributions import ROOT
 from connector import __version__
 from connector.cli import main as cli
 from ml_backend import cli as ml_backend_cli
-from ml_backend.app import create_app
+from ml_backend.rest.app import create_app
 from ml_backend.settings import Settings
 
 TODAY = datetime.date(2027, 3, 1)

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
-from ml_backend.classifiers import Weights
+from ml_backend.classifiers.protocol import Weights
 from ml_backend.errors import CorruptModel
 
 # Far below any probability that matters, far above where float32 loses it: logarithms of the result stay finite.

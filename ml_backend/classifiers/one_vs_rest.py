@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from ml_backend.classifiers import Weights
+from ml_backend.classifiers.protocol import Weights
 from ml_backend.errors import CorruptModel
 
 # As in the logistic classifier: logarithms of the result and of its complement stay finite.

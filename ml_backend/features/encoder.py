@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.cluster import Portable
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features.finetuning import precision, variant
-from ml_backend.files import sha256
+from ml_backend.features.finetune import precision, variant
+from ml_backend.parallel import Portable
 from ml_backend.settings import DEFAULT_ENCODER
+from ml_backend.storage.atomic_files import sha256
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features.encoder import packaged_weights, set_up
-from ml_backend.features.finetuning import Schedule, has_fast_bfloat16, precision
+from ml_backend.features.finetune import Schedule, has_fast_bfloat16, precision
 from ml_backend.settings import DEFAULT_ENCODER
 
 if TYPE_CHECKING:

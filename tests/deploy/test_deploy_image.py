@@ -44,7 +44,7 @@ def test_what_is_copied_is_there_and_nothing_else_is_sent() -> None:
         "Dockerfile",
         ".dockerignore",
     }  # Docker takes these itself
-    assert {"connector/sync/cycle.py", "connector/demo/people.py", "ml_backend/app.py", "constraints.txt"} <= files
+    assert {"connector/sync/cycle.py", "connector/demo/people.py", "ml_backend/rest/app.py", "constraints.txt"} <= files
     assert [path for path in files if "__pycache__" in path or path.endswith((".pyc", ".env"))] == []
 
 

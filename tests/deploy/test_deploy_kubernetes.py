@@ -14,8 +14,8 @@ from support.image_steps import read
 from support.known_settings import OF_BACKEND, OF_CONNECTOR, understood
 
 from connector.settings import load_settings
-from ml_backend.app import create_app
-from ml_backend.auth import OPEN_PATH
+from ml_backend.rest.app import create_app
+from ml_backend.rest.auth import OPEN_PATH
 from ml_backend.settings import Settings as BackendSettings
 
 FOLDER = ROOT / "deploy" / "kubernetes"

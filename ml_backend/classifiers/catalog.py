@@ -1,0 +1,46 @@
+"""The classifiers by name: the values of the setting ML_BACKEND_CLASSIFIER and of the request's `classifier`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_backend.classifiers.logistic import LogisticClassifier
+from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
+from ml_backend.classifiers.protocol import Classifier
+from ml_backend.classifiers.softmax import LogitsClassifier
+from ml_backend.settings import ClassifierName
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is behind a name: logistic regression on features, or else a `transformer` that is trained whole.
+
+    `tuned`: the folds choose the temperature and, of logistic regression, the strength of the penalty; else 1 and
+    `ML_BACKEND_C` hold. `finetuned`: the embeddings are by encoders fine-tuned on the labels, once there are some.
+    """
+
+    tuned: bool
+    finetuned: bool = False
+    transformer: bool = False
+
+
+CLASSIFIERS: Mapping[ClassifierName, Kind] = {
+    "logistic": Kind(tuned=False),
+    "logistic-cv": Kind(tuned=True),
+    "two-speed": Kind(tuned=True, finetuned=True),
+    "transformer": Kind(tuned=True, transformer=True),
+}
+
+
+def create(name: ClassifierName, multilabel: bool, c: float) -> Classifier:
+    """A classifier to fit, with `c` as the inverse strength of its penalty where it has one."""
+    if CLASSIFIERS[name].transformer:
+        return LogitsClassifier(multilabel)
+    return OneVsRestClassifier(c) if multilabel else LogisticClassifier(c)
+
+
+def load(name: ClassifierName, multilabel: bool, path: Path) -> Classifier:
+    """Read what a classifier of that name saved; raises CorruptModel."""
+    if CLASSIFIERS[name].transformer:
+        return LogitsClassifier.load(path)
+    return OneVsRestClassifier.load(path) if multilabel else LogisticClassifier.load(path)

@@ -1,0 +1,1 @@
+"""Training jobs: the queue, their records on disk, and the process that does the work."""

@@ -1,0 +1,1 @@
+"""Label Studio's labelling configs and events, and the training labels that they give."""

@@ -1,0 +1,178 @@
+"""What Label Studio's events do: annotations are remembered as they are told of, and "Start Training" trains on them.
+
+The shapes are those that Label Studio 1.23.2 sends (tests/ml_backend/webhooks). Any other event does nothing, and
+neither does what cannot be read. A deleted project keeps its models: Label Studio tells no project's webhook of it, and
+a few megabytes are not worth a message that could delete a model.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_validator
+
+from ml_backend.errors import BackendError, InvalidRequest
+from ml_backend.jobs.records import Job
+from ml_backend.labeling.label_config import Control, control_of
+from ml_backend.labeling.training_labels import request_of
+from ml_backend.project import Projects
+from ml_backend.settings import Settings
+from ml_backend.storage.dataset import Annotation
+from ml_backend.training.train import TrainingRequest
+
+log = logging.getLogger(__name__)
+
+_Id = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+_OneOrMore = BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+
+
+class _Row(BaseModel):
+    id: _Id
+
+
+class _Project(_Row):
+    label_config: str = ""
+
+
+class _Task(_Row):
+    data: Any = None
+
+
+class _Annotation(_Row):
+    task: _Id
+    result: list[Any] | None = None
+    was_cancelled: bool = False
+    ground_truth: bool = False
+    updated_at: AwareDatetime | None = None
+
+
+class _Event(BaseModel):
+    action: str
+    project: _Project
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_project(cls, body: Any) -> Any:
+        """An event's project is an object; its id alone, or an annotation's project, will do."""
+        if not isinstance(body, dict) or isinstance(body.get("project"), dict):
+            return body
+        annotation = body.get("annotation")
+        told = body.get("project") or (annotation.get("project") if isinstance(annotation, dict) else None)
+        return body | {"project": {"id": told}}
+
+
+class _Annotated(_Event):
+    annotation: Annotated[list[_Annotation], _OneOrMore]
+    task: Annotated[list[_Task], _OneOrMore] = []
+
+
+class _AnnotationsDeleted(_Event):
+    annotations: list[_Row]
+
+
+class _TasksDeleted(_Event):
+    tasks: list[_Row]
+
+
+class Events:
+    """What is done at each event. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        projects: Projects,
+        controls: Callable[[str], tuple[Control, ...]],
+        start: Callable[[str, TrainingRequest], Job],
+    ) -> None:
+        """`controls` reads a labelling config; `start` begins a training of a project and returns at once."""
+        self._settings = settings
+        self._projects = projects
+        self._controls = controls
+        self._start = start
+
+    def handle(self, body: bytes) -> dict[str, Any]:
+        """Do what an event asks for, and answer it.
+
+        `job` names the training that was started; `detail` says in a sentence why none was.
+        """
+        try:
+            event = json.loads(body)
+            action = _Event.model_validate(event).action
+            if action in ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"):
+                self._remember(_Annotated.model_validate(event))
+            elif action == "ANNOTATIONS_DELETED":
+                self._forget_annotations(_AnnotationsDeleted.model_validate(event))
+            elif action == "TASKS_DELETED":
+                self._forget_tasks(_TasksDeleted.model_validate(event))
+            elif action == "START_TRAINING":
+                return self._train(_Event.model_validate(event).project)
+        except (ValueError, RecursionError):  # no JSON, none that nests sensibly, or none of these shapes
+            log.info("The webhook ignores an event that it cannot read.")
+        return {}
+
+    def _remember(self, event: _Annotated) -> None:
+        name = str(event.project.id)
+        control = self._control(name, event.project.label_config)
+        tasks = {task.id: {"data": task.data} for task in event.task}
+        told = [
+            Annotation(
+                id=row.id,
+                item=row.task,
+                text=control.text_of(tasks.get(row.task)) if control is not None else "",
+                data_key=control.data_key if control is not None else "",
+                answers=None if row.was_cancelled else _answers(row.result or []),
+                ground_truth=row.ground_truth,
+                updated_at=row.updated_at.timestamp() if row.updated_at is not None else time.time(),
+            )
+            for row in event.annotation
+        ]
+        self._projects.create(name).pool.add_annotations(told)
+
+    def _forget_annotations(self, event: _AnnotationsDeleted) -> None:
+        project = self._projects.get(str(event.project.id))
+        if project is not None:
+            project.pool.forget_annotations([row.id for row in event.annotations])
+
+    def _forget_tasks(self, event: _TasksDeleted) -> None:
+        project = self._projects.get(str(event.project.id))
+        if project is not None:
+            project.pool.forget_items([row.id for row in event.tasks])
+
+    def _train(self, told: _Project) -> dict[str, Any]:
+        name = str(told.id)
+        control = self._control(name, told.label_config)
+        try:
+            if control is None:
+                raise InvalidRequest("The labelling config cannot be read or has no Choices on a Text; put it right.")
+            request = request_of(self._projects.create(name), control, self._settings)
+            return {"job": self._start(name, request).job}
+        except BackendError as error:
+            # Label Studio shows nothing of the answer: a person finds the sentence in the log.
+            log.warning("Project %s: Start Training starts nothing. %s", name, error)
+            return {"detail": str(error)}
+
+    def _control(self, name: str, config: str) -> Control | None:
+        """What the annotations of a project answer: what its model answers, else the first that can be served."""
+        controls = self._controls(config)
+        project = self._projects.get(name)
+        model = project.serving if project is not None else None  # whoever submits an annotation waits for this
+        if model is None:
+            return next(iter(controls), None)
+        if not config:  # then the model's classes are the best guess, and no annotation can be read
+            return Control("", "", "", model.classes, model.multilabel)
+        return control_of(controls, model.classes, model.multilabel) or next(iter(controls), None)
+
+
+def _answers(result: list[Any]) -> dict[str, list[str]]:
+    """The choices of an annotation's `result` by the name of their control; a choice that cannot be read is ""."""
+    answers: dict[str, list[str]] = {}
+    for region in result:
+        name = region.get("from_name") if isinstance(region, dict) else None
+        if isinstance(name, str):
+            value = region.get("value")
+            choices = value.get("choices") if isinstance(value, dict) else None
+            read = isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
+            answers.setdefault(name, []).extend(choices if read else [""])  # type: ignore[arg-type]
+    return answers

@@ -1,0 +1,1 @@
+"""Trained models: their versions on disk and their out-of-sample probabilities."""

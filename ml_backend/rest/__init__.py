@@ -1,0 +1,1 @@
+"""The HTTP interface: routes, credentials, limits, metrics and the OpenAPI document."""

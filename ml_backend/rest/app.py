@@ -1,0 +1,156 @@
+"""The service over HTTP: a table of routes, and what every request passes before and behind them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any, get_args
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from ml_backend import schemas
+from ml_backend.errors import InvalidRequest
+from ml_backend.rest.auth import Authentication, accepted, warn_where_open
+from ml_backend.rest.body_limit import BodyLimit
+from ml_backend.rest.error_responses import MEANING, add_handlers
+from ml_backend.rest.metrics import Measured, Metrics
+from ml_backend.rest.npz import pack, unpack
+from ml_backend.rest.openapi import ANY_BODY, NPZ_BODY, Npz, describe
+from ml_backend.service import MODEL_CLASS, Service
+from ml_backend.settings import ClassifierName, Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application that serves the model directory of `settings`."""
+    service = Service(settings)
+    metrics = Metrics(service.overview)
+    routes = Routes(service, metrics, settings)
+    warn_where_open(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(service.close)
+
+    app = FastAPI(title="ml-backend", version=version("label-studio-activelab"), lifespan=lifespan)
+    add_handlers(app)
+    # The last one is the outermost.
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb << 20)
+    app.add_middleware(Authentication, settings=settings)
+    app.add_middleware(Measured, metrics=metrics)
+
+    def add(method: str, path: str, endpoint: Callable[..., Any], *refusals: int, **more: Any) -> None:
+        responses: dict[int | str, dict[str, Any]] = {status: {"description": MEANING[status]} for status in refusals}
+        app.add_api_route(path, endpoint, methods=[method], responses=responses, **more)
+
+    add("GET", "/health", routes.health)
+    add("GET", "/metrics", routes.metrics, response_class=PlainTextResponse)
+    add("GET", "/versions", routes.versions)
+    add("POST", "/setup", routes.setup)
+    add("POST", "/predict", routes.predict, 503)
+    add("POST", "/webhook", routes.webhook, openapi_extra=ANY_BODY)
+    project = "/api/projects/{project}"
+    add("PUT", f"{project}/items", routes.put_items, response_class=Npz, openapi_extra=NPZ_BODY)
+    add("POST", f"{project}/texts", routes.post_texts, 404)
+    add("POST", f"{project}/train", routes.train, 404, status_code=202)
+    add("GET", f"{project}/jobs/{{job}}", routes.job, 404)
+    add("DELETE", f"{project}/jobs/{{job}}", routes.cancel, 404, 409)
+    add("GET", f"{project}/model", routes.model)
+    add("DELETE", f"{project}/model", routes.forget_model, 404, 409)
+    add("POST", f"{project}/rollback", routes.roll_back, 404, 409)
+    add("GET", f"{project}/probabilities", routes.probabilities, 404, 409, 503, response_class=Npz)
+    add("POST", f"{project}/spread", routes.spread, 404, 503)
+    describe(app, guarded=bool(accepted(settings)))
+    return app
+
+
+class Routes:
+    """One method a route: it translates and delegates. Those that wait for anything run in a thread each."""
+
+    def __init__(self, service: Service, metrics: Metrics, settings: Settings) -> None:
+        """Serve `service` within the limits of `settings`."""
+        self._service = service
+        self._metrics = metrics
+        self._max_bytes = settings.max_body_mb << 20
+        self._max_tasks = settings.max_tasks
+        self._health = schemas.Health(
+            model_class=MODEL_CLASS,
+            version=version("label-studio-activelab"),
+            classifiers=list(get_args(ClassifierName)),
+        )
+
+    async def health(self) -> schemas.Health:
+        """Say that the server is up; touches neither model nor disk."""
+        return self._health
+
+    def metrics(self) -> Response:
+        """Tell Prometheus of requests, jobs and models."""
+        return PlainTextResponse(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    def versions(self, project: str | None = None) -> schemas.Versions:
+        """List the model versions that are kept, newest first: of a project, or of all."""
+        return schemas.Versions(versions=self._service.versions(project))
+
+    def setup(self, request: schemas.SetupRequest) -> schemas.SetupResponse:
+        """Tell Label Studio the version it is connected to."""
+        return schemas.SetupResponse(model_version=self._service.version(str(request.project or "")))
+
+    def predict(self, request: schemas.PredictRequest) -> schemas.PredictResponse:
+        """Classify Label Studio's tasks."""
+        if len(request.tasks) > self._max_tasks:
+            raise InvalidRequest(f"These are {len(request.tasks)} tasks; send at most {self._max_tasks} at a time.")
+        return self._service.predict(str(request.project or ""), request.label_config or "", request.tasks)
+
+    async def webhook(self, request: Request) -> dict[str, Any]:
+        """Take any event of Label Studio, whatever its body is."""
+        return await run_in_threadpool(self._service.webhook, await request.body())
+
+    async def put_items(self, project: str, request: Request) -> Response:
+        """State a project's items; answers which texts are needed."""
+        body = await request.body()
+
+        def work() -> bytes:
+            arrays = unpack(body, {"ids": "int64", "hashes": "uint8"}, self._max_bytes)
+            return pack({"missing": self._service.set_items(project, arrays["ids"], arrays["hashes"])})
+
+        return Npz(await run_in_threadpool(work))
+
+    def post_texts(self, project: str, request: schemas.TextsRequest) -> schemas.TextsResponse:
+        """Store texts."""
+        return schemas.TextsResponse(stored=self._service.add_texts(project, request.texts))
+
+    def train(self, project: str, request: schemas.TrainRequest) -> schemas.JobState:
+        """Start a training."""
+        return schemas.JobState.model_validate(self._service.train(project, request))
+
+    def job(self, project: str, job: str) -> schemas.JobState:
+        """Say how far a job is."""
+        return schemas.JobState.model_validate(self._service.job(project, job))
+
+    def cancel(self, project: str, job: str) -> schemas.JobState:
+        """End a job that has not ended."""
+        return schemas.JobState.model_validate(self._service.cancel(project, job))
+
+    def roll_back(self, project: str, request: schemas.RollBackRequest) -> schemas.ModelState:
+        """Serve a kept version again."""
+        return self._service.roll_back(project, request.model_version)
+
+    def model(self, project: str) -> schemas.ModelState:
+        """Describe the current model."""
+        return self._service.model(project)
+
+    def forget_model(self, project: str) -> schemas.ModelState:
+        """Forget all model versions; answers what is left."""
+        self._service.forget_model(project)
+        return self._service.model(project)
+
+    def probabilities(self, project: str) -> Response:
+        """Give the out-of-sample probabilities of all items."""
+        return Npz(pack(self._service.probabilities(project)))
+
+    def spread(self, project: str, request: schemas.SpreadRequest) -> schemas.SpreadResponse:
+        """Choose items that are unlike each other."""
+        ids = self._service.spread(project, request.ids, request.count, request.seed)
+        return schemas.SpreadResponse(ids=ids)

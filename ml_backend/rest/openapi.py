@@ -1,0 +1,56 @@
+"""The OpenAPI document: what FastAPI writes, with the refusals and credentials that it cannot know of."""
+
+from typing import Any
+
+from fastapi import FastAPI, Response
+
+from ml_backend.rest.auth import OPEN_PATH
+from ml_backend.rest.error_responses import MEANING, Refusal
+
+NPZ = "application/x-npz"
+BINARY = {"type": "string", "format": "binary"}
+NPZ_BODY = {"requestBody": {"required": True, "content": {NPZ: {"schema": BINARY}}}}
+ANY_BODY: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {}}}}}
+PROJECT = "^[A-Za-z0-9_-]{1,64}$"
+
+_SCHEMES = {"basic": {"type": "http", "scheme": "basic"}, "bearer": {"type": "http", "scheme": "bearer"}}
+_REFUSAL = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Refusal.__name__}"}}}
+
+
+class Npz(Response):
+    """NumPy's arrays."""
+
+    media_type = NPZ
+
+
+def describe(app: FastAPI, *, guarded: bool) -> None:
+    """Make `app` serve an honest document; `guarded`: it wants credentials."""
+    document = app.openapi()
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas[Refusal.__name__] = Refusal.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    if guarded:
+        components["securitySchemes"] = _SCHEMES
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _describe(operation, guarded=guarded and path != OPEN_PATH)
+
+
+def _describe(operation: dict[str, Any], *, guarded: bool) -> None:
+    responses: dict[str, Any] = operation["responses"]
+    refusals = {status for status in responses if int(status) in MEANING}
+    if "requestBody" in operation:
+        refusals |= {"413", "422"}
+    if guarded:
+        refusals.add("401")
+        operation["security"] = [{name: []} for name in _SCHEMES]
+    for status in sorted(refusals):
+        responses[status] = {"description": MEANING[int(status)], "content": _REFUSAL}
+    for answer in responses.values():
+        if NPZ in answer.get("content", {}):
+            answer["content"][NPZ]["schema"] = BINARY
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and parameter["name"] == "project":
+            parameter["schema"]["pattern"] = PROJECT

@@ -1,0 +1,1 @@
+"""Training: folds, calibration, the models of the folds and the final one."""

@@ -1,0 +1,284 @@
+"""The model class under label-studio-ml 1.0.9, over HTTP as Label Studio calls it, and in the shape that 2.x calls."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import requests
+
+from connector.simulation.processes import free_port
+from ml_backend.labeling.label_config import find_controls
+from ml_backend.service import Service
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = Path(os.environ.get("LABEL_STUDIO_ML_VENV") or ROOT / ".venv-label-studio-ml")
+RECORDED = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "webhooks").glob("*.json")}
+EVENTS = {name: body for name, body in RECORDED.items() if "action" in body}
+CONFIG = RECORDED["setup"]["schema"]
+CLASSES = ["Polite", "Impolite"]
+OTHER_CONFIG = CONFIG.replace('"politeness"', '"tone"')
+
+Labelled = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def labelled(make_sentences: Callable[..., tuple[list[str], list[int]]]) -> Labelled:
+    """Forty texts, each with its class."""
+    texts, positions = make_sentences(40)
+    return [(text, CLASSES[position]) for text, position in zip(texts, positions, strict=True)]
+
+
+def annotated(project: int, number: int, text: str, label: str, config: str = CONFIG) -> dict[str, Any]:
+    """The recorded event of an annotation, of another project, task and label."""
+    event = deepcopy(EVENTS["annotation_created"])
+    event["project"] |= {"id": project, "label_config": config}
+    event["task"] |= {"id": number, "project": project, "data": {"text": text}}
+    event["annotation"] |= {"id": number, "task": number, "project": project}
+    (control,) = find_controls(config)
+    event["annotation"]["result"][0] |= {"from_name": control.from_name, "value": {"choices": [label]}}
+    return event
+
+
+def button(project: int, config: str = CONFIG) -> dict[str, Any]:
+    """The recorded Start Training, of another project."""
+    event = deepcopy(EVENTS["start_training"])
+    event["project"] |= {"id": project, "label_config": config}
+    return event
+
+
+def asked(project: int, labelled: Labelled, config: str = CONFIG) -> dict[str, Any]:
+    """The recorded body of /predict, of other tasks."""
+    recorded = deepcopy(RECORDED["predict"])
+    first = recorded["tasks"][0]
+    tasks = [
+        first | {"id": number, "project": project, "data": {"text": text}} for number, (text, _) in enumerate(labelled)
+    ]
+    return recorded | {"project": f"{project}.1700000000", "label_config": config, "tasks": tasks}
+
+
+def labels_of(results: list[dict[str, Any]]) -> list[str]:
+    return [entry["result"][0]["value"]["choices"][0] for entry in results]
+
+
+# -- 1.0.9 -----------------------------------------------------------------------------------------------------------
+
+
+class Backend:
+    """What `label-studio-ml start` serves, called as Label Studio calls it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        answer = requests.post(f"{self.url}/{path}", json=body, timeout=100)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def version(self, project: int, config: str = CONFIG) -> str:
+        body = RECORDED["setup"] | {"project": f"{project}.1700000000", "schema": config}
+        version = self.post("setup", body)["model_version"]
+        assert isinstance(version, str)
+        return version
+
+    def trained(self, project: int) -> str:
+        """The project's model version, as soon as there is one."""
+        deadline = time.monotonic() + 120
+        while not (version := self.version(project)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        return version
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `label-studio-ml init` has made a backend of the model's file."""
+    path = tmp_path_factory.mktemp("label-studio-ml")
+    command = [ENVIRONMENT / "bin" / "label-studio-ml", "init", "my_backend", "--script", ROOT / "ml_backend/model.py"]
+    done = subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@contextmanager
+def started(home: Path, **settings: str) -> Iterator[Backend]:
+    """`label-studio-ml start`, in a session of its own: it starts the server by a shell."""
+    port = free_port()
+    command = [ENVIRONMENT / "bin" / "label-studio-ml", "start", "my_backend", "--host=127.0.0.1", f"--port={port}"]
+    programs = f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}"  # among which it looks for `python`
+    environment = os.environ | {"PATH": programs, "ML_BACKEND_MODEL_DIR": str(home / "models")} | settings
+    with (
+        (home / "log").open("a") as log,
+        subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    assert requests.get(f"http://127.0.0.1:{port}/health", timeout=5).json()["status"] == "UP"
+                    break
+                except requests.ConnectionError:
+                    assert process.poll() is None, (home / "log").read_text()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            yield Backend(f"http://127.0.0.1:{port}")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def backend(home: Path) -> Iterator[Backend]:
+    with started(home) as running:
+        yield running
+
+
+def test_before_the_first_training_entries_are_empty(backend: Backend, labelled: Labelled) -> None:
+    assert backend.version(1) == ""
+    empty = {"result": [], "score": 0.0, "model_version": ""}
+    assert backend.post("predict", asked(1, labelled[:2])) == {"model_version": "", "results": [empty, empty]}
+    backend.post("webhook", annotated(1, 1, *labelled[0]))
+    backend.post("webhook", button(1))  # on one label
+    assert backend.version(1) == ""
+
+
+@pytest.fixture(scope="module")
+def versions(backend: Backend, labelled: Labelled) -> tuple[str, str]:
+    """The models of projects 2 and 3, which ask by different controls, by Start Training."""
+    for project, config in ((2, CONFIG), (3, OTHER_CONFIG)):
+        for number, (text, label) in enumerate(labelled[:30]):
+            backend.post("webhook", annotated(project, number, text, label, config))
+        backend.post("webhook", button(project, config))
+    return backend.trained(2), backend.trained(3)
+
+
+def test_it_answers_as_ml_backend_serve_does(
+    backend: Backend, home: Path, labelled: Labelled, versions: tuple[str, str], serve: Callable[[Path], Any]
+) -> None:
+    # The last /setup was of project 3. A form that asks for a prediction sends none.
+    answer = backend.post("predict", asked(2, labelled[30:]))
+    other = backend.post("predict", asked(3, labelled[30:], OTHER_CONFIG))
+    assert {entry["model_version"] for entry in answer["results"]} == {versions[0]}
+    assert {entry["model_version"] for entry in other["results"]} == {versions[1]}
+    assert {entry["result"][0]["from_name"] for entry in other["results"]} == {"tone"}
+    right = [found == label for found, (_, label) in zip(labels_of(answer["results"]), labelled[30:], strict=True)]
+    assert sum(right) >= 9
+    assert not any(path.name.isdigit() for path in (home / "my_backend").iterdir())  # no jobs of label-studio-ml's own
+    with serve(home / "models") as own:
+        body = asked(2, labelled[30:])
+        assert own.client("2").predict(body["tasks"], CONFIG)["results"] == answer["results"]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_every_event_of_label_studio_is_taken(backend: Backend, name: str) -> None:
+    assert "job_id" in backend.post("webhook", EVENTS[name])
+
+
+def test_a_restart_keeps_the_models_and_an_export_can_be_trained_on(
+    home: Path, labelled: Labelled, versions: tuple[str, str]
+) -> None:
+    with started(home, MODEL_DIR=str(home / "jobs"), LABEL_STUDIO_ML_BACKEND_V2="1") as again:
+        assert again.version(2) == versions[0]
+        answer = again.post("predict", asked(2, labelled))
+        assert {entry["model_version"] for entry in answer["results"]} == {versions[0]}
+        events = [annotated(4, number, text, label) for number, (text, label) in enumerate(labelled)]
+        export = [event["task"] | {"annotations": [event["annotation"]]} for event in events]
+        again.post("train", {"annotations": export, "project": "4.1700000000", "label_config": CONFIG, "params": {}})
+        answer = again.post("predict", asked(4, labelled))
+        assert labels_of(answer["results"]) == [label for _, label in labelled]
+
+
+# -- 2.x -------------------------------------------------------------------------------------------------------------
+
+
+class StandIn:
+    """What the base class of 2.x's repository does with a model, and no more: no release of 2.x is on PyPI.
+
+    It shows what our class does with these calls, not that 2.x makes them.
+    """
+
+    kept: dict[tuple[str, str], str]
+
+    def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
+        self.project_id = project_id or ""
+        if label_config is not None:
+            self.set("label_config", label_config)
+        if not self.get("model_version"):
+            self.set("model_version", "0.0.1")
+        self.setup()
+
+    @property
+    def label_config(self) -> str | None:
+        return self.get("label_config")
+
+    def get(self, key: str) -> str | None:
+        return self.kept.get((self.project_id, key))
+
+    def set(self, key: str, value: str) -> None:
+        assert isinstance(value, str)
+        self.kept[self.project_id, key] = value
+
+    def setup(self) -> None:
+        """For models to override."""
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
+    """ml_backend.model on the stand-in, its models in label-studio-ml's own MODEL_DIR."""
+    base = ModuleType("label_studio_ml.model")
+    base.LabelStudioMLBase = type("LabelStudioMLBase", (StandIn,), {"kept": {}})  # type: ignore[attr-defined]
+    package = ModuleType("label_studio_ml")
+    package.model = base  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "label_studio_ml", package)
+    monkeypatch.setitem(sys.modules, "label_studio_ml.model", base)
+    monkeypatch.delitem(sys.modules, "ml_backend.model", raising=False)
+    monkeypatch.delenv("ML_BACKEND_MODEL_DIR", raising=False)
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
+    module = importlib.import_module("ml_backend.model")
+    yield module
+    module._opened().close()
+    del sys.modules["ml_backend.model"]
+
+
+def test_the_calls_of_2_x_train_and_answer(model: ModuleType, tmp_path: Path, labelled: Labelled) -> None:
+    def instance(project: str = "5") -> Any:  # 2.x makes one for each request
+        return model.TextClassifier(project_id=project, label_config=CONFIG)
+
+    assert instance().get("model_version") == ""
+    tasks = asked(5, labelled)["tasks"]
+    assert instance().predict(tasks, context={}) == [{"result": [], "score": 0.0, "model_version": ""}] * len(tasks)
+    for number, (text, label) in enumerate(labelled):
+        event = annotated(5, number, text, label)
+        assert instance().fit(event.pop("action"), event) == {}
+    event = button(5)
+    started = instance().fit(event.pop("action"), event)
+    service: Service = model._opened()
+    deadline = time.monotonic() + 120
+    while service.job("5", started["job"]).active:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    version = service.job("5", started["job"]).model_version
+    assert instance().get("model_version") == version
+    answer = instance().predict(tasks, context=None)
+    assert labels_of(answer) == [label for _, label in labelled]
+    assert {entry["model_version"] for entry in answer} == {version}
+    assert instance("6").get("model_version") == ""
+    assert (tmp_path / "ml_backend_data" / "projects" / "5").is_dir()
+
+
+def test_without_label_studio_ml_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "label_studio_ml", None)
+    monkeypatch.delitem(sys.modules, "ml_backend.model", raising=False)
+    with pytest.raises(
+        ImportError, match=r"^ml_backend\.model needs the extra label-studio-ml .*; docs/.* install it\.$"
+    ):
+        importlib.import_module("ml_backend.model")

@@ -1,0 +1,260 @@
+"""Several classes a text: the classifier, the folds, training, and what the service answers."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression
+
+from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
+from ml_backend.errors import CorruptModel, InvalidRequest
+from ml_backend.schemas import TrainRequest
+from ml_backend.service import Service
+from ml_backend.settings import Settings
+from ml_backend.storage.dataset import digest
+from ml_backend.training.folds import assign_folds
+from ml_backend.training.train import strata
+
+CLASSES = ["rain", "price", "noise"]
+WORDS = {
+    "rain": ["it rained all day", "a wet afternoon", "clouds and showers"],
+    "price": ["far too expensive", "it cost a fortune", "not worth the money"],
+    "noise": ["loud neighbours", "trucks at night", "music through the wall"],
+}
+CONFIG = """<View><Text name="text" value="$text"/><Choices name="topics" toName="text" choice="{kind}">
+<Choice value="rain"/><Choice value="price"/><Choice value="noise"/></Choices></View>"""
+MULTIPLE, SINGLE = CONFIG.format(kind="multiple"), CONFIG.format(kind="single")
+
+
+def written(count: int, seed: int = 0) -> tuple[list[str], list[list[int]]]:
+    """Distinct texts on none, one or several of the topics, and the positions of the topics."""
+    texts, labels = [], []
+    for number in range(count):
+        random = np.random.default_rng([seed, number])
+        label = np.flatnonzero(random.random(3) < 0.4).tolist()
+        said = [random.choice(WORDS[CLASSES[position]]) for position in label] or ["a fine place"]
+        texts.append(f"Visit {seed}-{number}: {', '.join(said)}.")
+        labels.append(label)
+    return texts, labels
+
+
+def features(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 4)).astype(np.float32)
+
+
+# -- the classifier ----------------------------------------------------------------------------------------------------
+
+
+def test_each_class_is_scikit_learns_logistic_regression_against_the_rest() -> None:
+    x = features(60)
+    labels = (x[:, :3] + features(60, 1)[:, :3] > 0).astype(np.int64)
+    model = OneVsRestClassifier(c=3.0)
+    model.fit(x, labels, 3, seed=0)
+    probabilities = model.predict_proba(x)
+    for index in range(3):
+        reference = LogisticRegression(C=3.0, max_iter=1000).fit(x.astype(np.float64), labels[:, index])
+        np.testing.assert_allclose(probabilities[:, index], reference.predict_proba(x)[:, 1], atol=1e-5)
+
+
+def test_a_class_that_none_has_is_improbable_and_one_that_all_have_probable() -> None:
+    labels = np.stack([np.zeros(8), np.ones(8), np.arange(8) % 2], axis=1).astype(np.int64)
+    model = OneVsRestClassifier()
+    model.fit(features(8), labels, 3, seed=0)
+    probabilities = model.predict_proba(features(5, 1))
+    np.testing.assert_allclose(probabilities[:, :2], np.tile([0.1, 0.9], (5, 1)))
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+
+
+def test_probabilities_stay_between_zero_and_one_far_out() -> None:
+    model = OneVsRestClassifier()
+    model.fit(features(20), (features(20)[:, :2] > 0).astype(np.int64), 2, seed=0)
+    far = model.predict_proba(features(20) * 1e6).astype(np.float32)
+    assert 0 < far.min() < far.max() < 1
+
+
+def test_it_comes_back_from_disk_and_other_files_are_refused(tmp_path: Path) -> None:
+    model = OneVsRestClassifier()
+    model.fit(features(20), (features(20)[:, :2] > 0).astype(np.int64), 2, seed=0)
+    model.save(tmp_path / "model")
+    again = OneVsRestClassifier.load(tmp_path / "model")
+    assert np.array_equal(again.predict_proba(features(5)), model.predict_proba(features(5)))
+    (tmp_path / "model").write_bytes(b"\x80\x04.")
+    with pytest.raises(CorruptModel, match="train again"):
+        OneVsRestClassifier.load(tmp_path / "model")
+
+
+# -- folds -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_fold_has_its_share_of_rare_classes() -> None:
+    labels = (np.random.default_rng(0).random((200, 4)) < [0.5, 0.3, 0.1, 0.02]).astype(np.int64)
+    for seed in range(10):
+        folds = assign_folds(np.arange(200), strata(labels), 4, seed)
+        for index, most in ((3, 1), (2, 2)):
+            counts = np.bincount(folds, weights=labels[:, index], minlength=4)
+            assert counts.max() - counts.min() <= most
+
+
+def test_the_stratum_of_a_single_class_is_that_class() -> None:
+    labels = np.array([2, 0, 1, 1])
+    assert np.array_equal(strata(labels), labels)
+
+
+# -- the service -------------------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """A service with one project, `p`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.service = Service(Settings(model_dir=directory))
+
+    def hold(self, texts: list[str]) -> None:
+        hashes = np.frombuffer(b"".join(map(digest, texts)), dtype=np.uint8).reshape(-1, 16)
+        self.service.set_items("p", np.arange(len(texts)), hashes)
+        self.service.add_texts("p", texts)
+
+    def train(self, labels: list[Any], multilabel: bool = True) -> Any:
+        request = TrainRequest(classes=CLASSES, ids=list(range(len(labels))), labels=labels, multilabel=multilabel)
+        job = self.service.train("p", request)
+        while job.active:
+            time.sleep(0.02)
+            job = self.service.job("p", job.job)
+        assert job.state == "done", job
+        return self.service.model("p")
+
+    def predict(self, texts: list[str], config: str = MULTIPLE) -> list[Any]:
+        return self.service.predict("p.1", config, [{"data": {"text": text}} for text in texts]).results
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "models")
+
+
+def chosen(entry: Any) -> list[str]:
+    return entry.result[0]["value"]["choices"] if entry.result else []
+
+
+def test_it_learns_sets_and_answers_with_them(bench: Bench) -> None:
+    texts, labels = written(120)
+    new, truth = written(40, seed=9)
+    bench.hold(texts)
+    model = bench.train(labels)
+    assert (model.multilabel, model.classes, model.labels) == (True, CLASSES, 120)
+    assert model.accuracy > 0.8
+    entries = bench.predict(new)
+    expected = [[CLASSES[position] for position in label] for label in truth]
+    assert sum(chosen(entry) == names for entry, names in zip(entries, expected, strict=True)) > 32
+    assert [] in map(chosen, entries)
+    assert max(map(len, map(chosen, entries))) > 1
+
+
+def test_the_score_is_the_confidence_in_the_least_certain_class(bench: Bench) -> None:
+    texts, labels = written(60)
+    bench.hold(texts)
+    bench.train(labels)
+    project = bench.service._project("p")
+    assert project.model is not None
+    (row,) = project.model.final.predict_proba(project.features.of_texts(project.model.recipe, ["trucks at night"]))
+    (entry,) = bench.predict(["trucks at night"])
+    assert entry.score == pytest.approx(np.maximum(row, 1 - row).min())
+    assert chosen(entry) == [name for name, p in zip(CLASSES, row, strict=True) if p >= 0.5]
+
+
+def test_probabilities_are_of_each_class_and_out_of_sample(bench: Bench) -> None:
+    texts, _ = written(100)
+    labels = [np.flatnonzero(row).tolist() for row in np.random.default_rng(1).random((100, 3)) < 0.5]
+    bench.hold([*texts, "a text without labels"])
+    model = bench.train(labels)
+    told = bench.service.probabilities("p")
+    assert bool(told["multilabel"])
+    assert told["pred_probs"].shape == (101, 3)
+    assert ((told["pred_probs"] > 0) & (told["pred_probs"] < 1)).all()
+    assert np.abs(told["pred_probs"].sum(axis=1) - 1).max() > 0.1
+    assert (told["fold"][:-1] >= 0).all()
+    assert told["fold"][-1] == -1
+    truth = np.array([[position in label for position in range(3)] for label in labels])
+    right = (told["pred_probs"][:-1] >= 0.5) == truth
+    assert abs(right.mean() - 0.5) < 0.15, "random labels cannot be learned, only remembered"
+    assert model.accuracy == pytest.approx(right.all(axis=1).mean())
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[[], [0]], [[0], [0, 1]], [[0, 1, 2], []], [[0]] * 8 + [[]], [[]] * 8 + [[1]], [[0], [1], [2]]],
+    ids=["one of two", "a class that all have", "all or none", "one without", "one with", "one each"],
+)
+def test_few_labels_are_enough(bench: Bench, labels: list[list[int]]) -> None:
+    bench.hold([f"text number {number}" for number in range(len(labels) + 1)])
+    bench.train(labels)
+    told = bench.service.probabilities("p")
+    assert told["pred_probs"].shape == (len(labels) + 1, 3)
+    assert ((told["pred_probs"] > 0) & (told["pred_probs"] < 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "multilabel", "words"),
+    [
+        ([[0], [0]], True, "at least two classes"),
+        ([[0, 1], [1, 0, 0]], True, "at least two classes"),
+        ([[], []], True, "at least two classes"),
+        ([[0], [3]], True, "no position"),
+        ([[0], [-1]], True, "no position"),
+        ([0, 1], True, "a list of positions"),
+        ([[0], [1]], False, "one position without"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(bench: Bench, labels: list[Any], multilabel: bool, words: str) -> None:
+    bench.hold(["one", "two"])
+    with pytest.raises(InvalidRequest, match=words):
+        bench.train(labels, multilabel)
+
+
+def test_a_mixture_of_labels_is_no_request() -> None:
+    with pytest.raises(ValidationError):
+        TrainRequest(classes=CLASSES, ids=[0, 1], labels=[[0], 1], multilabel=True)
+
+
+def test_another_kind_of_config_gets_no_answer_until_the_next_training(bench: Bench) -> None:
+    texts, labels = written(30)
+    bench.hold(texts)
+    first = bench.train(labels)
+    assert bench.predict(texts[:1], SINGLE)[0].result == []
+    assert bench.predict(texts[:1], SINGLE)[0].model_version == first.model_version
+    second = bench.train([(label or [0])[0] for label in labels], multilabel=False)
+    assert not second.multilabel
+    assert len(chosen(bench.predict(texts[:1], SINGLE)[0])) == 1
+    assert bench.predict(texts[:1], MULTIPLE)[0].result == []
+    np.testing.assert_allclose(bench.service.probabilities("p")["pred_probs"].sum(axis=1), 1, atol=1e-6)
+    assert bench.train(labels).multilabel
+
+
+def test_a_restart_serves_the_same_model_and_versions_of_before_are_single(bench: Bench) -> None:
+    texts, labels = written(30)
+    bench.hold(texts)
+    bench.train(labels)
+    again = Bench(bench.directory)
+    assert again.service.model("p").multilabel
+    assert np.array_equal(
+        again.service.probabilities("p")["pred_probs"], bench.service.probabilities("p")["pred_probs"]
+    )
+    assert [chosen(one) for one in again.predict(texts)] == [chosen(one) for one in bench.predict(texts)]
+
+    bench.train([(label or [0])[0] for label in labels], multilabel=False)
+    (manifest,) = (
+        path
+        for path in bench.directory.rglob("version.json")
+        if path.parent.name == bench.service.model("p").model_version
+    )
+    told = json.loads(manifest.read_text())
+    del told["multilabel"]
+    manifest.write_text(json.dumps(told))
+    old = Bench(bench.directory)
+    assert not old.service.model("p").multilabel
+    assert len(chosen(old.predict(texts[:1], SINGLE)[0])) == 1

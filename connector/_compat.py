@@ -1,14 +1,33 @@
-"""Long lists, some at a time: what one call or one statement takes."""
+"""What the standard library has in later versions of Python, or limits in a way that does not suit us."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import csv
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
-_T = TypeVar("_T")
+T = TypeVar("T")
+LONGEST_FIELD = 2**31 - 1  # characters: the most that every platform accepts
+
+if sys.version_info >= (3, 12):
+    from itertools import batched as batched
+else:
+
+    def batched(values: Iterable[T], n: int) -> Iterator[tuple[T, ...]]:
+        """The values in order, `n` of them at a time, and the rest: itertools.batched of Python 3.12."""
+        iterator = iter(values)
+        while batch := tuple(islice(iterator, n)):
+            yield batch
 
 
-def parts(values: Sequence[_T], size: int) -> Iterator[list[_T]]:
-    """The values in order, `size` of them at a time, and the last ones."""
-    for start in range(0, len(values), size):
-        yield list(values[start : start + size])
+@contextlib.contextmanager
+def long_csv_fields() -> Iterator[None]:
+    """Lifts the limit of 131,072 characters per field of the csv module."""
+    limit_before = csv.field_size_limit(LONGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit_before)

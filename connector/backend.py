@@ -9,20 +9,17 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import requests
 from numpy.typing import NDArray
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from connector._compat import parts
-from connector.credentials import NONE, Credentials
+from connector._compat import batched
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.retry import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
-
-if TYPE_CHECKING:
-    from connector.settings import Settings
+from connector.settings import NO_CREDENTIALS, Credentials, Settings
 
 PROTOCOL = 4
 TEXTS_A_CALL = 1000
@@ -67,7 +64,7 @@ class Backend:
         self,
         url: str,
         *,
-        credentials: Credentials = NONE,
+        credentials: Credentials = NO_CREDENTIALS,
         retries: Retries | None = None,
         poll_seconds: float = 0.2,
     ) -> None:
@@ -171,7 +168,7 @@ class Backend:
     def predict(self, project: str, texts: Sequence[str], label_config: str, data_key: str) -> list[dict[str, Any]]:
         """The current model's predictions, as Label Studio is answered: one an entry of `texts` (n,)."""
         results: list[dict[str, Any]] = []
-        for part in parts(texts, TEXTS_A_CALL):
+        for part in batched(texts, TEXTS_A_CALL):
             body = {
                 "tasks": [{"data": {data_key: text}} for text in part],
                 "project": project,

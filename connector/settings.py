@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -10,12 +12,44 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from connector.credentials import Credentials
 from connector.errors import UsageError
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """Credentials for the ML backend: a bearer token, a user name with its password, both or neither."""
+
+    token: SecretStr | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+
+    @property
+    def header(self) -> str | None:
+        """The Authorization header of the connector's own calls: the token if there is one, else `basic`."""
+        return self.basic if self.token is None else f"Bearer {self.token.get_secret_value()}"
+
+    @property
+    def basic(self) -> str | None:
+        """User name and password as an Authorization header (RFC 7617)."""
+        if self.username is None or self.password is None:
+            return None
+        pair = f"{self.username}:{self.password.get_secret_value()}"
+        return f"Basic {b64encode(pair.encode()).decode()}"
+
+    @property
+    def for_label_studio(self) -> dict[str, str]:
+        """The fields that give Label Studio these credentials: it can send a user name and a password, but no token."""
+        if self.username is None or self.password is None:
+            return {}
+        password = self.password.get_secret_value()
+        return {"auth_method": "BASIC_AUTH", "basic_auth_user": self.username, "basic_auth_pass": password}
+
+
+NO_CREDENTIALS = Credentials()
+
+
 def default_state_url() -> str:
-    """The SQLite file used when CONNECTOR_STATE is not set: the same one whatever directory cron starts in."""
+    """The SQLite file that is used if CONNECTOR_STATE is not set. It does not depend on the working directory."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return f"sqlite:///{home}/label-studio-activelab/state.sqlite"
 
@@ -37,7 +71,7 @@ class Settings(BaseSettings):
 
     @property
     def credentials(self) -> Credentials:
-        """By what the ML backend knows us, and Label Studio."""
+        """The credentials for the ML backend."""
         return Credentials(self.ml_backend_token, self.ml_backend_username, self.ml_backend_password)
 
     @field_validator("label_studio_url", "ml_backend_url")

@@ -12,8 +12,8 @@ from unicodedata import category
 
 import click
 
-from connector.clock import now_here
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.formatting import now_here
 
 if TYPE_CHECKING:
     from connector.backend import Backend

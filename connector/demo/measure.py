@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from connector._compat import parts
+from connector._compat import batched
 from connector.demo.servers import local_session
 from connector.errors import ConnectorError
 
@@ -23,7 +23,7 @@ class Measure:
     def accuracy(self, project: str) -> float:
         """The share of test texts that the current model of `project` (its key in the backend) gives their label."""
         right = 0
-        for part in parts(self.test, TEXTS_A_CALL):
+        for part in batched(self.test, TEXTS_A_CALL):
             answers = self._predict(project, [text for text, _ in part])
             right += sum(answer == label for answer, (_, label) in zip(answers, part, strict=True))
         return right / len(self.test)

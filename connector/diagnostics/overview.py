@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Protocol
 
 from connector.diagnostics.status import last_round, status
-from connector.diagnostics.status_text import in_short, one_line, round_words
+from connector.diagnostics.status_text import in_short, round_words
 from connector.errors import ConnectorError
+from connector.formatting import one_line
 from connector.label_studio.client import LabelStudio
 from connector.state.project_state import State
 

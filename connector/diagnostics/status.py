@@ -10,9 +10,8 @@ from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot, open_places
 from connector.annotations.records import Task, moment
 from connector.annotations.statistics import label_counts, task_counts
-from connector.clock import now_here
-from connector.diagnostics.status_text import count, one_line
 from connector.errors import ConnectorError
+from connector.formatting import count, now_here, one_line
 from connector.label_studio.client import LabelStudio
 from connector.queue.settings import changed_settings, out_of_order
 from connector.state.lock import is_held

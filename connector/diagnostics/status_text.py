@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connector.annotations.statistics import RECENT_DAYS
+from connector.formatting import ago, count, one_line
 
 
 def words(found: Mapping[str, Any]) -> str:
@@ -46,12 +47,12 @@ def _sync_words(last: Mapping[str, Any] | None) -> str:
     if last is None:
         return "never"
     said = {"published": "published a window", "nothing new": "found nothing new"}
-    return f"{_ago(last['seconds_ago'])}, {said.get(last['result']) or 'failed: ' + last['error']}"
+    return f"{ago(last['seconds_ago'])}, {said.get(last['result']) or 'failed: ' + last['error']}"
 
 
 def round_words(last: Mapping[str, Any] | None) -> str:
     """The last round's number and how long ago it was."""
-    return "none yet" if last is None else f"{last['number']}, {_ago(last['seconds_ago'])}"
+    return "none yet" if last is None else f"{last['number']}, {ago(last['seconds_ago'])}"
 
 
 def _queue_words(found: Mapping[str, Any]) -> str:
@@ -89,20 +90,3 @@ def _model_words(model: Mapping[str, Any] | None) -> str:
         tasks = count(model["ground_truth_tasks"], "task")
         said.append(f"it is right on {model['ground_truth_accuracy']:.0%} of {tasks} with a ground truth")
     return ", ".join(said)
-
-
-def _ago(seconds: int) -> str:
-    for name, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= length:
-            return f"{count(seconds // length, name)} ago"
-    return "less than a minute ago"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """1670, "label": "1,670 labels"; 1: "1 label". `many`: the plural where an s does not make it."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def one_line(text: str) -> str:
-    """The text in one line, and without what a terminal would take for a command."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())

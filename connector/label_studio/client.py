@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from connector._compat import parts
+from connector._compat import batched
 from connector.errors import ConnectorError, StaleTasks, UsageError
 from connector.label_studio.transport import Connection
 
@@ -38,8 +38,8 @@ class LabelStudio(Connection):
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
         """Adds tasks, 2,500 a call."""
-        for part in parts(data, 2500):
-            self._call("POST", f"api/projects/{project}/import", json=part)
+        for part in batched(data, 2500):
+            self._call("POST", f"api/projects/{project}/import", json=list(part))
 
     def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
         """Changes settings of the project and returns it."""
@@ -100,8 +100,8 @@ class LabelStudio(Connection):
         self, project: int, ids: Sequence[int], *, fields: str | None = TASK_FIELDS
     ) -> Iterator[dict[str, Any]]:
         """Those of the tasks `ids` that are there, with all annotations; `fields`: of tasks and annotations."""
-        for part in parts(ids, IDS_A_CALL):
-            chosen = {"selectedItems": {"all": False, "included": part}}
+        for part in batched(ids, IDS_A_CALL):
+            chosen = {"selectedItems": {"all": False, "included": list(part)}}
             yield from self._tasks(project, chosen, fields=fields)["tasks"]
 
     def _tasks(

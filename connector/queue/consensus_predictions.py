@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from connector._compat import parts
+from connector._compat import batched
 from connector.annotations.label_config import Control
 from connector.annotations.records import choice_result
 from connector.errors import ConnectorError
@@ -88,7 +88,7 @@ def publish(
         missing -= done.keys()
         state.store_consensus(done)
     state.store_consensus({task: None for task in ids if task not in wanted})
-    for part in parts(sorted(missing), ROWS_A_CALL):
+    for part in batched(sorted(missing), ROWS_A_CALL):
         state.keep_lock()
         kept = gateway.import_predictions(project_id, [_row(task, control, wanted[task]) for task in part])
         if kept != len(part):

@@ -10,15 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from connector._compat import long_csv_fields
 from connector.annotations.label_config import Control, find_control
-from connector.credentials import NONE, Credentials
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
-from connector.long_fields import long_fields
 from connector.progress import Reporter
 from connector.queue import publish as queue
 from connector.queue import settings as queue_settings
 from connector.queue import views as tab
+from connector.settings import NO_CREDENTIALS, Credentials
 from connector.state.project_state import ProjectState, now
 from connector.state.pull import read_all
 
@@ -33,7 +33,7 @@ def adopt(
     control_name: str | None = None,
     min_annotations_per_task: int | None = None,
     backend_url: str | None = None,
-    credentials: Credentials = NONE,
+    credentials: Credentials = NO_CREDENTIALS,
     confirm: Callable[[str], bool],
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Crede
     there = [one for one in gateway.backends(project_id) if one["url"].rstrip("/") == url]
     found = state.record().found or {}
     ours = found.get("connected", [])
-    authentication = credentials.of_label_studio
+    authentication = credentials.for_label_studio
     try:
         if not there:
             state.put(found={**found, "connected": [*ours, url]})
@@ -193,7 +193,7 @@ def create(title: str, data: Path, gateway: LabelStudio, label_config: str) -> i
 def read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
     """The rows of a .csv or .jsonl file as tasks' data; raises UsageError where it cannot be used."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file, long_fields():
+        with path.open(encoding="utf-8-sig", newline="") as file, long_csv_fields():
             if path.suffix == ".csv":
                 rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
             elif path.suffix in (".jsonl", ".ndjson"):

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from connector.diagnostics.status_text import count as counted
 from connector.errors import UsageError
+from connector.formatting import count as counted
 from connector.reporting import numbers, plots
 from connector.reporting.content import ClassCount, Consensus, Content, Curve, Head, Pace, Pair, Text
 

@@ -11,8 +11,7 @@ from connector import __version__
 from connector.active_learning.stopping import sentence
 from connector.annotations.statistics import label_counts, task_counts
 from connector.backend import Backend
-from connector.clock import now_here
-from connector.diagnostics.status_text import count
+from connector.formatting import count, now_here
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import changed_settings, out_of_order

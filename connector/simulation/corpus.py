@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import io
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 from connector.errors import UsageError
-from connector.long_fields import long_fields
 
 COLUMNS = {
     "tasks.csv": ("id", "text"),
@@ -186,18 +185,28 @@ def _is_list(label: str) -> bool:
 
 def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
     """The rows of a CSV file, their fields in the order of its columns."""
+    import pandas as pd  # which takes half a second
+
     columns = COLUMNS[path.name]
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file, long_fields():
-            reader = csv.DictReader(file)
-            missing = [column for column in columns if column not in (reader.fieldnames or ())]
-            if missing:
-                raise UsageError(f"{path} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
-            rows = [tuple((row[column] or "").strip() for column in columns) for row in reader]
+        content = path.read_bytes()
+        if b"\0" in content:  # where pandas would end the field
+            raise ValueError("it contains a NUL character")
+        # The header is read as a row, or a first row with too many values would name its rows.
+        table = pd.read_csv(io.BytesIO(content), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        header, *lines = table.itertuples(index=False, name=None)
     except FileNotFoundError:
         raise UsageError(f"There is no {path}; the directory needs {', '.join(required)}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as a CSV file in UTF-8: {error}.") from error
+    except pd.errors.EmptyDataError:
+        header, lines = (), []
+    except (OSError, ValueError) as error:  # of which UnicodeDecodeError and ParserError are kinds
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise UsageError(f"{path} cannot be read as a CSV file in UTF-8: {reason}.") from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise UsageError(f"{path} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
+    places = [header.index(column) for column in columns]
+    rows = [tuple(line[place].strip() for place in places) for line in lines]
     if not rows:
         raise UsageError(f"{path} has no rows.")
     for number, row in enumerate(rows, start=1):

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from connector._compat import parts
+from connector._compat import batched
 from connector.annotations.records import Annotation, Task, answers
 from connector.state import schema
 from connector.state.rows import IDS_A_STATEMENT, ProjectRows
@@ -33,10 +33,10 @@ class MirrorRows(ProjectRows):
         """
         with self._engine.begin() as db:
             ids = [task.id for task in tasks]
-            before = self._tasks_in(db, list(parts(ids, IDS_A_STATEMENT)) if span is None else [span])
+            before = self._tasks_in(db, _parts(ids) if span is None else [span])
             renewed = [task for task in tasks if task != before.get(task.id)]
             gone = sorted(before.keys() - set(ids))
-            for part in parts([*(task.id for task in renewed), *gone], IDS_A_STATEMENT):
+            for part in batched([*(task.id for task in renewed), *gone], IDS_A_STATEMENT):
                 for table, column in ((schema.annotation_rows, "task"), (schema.tasks, "id")):
                     db.execute(table.delete().where(self._rows(table) & table.c[column].in_(part)))
             self._insert(
@@ -78,14 +78,14 @@ class MirrorRows(ProjectRows):
     def tasks(self, ids: Iterable[int] | None = None) -> dict[int, Task]:
         """The mirrored tasks by id, with their annotations: all of them, or those of `ids` that are there."""
         with self._engine.connect() as db:
-            return self._tasks_in(db, [(0, None)] if ids is None else list(parts(list(ids), IDS_A_STATEMENT)))
+            return self._tasks_in(db, [(0, None)] if ids is None else _parts(ids))
 
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The texts of those of the tasks `ids` that have one."""
         tasks, found = schema.tasks.c, {}
         read = sa.select(tasks.id, tasks.text).where(self._rows(schema.tasks) & tasks.text.is_not(None))
         with self._engine.connect() as db:
-            for part in parts(list(ids), IDS_A_STATEMENT):
+            for part in batched(ids, IDS_A_STATEMENT):
                 found.update({row.id: row.text for row in db.execute(read.where(tasks.id.in_(part)))})
         return found
 
@@ -120,6 +120,11 @@ class MirrorRows(ProjectRows):
                 by_task.setdefault(row.task, []).append(Annotation._make(row))
             found += db.execute(read_tasks.where(_within(tasks.id, part))).all()
         return {row[0]: Task._make((*row, tuple(by_task.get(row[0], ())))) for row in found}
+
+
+def _parts(ids: Iterable[int]) -> list[list[int]]:
+    """The ids in lists that one statement takes."""
+    return [list(part) for part in batched(ids, IDS_A_STATEMENT)]
 
 
 def _within(column: sa.ColumnElement[int], part: list[int] | tuple[int, int | None]) -> sa.ColumnElement[bool]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from connector._compat import parts
+from connector._compat import batched
 from connector.active_learning.window import Slot
 from connector.annotations.records import Task
 from connector.errors import UsageError
@@ -130,7 +130,7 @@ class ProjectState(MirrorRows):
         """Remembers what of the consensus Label Studio has, {task: (label, quality), None where nothing any more}."""
         rows = [{"task": task, "label": of[0], "quality": of[1]} for task, of in labels.items() if of is not None]
         with self._engine.begin() as db:
-            for part in parts(list(labels), IDS_A_STATEMENT):
+            for part in batched(labels, IDS_A_STATEMENT):
                 mine = self._rows(schema.consensus) & schema.consensus.c.task.in_(part)
                 db.execute(schema.consensus.delete().where(mine))
             self._insert(db, schema.consensus, rows)

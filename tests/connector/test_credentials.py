@@ -12,12 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from connector.backend import Backend, RefusedCredentials
-from connector.credentials import Credentials
 from connector.diagnostics import server_checks as checks
 from connector.errors import ConnectorError, UsageError
 from connector.queue.init import _connect
 from connector.retry import Retries
-from connector.settings import load_settings
+from connector.settings import Credentials, load_settings
 from connector.state.project_state import ProjectState
 
 TOKEN = Credentials(token=SecretStr("t0ken"))

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta, timezone
 from inspect import signature
 
 import pytest
+from dateutil.tz import tzlocal
 
 from connector.annotations.records import Annotation
-from connector.clock import LocalZone, now_here
 from connector.diagnostics.status import label_counts, status
+from connector.formatting import now_here
 from connector.reporting.report import report
 
 # With their rules written out: no machine need know the names.
@@ -36,8 +37,8 @@ def utc(month: int, day: int, hour: int, minute: int = 0) -> datetime:
 
 def test_a_moment_has_the_offset_of_its_own_season(live_in: Callable[[str], None]) -> None:
     live_in(BERLIN)
-    winter = utc(1, 10, 22, 30).astimezone(LocalZone())
-    summer = (utc(7, 10, 22, 30) + timedelta(microseconds=7)).astimezone(LocalZone())
+    winter = utc(1, 10, 22, 30).astimezone(tzlocal())
+    summer = (utc(7, 10, 22, 30) + timedelta(microseconds=7)).astimezone(tzlocal())
     assert (winter.isoformat(), winter.tzname()) == ("2026-01-10T23:30:00+01:00", "CET")
     assert (summer.isoformat(), summer.tzname()) == ("2026-07-11T00:30:00.000007+02:00", "CEST")
 
@@ -45,7 +46,7 @@ def test_a_moment_has_the_offset_of_its_own_season(live_in: Callable[[str], None
 def test_the_hour_that_comes_twice_is_told_apart(live_in: Callable[[str], None]) -> None:
     live_in(BERLIN)
     moments = [utc(10, 25, 0, 30) + timedelta(hours=hours) for hours in range(3)]
-    found = [moment.astimezone(LocalZone()) for moment in moments]
+    found = [moment.astimezone(tzlocal()) for moment in moments]
     assert [moment.isoformat()[11:] for moment in found] == ["02:30:00+02:00", "02:30:00+01:00", "03:30:00+01:00"]
     assert [moment.astimezone(timezone.utc) for moment in found] == moments
 
@@ -61,7 +62,7 @@ def test_labels_of_today_are_those_of_the_day_here_through_a_change_of_the_clock
     live_in: Callable[[str], None],
 ) -> None:
     live_in(BERLIN)
-    now = utc(3, 29, 12).astimezone(LocalZone())  # a day that began an hour before summer time
+    now = utc(3, 29, 12).astimezone(tzlocal())  # a day that began an hour before summer time
     made = ["2026-03-28T22:30:00Z", "2026-03-28T23:30:00Z", "2026-03-29T11:00:00Z"]
     rows = [Annotation(place, 1, place, "A", False, False, at, False, at, 5.0) for place, at in enumerate(made)]
     assert label_counts(rows, now)["today"] == 2

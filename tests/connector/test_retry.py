@@ -299,7 +299,7 @@ def test_a_hiccup_is_waited_out(serve: Serve, look: Look, good: Answer, hiccup: 
 def test_a_server_that_is_silent_is_asked_again(
     serve: Serve, look: Look, good: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for client in ("connection", "backend"):
+    for client in ("label_studio.transport", "backend"):
         monkeypatch.setattr(f"connector.{client}.LOOK_SECONDS", 0.1)
     time, server = Time(), serve(SILENT, good)
     look(server.url, time)

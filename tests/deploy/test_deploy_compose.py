@@ -86,7 +86,7 @@ def test_the_programs_take_what_they_are_given(services: dict[str, Any], monkeyp
     for service in ("connector", "ml-backend"):
         for name, value in services[service]["environment"].items():
             monkeypatch.setenv(name, value)
-    assert load_settings().credentials.of_label_studio["basic_auth_user"] == "label-studio"
+    assert load_settings().credentials.for_label_studio["basic_auth_user"] == "label-studio"
     assert BackendSettings().username == "label-studio"
     *_, program = services["connector"]["entrypoint"]
     assert understood([program, *services["connector"]["command"]]) == "connector sync"

@@ -22,12 +22,12 @@ from support.adversarial_text import CHARACTERS, FRAGMENTS, IN_XML, examples, lo
 from support.browser_annotator import Desk
 from support.project_driver import Loop, connector, on_both_databases
 
+from connector._compat import long_csv_fields
 from connector.annotations.label_config import find_control
 from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway
-from connector.long_fields import long_fields
 from connector.queue.publish import PUBLISHED_CONSENSUS
 from connector.reporting.report_data import cut
 from connector.reporting.rows import columns
@@ -234,7 +234,7 @@ def test_the_form_submits_classes_as_they_are_read(
 
 
 def test_csv(story: Story) -> None:
-    with long_fields(), story.files["csv"].open(encoding="utf-8", newline="") as file:
+    with long_csv_fields(), story.files["csv"].open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         read = [
             {**row, "task_id": int(row["task_id"]), "annotations": json.loads(row["annotations"])} for row in reader

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 from support.adversarial_text import fragments, long_texts, names, short_texts, steady
 
+from connector._compat import long_csv_fields
 from connector.annotations.label_config import Control
 from connector.annotations.records import Task, choice_result, digest, read_task, read_text
 from connector.cli.options import say
-from connector.long_fields import long_fields
 from connector.progress import Reporter
 from connector.queue.init import read_rows
 from connector.reporting.formats import write
@@ -151,7 +151,7 @@ def unpacked(row: dict[str, Any], story: Story) -> dict[str, Any]:
 
 def check_csv(story: Story, path: Path) -> None:
     write("csv", story.rows(), story.control.classes, path, multiple=story.control.multiple)
-    with long_fields(), path.open(encoding="utf-8", newline="") as file:
+    with long_csv_fields(), path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         read = list(reader)
     assert list(reader.fieldnames or ()) == columns(story.control.classes)
@@ -251,7 +251,7 @@ def test_what_readers_have_to_be_told(folder: Path) -> None:
         with pytest.raises(csv.Error, match="field larger than field limit"):
             list(csv.reader(file))
         file.seek(0)
-        with long_fields():
+        with long_csv_fields():
             assert [row["text"] for row in csv.DictReader(file)] == texts
     assert pd.read_csv(path)["consensus"].isna().tolist() == [True, False]
     assert pd.read_csv(path, converters={"consensus": str})["consensus"].tolist() == ["NA", "007"]

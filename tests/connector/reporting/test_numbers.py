@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from connector.diagnostics.status_text import count as counted
+from connector.formatting import count as counted
 from connector.reporting import numbers
 from connector.reporting.content import Interval
 

@@ -1,15 +1,18 @@
 """What can go wrong, grouped by what can be done about it.
 
-ConnectorError            exit code 1: unforeseen; the sentence says what is known
-├── UsageError            exit code 2: somebody has to change an option, a setting or the project
-└── TryAgainLater         exit code 3: nothing to change; the next run may succeed
-    ├── StaleTasks        a task is gone since it was read: read again, then go on
-    └── AnswerLost        (retries.py) nobody knows whether the server acted: look, then go on
+ConnectorError              exit code 1: unforeseen
+├── UsageError              exit code 2: an option, a setting or the project has to be changed
+│   └── StateUnusable       the state database cannot be opened or written, or is damaged
+├── TryAgainLater           exit code 3: nothing to change, the next run may succeed
+│   ├── StateUnavailable    the state database does not answer, is locked, or its disk is full
+│   ├── StaleTasks          a task was deleted since it was read: read again, then go on
+│   └── UnknownOutcome      (retry.py) it is not known whether the server acted: look, then go on
+└── StateError              any failure of the state database, of either kind
 """
 
 
 class ConnectorError(Exception):
-    """Base of all errors; its text is one sentence for a person."""
+    """Base of all errors. Its text is one sentence for a person."""
 
     exit_code = 1
 
@@ -27,4 +30,16 @@ class TryAgainLater(ConnectorError):
 
 
 class StaleTasks(TryAgainLater):
-    """Label Studio no longer knows a task that is to be published."""
+    """Label Studio no longer has a task that is to be published."""
+
+
+class StateError(ConnectorError):
+    """The state database failed."""
+
+
+class StateUnavailable(StateError, TryAgainLater):
+    """The state database failed in a way that may pass."""
+
+
+class StateUnusable(StateError, UsageError):
+    """The state database cannot be used until a person has changed something."""

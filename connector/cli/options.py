@@ -134,18 +134,12 @@ def run(cli: click.Group) -> None:
 
 def explain(error: Exception) -> ConnectorError:
     """The error as one sentence of ours, with --verbose logged in full; an unforeseen one is told by its first line."""
-    from sqlalchemy.exc import DBAPIError
-
     if "--verbose" in sys.argv:
         logging.error("The error in full:", exc_info=error)
 
     if isinstance(error, ConnectorError):
         return error
     first = (str(error).splitlines() or [""])[0]
-    if isinstance(error, DBAPIError):
-        from connector.state import database
-
-        return database.explain(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return TryAgainLater("There is no room left on the disk that the output goes to: free some space.")
     return ConnectorError(f"unforeseen {type(error).__name__}: {first}. Run with --verbose for the details.")

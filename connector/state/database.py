@@ -1,4 +1,4 @@
-"""Opens the state database: makes its tables, or brings those of an older connector up to this one's schema."""
+"""Opens the state database and creates its tables. Its failures become errors of ours."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.errors import ConnectorError, StateError, StateUnavailable, StateUnusable, UsageError
 from connector.state import schema
 
-# What SQLite and PostgreSQL say when opening them may succeed a little later.
-_PASSING = ("is locked", "Connection refused", "resolve host", "timeout", "starting up", "shutting down", "too many")
-SQLITE_PATIENCE_SECONDS = 60  # another process may be writing its mirror; SQLite's own 5 s are short for that
+# Words in the errors of SQLite and PostgreSQL after which opening the database may succeed a little later.
+_TRANSIENT = ("is locked", "Connection refused", "resolve host", "timeout", "starting up", "shutting down", "too many")
+# Another process may be writing its mirror, for which SQLite's own 5 s are short.
+SQLITE_PATIENCE_SECONDS = 60
+
+
+class DuplicateRow(StateUnavailable):
+    """The row is there already: another process has written it since."""
 
 
 def connect(url: str) -> sa.Engine:
-    """An engine on the state database at `url`, an SQLAlchemy URL, with the tables as `schema` draws them.
+    """Opens the state database at `url`, an SQLAlchemy URL, and creates the tables of `schema` if they are missing.
 
-    Raises UsageError when it cannot be opened or was written by a newer connector.
+    Whatever goes wrong later on this engine is raised as a StateError. Raises UsageError if the database cannot be
+    opened or has the schema of another connector version.
     """
     try:
         parsed = sa.make_url(url)
@@ -31,86 +37,87 @@ def connect(url: str) -> sa.Engine:
     except (sa.exc.SQLAlchemyError, OSError, ImportError, ValueError) as error:
         raise UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {error}.") from error
     try:
-        _prepare(engine)
+        _create_tables(engine)
     except (sa.exc.SQLAlchemyError, ConnectorError) as error:
         engine.dispose()
         if isinstance(error, sa.exc.DBAPIError):
             raise explain(error, opening=True) from error
         raise
+    sa.event.listen(engine, "handle_error", _translate)
     return engine
 
 
-def explain(error: sa.exc.DBAPIError, *, opening: bool = False) -> ConnectorError:
-    """A failure of the state database as one of our errors, with what can be done about it."""
-    said = str(error.orig or error).splitlines()[0].rstrip(".")
-    if _any_of(("disk is full", "No space left"), said):
-        return TryAgainLater(
-            f"There is no room left for the state database in CONNECTOR_STATE ({said}): free some disk space. "
-            "What was written before is kept."
+def explain(error: sa.exc.DBAPIError, *, opening: bool = False) -> StateError:
+    """The failure of the state database as an error that says what can be done about it."""
+    message = str(error.orig or error).splitlines()[0].rstrip(".")
+    if isinstance(error, sa.exc.IntegrityError):
+        return DuplicateRow(f"The state database in CONNECTOR_STATE failed: {message}.")
+    if _any_of(("disk is full", "No space left"), message):
+        return StateUnavailable(
+            f"There is no room left for the state database in CONNECTOR_STATE ({message}): free some disk space. "
+            "Everything written so far is kept."
         )
-    if _any_of(("malformed", "not a database", "no such table", "Could not decode"), said):
-        return _damaged(said.partition(" with text")[0])
-    if _any_of(("readonly", "read-only", "permission denied", "unable to open"), said):
-        return UsageError(
-            f"The state database in CONNECTOR_STATE cannot be written ({said}): check its path, and that the "
+    if _any_of(("malformed", "not a database", "no such table", "Could not decode"), message):
+        return _damaged(message.partition(" with text")[0])
+    if _any_of(("readonly", "read-only", "permission denied", "unable to open"), message):
+        return StateUnusable(
+            f"The state database in CONNECTOR_STATE cannot be written ({message}): check its path, and that the "
             "connector's user may write there and in its folder."
         )
-    if opening and not _any_of(_PASSING, said):
-        return UsageError(f"The state database in CONNECTOR_STATE cannot be opened: {said}.")
-    return TryAgainLater(f"The state database in CONNECTOR_STATE failed: {said}.")
+    if opening and not _any_of(_TRANSIENT, message):
+        return StateUnusable(f"The state database in CONNECTOR_STATE cannot be opened: {message}.")
+    return StateUnavailable(f"The state database in CONNECTOR_STATE failed: {message}.")
 
 
-def _any_of(phrases: tuple[str, ...], said: str) -> bool:
-    return any(phrase in said for phrase in phrases)
+def _translate(context: sa.engine.ExceptionContext) -> StateError | None:
+    """SQLAlchemy raises what this returns in place of its own error."""
+    # A failed ping is how the pool learns that a connection has ended: it opens another one.
+    error = context.sqlalchemy_exception
+    return explain(error) if isinstance(error, sa.exc.DBAPIError) and not context.is_pre_ping else None
 
 
-def _damaged(said: str) -> UsageError:
-    return UsageError(
-        f"The state database in CONNECTOR_STATE is damaged, or is no database ({said}). Put a copy back, "
-        "or move it away and run connector init again: annotations are safe in Label Studio, but what init found "
-        "at first is known to that database alone."
+def _any_of(phrases: tuple[str, ...], message: str) -> bool:
+    return any(phrase in message for phrase in phrases)
+
+
+def _damaged(reason: str) -> StateUnusable:
+    return StateUnusable(
+        f"The state database in CONNECTOR_STATE is damaged, or is not a state database ({reason}). Restore a backup, "
+        "or move it away and run connector init again. Annotations are safe in Label Studio, but only that database "
+        "knows the project's settings before the first init."
     )
 
 
-def _prepare(engine: sa.Engine, attempts: int = 10) -> None:
-    """Makes the tables, or brings an older schema up to date: all of it in one transaction, or nothing."""
+def _create_tables(engine: sa.Engine, attempts: int = 10) -> None:
+    """Creates the tables if there are none: all of them in one transaction."""
     with engine.connect() as db:
-        if sa.inspect(db).has_table(schema.meta.name) and _version(db) == schema.VERSION:
+        if _is_ours(db):
             return
     try:
         with engine.begin() as db:
             if engine.dialect.name == "sqlite":
-                db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins nothing by itself for CREATE and ALTER
-            if sa.inspect(db).has_table(schema.meta.name):
-                _migrate(db, _version(db, lock=True))
-            else:
+                db.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins no transaction for CREATE
+            if not _is_ours(db):
                 schema.metadata.create_all(db)
                 db.execute(schema.meta.insert().values(schema_version=schema.VERSION))
     except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
-        # PostgreSQL: another process has made the same tables since.
+        # PostgreSQL: another process has created the same tables since.
         if attempts == 1:
             raise
         time.sleep(0.1)
-        _prepare(engine, attempts - 1)
+        _create_tables(engine, attempts - 1)
 
 
-def _migrate(db: sa.Connection, version: int) -> None:
-    if version > schema.VERSION:
-        raise UsageError(
-            f"The state database has schema {version} and this connector knows {schema.VERSION}: "
-            "use the connector version that wrote it, or a newer one."
-        )
-    for older in range(version, schema.VERSION):
-        for step in schema.MIGRATIONS[older]:
-            dialect, statement = (db.dialect.name, step) if isinstance(step, str) else step
-            if dialect == db.dialect.name:
-                db.exec_driver_sql(statement)
-    db.execute(schema.meta.update().values(schema_version=schema.VERSION))
-
-
-def _version(db: sa.Connection, *, lock: bool = False) -> int:
-    query = sa.select(schema.meta.c.schema_version)
-    version = db.execute(query.with_for_update() if lock else query).scalar()
+def _is_ours(db: sa.Connection) -> bool:
+    """Whether the tables are there. Raises UsageError if they are those of another schema."""
+    if not sa.inspect(db).has_table(schema.meta.name):
+        return False
+    version = db.execute(sa.select(schema.meta.c.schema_version)).scalar()
     if version is None:
         raise _damaged("it does not say its schema")
-    return int(version)
+    if version != schema.VERSION:
+        raise UsageError(
+            f"The state database in CONNECTOR_STATE has schema {version}, and this connector uses schema "
+            f"{schema.VERSION}: use the connector version that wrote it."
+        )
+    return True

@@ -57,8 +57,8 @@ class State:
         with self.engine.connect() as db:
             key = db.execute(find).scalar()
         if key is None:
-            # Another process may have made it since: then its row is the one.
-            with contextlib.suppress(sa.exc.IntegrityError), self.engine.begin() as db:
+            # If another process has made it since, its row is the one.
+            with contextlib.suppress(database.DuplicateRow), self.engine.begin() as db:
                 db.execute(schema.projects.insert().values(url=url, project_id=project_id))
             with self.engine.connect() as db:
                 key = db.execute(find).scalar_one()

@@ -1,10 +1,10 @@
-"""The tables of the state database, and the steps from the schema of an older connector to this one."""
+"""The tables of the state database."""
 
 from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 4
+VERSION = 1
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -122,29 +122,3 @@ rounds = sa.Table(
     sa.Column("at", sa.String(40), nullable=False),
     sa.Column("summary", sa.JSON, nullable=False),
 )
-
-# What brings a database of schema n to n + 1; a pair is for one kind of database only. Everything is read again where
-# the mirror holds more than before. A column that is no longer used stays: SQLite before 3.35 cannot drop it.
-MIGRATIONS: dict[int, tuple[str | tuple[str, str], ...]] = {
-    1: (
-        "ALTER TABLE projects ADD COLUMN found JSON",
-        "ALTER TABLE projects ADD COLUMN last_sync JSON",
-        "ALTER TABLE annotations ADD COLUMN created_at VARCHAR(40) NOT NULL DEFAULT ''",
-        "ALTER TABLE annotations ADD COLUMN lead_time FLOAT",
-        "ALTER TABLE originals ADD COLUMN answers INTEGER",
-        'ALTER TABLE "window" ADD COLUMN answers INTEGER NOT NULL DEFAULT 0',
-        "UPDATE projects SET bookmark = NULL, window_options = NULL",
-    ),
-    2: (
-        "ALTER TABLE projects ADD COLUMN full_read JSON",
-        "ALTER TABLE tasks ADD COLUMN digest VARCHAR(32)",
-        # SQLite holds texts of any length in either.
-        ("postgresql", "ALTER TABLE annotations ALTER COLUMN label TYPE TEXT"),
-        ("postgresql", "ALTER TABLE trained ALTER COLUMN label TYPE TEXT"),
-        "UPDATE projects SET bookmark = NULL, window_options = NULL",
-    ),
-    3: (
-        "CREATE TABLE consensus (project INTEGER NOT NULL REFERENCES projects (key), task INTEGER NOT NULL, "
-        "label TEXT NOT NULL, quality FLOAT NOT NULL, PRIMARY KEY (project, task))",
-    ),
-}

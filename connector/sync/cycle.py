@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from connector.active_learning.stopping import forecast
 from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES, Slot
-from connector.errors import ConnectorError, StaleTasks, UsageError
+from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue import publish as queue
@@ -121,7 +119,7 @@ def _recorded(state: ProjectState, options: SyncOptions) -> Iterator[None]:
         if not options.dry_run:
             words = str(error) if isinstance(error, ConnectorError) else f"{type(error).__name__}: {error}"
             # The state database itself may be what failed.
-            with contextlib.suppress(SQLAlchemyError):
+            with contextlib.suppress(StateError):
                 state.put(last_sync={"at": now(), "result": "failed", "error": words})
         raise
     if not options.dry_run:

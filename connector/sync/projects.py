@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import DBAPIError
-
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, StateError
 from connector.progress import Reporter
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ class Rounds:
                 known = self._explain(error)
                 yield Outcome(project, error=known)
                 rest = projects[place + 1 :]
-                if rest and (isinstance(error, DBAPIError) or not self._is_label_studio_there()):
+                if rest and (isinstance(error, StateError) or not self._is_label_studio_there()):
                     yield from (Outcome(other, error=known, untried=True) for other in rest)
                     return
 

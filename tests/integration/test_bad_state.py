@@ -1,25 +1,21 @@
-"""A state database that is damaged, newer, older, locked, read-only or full: every command, and the next sync."""
+"""A state database that is damaged, of another version, locked, read-only or full: every command, and the next sync."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from support.command_runner import COMMANDS, Commands
 from support.command_runner import commands as commands
-from support.project_driver import ROOT, Loop, project_under_our_queue, texts
+from support.project_driver import Loop, project_under_our_queue, texts
 
 from connector.demo.people import Person
 from connector.queue import publish as queue
 from connector.state import schema
-from connector.state.project_state import State
-
-if TYPE_CHECKING:
-    from support.postgresql_server import PostgreSQL
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
@@ -56,14 +52,14 @@ def overwrite_tasks(path: Path) -> None:
         file.write(b"no page " * 512)
 
 
-DAMAGED = "The state database in CONNECTOR_STATE is damaged, or is no database ("
+DAMAGED = "The state database in CONNECTOR_STATE is damaged, or is not a state database ("
 SPOIL: dict[str, tuple[Callable[[Path], object], str]] = {
     "no database": (lambda path: path.write_text("These are notes and no database at all.\n" * 20), DAMAGED),
     "cut in the middle": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), DAMAGED),
     "overwritten in the middle": (overwrite_tasks, DAMAGED),
     "newer": (
         lambda path: statements(path, "UPDATE meta SET schema_version = 99"),
-        f"The state database has schema 99 and this connector knows {schema.VERSION}: use the connector version that",
+        f"The state database in CONNECTOR_STATE has schema 99, and this connector uses schema {schema.VERSION}: use",
     ),
 }
 
@@ -212,87 +208,3 @@ def test_a_disk_that_is_full_once_the_window_is_served_is_made_up_for(
     loop.assert_published()
     assert loop.annotations() == annotations
     assert loop.state.record().lock_holder is None
-
-
-# -- older -------------------------------------------------------------------------------------------------------------
-
-FIRST_RELEASE = (ROOT / "tests" / "state_schema_1.sql").read_text(encoding="utf-8")
-
-
-def as_the_first_release_left_it(path: Path) -> None:
-    """Makes the state database one of the first release, with all that it had a column for."""
-    made = path.with_suffix(".old")
-    db = sqlite3.connect(made)
-    db.executescript(FIRST_RELEASE)
-    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'") if name != "meta"]
-    db.execute("ATTACH ? AS new", (str(path),))
-    for table in reversed(tables):
-        names = [row[1] for row in db.execute(f'PRAGMA main.table_info("{table}")')]
-        kept = ", ".join(f'"{name}"' for name in names if name != "created")
-        db.execute(f'DELETE FROM main."{table}"')
-        db.execute(f'INSERT INTO main."{table}" ({kept}) SELECT {kept} FROM new."{table}"')
-    db.commit()
-    db.close()
-    made.replace(path)
-
-
-def test_a_state_of_the_first_release_goes_on_and_can_be_undone(
-    commands: Commands, start: Start, people: People
-) -> None:
-    loop = start(texts(16), maximum_annotations=2)
-    first, other = people(2)
-    for number, task in enumerate(loop.tasks[:6]):
-        loop.label(first, task, "Impolite" if number % 2 else "Polite")
-    loop.label(other, loop.tasks[0], "Polite")
-    assert loop.sync()["window"]["relabel"] > 0
-    annotations, rounds = loop.annotations(), loop.state.rounds()
-    as_the_first_release_left_it(file_of(loop))
-
-    assert commands.run(loop, "status").code == 0
-    done = commands.run(loop, "sync")
-    assert done.code == 0, done.err
-    again = State(loop.state_url)
-    state = again.project(loop.gateway.url, loop.id)
-    assert state.rounds()[:1] == rounds
-    assert state.record().round == 2
-    assert all(row.created_at for task in state.tasks().values() for row in task.annotations)
-    again.close()
-    assert commands.run(loop, "undo").code == 0
-    project = loop.project()
-    assert (project["maximum_annotations"], project["sampling"]) == (2, "Sequential sampling")
-    assert {overlap for overlap, _ in loop.flags(*loop.tasks)} == {2}
-    assert loop.annotations() == annotations
-
-
-def test_a_state_of_the_first_release_on_postgresql_is_brought_up_to_date_or_left_as_it_was(
-    postgresql: PostgreSQL,
-) -> None:
-    name = "state-of-the-first-release"
-    postgresql.create_database(name)
-    with postgresql.connect(name) as db:
-        db.execute(FIRST_RELEASE.encode())
-
-    def stop(connection: Any, cursor: Any, statement: str, *more: Any) -> None:
-        if statement.startswith("UPDATE projects"):  # the last step of the migration
-            raise KeyboardInterrupt
-
-    sa.event.listen(sa.Engine, "before_cursor_execute", stop)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            State(postgresql.url(name))
-    finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", stop)
-    with postgresql.connect(name) as db:
-        query = "SELECT column_name FROM information_schema.columns WHERE table_name = 'projects'"
-        columns = {row[0] for row in db.execute(query)}
-        assert ("created" in columns, "last_sync" in columns) == (True, False)
-        assert db.execute("SELECT schema_version FROM meta").fetchall() == [(1,)]
-
-    opened = State(postgresql.url(name))
-    state = opened.project("http://studio", 7)
-    known = state.record()
-    assert (known.round, known.bookmark, known.last_sync) == (2, None, None)
-    assert state.tasks()[1].annotations[0].label == "Polite"
-    assert state.answers_at_publishing() == {1: 0, 2: 0}
-    state.put(last_sync={"at": "now", "result": "published", "error": None})
-    opened.close()

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import click
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from connector import __version__
 from connector.cli.main import cli, main
-from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
+from connector.errors import ConnectorError, StaleTasks, StateUnavailable, TryAgainLater, UsageError
 from connector.state.project_state import State
 from connector.sync.signals import StopSignals
 
@@ -277,7 +276,7 @@ def test_an_unforeseen_error_is_one_sentence(connector: Run, plan: Any) -> None:
 
 
 def test_a_busy_state_database_is_for_later(connector: Run, plan: Any) -> None:
-    plan(OperationalError("UPDATE projects", {}, Exception("database is locked")))
+    plan(StateUnavailable("The state database in CONNECTOR_STATE failed: database is locked."))
     done = connector("sync", "--project", "7")
     assert (done.code, done.out) == (3, "")
     assert done.err == "Error: The state database in CONNECTOR_STATE failed: database is locked.\n"

@@ -1,27 +1,21 @@
-"""The state database: what opening it makes of an older, a damaged or a forbidden one, and what is said about it."""
+"""The state database: created, refused, damaged or not to be written, and the errors about it."""
 
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from support import ROOT
-from support.simulated_label_studio import CONFIG, Studio
 
-from connector.active_learning.window import Slot
-from connector.annotations.label_config import find_control
-from connector.annotations.records import Annotation, Task, digest
-from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.state import database, schema
+from connector.annotations.records import Task, digest
+from connector.errors import ConnectorError, StateError, TryAgainLater, UsageError
+from connector.state import database
 from connector.state.database import explain
-from connector.state.project_state import Original, State
-from connector.state.pull import pull, read_project
+from connector.state.project_state import State
 
-FIRST_RELEASE = (ROOT / "tests" / "state_schema_1.sql").read_text(encoding="utf-8")
 URL = "http://studio"
 
 
@@ -44,104 +38,37 @@ def content(path: Path) -> list[str]:
     return lines
 
 
-@pytest.fixture
-def old(path: Path) -> Path:
-    """A state database as the first release left it."""
-    script(path, FIRST_RELEASE)
-    return path
+# -- created ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def migrated(old: Path) -> Iterator[State]:
-    state = State(f"sqlite:///{old}")
-    yield state
-    state.close()
-
-
-# -- from an older schema --------------------------------------------------------------------------------------------
-
-
-def test_a_state_of_the_first_release_is_kept(migrated: State) -> None:
-    project = migrated.project(URL, 7)
-    known = project.record()
-    assert migrated.adopted(URL) == [7]
-    assert (known.adopted_at, known.min_annotations_per_task) == ("2026-03-01T09:00:00+00:00", 2)
-    assert known.original_settings == {"sampling": "Sequential sampling", "maximum_annotations": 3}
-    assert (known.round, known.queue_version, known.queue_size) == (2, "activelab-20260301-100000-000000", 3)
-    assert (known.model_version, known.control["classes"]) == ("model-2", ["Polite", "Impolite"])
-    assert (known.found, known.last_sync) == (None, None)
-    at = "2026-03-01T10:00:01.250000Z"
-    assert project.tasks() == {
-        1: Task(1, None, True, 2, at, (Annotation(11, 1, 4, "Polite", False, False, at),)),
-        2: Task(2, None, False, 1, "2026-03-01T10:00:02.500000Z"),
-    }
-    assert project.texts([1, 2]) == {1: "Text 1"}
-    assert project.originals() == {1: Original(3, False, None), 2: Original(3, False, None)}
-    assert (project.reopened(), project.trained()) == ({1: 1}, {1: "Polite"})
-    assert project.window() == [Slot(1, relabel=True), Slot(2, relabel=False)]
-    assert [one["round"] for one in project.rounds()] == [1, 2]
-
-
-def test_a_state_of_the_first_release_is_read_anew_and_used_on(migrated: State) -> None:
-    assert migrated.project(URL, 7).record().window_options is None, "a new window is due"
-    studio = Studio(3)
-    studio.annotate(1, 4)
-    project = migrated.project(URL, 7)
-    project.put(control=find_control(CONFIG).to_json(), label_config=CONFIG)
-    pulled = pull(read_project(7, studio), studio, project)  # type: ignore[arg-type]
-    assert studio.read_everything()
-    assert project.tasks() == pulled.tasks
-    assert all(row.created_at for task in pulled.tasks.values() for row in task.annotations)
-    project.store_window("activelab-3", 2, [Slot(1, relabel=True), Slot(3, relabel=False)], {"window": 100})
-    assert project.answers_at_publishing() == {1: 1, 3: 0}
-    project.put(found={"tabs": [1]}, last_sync={"at": "now", "result": "published", "error": None})
-    project.store_originals(pulled.tasks.values())
-    assert project.originals()[3] == Original(1, False, 0)
-
-
-def test_every_column_is_there_after_a_migration(migrated: State) -> None:
-    with migrated.engine.connect() as db:
-        there = {name: {one["name"] for one in sa.inspect(db).get_columns(name)} for name in schema.metadata.tables}
-        assert db.execute(sa.select(schema.meta)).scalars().all() == [schema.VERSION]
-    assert {name: set(table.columns.keys()) - there[name] for name, table in schema.metadata.tables.items()} == {
-        name: set() for name in schema.metadata.tables
-    }
-
-
-STATEMENTS = len(schema.MIGRATIONS[1])
-
-
-@pytest.mark.parametrize("done", range(STATEMENTS + 2))
-def test_a_migration_that_is_killed_leaves_the_state_as_it_was(old: Path, done: int) -> None:
-    before = content(old)
+def test_a_process_that_is_killed_while_it_creates_the_tables_leaves_none(path: Path) -> None:
     code = (
         "import os, signal\n"
         "import sqlalchemy as sa\n"
-        f"left = {done}\n"
         "@sa.event.listens_for(sa.Engine, 'before_cursor_execute')\n"
-        "def count(connection, cursor, statement, *more):\n"
-        "    global left\n"
-        "    if statement.startswith(('ALTER', 'UPDATE')):\n"
-        "        left -= 1\n"
-        "        if left < 0: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "@sa.event.listens_for(sa.Engine, 'commit')\n"
-        "def end(connection): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def kill(connection, cursor, statement, *more):\n"
+        "    if statement.startswith('INSERT INTO meta'): os.kill(os.getpid(), signal.SIGKILL)\n"
         "from connector.state.project_state import State\n"
-        f"State('sqlite:///{old}')"
+        f"State('sqlite:///{path}')"
     )
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert content(old) == before
-    state = State(f"sqlite:///{old}")
-    assert state.project(URL, 7).record().round == 2
-    state.close()
+    assert content(path) == ["BEGIN TRANSACTION;", "COMMIT;"]
+    State(f"sqlite:///{path}").close()
 
 
-def test_processes_that_open_an_old_state_at_once_all_can(old: Path) -> None:
-    code = f"from connector.state.project_state import State\nassert State('sqlite:///{old}').adopted({URL!r}) == [7]"
-    command = [sys.executable, "-c", code]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [process.communicate(timeout=60)[1] for process in started] == [""] * 4
+@pytest.mark.parametrize("version", [0, 2, 99])
+def test_the_schema_of_another_version_is_refused_and_left_alone(path: Path, version: int) -> None:
+    State(f"sqlite:///{path}").close()
+    script(path, f"UPDATE meta SET schema_version = {version}")
+    before = content(path)
+    with pytest.raises(UsageError) as error:
+        State(f"sqlite:///{path}")
+    assert str(error.value) == (
+        f"The state database in CONNECTOR_STATE has schema {version}, and this connector uses schema 1: use the "
+        "connector version that wrote it."
+    )
+    assert content(path) == before
 
 
 # -- damaged, and no database of ours --------------------------------------------------------------------------------
@@ -185,14 +112,14 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_state_is_told_with_what_to_do(full: Path, damage: str) -> None:
     DAMAGE[damage](full)
-    with pytest.raises((ConnectorError, sa.exc.DBAPIError)) as error:
+    with pytest.raises(UsageError) as error:
         read(full)
-    known = error.value if isinstance(error.value, ConnectorError) else explain(error.value)
-    assert type(known) is UsageError
-    assert str(known).startswith("The state database in CONNECTOR_STATE is damaged, or is no database (")
-    assert "Put a copy back, or move it away and run connector init again" in str(known)
-    assert "annotations are safe in Label Studio" in str(known)
-    assert len(str(known)) < 400
+    sentence = str(error.value)
+    assert isinstance(error.value, StateError)
+    assert sentence.startswith("The state database in CONNECTOR_STATE is damaged, or is not a state database (")
+    assert "Restore a backup, or move it away and run connector init again" in sentence
+    assert "Annotations are safe in Label Studio" in sentence
+    assert len(sentence) < 400
 
 
 def read(path: Path) -> None:
@@ -222,12 +149,11 @@ def test_a_state_that_may_only_be_read_says_so_when_it_is_to_be_written(
     state = State(f"sqlite:///file:{full}?mode=ro&uri=true")
     project = state.project(URL, 7)
     assert len(project.tasks()) == 399
-    with pytest.raises(sa.exc.OperationalError) as error:
+    with pytest.raises(UsageError) as error:
         project.put(round=1)
     state.close()
-    known = explain(error.value)
-    assert type(known) is UsageError
-    assert str(known) == (
+    assert isinstance(error.value.__cause__, sqlite3.OperationalError)
+    assert str(error.value) == (
         "The state database in CONNECTOR_STATE cannot be written (attempt to write a readonly database): check its "
         "path, and that the connector's user may write there and in its folder."
     )
@@ -279,8 +205,8 @@ def test_what_a_database_says_becomes_one_of_our_errors(
     said: str, opening: bool, kind: type[ConnectorError], words: str
 ) -> None:
     error = sa.exc.OperationalError("SELECT 1", {}, Exception(f"{said}.\nDETAIL: more"))
-    known = explain(error, opening=opening)
-    assert type(known) is kind
-    assert "\n" not in str(known)
+    explained = explain(error, opening=opening)
+    assert (isinstance(explained, StateError), explained.exit_code) == (True, kind.exit_code)
+    assert "\n" not in str(explained)
     with pytest.raises(kind, match=words):
-        raise known
+        raise explained

@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from connector.cli.options import explain
-from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.errors import ConnectorError, StateUnavailable, TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.sync.projects import Outcome, Rounds, error_words, exit_code, untried_words, words
 
@@ -93,7 +92,7 @@ def test_after_the_last_project_nobody_is_asked() -> None:
 
 
 def test_without_the_state_database_the_rest_is_not_tried() -> None:
-    world = World({1: OperationalError("UPDATE", {}, Exception("Connection refused"))})
+    world = World({1: StateUnavailable("Connection refused")})
     assert (world.codes(1, 2, 3), world.tried, world.looks) == ([3, 3, 3], [1], 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -12,7 +11,6 @@ from connector.backend import Backend
 from connector.diagnostics import queue_checks as symptoms
 from connector.diagnostics import server_checks as checks
 from connector.diagnostics.finding import Finding, ok, problem
-from connector.diagnostics.scorer_check import Looking, scorer
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.client import LabelStudio
 from connector.settings import Settings
@@ -86,12 +84,11 @@ class _Examination:
             answer = problem("label_studio", str(error), "Correct LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY.")
         found.insert(0, answer)
 
-        url, place = self.settings.ml_backend_url, (self.settings, self.gateway.retries)
-        backend = checks.backend(self.project_id, lambda: Backend.of(*place), self.control, self.record)
+        url = self.settings.ml_backend_url
+        backend = checks.backend(
+            self.project_id, lambda: Backend.of(self.settings, self.gateway.retries), self.control, self.record
+        )
         found.append(backend)
-        if self.pulled is not None:
-            with contextlib.closing(Looking.of(*place)) as server:
-                found.append(scorer(self.project_id, self.pulled, server if backend.level != "problem" else None))
         if self.backends is not None:
             found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))
         if self.record.adopted_at is not None:

@@ -38,7 +38,6 @@ CHECKS = [
     "texts",
     "choices",
     "backend",
-    "scorer",
     "backend_address",
     "last_sync",
 ]

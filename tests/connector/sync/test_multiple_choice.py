@@ -30,7 +30,6 @@ from connector.annotations.records import (
 from connector.backend import Backend, Probabilities
 from connector.diagnostics import queue_checks as symptoms
 from connector.diagnostics import server_checks as checks
-from connector.diagnostics.scorer_check import Both, scorer
 from connector.progress import Reporter
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, rows
@@ -434,23 +433,3 @@ def test_doctor_tells_what_becomes_of_a_set_with_a_choice_that_is_gone(model: Mo
     found = symptoms.choices(chart)
     assert found.level == "warning"
     assert "it is left out of the set" in found.cause
-
-
-def test_doctor_compares_every_class_with_cleanlab(model: Model, state: ProjectState) -> None:
-    class WrongOnce:
-        """Off on the second class alone."""
-
-        calls = 0
-        heard_consensus = staticmethod(activelab.heard_consensus)
-
-        def scores(self, *given: Any) -> Any:
-            self.calls += 1
-            of_labelled, others = activelab.scores(*given)
-            return of_labelled + (0.25 if self.calls == 3 else 0), others  # each class is scored twice
-
-    project = pulled(*a_team())
-    run(project, model, state)
-    assert scorer(7, project, model).level == "ok"  # type: ignore[arg-type]
-    found = scorer(7, project, model, Both(ours=WrongOnce()))  # type: ignore[arg-type]
-    assert found.level == "warning"
-    assert "the largest difference is 0.2" in found.cause

@@ -115,11 +115,29 @@ ORDER = {
         {"retry", "progress", "_compat"},
         {"errors"},
     ),
+    "ml_backend": (
+        {"cli"},
+        {"rest", "model"},
+        {"service"},
+        {"labeling"},
+        {"jobs"},
+        {"project"},
+        {"training"},
+        {"models"},
+        {"features"},
+        {"classifiers", "storage", "parallel", "schemas"},
+        {"settings", "progress"},
+        {"errors"},
+    ),
 }
 PURE = ("connector.active_learning", "connector.annotations")
 # Only this room talks to that library.
 DOORS = {
-    "label_studio_sdk": ("connector.label_studio", "connector.annotations.label_config"),
+    "label_studio_sdk": (
+        "connector.label_studio",
+        "connector.annotations.label_config",
+        "ml_backend.labeling.label_config",
+    ),
     "sqlalchemy": ("connector.state",),
     "fastapi": ("ml_backend.rest",),
     "torch": ("ml_backend.features",),

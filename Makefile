@@ -1,16 +1,18 @@
-# make setup, make demo, make test: see README.md. PYTHON chooses the interpreter (3.10 to 3.13).
+# make setup, make demo, make test: see README.md; make check and make test-all: see CONTRIBUTING.md. PYTHON chooses the interpreter (3.10 to 3.13).
 PYTHON ?= python3
 DATA ?=
 DEMO_ARGS ?=
 TEST_PROCESSES ?= 2
+MARKERS ?= not nightly and not faults_full
 
 VENV := .venv
 LS_VENV := .venv-label-studio
 LSML_VENV := .venv-label-studio-ml
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 EXTRAS := ml-backend weights ray postgresql export simulate report benchmark dev
 
-.PHONY: setup demo demo-stop test lint constraints clean
+.PHONY: setup demo demo-stop check test test-all lint constraints clean
 
 setup: $(VENV)/.done $(LS_VENV)/.done
 
@@ -50,9 +52,17 @@ lint: $(VENV)/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: setup $(LSML_VENV)/.done chromium postgresql lint
-	@# A file's tests stay in one process, which has a Label Studio of its own; files go in order, the long ones in the middle.
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+# The inner loop: nothing but what `make setup` has installed.
+check: lint
+	$(PYTEST) --ignore tests/integration --ignore tests/deploy \
+	  -m "not (nightly or faults_full or service or browser or postgresql)"
+
+# Each process has a Label Studio of its own.
+test: setup chromium postgresql lint
+	$(PYTEST) -m "$(MARKERS)"
+
+test-all: setup $(LSML_VENV)/.done chromium postgresql lint
+	HYPOTHESIS_PROFILE=large $(PYTEST)
 
 # Says what is missing before a release: docs/release.md.
 .PHONY: release-check
@@ -69,4 +79,4 @@ constraints:
 	rm constraints.torch
 
 clean:
-	rm -rf $(VENV) $(LS_VENV) $(LSML_VENV) .demo dist build
+	rm -rf $(VENV) $(LS_VENV) $(LSML_VENV) .cache .demo dist build

@@ -10,12 +10,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 from support import ROOT
 from support.postgresql_server import PostgreSQL, running_postgresql
 
 # As ml-backend serve has it: threads that spin while they wait make tests several times slower beside anything else.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+hypothesis.settings.register_profile("small", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("large", max_examples=200, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "small"))
+
+# What a test needs shows in what it asks for.
+NEEDS = {"browser": pytest.mark.browser, "postgresql": pytest.mark.postgresql}
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that need a browser or PostgreSQL by their fixtures."""
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in NEEDS:
+                item.add_marker(NEEDS[fixture])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -46,7 +63,7 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A state database that is not there yet, on SQLite and then on PostgreSQL."""
     if request.param == "sqlite":

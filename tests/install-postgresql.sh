@@ -13,6 +13,6 @@ if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null && exit 0
 fi
-echo "The tests need a PostgreSQL server: install the package 'postgresql' of your system (on Debian and Ubuntu:" >&2
-echo "sudo apt-get install postgresql), so that initdb is on the PATH or in /usr/lib/postgresql/*/bin." >&2
-exit 1
+echo "Tests that need a PostgreSQL server are skipped. Install the package 'postgresql' of your system (on Debian and" >&2
+echo "Ubuntu: sudo apt-get install postgresql), so that initdb is on the PATH or in /usr/lib/postgresql/*/bin." >&2
+[ "${CI:-}" != true ]  # there they fail

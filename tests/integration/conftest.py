@@ -10,59 +10,22 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from playwright.sync_api import Browser, expect, sync_playwright
 from support import ROOT
 from support.browser_annotator import MILLISECONDS
+from support.label_studio_server import Annotators, LabelStudio, Project, running_label_studio
+from support.missing import missing
 from support.postgresql_server import PostgreSQL
 
 from connector.demo import servers
-from connector.demo.people import Person
-from connector.errors import UsageError
 
 pytest.register_assert_rewrite("support.fault_scenarios", "support.project_driver")  # so that what differs is shown
 
 LABEL_CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
-LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123456789abcdef01234567")
-
-
-@dataclass(frozen=True)
-class LabelStudio:
-    """A running Label Studio and its administrator; `api` is a session with the administrator's token.
-
-    `database`: "sqlite" or "postgresql"; `data`: the folder of its data, SQLite's file among it; `people`: the users
-    who have signed up so far.
-    """
-
-    url: str
-    login: servers.Login
-    api: requests.Session
-    database: str
-    data: Path
-    people: list[Person] = field(default_factory=list)
-
-    @property
-    def token(self) -> str:
-        return self.login.token
-
-    def call(self, method: str, path: str, **request: Any) -> Any:
-        """The JSON that the API answers; any answer but a success fails the test."""
-        response = self.api.request(method, self.url + path, timeout=60, **request)
-        assert response.ok, f"{method} {path}: {response.status_code} {response.text[:500]}"
-        return response.json() if response.content else None
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project made for one test; `tasks` are its task ids in the order of the texts."""
-
-    id: int
-    tasks: list[int]
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +38,7 @@ def label_studio(request: pytest.FixtureRequest) -> LabelStudio:
 
 @pytest.fixture(scope="session")
 def label_studio_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
-    with running_label_studio(tmp_path_factory.mktemp("label-studio"), "sqlite", {}) as server:
+    with running_label_studio(tmp_path_factory.mktemp("label-studio")) as server:
         yield server
 
 
@@ -83,33 +46,8 @@ def label_studio_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def label_studio_on_postgresql(
     tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL
 ) -> Iterator[LabelStudio]:
-    postgresql.create_database("label-studio")
-    environment = {
-        "DJANGO_DB": "default",
-        "POSTGRE_NAME": "label-studio",
-        "POSTGRE_USER": postgresql.user,
-        "POSTGRE_PASSWORD": postgresql.password,
-        "POSTGRE_HOST": postgresql.host,
-        "POSTGRE_PORT": str(postgresql.port),
-    }
-    with running_label_studio(tmp_path_factory.mktemp("label-studio"), "postgresql", environment) as server:
+    with running_label_studio(tmp_path_factory.mktemp("label-studio"), postgresql) as server:
         yield server
-
-
-@contextlib.contextmanager
-def running_label_studio(directory: Path, database: str, environment: dict[str, str]) -> Iterator[LabelStudio]:
-    try:
-        server = servers.start_label_studio(directory, LOGIN, timeout_s=300, environment=environment)
-    except UsageError as error:
-        pytest.fail(str(error))
-    with contextlib.ExitStack() as after:
-        after.callback(servers.stop, directory, servers.LABEL_STUDIO)
-        api = after.enter_context(servers.local_session())
-        api.headers["Authorization"] = f"Token {LOGIN.token}"
-        label_studio = LabelStudio(server.url, LOGIN, api, database, directory / servers.LABEL_STUDIO)
-        yield label_studio
-        for person in label_studio.people:
-            person.close()
 
 
 @pytest.fixture(scope="session")
@@ -138,16 +76,9 @@ def running_backend(directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def people(label_studio: LabelStudio) -> Callable[[int], list[Person]]:
+def people(label_studio: LabelStudio) -> Annotators:
     """`people(n)`: n users of Label Studio, the same ones in every test; a fresh project knows none of them."""
-
-    def first(count: int) -> list[Person]:
-        signed_up = label_studio.people
-        for number in range(len(signed_up), count):
-            signed_up.append(Person.sign_up(label_studio.url, f"annotator{number + 1}@example.com"))
-        return signed_up[:count]
-
-    return first
+    return label_studio.annotators
 
 
 @pytest.fixture(scope="session")
@@ -176,7 +107,7 @@ def browser() -> Iterator[Browser]:
         flags.append("--no-sandbox")  # Chromium refuses to start as root with its sandbox
     with sync_playwright() as playwright:
         if found is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.fail("There is no Chromium on the PATH and Playwright has none; run `make setup`.")
+            missing("There is no Chromium on the PATH and Playwright has none. Run `make chromium`.")
         chromium = playwright.chromium.launch(executable_path=found, headless=True, args=flags)
         expect.set_options(timeout=MILLISECONDS)
         yield chromium

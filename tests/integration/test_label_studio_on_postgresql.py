@@ -20,7 +20,7 @@ One = TypeVar("One")
 Given = TypeVar("Given")
 
 start = project_under_our_queue
-pytestmark = pytest.mark.parametrize("label_studio", ["postgresql"], indirect=True)
+pytestmark = [pytest.mark.postgresql, pytest.mark.parametrize("label_studio", ["postgresql"], indirect=True)]
 
 
 def at_once(each: Sequence[One], act: Callable[[One], Given]) -> list[Given]:

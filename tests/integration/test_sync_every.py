@@ -254,6 +254,7 @@ def test_what_will_not_heal_ends_the_service_of_a_single_project(start: Start, s
     assert f"no project {loop.id}" in err[-1]
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("state_url", ["postgresql"], indirect=True)
 def test_of_three_projects_the_bad_one_is_told_once_and_the_others_go_on(
     start: Start, people: People, serve: Serve, state_url: str, request: pytest.FixtureRequest

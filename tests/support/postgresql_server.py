@@ -20,6 +20,7 @@ import pytest
 from psycopg import sql
 
 from connector.demo.servers import HOST, free_port
+from support.missing import missing
 
 SUPERUSER = "postgres"
 # What is in the cluster need not survive the machine.
@@ -39,6 +40,31 @@ class PostgreSQL:
         """Makes an empty database."""
         with self.connect("postgres") as db:
             db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+    def drop_database(self, name: str) -> None:
+        """Deletes a database."""
+        with self.connect("postgres") as db:
+            db.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+    def dump_database(self, name: str, file: Path) -> None:
+        """Writes a whole database into a file of PostgreSQL's own format."""
+        self._run("pg_dump", "--format", "custom", "--compress", "1", "--file", str(file), "--dbname", name)
+
+    def restore_database(self, name: str, file: Path) -> None:
+        """Makes a database as `dump_database` has written it."""
+        self.create_database(name)
+        self._run("pg_restore", "--exit-on-error", "--dbname", name, str(file))
+
+    def _run(self, client: str, *arguments: str) -> None:
+        where = ["--host", self.host, "--port", str(self.port), "--username", self.user]
+        done = subprocess.run(
+            [program(client), *where, *arguments],
+            env={**os.environ, "PGPASSWORD": self.password},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
     def connect(self, name: str) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection to the database `name`; each statement is a transaction of its own."""
@@ -75,7 +101,7 @@ def program(name: str) -> str:
     debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
     found = shutil.which(name) or (str(debian[-1]) if debian else None)
     if found is None:
-        pytest.fail("There is no PostgreSQL server here; run `make postgresql`.")
+        missing("There is no PostgreSQL server on this machine. Run `make postgresql`.")
     return found
 
 

@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 
 OPTIONS = SyncOptions()
 
-# The tests of a module with this mark run on Label Studio on SQLite and on PostgreSQL.
-on_both_databases = pytest.mark.parametrize("label_studio", ["sqlite", "postgresql"], indirect=True)
+# The tests with this mark run on Label Studio on SQLite, and in make test-all on PostgreSQL too.
+on_both_databases = pytest.mark.parametrize(
+    "label_studio",
+    ["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgresql, pytest.mark.nightly])],
+    indirect=True,
+)
 
 
 def new(*tasks: int) -> list[Slot]:

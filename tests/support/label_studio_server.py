@@ -1,0 +1,166 @@
+"""Label Studio servers for the tests, each started from a copy of a template.
+
+The template is a Label Studio that has run its migrations and has an administrator and some annotators. It is made once
+and kept in `.cache/` of the checkout. A change of Label Studio's version or of the recipe makes it anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from filelock import FileLock
+
+from connector.demo import people as people_module
+from connector.demo import servers
+from connector.demo.people import Person
+from connector.errors import UsageError
+from support import ROOT
+from support.postgresql_server import PostgreSQL
+
+LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123456789abcdef01234567")
+ANNOTATORS = 9  # as many as a test asks for, the test of the load aside
+CACHE = ROOT / ".cache"
+START_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class LabelStudio:
+    """A running Label Studio and its administrator; `api` is a session with the administrator's token.
+
+    `database`: "sqlite" or "postgresql"; `data`: the folder of its data, SQLite's file among it; `people`: the users
+    who have logged in so far.
+    """
+
+    url: str
+    login: servers.Login
+    api: requests.Session
+    database: str
+    data: Path
+    people: list[Person] = field(default_factory=list)
+
+    @property
+    def token(self) -> str:
+        return self.login.token
+
+    def call(self, method: str, path: str, **request: Any) -> Any:
+        """The JSON that the API answers; any answer but a success fails the test."""
+        response = self.api.request(method, self.url + path, timeout=60, **request)
+        assert response.ok, f"{method} {path}: {response.status_code} {response.text[:500]}"
+        return response.json() if response.content else None
+
+    def annotators(self, count: int) -> list[Person]:
+        """The first `count` annotators, logged in; those that the template has not sign up."""
+        for number in range(len(self.people) + 1, count + 1):
+            enter = Person.log_in if number <= ANNOTATORS else Person.sign_up
+            self.people.append(enter(self.url, _email(number)))
+        return self.people[:count]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project made for one test; `tasks` are its task ids in the order of the texts."""
+
+    id: int
+    tasks: list[int]
+
+
+@contextlib.contextmanager
+def running_label_studio(directory: Path, postgresql: PostgreSQL | None = None) -> Iterator[LabelStudio]:
+    """Starts a Label Studio in `directory`: on SQLite, or on a database of its own on the server `postgresql`."""
+    template = _template(postgresql)
+    shutil.copytree(template / "data", directory / servers.LABEL_STUDIO)
+    if postgresql is not None:
+        postgresql.restore_database(_DATABASE, template / "postgresql.dump")
+    with _running(directory, _environment(postgresql)) as url, servers.local_session() as api:
+        api.headers["Authorization"] = f"Token {LOGIN.token}"
+        database = "sqlite" if postgresql is None else "postgresql"
+        server = LabelStudio(url, LOGIN, api, database, directory / servers.LABEL_STUDIO)
+        yield server
+        for person in server.people:
+            person.close()
+
+
+def copy_sqlite_template(directory: Path) -> None:
+    """Lays a migrated Label Studio on SQLite into `directory`, for whoever starts one there."""
+    shutil.copytree(_template(None) / "data", directory / servers.LABEL_STUDIO)
+
+
+_DATABASE = "label-studio"
+
+
+def _email(number: int) -> str:
+    return f"annotator{number}@example.com"
+
+
+def _environment(postgresql: PostgreSQL | None) -> dict[str, str]:
+    if postgresql is None:
+        return {}
+    return {
+        "DJANGO_DB": "default",
+        "POSTGRE_NAME": _DATABASE,
+        "POSTGRE_USER": postgresql.user,
+        "POSTGRE_PASSWORD": postgresql.password,
+        "POSTGRE_HOST": postgresql.host,
+        "POSTGRE_PORT": str(postgresql.port),
+    }
+
+
+@contextlib.contextmanager
+def _running(directory: Path, environment: dict[str, str]) -> Iterator[str]:
+    try:
+        server = servers.start_label_studio(directory, LOGIN, timeout_s=START_SECONDS, environment=environment)
+    except UsageError as error:
+        pytest.fail(str(error))
+    try:
+        yield server.url
+    finally:
+        servers.stop(directory, servers.LABEL_STUDIO)
+
+
+def _template(postgresql: PostgreSQL | None) -> Path:
+    """The folder of the template, which is made first where there is none."""
+    try:
+        program = servers.label_studio_program()
+    except UsageError as error:
+        pytest.fail(str(error))
+    (metadata,) = program.parent.parent.glob("lib/python*/site-packages/label_studio-*.dist-info")
+    version = metadata.name.removesuffix(".dist-info").replace("label_studio-", "label-studio-")
+    database = "sqlite" if postgresql is None else "postgresql"
+    recipe = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in (servers, people_module)))
+    recipe.update(Path(__file__).read_bytes())
+    folder = CACHE / version / database
+    recipe_file = folder / "recipe"
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / f"{database}.lock"):  # of several test processes one makes it
+        if not recipe_file.exists() or recipe_file.read_text() != recipe.hexdigest():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            _make_template(folder, postgresql)
+            recipe_file.write_text(recipe.hexdigest())
+    return folder
+
+
+def _make_template(folder: Path, postgresql: PostgreSQL | None) -> None:
+    making = folder / "making"
+    making.mkdir()
+    if postgresql is not None:
+        postgresql.create_database(_DATABASE)
+    with _running(making, _environment(postgresql)) as url:
+        for number in range(1, ANNOTATORS + 1):
+            Person.sign_up(url, _email(number)).close()
+    (making / servers.LABEL_STUDIO).rename(folder / "data")
+    shutil.rmtree(making)
+    if postgresql is not None:
+        postgresql.dump_database(_DATABASE, folder / "postgresql.dump")
+        postgresql.drop_database(_DATABASE)
+
+
+Annotators = Callable[[int], list[Person]]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.fault_proxy import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER
-from support.fault_scenarios import CALLS, OPTIONS, WINDOW, Probes, Stage, Stages, sdk_warning
+from support.fault_scenarios import CALLS, OPTIONS, WINDOW, Probes, Stage, Stages, by_day, sdk_warning
 from support.fault_scenarios import stages as stages
 from support.project_driver import Expected
 
@@ -23,6 +23,7 @@ pytestmark = sdk_warning
 
 TRAINING = ("check health", "put items", "send texts", "read probabilities", "train", "watch training")
 FAULTS = (ANSWER_500, CUT_AFTER, KILL_AFTER)
+FAULT_BY_DAY = {"put items": CUT_AFTER, "train": CUT_AFTER, "watch training": KILL_AFTER}  # the others: ANSWER_500
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,15 @@ def training(stages: Stages) -> Stage:
     return dataclasses.replace(stage, wanted=outcomes[-1])
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("kind", [kind for kind in TRAINING if kind != "send texts"])
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        pytest.param(kind, fault, marks=by_day(fault == FAULT_BY_DAY.get(kind, ANSWER_500)))
+        for kind in TRAINING
+        if kind != "send texts"
+        for fault in FAULTS
+    ],
+)
 def test_sync_after_one_that_failed_at_the_backend(training: Stage, kind: str, fault: str) -> None:
     probes = training.begin()
     training.fail(training.backend, kind, 1, fault)
@@ -51,7 +59,9 @@ def test_sync_after_one_that_failed_at_the_backend(training: Stage, kind: str, f
     training.check(probes)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [CUT_AFTER, *(pytest.param(one, marks=by_day(False)) for one in (ANSWER_500, KILL_AFTER))]
+)
 def test_sync_after_one_that_failed_while_texts_were_sent(training: Stage, fault: str) -> None:
     def begin() -> Probes:
         probes = training.begin()
@@ -70,7 +80,9 @@ def test_sync_after_one_that_failed_while_texts_were_sent(training: Stage, fault
     assert training.outcome() == outcome
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [ANSWER_500, *(pytest.param(one, marks=by_day(False)) for one in (CUT_AFTER, KILL_AFTER))]
+)
 def test_sync_after_one_that_failed_before_anybody_had_labelled(stages: Stages, fault: str) -> None:
     probes = stages.cold.begin()
     stages.cold.fail(stages.cold.backend, "spread", 1, fault)
@@ -78,7 +90,9 @@ def test_sync_after_one_that_failed_before_anybody_had_labelled(stages: Stages, 
     stages.cold.check(probes)
 
 
-@pytest.mark.parametrize("fault", [ANSWER_500, ANSWER_502, CUT_BEFORE, CUT_AFTER])
+@pytest.mark.parametrize(
+    "fault", [CUT_AFTER, *(pytest.param(one, marks=by_day(False)) for one in (ANSWER_500, ANSWER_502, CUT_BEFORE))]
+)
 def test_sync_recovers_by_itself_when_calls_to_the_backend_fail_once(training: Stage, fault: str) -> None:
     probes = training.begin()
     # A training is not asked for twice.

@@ -69,6 +69,11 @@ DISPENSABLE = {"read tabs", "change tab"}
 CALLS = READS | WRITES
 
 
+def by_day(chosen: bool) -> tuple[pytest.MarkDecorator, ...]:
+    """The marks of a case: what `make test` has not `chosen` is in the whole matrix of faults only."""
+    return () if chosen else (pytest.mark.faults_full,)
+
+
 def places(count: int) -> dict[str, int]:
     """The first, a middle and the last of so many calls, where they differ."""
     if count < 2:

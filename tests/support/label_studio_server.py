@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123
 ANNOTATORS = 9  # as many as a test asks for, the test of the load aside
 CACHE = ROOT / ".cache"
 START_SECONDS = 300
+SQLITE_FILE = "label_studio.sqlite3"
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,19 @@ def running_label_studio(directory: Path, postgresql: PostgreSQL | None = None) 
             person.close()
 
 
-def copy_sqlite_template(directory: Path) -> None:
-    """Lays a migrated Label Studio on SQLite into `directory`, for whoever starts one there."""
-    shutil.copytree(_template(None) / "data", directory / servers.LABEL_STUDIO)
+def copy_sqlite_template(directory: Path, token: str) -> None:
+    """Lays a migrated Label Studio on SQLite into `directory`, whose administrator has this token."""
+    data = directory / servers.LABEL_STUDIO
+    shutil.copytree(_template(None) / "data", data, dirs_exist_ok=True)
+    with contextlib.closing(sqlite3.connect(data / SQLITE_FILE)) as database, database:
+        database.execute("UPDATE authtoken_token SET key = ? WHERE key = ?", [token, LOGIN.token])
 
 
 _DATABASE = "label-studio"
 
 
 def _email(number: int) -> str:
-    return f"annotator{number}@example.com"
+    return f"annotator-{number}@example.com"
 
 
 def _environment(postgresql: PostgreSQL | None) -> dict[str, str]:

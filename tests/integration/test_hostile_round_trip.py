@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, expect
 from support.adversarial_text import CHARACTERS, FRAGMENTS, IN_XML, examples, long_texts, names, short_texts
 from support.browser_annotator import Desk
-from support.project_driver import Loop, connector, on_both_databases
+from support.project_driver import Loop, connector, on_both_databases, on_both_databases_by_day
 
 from connector._compat import long_csv_fields
 from connector.annotations.label_config import find_control
@@ -36,7 +36,6 @@ from connector.state.project_state import State
 if TYPE_CHECKING:
     from conftest import LabelStudio, Project
 
-pytestmark = on_both_databases
 
 TITLE = "<i>Texts</i> \x1b[31mred\x07 \u202e& ünder"
 # What Label Studio's sign-up form takes for an address: quoted local parts may hold all but spaces, tabs and line ends.
@@ -159,6 +158,7 @@ def check(story: Story, rows: list[dict[str, Any]], names: list[str]) -> None:
         assert (row["predicted"] in CLASSES) if shown else not row["predicted"]
 
 
+@on_both_databases_by_day
 def test_label_studio_and_the_mirror_hold_the_texts(story: Story) -> None:
     held = {row["id"]: row["data"] for row in story.loop.rows()}
     assert [held[task] for task in story.loop.tasks] == [{"text": text} for text in story.texts]
@@ -174,6 +174,7 @@ def emails(story: Story) -> dict[int, str]:
     return {row["id"]: row["email"] for row in story.loop.call("GET", "/api/users/") if row["email"] in ADDRESSES}
 
 
+@on_both_databases
 def test_the_ml_backend_lacks_no_text(story: Story) -> None:
     """What it was sent has the digests that the mirror computes: stated again, nothing is asked for."""
     tasks = [task for task in story.loop.state.tasks().values() if task.digest is not None]
@@ -200,6 +201,7 @@ def test_the_ml_backend_lacks_no_text(story: Story) -> None:
     assert {name for chosen in predicted for name in chosen} <= set(CLASSES)
 
 
+@on_both_databases
 def test_consensus_labels_are_published_under_their_names(story: Story) -> None:
     rows = [row for row in story.loop.predictions() if row["model_version"] == PUBLISHED_CONSENSUS]
     told = {row["task"]: row["result"][0]["value"]["choices"][0] for row in rows}
@@ -208,6 +210,7 @@ def test_consensus_labels_are_published_under_their_names(story: Story) -> None:
         assert told.get(task) in (heard or {None})
 
 
+@on_both_databases
 def test_the_form_submits_classes_as_they_are_read(
     label_studio: LabelStudio, make_project: Callable[..., Project], browser: Browser
 ) -> None:
@@ -233,6 +236,7 @@ def test_the_form_submits_classes_as_they_are_read(
     assert tuple(submitted) == classes
 
 
+@on_both_databases
 def test_csv(story: Story) -> None:
     with long_csv_fields(), story.files["csv"].open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
@@ -247,16 +251,19 @@ def test_csv(story: Story) -> None:
     check(story, [{str(name): row[name] for name in row} for row in frame.to_dict("records")], list(frame.columns))
 
 
+@on_both_databases_by_day
 def test_jsonl(story: Story) -> None:
     read = [json.loads(line) for line in story.files["jsonl"].read_bytes().split(b"\n")[:-1]]
     check(story, read, list(read[0]))
 
 
+@on_both_databases
 def test_parquet(story: Story) -> None:
     table = pyarrow.parquet.read_table(story.files["parquet"])
     check(story, table.to_pylist(), table.column_names)
 
 
+@on_both_databases
 def test_datasets_folder(story: Story) -> None:
     read = datasets.load_from_disk(story.files["datasets"])
     assert read.features["consensus"].names == list(CLASSES)
@@ -268,6 +275,7 @@ def test_datasets_folder(story: Story) -> None:
     check(story, rows, read.column_names)
 
 
+@on_both_databases
 def test_label_studio_takes_its_own_json(story: Story, make_project: Callable[..., Project]) -> None:
     other = make_project([], config=config()).id
     with story.files["label-studio"].open("rb") as file:
@@ -318,6 +326,7 @@ class Shown(HTMLParser):
             self._into[-1] += data
 
 
+@on_both_databases
 def test_the_report_shows_texts_and_names_as_they_are(story: Story) -> None:
     page = Shown(story.files["report"].read_bytes().decode())
     shown = [cut(text).shown for text in story.texts]
@@ -330,6 +339,7 @@ def test_the_report_shows_texts_and_names_as_they_are(story: Story) -> None:
     assert not page.tags & {"script", "b", "textarea", "img"}
 
 
+@on_both_databases
 def test_init_takes_the_same_texts_from_csv(story: Story, label_studio: LabelStudio, tmp_path: Path) -> None:
     texts = [*story.texts, "long \r\n" * 50_000]  # longer than a field that Python's reader takes by itself
     with (tmp_path / "texts.csv").open("w", encoding="utf-8", newline="") as file:
@@ -341,6 +351,7 @@ def test_init_takes_the_same_texts_from_csv(story: Story, label_studio: LabelStu
     assert [raw["data"] for raw in tasks] == [{"text": text} for text in texts]
 
 
+@on_both_databases
 def test_names_of_people_stay_as_label_studio_takes_them(story: Story, people: Callable[[int], list[Person]]) -> None:
     """First and last names stand in no file of ours; all the same they disturb no command."""
     person = people(1)[0]
@@ -357,6 +368,7 @@ def test_names_of_people_stay_as_label_studio_takes_them(story: Story, people: C
     assert done.returncode == 0, done.stdout
 
 
+@on_both_databases
 def test_no_command_sends_a_terminal_anything_but_text(story: Story) -> None:
     told = "".join(story.told)
     assert "red" in told, "the title is told"

@@ -13,7 +13,6 @@ from support.project_driver import (
     Watched,
     connector,
     new,
-    on_both_databases,
     project_under_our_queue,
     second,
     start_connector,
@@ -105,21 +104,31 @@ def label_everything_of(loop: Loop, person: Person, count: int, label: str, work
 # -- what it must show -------------------------------------------------------------------------------------------------
 
 
-@on_both_databases
-def test_after_ten_rounds_and_undo_only_what_people_annotated_differs(start: Start, people: People) -> None:
+@pytest.mark.parametrize(
+    ("label_studio", "rounds"),
+    [
+        ("sqlite", 10),
+        pytest.param("postgresql", 4, marks=pytest.mark.postgresql),
+        pytest.param("postgresql", 10, marks=[pytest.mark.postgresql, pytest.mark.nightly]),
+    ],
+    indirect=["label_studio"],
+)
+def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
+    start: Start, people: People, rounds: int
+) -> None:
     crowd = people(3)
     loop, twin = team_project(start, people), team_project(start, people)
     before = loop.dump()
     loop.adopt(backend_url=loop.backend)
     work: list[tuple[int, int, str]] = []
     reopened = 0
-    for number in range(10):
+    for number in range(rounds):
         loop.sync(window=6)
         reopened += len(loop.state.reopened())
         for person in crowd:
             label_everything_of(loop, person, 1, ("Polite", "Impolite")[(number + person.user_id) % 2], work)
     loop.sync(window=6)
-    assert len(work) > 20
+    assert len(work) > 2 * rounds
     assert reopened > 0
 
     done = give_back(loop)

@@ -18,7 +18,15 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from connector._compat import batched
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.retry import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
+from connector.retry import (
+    CONNECT_SECONDS,
+    LOOK_SECONDS,
+    WORK_SECONDS,
+    Retries,
+    TransientError,
+    failed_answer,
+    is_transient,
+)
 from connector.settings import NO_CREDENTIALS, Credentials, Settings
 
 PROTOCOL = 4
@@ -232,9 +240,9 @@ class Backend:
             if answer.ok or answer.status_code in accept:
                 return answer
             detail = _detail(answer)
-            if is_passing(answer.status_code):
+            if is_transient(answer.status_code):
                 failed = TryAgainLater(f"{self._name} failed with {answer.status_code}: {detail}")
-                raise answered(self._name, answer.status_code, answer.headers, failed)
+                raise failed_answer(self._name, answer.status_code, answer.headers, failed)
             if answer.status_code == 401:
                 raise RefusedCredentials(self._refused_words())
             if answer.status_code == 404:
@@ -249,11 +257,11 @@ class Backend:
             return self._session.request(method, self.url + path, timeout=(CONNECT_SECONDS, seconds), **body)
         except requests.ReadTimeout as error:
             busy = f"{self._name} is still busy after {seconds:.0f} s"
-            raise Passing(TryAgainLater(f"{busy}; what it has done is kept."), busy) from error
+            raise TransientError(TryAgainLater(f"{busy}; what it has done is kept."), busy) from error
         except requests.RequestException as error:
             happened = f"{self._name} does not answer"
             away = TryAgainLater(f"{happened}: start it (ml-backend serve) or check ML_BACKEND_URL.")
-            raise Passing(away, happened, unprocessed=_is_unsent(error)) from error
+            raise TransientError(away, happened, unprocessed=_is_unsent(error)) from error
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # Given as `auth`: a header of the session gives way to what a .netrc says of the host.

@@ -34,7 +34,7 @@ log = logging.getLogger("connector")
 T = TypeVar("T")
 
 
-class Passing(Exception):
+class TransientError(Exception):
     """One attempt failed in a way that may pass.
 
     `error` is what is raised when there is no further attempt; `happened` says it in few words. `unprocessed`: the
@@ -51,10 +51,10 @@ class Passing(Exception):
         self.retry_after = retry_after
 
 
-class AnswerLost(TryAgainLater):
+class UnknownOutcome(TryAgainLater):
     """Nobody knows whether the server acted on a request that must not be repeated; `failure` is what happened."""
 
-    def __init__(self, failure: Passing) -> None:
+    def __init__(self, failure: TransientError) -> None:
         super().__init__(str(failure.error))
         self.failure = failure
 
@@ -75,10 +75,10 @@ class Retries:
         self._backoff = wait_random_exponential(multiplier=2 * SHORTEST_WAIT, min=SHORTEST_WAIT, max=LONGEST_WAIT)
 
     def call(self, attempt: Callable[[], T], *, repeatable: bool) -> T:
-        """What `attempt` returns, which is repeated while it raises Passing and time is left.
+        """What `attempt` returns, which is repeated while it raises TransientError and time is left.
 
         Where it is not `repeatable`, only what the server did not process is. Raises TryAgainLater when it is given
-        up, and AnswerLost when it must not be repeated.
+        up, and UnknownOutcome when it must not be repeated.
         """
         began = self._clock()
 
@@ -86,7 +86,7 @@ class Retries:
             return self._total - (self._clock() - began)
 
         def may_be_repeated(error: BaseException) -> bool:
-            return isinstance(error, Passing) and (repeatable or error.unprocessed)
+            return isinstance(error, TransientError) and (repeatable or error.unprocessed)
 
         def wait(state: RetryCallState) -> float:
             return min((_failure(state).retry_after or 0.0) + self._backoff(state), left())
@@ -104,9 +104,9 @@ class Retries:
         )
         try:
             return loop(attempt)
-        except Passing as last:
+        except TransientError as last:
             if not may_be_repeated(last):
-                raise AnswerLost(last) from last.__cause__
+                raise UnknownOutcome(last) from last.__cause__
             words = str(last.error)
             if loop.statistics["attempt_number"] > 1:
                 words += f" Tried {loop.statistics['attempt_number']} times in {self._clock() - began:.0f} s."
@@ -115,17 +115,17 @@ class Retries:
             raise TryAgainLater(words) from last.__cause__
 
 
-def is_passing(status: int) -> bool:
+def is_transient(status: int) -> bool:
     """Whether an answer with this status may be another one soon; other refusals stay what they are."""
     return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500
 
 
-def answered(server: str, status: int, headers: Mapping[str, str], error: TryAgainLater) -> Passing:
+def failed_answer(server: str, status: int, headers: Mapping[str, str], error: TryAgainLater) -> TransientError:
     """The failure that an answer with a passing status is; `headers` take names in any case."""
     seconds = retry_after(headers)
     refused = status == HTTPStatus.TOO_MANY_REQUESTS
     refused = refused or (status == HTTPStatus.SERVICE_UNAVAILABLE and seconds is not None)
-    return Passing(error, f"{server} answered {status}", unprocessed=refused, retry_after=seconds)
+    return TransientError(error, f"{server} answered {status}", unprocessed=refused, retry_after=seconds)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -147,9 +147,9 @@ def _date(value: str) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
 
 
-def _failure(state: RetryCallState) -> Passing:
+def _failure(state: RetryCallState) -> TransientError:
     failure = state.outcome.exception() if state.outcome else None
-    assert isinstance(failure, Passing)
+    assert isinstance(failure, TransientError)
     return failure
 
 

@@ -61,7 +61,8 @@ def init(
     Example: connector init --project 7
     """
     from connector.progress import Reporter
-    from connector.queue.init import adopt, create
+    from connector.queue.import_tasks import create
+    from connector.queue.init import initialize
 
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
@@ -73,7 +74,7 @@ def init(
     def confirm(question: str) -> bool:
         return yes or (sys.stdin.isatty() and click.confirm(question, err=True))
 
-    done = adopt(
+    done = initialize(
         project_id,
         gateway,
         state.project(settings.label_studio_url, project_id),

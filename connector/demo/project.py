@@ -19,7 +19,7 @@ from connector.demo.dataset import Corpus
 from connector.demo.servers import Login, Server, local_session
 from connector.errors import ConnectorError
 from connector.label_studio.client import LabelStudio
-from connector.queue import views as tab
+from connector.queue.views import QUEUE_TAB
 
 TITLE = "Demo: polite or not?"
 
@@ -98,7 +98,7 @@ def address(server: Server, login: Login, project: Project) -> str:
     """Where the Data Manager shows the project's queue, a tab that `connector init` made."""
     found: list[int] = []
     with closing(LabelStudio(server.url, login.token)) as gateway, suppress(ConnectorError):
-        found = [view["id"] for view in gateway.tabs(project.id) if view["data"].get("title") == tab.QUEUE]
+        found = [view["id"] for view in gateway.tabs(project.id) if view["data"].get("title") == QUEUE_TAB]
     return f"{server.url}/projects/{project.id}/data" + (f"?tab={found[0]}" if found else "")
 
 

@@ -10,7 +10,8 @@ from connector.active_learning.window import Slot, active_annotators, open_place
 from connector.annotations.records import Task, latest_labels, lock_rows, moment
 from connector.diagnostics import serving_order as evidence
 from connector.diagnostics.finding import Finding, ok, problem, warning
-from connector.queue import publish as queue
+from connector.queue.publish import stale_open_tasks
+from connector.queue.versions import published_at
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled
@@ -75,7 +76,7 @@ def _published_at(version: str | None, state: ProjectState) -> datetime | None:
     if last is not None and last["queue_version"] == version:
         return datetime.fromisoformat(last["at"])
     # The sync was killed before it ended: the version tells when it began to publish.
-    return queue.published_at(version)
+    return published_at(version)
 
 
 def window(chart: Chart) -> Finding:
@@ -164,7 +165,7 @@ def zombies(chart: Chart) -> Finding:
     """Are there labelled tasks in a state in which they are never served?"""
     asked = {slot.task for slot in chart.window if slot.relabel}
     tasks = chart.pulled.tasks
-    stuck = sorted(queue.to_close(tasks, asked, chart.pulled.project["skip_queue"]))
+    stuck = sorted(stale_open_tasks(tasks, asked, chart.pulled.project["skip_queue"]))
     shut = sorted(task for task in asked & chart.unanswered if not chart.can_be_served(tasks[task]))
     if not stuck and not shut:
         return ok("zombies", "No labelled task is open and yet never served.")

@@ -14,8 +14,8 @@ from connector.backend import Backend, RefusedCredentials
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
-from connector.queue import publish as queue
-from connector.queue import settings as queue_settings
+from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
+from connector.queue.versions import our_versions, unknown_newer
 from connector.state.rows import ProjectRecord
 
 TESTED_LABEL_STUDIO = "1.23.2"
@@ -103,8 +103,8 @@ def rights(user: Mapping[str, Any]) -> Finding:
 
 def settings(project: Mapping[str, Any]) -> Iterator[Finding]:
     """Are the project's settings as the queue needs them?"""
-    wrong = queue_settings.wrong_settings(project)
-    for name, needed in queue_settings.REQUIRED_SETTINGS.items():
+    wrong = wrong_settings(project)
+    for name, needed in REQUIRED_SETTINGS.items():
         why, where = _SETTINGS[name]
         if name in wrong:
             yield problem(
@@ -142,14 +142,14 @@ def model_version(project: Mapping[str, Any], versions: Mapping[str, int], recor
         return problem("model_version", cause, repair)
     if served == ours:
         return ok("model_version", f"The project serves our window ({ours})." if ours else "The window is empty.")
-    if served in queue.unknown_newer(versions, ours):
+    if served in unknown_newer(versions, ours):
         return warning(
             "model_version",
             f"The project serves a newer window ({served}) than the one we know ({ours}): a sync was killed right "
             "after it had published, or a connector with another state database runs this project, too.",
             f"Run {sync}; if this comes again, look for the other connector.",
         )
-    if served in queue.our_versions(versions):
+    if served in our_versions(versions):
         cause = f"The project serves an old window of ours ({served})."
     elif not served:
         cause = "The project's model_version is empty: tasks come in random order."

@@ -19,7 +19,15 @@ from label_studio_sdk.core.api_error import ApiError
 
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.responses import read, refused_token, something_else
-from connector.retry import CONNECT_SECONDS, LOOK_SECONDS, WORK_SECONDS, Passing, Retries, answered, is_passing
+from connector.retry import (
+    CONNECT_SECONDS,
+    LOOK_SECONDS,
+    WORK_SECONDS,
+    Retries,
+    TransientError,
+    failed_answer,
+    is_transient,
+)
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -29,7 +37,7 @@ class Connection:
 
     A call raises UsageError on a wrong address, token or project, TryAgainLater when the server does not answer or
     fails for longer than `retries` has patience, and ConnectorError with the server's words on any other refusal. A
-    POST raises AnswerLost (a TryAgainLater) when nobody knows whether the server acted on it.
+    POST raises UnknownOutcome (a TryAgainLater) when nobody knows whether the server acted on it.
     """
 
     def __init__(
@@ -58,12 +66,12 @@ class Connection:
         self._http.httpx_client.close()
 
     @contextlib.contextmanager
-    def fenced(self, look: Callable[[], None]) -> Iterator[None]:
-        """Calls `look` before each attempt to change something; what it raises is raised instead.
+    def guard_writes(self, check: Callable[[], None]) -> Iterator[None]:
+        """Calls `check` before each attempt to write. If it raises, nothing is sent.
 
-        A call may be repeated for a minute, and a process may be suspended meanwhile.
+        Each attempt, because a call may be repeated for a minute and a process may be suspended meanwhile.
         """
-        self._before_write = look
+        self._before_write = check
         try:
             yield
         finally:
@@ -91,8 +99,8 @@ class Connection:
             try:
                 return read(response, self.url, what, missing, refused)
             except TryAgainLater as error:
-                if is_passing(response.status_code):
-                    raise answered(self._name, response.status_code, response.headers, error) from error
+                if is_transient(response.status_code):
+                    raise failed_answer(self._name, response.status_code, response.headers, error) from error
                 raise
 
         # Everything but a POST leaves the same behind when it is done twice.
@@ -114,7 +122,7 @@ class Connection:
             if not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol):
                 raise away from error
             unsent = self._exchanging or isinstance(error, _UNSENT)
-            raise Passing(away, happened, unprocessed=unsent) from error
+            raise TransientError(away, happened, unprocessed=unsent) from error
         return response
 
     def _object(self, keys: set[str], method: str, path: str, **request: Any) -> dict[str, Any]:
@@ -135,9 +143,9 @@ class Connection:
 
     def _failed_exchange(self) -> Exception:
         """Why a personal access token was not exchanged; the SDK reads the answer as JSON whatever it is."""
-        if self._last is not None and is_passing(self._last.status_code):
+        if self._last is not None and is_transient(self._last.status_code):
             status = self._last.status_code
-            failure = answered(
+            failure = failed_answer(
                 self._name, status, self._last.headers, TryAgainLater(f"{self._name} failed with {status}.")
             )
             failure.unprocessed = True  # what the token was wanted for has not been sent

@@ -16,7 +16,7 @@ from connector.annotations.label_config import Control
 from connector.annotations.records import choice_result
 from connector.errors import ConnectorError
 from connector.label_studio.client import LabelStudio
-from connector.queue.publish import PUBLISHED_CONSENSUS
+from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
 
@@ -81,26 +81,26 @@ def publish(
     for page in pages:
         done: dict[int, Label | None] = {}
         for task, found in _ours(page):
-            state.keep_lock(at_most_every=KEEP_SECONDS)
             written += _bring_up_to_date(gateway, control, found, wanted.get(task))
             done[task] = wanted.get(task)
             progress(len(done), max(len(done), len(ids)))
         missing -= done.keys()
+        state.renew_lock(at_most_every=KEEP_SECONDS)
         state.store_consensus(done)
     state.store_consensus({task: None for task in ids if task not in wanted})
     for part in batched(sorted(missing), ROWS_A_CALL):
-        state.keep_lock()
         kept = gateway.import_predictions(project_id, [_row(task, control, wanted[task]) for task in part])
         if kept != len(part):
             raise ConnectorError(f"Label Studio kept {kept} of {len(part)} consensus labels: run sync again.")
+        state.renew_lock(at_most_every=KEEP_SECONDS)
         state.store_consensus({task: wanted[task] for task in part})
     return written + len(missing)
 
 
 def remove(gateway: LabelStudio, state: ProjectState, project_id: int) -> None:
     """Removes all that was published."""
-    state.keep_lock()
     gateway.delete_version(project_id, PUBLISHED_CONSENSUS)
+    state.renew_lock()
     state.forget_consensus()
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from connector.label_studio.client import LabelStudio
-from connector.queue.publish import unknown_newer
+from connector.queue.versions import unknown_newer
 from connector.state.project_state import ProjectState
 from connector.state.pull import ProjectReading, Pulled
 

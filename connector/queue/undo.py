@@ -11,9 +11,9 @@ from connector.annotations.records import annotator_of, moment
 from connector.errors import StaleTasks, TryAgainLater
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter, Stage
-from connector.queue import publish as queue
-from connector.queue import settings as queue_settings
-from connector.queue import views as tab
+from connector.queue.settings import REQUIRED_SETTINGS
+from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions
+from connector.queue.views import OwnTabs, delete_tabs
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import Original, ProjectState
 
@@ -34,7 +34,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
     Every step may be done twice, and what init found is forgotten last: after an interruption, undo again. Raises
     TryAgainLater when a sync holds the project or somebody keeps changing its tasks.
     """
-    with state.lock(), gateway.fenced(lambda: state.keep_lock(at_most_every=KEEP_SECONDS)):
+    with state.lock_for_writes(gateway):
         record = state.record()
         original = record.original_settings
         done: dict[str, Any] = {"project": project_id, "already": original is None}
@@ -49,13 +49,12 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
         with reporter.stage("tasks", "Giving tasks their overlaps back") as stage:
             done["tasks"] = _restore_tasks(project, gateway, state, stage)
         with reporter.stage("remove", "Removing predictions, tabs and backend"):
-            done["predictions"] = _delete_windows(project_id, gateway, state)
+            done["predictions"] = _delete_windows(project_id, gateway)
             _recount_predictions(project_id, gateway, state)
-            state.keep_lock()
             done["removed"] = _delete_what_init_made(project_id, gateway, record.found or {})
         # Deleting a version or a backend may empty model_version.
         _restore_settings(project_id, gateway, state, original)
-        state.keep_lock()
+        state.renew_lock()
         state.forget_adoption()
     return done
 
@@ -79,7 +78,7 @@ def _close_second_opinions(project: Mapping[str, Any], gateway: LabelStudio, sta
     reopened = state.reopened()
     there = {raw["id"]: raw for raw in gateway.tasks_by_id(project["id"], sorted(reopened))}
     for number, (task, overlap) in enumerate(sorted(reopened.items()), start=1):
-        state.keep_lock(at_most_every=KEEP_SECONDS)
+        state.renew_lock(at_most_every=KEEP_SECONDS)
         if task in there:
             complete = _is_complete(there[task]["annotations"], overlap, project["skip_queue"])
             with contextlib.suppress(StaleTasks):  # deleted since
@@ -94,11 +93,10 @@ def _restore_settings(
 ) -> tuple[list[str], dict[str, Any]]:
     """Sets what init had changed back in one PATCH; the names of what differed, and the project as it is then."""
     project = gateway.get_project(project_id)
-    wanted = {name: original[name] for name in queue_settings.REQUIRED_SETTINGS}
+    wanted = {name: original[name] for name in REQUIRED_SETTINGS}
     wanted["model_version"] = _known_version(project_id, gateway, original["model_version"] or "")
     wrong = {name: value for name, value in wanted.items() if (project[name] or "") != (value or "")}
     if wrong:
-        state.keep_lock()
         # A PATCH of show_collab_predictions without model_version empties it.
         project = gateway.update_project(project_id, **{**wrong, "model_version": wanted["model_version"]})
     return sorted(wrong), project
@@ -126,11 +124,10 @@ def _restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proj
                 wanted = _wanted(raw, found.get(raw["id"]), since, project)
                 if wanted != Flags(raw["overlap"], raw["is_labeled"]):
                     wrong[raw["id"]] = (wanted, raw)
-            state.keep_lock(at_most_every=KEEP_SECONDS)
+            state.renew_lock(at_most_every=KEEP_SECONDS)
         if not wrong:
             return len(restored)
         for number, (task, (wanted, raw)) in enumerate(wrong.items(), start=1):
-            state.keep_lock(at_most_every=KEEP_SECONDS)
             with contextlib.suppress(StaleTasks):  # deleted since
                 answer = gateway.update_task(task, overlap=wanted.overlap, is_labeled=wanted.is_labeled)
                 now = _wanted({**raw, "annotations": answer["annotations"]}, found.get(task), since, project)
@@ -171,12 +168,11 @@ def _is_complete(annotations: list[dict[str, Any]], overlap: int, skip_queue: st
     return len(people) >= overlap
 
 
-def _delete_windows(project_id: int, gateway: LabelStudio, state: ProjectState) -> int:
+def _delete_windows(project_id: int, gateway: LabelStudio) -> int:
     """Deletes all our predictions, published consensus labels too; how many there were."""
     versions = gateway.model_versions(project_id)
-    ours = queue.our_versions(versions) | ({queue.PUBLISHED_CONSENSUS} & versions.keys())
+    ours = our_versions(versions) | ({PUBLISHED_CONSENSUS} & versions.keys())
     for version in sorted(ours):
-        state.keep_lock()
         gateway.delete_version(project_id, version)
     return sum(versions[version] for version in ours)
 
@@ -192,13 +188,13 @@ def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectSt
             if raw["total_predictions"] != len(raw["predictions"]):
                 with contextlib.suppress(StaleTasks):  # deleted since
                     gateway.set_prediction_count(raw["id"], len(raw["predictions"]))
-            state.keep_lock(at_most_every=KEEP_SECONDS)
+            state.renew_lock(at_most_every=KEEP_SECONDS)
 
 
 def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[Any]]) -> list[str]:
     """Removes our tabs, and the ML backend with its webhook where init connected it; their names."""
     removed = []
-    if tab.delete(project_id, gateway, tab.Known.of(found)):
+    if delete_tabs(project_id, gateway, OwnTabs.of(found)):
         removed.append("the Data Manager's tabs")
     connected = found.get("connected", [])
     if not connected:

@@ -1,7 +1,8 @@
-"""The Data Manager's tabs that `init` adds: what the window still holds, and those of it that are second opinions.
+"""The Data Manager's tabs (Label Studio's API calls them views) that `init` adds.
 
-Their filters name no version: a task has a score only by the version that the project serves, so they show the
-published window whoever published it. A sync has no tab to change, unless somebody has sorted one.
+One shows what is left of the window, the other those of its tasks that are second opinions. Their filters name no
+version: a task has a score only by the version that the project serves, so they always show the published window. A
+sync changes a tab only if a person has sorted it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Any
 from connector.errors import ConnectorError
 from connector.label_studio.client import LabelStudio, filter_item
 
-QUEUE = "ActiveLab queue"
-SECOND_OPINIONS = "Second opinions"
-TITLES = (QUEUE, SECOND_OPINIONS)
+QUEUE_TAB = "ActiveLab queue"
+SECOND_OPINIONS_TAB = "Second opinions"
+TAB_TITLES = (QUEUE_TAB, SECOND_OPINIONS_TAB)
 
 # Lowest first, as the label stream serves. A direct link to the stream follows the first tab.
-ORDERING = ["tasks:predictions_score"]
+TAB_ORDERING = ["tasks:predictions_score"]
 
 # Widths in pixels, which fill a page of 1,440. Label Studio shows columns in an order of its own.
 _WIDTHS = {
@@ -37,15 +38,15 @@ _IN_THE_WINDOW = [
     filter_item("completed_at", "empty", "Datetime", True),
 ]
 _FILTERS = {
-    QUEUE: _IN_THE_WINDOW,
-    SECOND_OPINIONS: [*_IN_THE_WINDOW, filter_item("total_annotations", "greater", "Number", 0)],
+    QUEUE_TAB: _IN_THE_WINDOW,
+    SECOND_OPINIONS_TAB: [*_IN_THE_WINDOW, filter_item("total_annotations", "greater", "Number", 0)],
 }
 
 
-def definition(title: str, columns: Collection[dict[str, Any]], data_key: str) -> dict[str, Any]:
-    """What the tab `title` is to Label Studio; `columns`: all that the Data Manager has for the project.
+def tab_definition(title: str, columns: Collection[dict[str, Any]], data_key: str) -> dict[str, Any]:
+    """The tab `title` as Label Studio's API describes it.
 
-    `data_key`: where the text is in a task's data.
+    `columns`: all that the Data Manager has for the project. `data_key`: the field of a task's data with its text.
     """
     widths = {f"tasks:{name}": width for name, width in _WIDTHS.items()} | {f"tasks:data.{data_key}": _TEXT_WIDTH}
     names = [_name(column) for column in columns if "children" not in column]
@@ -54,7 +55,7 @@ def definition(title: str, columns: Collection[dict[str, Any]], data_key: str) -
         "title": title,
         "type": "list",
         "target": "tasks",
-        "ordering": ORDERING,
+        "ordering": TAB_ORDERING,
         "filters": {"conjunction": "and", "items": _FILTERS[title]},
         "hiddenColumns": {"explore": hidden, "labeling": hidden},
         "columnsWidth": widths,
@@ -62,68 +63,64 @@ def definition(title: str, columns: Collection[dict[str, Any]], data_key: str) -
 
 
 @dataclass(frozen=True)
-class Known:
-    """Tabs by id: those that init `found` and leaves alone, and those that it `made`, whatever they are called now.
+class OwnTabs:
+    """Which tabs are ours, by id: not those that init `found`, but those that it `made`, whatever their titles are now.
 
-    `made` is None where nobody remembers: then the titles tell.
+    `made` is None if an init was killed before it recorded them. Then the titles decide.
     """
 
     found: Collection[int] = ()
     made: Collection[int] | None = None
 
     @classmethod
-    def of(cls, found: Mapping[str, Any] | None) -> Known:
-        """As the state remembers them (ProjectState.record().found)."""
+    def of(cls, found: Mapping[str, Any] | None) -> OwnTabs:
+        """As the state records them (ProjectRecord.found)."""
         return cls((found or {}).get("tabs", ()), (found or {}).get("made_tabs"))
 
-    def ours(self, tab: Mapping[str, Any]) -> bool:
-        """Whether a tab is one that init made."""
+    def include(self, tab: Mapping[str, Any]) -> bool:
+        """Whether init made the tab."""
         if self.made is not None:
             return tab["id"] in self.made
-        return tab["data"].get("title") in TITLES and tab["id"] not in self.found
+        return tab["data"].get("title") in TAB_TITLES and tab["id"] not in self.found
 
 
-def make(project_id: int, gateway: LabelStudio, data_key: str, known: Known) -> list[int]:
-    """Adds those of our tabs that are not there; the ids of all that are ours.
+def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTabs) -> list[int]:
+    """Adds those of our tabs that are missing. Returns the ids of all that are ours.
 
-    The second opinions stand behind the queue, or a direct link would serve nothing else. A tab that an older connector
-    made, and nobody has changed since, becomes what it is now.
+    The second opinions come after the queue: a link to the label stream serves the first tab, and nothing else.
     """
-    there = {tab["data"].get("title"): tab for tab in reversed(gateway.tabs(project_id))}
-    ours = {title: there[title]["id"] for title in TITLES if title in there and known.ours(there[title])}
-    outdated = QUEUE in ours and "hiddenColumns" not in there[QUEUE]["data"]
-    if there.keys() >= set(TITLES) and not outdated:
+    by_title = {tab["data"].get("title"): tab for tab in reversed(gateway.tabs(project_id))}
+    ours = {title: by_title[title]["id"] for title in TAB_TITLES if title in by_title and own.include(by_title[title])}
+    if by_title.keys() >= set(TAB_TITLES):
         return list(ours.values())
     columns = gateway.columns(project_id)
-    if outdated:
-        gateway.update_tab(there[QUEUE]["id"], project_id, definition(QUEUE, columns, data_key))
-    if QUEUE not in there and SECOND_OPINIONS in ours:
-        del there[SECOND_OPINIONS]
-        gateway.delete_tab(ours.pop(SECOND_OPINIONS))
-    for title in TITLES:
-        if title not in there:
-            ours[title] = gateway.create_tab(project_id, definition(title, columns, data_key))["id"]
+    if QUEUE_TAB not in by_title and SECOND_OPINIONS_TAB in ours:
+        del by_title[SECOND_OPINIONS_TAB]
+        gateway.delete_tab(ours.pop(SECOND_OPINIONS_TAB))
+    for title in TAB_TITLES:
+        if title not in by_title:
+            ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_key))["id"]
     return list(ours.values())
 
 
-def restore_order(project_id: int, gateway: LabelStudio, known: Known) -> bool:
-    """Sorts our tabs by score again where somebody has sorted them otherwise, which is so for everybody at once.
+def restore_tab_order(project_id: int, gateway: LabelStudio, own: OwnTabs) -> bool:
+    """Sorts our tabs by score again if a person has sorted them otherwise: a tab's order is the same for every user.
 
-    All else that people have changed in them stays. Never raises what Label Studio says: a tab is no reason for a sync
-    to fail.
+    All other changes that people made to them stay. An error of Label Studio is ignored: no sync fails because of a
+    tab.
     """
     sorted_otherwise = []
     with contextlib.suppress(ConnectorError):
         for tab in gateway.tabs(project_id):
-            if known.ours(tab) and tab["data"].get("ordering") != ORDERING:
+            if own.include(tab) and tab["data"].get("ordering") != TAB_ORDERING:
                 sorted_otherwise.append(tab["id"])
-                gateway.update_tab(tab["id"], project_id, {**tab["data"], "ordering": ORDERING})
+                gateway.update_tab(tab["id"], project_id, {**tab["data"], "ordering": TAB_ORDERING})
     return bool(sorted_otherwise)
 
 
-def delete(project_id: int, gateway: LabelStudio, known: Known) -> int:
-    """Removes our tabs; how many there were."""
-    ours = [tab["id"] for tab in gateway.tabs(project_id) if known.ours(tab)]
+def delete_tabs(project_id: int, gateway: LabelStudio, own: OwnTabs) -> int:
+    """Removes our tabs and returns how many there were."""
+    ours = [tab["id"] for tab in gateway.tabs(project_id) if own.include(tab)]
     for tab in ours:
         gateway.delete_tab(tab)
     return len(ours)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, choice_result
-from connector.queue.publish import PUBLISHED_CONSENSUS, is_ours
+from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
 
 if TYPE_CHECKING:
     from connector.sync.scoring import Review

@@ -208,7 +208,7 @@ class _Memory:
     def store_trained(self, labels: dict[int, str]) -> None:
         self._trained = labels
 
-    def keep_lock(self, *, at_most_every: float = 0.0) -> None:
+    def renew_lock(self, *, at_most_every: float = 0.0) -> None:
         pass
 
     def put(self, **values: Any) -> None:

@@ -8,10 +8,10 @@ process killed anywhere leaves the state of a finished step.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -20,9 +20,12 @@ from connector.active_learning.window import Slot
 from connector.annotations.records import Task
 from connector.errors import UsageError
 from connector.state import database, schema
-from connector.state.lock import ProjectLock
+from connector.state.lock import KEEP_SECONDS, ProjectLock
 from connector.state.mirror import MirrorRows
 from connector.state.rows import IDS_A_STATEMENT
+
+if TYPE_CHECKING:
+    from connector.label_studio.client import LabelStudio
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,13 @@ class ProjectState(MirrorRows):
         """Holds the project for one process, as ProjectLock.hold says."""
         return self._lock.hold()
 
-    def keep_lock(self, *, at_most_every: float = 0.0) -> None:
+    @contextlib.contextmanager
+    def lock_for_writes(self, gateway: LabelStudio) -> Iterator[None]:
+        """Holds the project for one process, and checks before each write of `gateway` that it still does."""
+        with self.lock(), gateway.guard_writes(lambda: self.renew_lock(at_most_every=KEEP_SECONDS)):
+            yield
+
+    def renew_lock(self, *, at_most_every: float = 0.0) -> None:
         """Says that the holder is alive, as ProjectLock.keep says."""
         self._lock.keep(at_most_every=at_most_every)
 

@@ -118,7 +118,7 @@ def read_all(
         span = (after, page[-1]["id"])
         after = page[-1]["id"]
         changed |= _store(page, state, control, span, full_read={**reading, "after": after})
-        state.keep_lock(at_most_every=KEEP_SECONDS)
+        state.renew_lock(at_most_every=KEEP_SECONDS)
     return state.store_tasks([], {}, span=(after, None), bookmark=reading["since"], full_read=None) or changed
 
 
@@ -137,7 +137,7 @@ def _read_changes(
     changed = False
     for page in gateway.tasks(project["id"], _since(bookmark), progress):
         changed |= _store(page, state, control)
-        state.keep_lock(at_most_every=KEEP_SECONDS)
+        state.renew_lock(at_most_every=KEEP_SECONDS)
     if _fit(project, gateway, state.counts()):
         return changed
     changed |= _read_where_counts_differ(project["id"], gateway, state, control)

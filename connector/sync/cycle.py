@@ -12,10 +12,10 @@ from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES, Slot
 from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
-from connector.queue import publish as queue
-from connector.queue import views as tab
+from connector.queue.publish import QUICK_IMPORT, SLOW_IMPORT_SECONDS, is_open, publish, stale_open_tasks
 from connector.queue.settings import restore
-from connector.state.lock import KEEP_SECONDS
+from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, unknown_newer
+from connector.queue.views import OwnTabs, restore_tab_order
 from connector.state.project_state import ProjectState, now
 from connector.state.pull import ProjectReading, Pulled, pull, read_project
 
@@ -75,7 +75,7 @@ def sync(
             f"Project {project_id} was set up to have {wanted} annotations on every task (--min-annotations-per-task), "
             f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
         )
-    with state.lock(), gateway.fenced(lambda: state.keep_lock(at_most_every=KEEP_SECONDS)), _recorded(state, options):
+    with state.lock_for_writes(gateway), _recorded(state, options):
         state.require_initialized()  # again: undo may have held the lock
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             reading, restored = _read_and_restore(project_id, gateway, state, options)
@@ -89,7 +89,7 @@ def sync(
             if not options.dry_run:
                 # One a sync: there is no hurry, and a sync with nothing to do shall stay a quick one.
                 current = state.record().queue_version
-                queue.delete_expired(gateway, state, project_id, pulled.versions, current, at_most=1)
+                delete_expired(gateway, project_id, pulled.versions, current, at_most=1)
             return _summary(pulled, restored, state, reporter)
         backend = connect()
         try:
@@ -140,10 +140,10 @@ def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bo
         or pulled.project["model_version"] != version
         or pulled.versions.get(version, 0) != record.queue_size
         or _consensus_differs(pulled, state, options)
-        or bool(queue.unknown_newer(pulled.versions, version))
+        or bool(unknown_newer(pulled.versions, version))
         or not asked.issuperset(state.reopened())
-        or any(not queue.is_open(pulled.tasks[task], pulled.project["skip_queue"]) for task in asked)
-        or bool(queue.to_close(pulled.tasks, asked, pulled.project["skip_queue"]))
+        or any(not is_open(pulled.tasks[task], pulled.project["skip_queue"]) for task in asked)
+        or bool(stale_open_tasks(pulled.tasks, asked, pulled.project["skip_queue"]))
     )
 
 
@@ -183,25 +183,22 @@ def _round(
     if options.dry_run:
         return {**_summary(pulled, restored, state, reporter, scored, window), "dry_run": True}
     chosen = options.chosen_under(pulled.project["skip_queue"])
-    about_consensus = options.publish_consensus or queue.PUBLISHED_CONSENSUS in pulled.versions
+    about_consensus = options.publish_consensus or PUBLISHED_CONSENSUS in pulled.versions
     with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
-        published = queue.publish(
+        published = publish(
             gateway,
             state,
-            pulled.project,
-            pulled.control,
-            pulled.tasks,
+            pulled,
             window,
             # Not yet those asked for: a sync that is killed before the consensus is out has its round to do again.
             options={**chosen, "publish_consensus": None} if about_consensus else chosen,
-            old_versions=pulled.versions,
             prelabels=scored.predicted if options.prelabel_new else None,
             progress=stage.count,
         )
-    if published.import_seconds > queue.SLOW_IMPORT_SECONDS:
+    if published.import_seconds > SLOW_IMPORT_SECONDS:
         reporter.say(
             f"Label Studio took {published.import_seconds:.0f} s to import the window. Started with the environment "
-            f"variable {queue.QUICK_IMPORT} it takes less than one."
+            f"variable {QUICK_IMPORT} it takes less than one."
         )
     if about_consensus:
         _publish_consensus(pulled, gateway, scored.known, state, options, reporter)
@@ -209,7 +206,7 @@ def _round(
     summary = _summary(pulled, restored, state, reporter, scored, published.window)
     summary["round"] += 1
     state.store_round(summary["round"], {**summary, "labels": len(scored.labels)})  # what the model learns from
-    if tab.restore_order(pulled.project["id"], gateway, tab.Known.of(state.record().found)):
+    if restore_tab_order(pulled.project["id"], gateway, OwnTabs.of(state.record().found)):
         reporter.say("Somebody had sorted our tab in the Data Manager; it is in the queue's order again.")
     return summary
 

@@ -48,7 +48,7 @@ class Memory(Protocol):
 
     def store_trained(self, labels: dict[int, str]) -> None: ...
 
-    def keep_lock(self, *, at_most_every: float = 0.0) -> None: ...
+    def renew_lock(self, *, at_most_every: float = 0.0) -> None: ...
 
     def put(self, **values: Any) -> None: ...
 
@@ -161,11 +161,11 @@ def score(
     else:
         due = tainted or known is None or result.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * len(last))
     if (train == "always" or (train == "auto" and due)) and len(set(result.consensus.values())) > 1:
-        state.keep_lock()
+        state.renew_lock()
         with reporter.stage("train", f"Training on {len(result.consensus)} labels") as stage:
 
             def progress(note: str, share: float) -> None:
-                state.keep_lock(at_most_every=KEEP_SECONDS)
+                state.renew_lock(at_most_every=KEEP_SECONDS)
                 stage.share(note, share)
 
             if tainted:
@@ -183,7 +183,7 @@ def score(
         result.trained = True
         with reporter.stage("probabilities", "Fetching class probabilities"):
             known = backend.probabilities(project)
-        state.keep_lock()
+        state.renew_lock()
     result.known = known
     if known is None:
         return result

@@ -224,8 +224,8 @@ def test_init_again_tells_what_it_connected_the_credentials_of_now(state: Projec
 def test_a_backend_that_refuses_label_studio_is_told_apart_from_one_that_is_away(state: ProjectState) -> None:
     gateway = LabelStudio([], [])
     for said, words in (
-        ("401 Client Error: Unauthorized for url", "set ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD to"),
-        ("Connection refused", "It must reach that address itself"),
+        ("401 Client Error: Unauthorized for url", "Set ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD to"),
+        ("Connection refused", "Label Studio itself must reach that address"),
     ):
         gateway.refusal = ConnectorError(said)
         with pytest.raises(UsageError, match=words):

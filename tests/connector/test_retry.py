@@ -25,9 +25,9 @@ from connector.retry import (
     SHORTEST_WAIT,
     TOTAL_SECONDS,
     WORK_SECONDS,
-    AnswerLost,
-    Passing,
-    is_passing,
+    TransientError,
+    UnknownOutcome,
+    is_transient,
     retry_after,
 )
 from connector.state.lock import LOCK_SECONDS
@@ -51,8 +51,8 @@ class Attempts:
         return "done"
 
 
-def failure(retry_after: float | None = None, *, unprocessed: bool = False) -> Passing:
-    return Passing(AWAY, "The server answered 503", unprocessed=unprocessed, retry_after=retry_after)
+def failure(retry_after: float | None = None, *, unprocessed: bool = False) -> TransientError:
+    return TransientError(AWAY, "The server answered 503", unprocessed=unprocessed, retry_after=retry_after)
 
 
 # -- waits -----------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_one_call_ends_before_the_project_s_lock_does() -> None:
 def test_what_must_not_be_done_twice_is_not_repeated() -> None:
     time = Time()
     lost = failure()
-    with pytest.raises(AnswerLost, match=r"^The server is away\.$") as error:
+    with pytest.raises(UnknownOutcome, match=r"^The server is away\.$") as error:
         time.retries().call(Attempts(time, lost), repeatable=False)
     assert error.value.failure is lost
     assert time.waits == []
@@ -153,7 +153,7 @@ def test_what_the_server_did_not_touch_is_repeated_whatever_it_is() -> None:
     unprocessed = failure(unprocessed=True)
     assert time.retries().call(Attempts(time, unprocessed, unprocessed), repeatable=False) == "done"
     assert len(time.waits) == 2
-    with pytest.raises(AnswerLost):
+    with pytest.raises(UnknownOutcome):
         time.retries().call(Attempts(time, unprocessed, failure()), repeatable=False)
 
 
@@ -172,7 +172,7 @@ def test_a_signal_ends_a_wait_at_once(signal_number: signal.Signals) -> None:
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from connector.retry import *\n"
         "def attempt():\n"
-        "    print('asked', flush=True); raise Passing(TryAgainLater('Away.'), 'It is away', retry_after=50.0)\n"
+        "    print('asked', flush=True); raise TransientError(TryAgainLater('Away.'), 'It is away', retry_after=50.0)\n"
         "Retries().call(attempt, repeatable=True)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -198,8 +198,8 @@ def test_each_wait_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_these_statuses_pass_and_no_others() -> None:
-    assert [status for status in range(100, 500) if is_passing(status)] == [408, 429]
-    assert all(is_passing(status) for status in range(500, 600))
+    assert [status for status in range(100, 500) if is_transient(status)] == [408, 429]
+    assert all(is_transient(status) for status in range(500, 600))
 
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -400,7 +400,7 @@ makers = pytest.mark.parametrize(
 )
 def test_what_may_have_been_done_is_not_done_again(serve: Serve, make: Look, good: Answer, hiccup: Answer) -> None:
     time, server = Time(), serve(hiccup, good)
-    with pytest.raises(AnswerLost) as error:
+    with pytest.raises(UnknownOutcome) as error:
         make(server.url, time)
     assert error.value.exit_code == 3
     assert len(server.requests) == 1

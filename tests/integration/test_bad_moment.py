@@ -19,7 +19,7 @@ from support.project_driver import (
 )
 
 from connector.demo.people import Person
-from connector.queue import settings as queue_settings
+from connector.queue.settings import wrong_settings
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]
@@ -80,7 +80,7 @@ def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
     if command == "undo":
         assert loop.project()["maximum_annotations"] == 2
     else:
-        assert queue_settings.wrong_settings(loop.project()) == {}
+        assert wrong_settings(loop.project()) == {}
     if command == "sync":
         loop.assert_published()
 

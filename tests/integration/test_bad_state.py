@@ -14,7 +14,7 @@ from support.command_runner import commands as commands
 from support.project_driver import Loop, project_under_our_queue, texts
 
 from connector.demo.people import Person
-from connector.queue import publish as queue
+from connector.queue.versions import VERSION_PREFIX
 from connector.state import schema
 
 People = Callable[[int], list[Person]]
@@ -200,7 +200,7 @@ def test_a_disk_that_is_full_once_the_window_is_served_is_made_up_for(
     assert (done.code, NO_ROOM in done.err) == (3, True), done.err
     assert loop.state.window() == []
     served = loop.project()["model_version"]
-    assert served.startswith(queue.VERSION_PREFIX), "Label Studio had flipped before"
+    assert served.startswith(VERSION_PREFIX), "Label Studio had flipped before"
     annotations = loop.annotations()
 
     end()

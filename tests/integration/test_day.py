@@ -20,7 +20,7 @@ from support.project_driver import Loop, connector, texts
 
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway
-from connector.queue import views as tab
+from connector.queue.views import QUEUE_TAB, SECOND_OPINIONS_TAB
 from connector.state.project_state import State
 
 if TYPE_CHECKING:
@@ -183,10 +183,10 @@ def read_the_queue(day: Day, lead: Desk) -> None:
     """The lead sees the window in order, and those of it that are second opinions, in the Data Manager."""
     lead.sign_in()
     lead.open_project(day.loop.id, TITLE)
-    expect(lead.page.get_by_text(tab.QUEUE, exact=True).first).to_be_visible()
+    expect(lead.page.get_by_text(QUEUE_TAB, exact=True).first).to_be_visible()
     lead.expect_rows([day.text(task) for task in day.window])
     day.album.take(lead.page, "lead-queue")
-    lead.page.get_by_text(tab.SECOND_OPINIONS, exact=True).first.click()
+    lead.page.get_by_text(SECOND_OPINIONS_TAB, exact=True).first.click()
     lead.expect_rows([day.text(task) for task in day.window if task in day.second_opinions])
     day.album.take(lead.page, "lead-second-opinions")
 

@@ -22,7 +22,7 @@ from connector.demo import servers
 from connector.demo.people import Person
 from connector.diagnostics.server_checks import NEEDED_RIGHTS
 from connector.label_studio.client import LabelStudio as Gateway
-from connector.queue.init import adopt
+from connector.queue.init import initialize
 from connector.state.project_state import State
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def test_the_block_on_private_addresses_is_named_at_init_and_by_doctor(blocked: 
     assert connector(loop, "sync", "--project", str(fresh)).returncode == 0
     assert connector(loop, "doctor", "--project", str(fresh)).returncode == 0, "the connector needs no connection"
 
-    adopt(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
+    initialize(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
     loop.sync()
     assert not_fine(loop) == {"backend_address": "warning"}
     found = findings(loop)["backend_address"]
@@ -323,7 +323,7 @@ def test_the_block_on_private_addresses_is_named_at_init_and_by_doctor(blocked: 
 
 def test_a_shorter_lock_gives_a_task_back_to_others(blocked: Loop) -> None:
     loop = blocked
-    adopt(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
+    initialize(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
     loop.sync()
     absent, other = sign_up(loop), sign_up(loop)
     held = loop.give(absent)
@@ -336,7 +336,7 @@ def test_a_shorter_lock_gives_a_task_back_to_others(blocked: Loop) -> None:
 
 def test_legacy_tokens_that_are_switched_off_are_named(blocked: Loop) -> None:
     loop = blocked
-    adopt(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
+    initialize(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
     loop.sync()
     person = sign_up(loop)
     key = personal_access_token(person)

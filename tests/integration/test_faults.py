@@ -18,7 +18,6 @@ from support.fault_scenarios import CALLS, DISPENSABLE, READS, Probes, Stage, St
 from support.fault_scenarios import stages as stages
 
 from connector.label_studio import client as label_studio
-from connector.queue import publish as queue
 from connector.state import pull as mirror
 
 pytestmark = sdk_warning
@@ -187,7 +186,7 @@ def test_a_day_after_syncs_that_failed_the_window_that_is_served_is_the_only_one
     stage.sync()
     stage.check(probes)
     assert len(stage.loop.versions()) > 3
-    monkeypatch.setattr(queue, "KEEP_WINDOWS", timedelta(0))
+    monkeypatch.setattr("connector.queue.versions.KEEP_WINDOWS", timedelta(0))
     for _ in range(len(stage.loop.versions()) - 1):  # each sync with nothing new deletes one
         assert stage.sync()["seconds"].keys() == {"pull"}
     assert stage.loop.versions() == {stage.loop.state.record().queue_version: len(stage.loop.window)}

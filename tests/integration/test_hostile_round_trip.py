@@ -28,7 +28,7 @@ from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway
-from connector.queue.publish import PUBLISHED_CONSENSUS
+from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.reporting.report_data import cut
 from connector.reporting.rows import columns
 from connector.state.project_state import State

@@ -13,8 +13,8 @@ from support.project_driver import Loop, connector, on_both_databases, project_u
 
 from connector.demo.people import Person
 from connector.errors import UsageError
-from connector.queue import settings as queue_settings
-from connector.queue import views as tab
+from connector.queue.settings import REQUIRED_SETTINGS
+from connector.queue.views import TAB_TITLES
 from connector.state.project_state import Original
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Star
 
     assert done["changed"] == ["maximum_annotations", "sampling", "show_overlap_first"]
     after = loop.project()
-    assert {name: after[name] for name in queue_settings.REQUIRED_SETTINGS} == queue_settings.REQUIRED_SETTINGS
+    assert {name: after[name] for name in REQUIRED_SETTINGS} == REQUIRED_SETTINGS
     remembered = loop.state.record().original_settings
     assert remembered["sampling"] == "Sequential sampling"
     assert remembered["maximum_annotations"] == 2
@@ -103,7 +103,7 @@ def test_init_that_failed_half_way_still_knows_what_was_there(start: Start) -> N
 
 def test_tab_comes_first_where_there_is_none_and_a_direct_link_follows_the_window(start: Start, people: People) -> None:
     loop = start(texts(5))
-    assert [tab["data"]["title"] for tab in loop.tabs()] == list(tab.TITLES)
+    assert [tab["data"]["title"] for tab in loop.tabs()] == list(TAB_TITLES)
     loop.sync()
     person = people(1)[0]
     ordering = loop.tabs()[0]["data"]["ordering"]
@@ -124,7 +124,7 @@ def test_tabs_that_are_there_stay_as_they_are(start: Start) -> None:
     loop.adopt()
     loop.adopt()
     assert loop.tabs()[0] == before[0]
-    assert [tab["data"]["title"] for tab in loop.tabs()] == ["Ours", *tab.TITLES]
+    assert [tab["data"]["title"] for tab in loop.tabs()] == ["Ours", *TAB_TITLES]
 
 
 # -- a rule of several annotations a task ------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ def test_title_and_data_make_a_project_and_set_it_up(
     assert made["title"] == "From a file"
     project = label_studio.call("GET", f"/api/projects/{made['project']}/")
     assert project["task_number"] == 2
-    assert {name: project[name] for name in queue_settings.REQUIRED_SETTINGS} == queue_settings.REQUIRED_SETTINGS
+    assert {name: project[name] for name in REQUIRED_SETTINGS} == REQUIRED_SETTINGS
     tasks = label_studio.call("GET", "/api/tasks", params={"project": made["project"], "fields": "all"})["tasks"]
     assert [task["data"] for task in tasks] == rows
 

@@ -19,7 +19,7 @@ from support.project_driver import Loop, project_under_our_queue, start_connecto
 
 from connector.demo.people import Person
 from connector.errors import ConnectorError
-from connector.queue.publish import published_at
+from connector.queue.versions import published_at
 
 start = project_under_our_queue
 Start = Callable[..., Loop]

@@ -33,9 +33,9 @@ while got < rounds:
     try:
         with project.lock():
             os.close(os.open(witness, os.O_CREAT | os.O_EXCL))
-            project.keep_lock(at_most_every=10)
+            project.renew_lock(at_most_every=10)
             time.sleep(0.002)
-            project.keep_lock()
+            project.renew_lock()
             os.unlink(witness)
             got += 1
     except TryAgainLater:
@@ -105,7 +105,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(
     holder.kill()
     holder.wait()
     with project.lock():
-        project.keep_lock()
+        project.renew_lock()
 
 
 def test_the_lock_of_a_process_killed_elsewhere_is_taken_over_when_it_has_expired(

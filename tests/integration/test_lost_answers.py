@@ -11,7 +11,7 @@ from support.project_driver import Loop, project_under_our_queue, texts
 
 from connector.errors import TryAgainLater
 from connector.label_studio.client import LabelStudio as Gateway
-from connector.queue import publish as queue
+from connector.queue.versions import new_version, our_versions, unknown_newer
 from connector.retry import Retries
 
 start = project_under_our_queue
@@ -58,14 +58,14 @@ def test_a_window_that_arrived_is_served_though_its_answer_was_lost(start: Start
     loop = start(texts(12))
     assert loop.sync(lossy(loop, True), window=5)["round"] == 1
     loop.assert_published()
-    assert len(queue.our_versions(loop.versions())) == 1
+    assert len(our_versions(loop.versions())) == 1
 
 
 def test_a_window_that_did_not_arrive_is_sent_again(start: Start) -> None:
     loop = start(texts(12))
     assert loop.sync(lossy(loop, False, False), window=5)["round"] == 1
     loop.assert_published()
-    assert len(queue.our_versions(loop.versions())) == 1
+    assert len(our_versions(loop.versions())) == 1
 
 
 def test_a_window_that_nobody_was_told_of_is_never_taken_for_the_published_one(start: Start) -> None:
@@ -75,7 +75,7 @@ def test_a_window_that_nobody_was_told_of_is_never_taken_for_the_published_one(s
     loop.call("POST", f"/api/tasks/{loop.window[0]}/annotations", json={"result": []})
     with pytest.raises(TryAgainLater, match="does not answer"):
         loop.sync(lossy(loop, True, seconds=0.0, looks_fail=True), window=5)
-    (orphan,) = queue.unknown_newer(loop.versions(), served)
+    (orphan,) = unknown_newer(loop.versions(), served)
     assert loop.versions()[orphan] == loop.versions()[served]  # whole, and newer than what is served
     assert (loop.project()["model_version"], loop.state.record().queue_version) == (served, served)
 
@@ -91,7 +91,7 @@ def test_a_window_that_nobody_was_told_of_has_the_next_sync_publish_though_nothi
     loop = start(texts(12))
     loop.sync(window=5)
     served = loop.project()["model_version"]
-    orphan = queue._new_version(loop.versions())
+    orphan = new_version(loop.versions())
     rows = [{"task": loop.tasks[-1], "result": [], "score": 0.5, "model_version": orphan}]
     loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=rows)  # arrives after its sync has given up
     assert loop.project()["model_version"] == served

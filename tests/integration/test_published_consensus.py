@@ -19,8 +19,8 @@ from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
 from connector.queue import consensus_predictions as consensus
-from connector.queue.publish import PUBLISHED_CONSENSUS
 from connector.queue.undo import undo
+from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.sync.scoring import review
 
 People = Callable[[int], list[Person]]

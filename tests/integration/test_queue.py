@@ -21,8 +21,9 @@ from support.project_driver import (
 
 from connector.demo.people import Person
 from connector.errors import ConnectorError, StaleTasks
-from connector.queue import publish as queue
-from connector.queue import settings as queue_settings
+from connector.queue.publish import publish
+from connector.queue.settings import wrong_settings
+from connector.queue.versions import VERSION_PREFIX
 
 pytestmark = on_both_databases
 start = project_under_our_queue
@@ -108,15 +109,12 @@ def test_publishing_writes_in_proportion_to_what_changes(start: Start, people: P
     with loop.state.lock():
         pulled = loop.read()
         gateway = Watched(loop)
-        published = queue.publish(
+        published = publish(
             gateway,
             loop.state,
-            pulled.project,
-            pulled.control,
-            pulled.tasks,
+            pulled,
             [*new(*t[6:]), *second(t[1], t[2], t[3])],
             options=OPTIONS.chosen_under(pulled.project["skip_queue"]),
-            old_versions=pulled.versions,
         )
 
     assert gateway.writes == [
@@ -258,7 +256,7 @@ def windows_ago(loop: Loop, *hours: float) -> list[str]:
     versions = []
     for ago in hours:
         at = datetime.now(timezone.utc) - timedelta(hours=ago)
-        versions.append(f"{queue.VERSION_PREFIX}{at:%Y%m%d-%H%M%S-%f}")
+        versions.append(f"{VERSION_PREFIX}{at:%Y%m%d-%H%M%S-%f}")
         rows = [{"task": loop.tasks[0], "result": [], "score": 0.5, "model_version": versions[-1]}]
         loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=rows)
     return versions
@@ -405,7 +403,7 @@ def test_sync_restores_settings_that_somebody_saved_and_the_order_holds(
     done = loop.sync()
     assert done["restored"] == restored
     loop.assert_published()
-    assert queue_settings.wrong_settings(loop.project()) == {}
+    assert wrong_settings(loop.project()) == {}
     assert "somebody-else" in loop.versions()
     expected = Expected(loop)
     if "maximum_annotations" not in saved:  # which rewrites overlaps, so that there is another window

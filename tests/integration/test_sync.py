@@ -28,7 +28,7 @@ from support.project_driver import (
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
-from connector.queue import settings as queue_settings
+from connector.queue.settings import wrong_settings
 from connector.state.project_state import State
 
 People = Callable[[int], list[Person]]
@@ -502,7 +502,7 @@ def test_backend_that_is_away_ends_with_3_and_settings_are_restored_all_the_same
     done = connector(loop, "sync", "--project", str(loop.id), ML_BACKEND_URL=NOWHERE)
     assert (done.returncode, done.stdout) == (3, "")
     assert f"The ML backend at {NOWHERE} does not answer" in done.stderr
-    assert queue_settings.wrong_settings(loop.project()) == {}
+    assert wrong_settings(loop.project()) == {}
     assert loop.window == window
     assert loop.project()["model_version"] == loop.state.record().queue_version
 

@@ -16,8 +16,8 @@ from connector.active_learning.window import open_places
 from connector.demo.people import Person
 from connector.label_studio.client import filter_item
 from connector.progress import Reporter
-from connector.queue import views as tab
 from connector.queue.undo import undo
+from connector.queue.views import QUEUE_TAB, SECOND_OPINIONS_TAB, TAB_ORDERING, TAB_TITLES
 from connector.retry import Retries
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_tabs_hide_every_column_but_a_leads_in_both_modes(start: Start) -> None:
     columns = loop.call("GET", "/api/dm/columns", params={"project": loop.id})["columns"]
     names = {f"tasks:{'data.' if one.get('parent') else ''}{one['id']}" for one in columns} - {"tasks:data"}
     assert names > SHOWN | {"tasks:data.source", "tasks:data.n", "tasks:id"}
-    for title, one in zip(tab.TITLES, loop.tabs(), strict=True):
+    for title, one in zip(TAB_TITLES, loop.tabs(), strict=True):
         data = one["data"]
         assert data["title"] == title
         assert data["ordering"] == ["tasks:predictions_score"]
@@ -80,7 +80,7 @@ def test_tabs_hide_every_column_but_a_leads_in_both_modes(start: Start) -> None:
 def test_tabs_show_what_the_window_holds_after_every_sync_without_being_changed(start: Start, people: People) -> None:
     loop = start(texts(24))
     first, other = people(2)
-    assert shown(loop, tab.QUEUE) == []
+    assert shown(loop, QUEUE_TAB) == []
     before = loop.tabs()
     for task in loop.tasks[:8]:
         loop.label(first, task, "Impolite" if task % 2 else "Polite")
@@ -90,8 +90,8 @@ def test_tabs_show_what_the_window_holds_after_every_sync_without_being_changed(
         for answers in range(4):
             places = held(loop)
             asked = [task for task, (_, relabel) in places.items() if relabel]
-            assert shown(loop, tab.QUEUE) == sorted(places, key=lambda task: places[task][0])
-            assert set(shown(loop, tab.SECOND_OPINIONS)) == set(asked)
+            assert shown(loop, QUEUE_TAB) == sorted(places, key=lambda task: places[task][0])
+            assert set(shown(loop, SECOND_OPINIONS_TAB)) == set(asked)
             relabelled += len(asked)
             loop.turn((first, other)[answers % 2], ("Polite", "Impolite")[number % 2])
     assert relabelled > 0
@@ -129,22 +129,22 @@ def test_a_tab_that_somebody_sorted_is_put_right_and_all_else_of_it_stays(start:
     loop = start(texts(6))
     columns = {"explore": ["tasks:id"], "labeling": []}
     filters = {"conjunction": "and", "items": [filter_item("id", "greater", "Number", 1)]}
-    theirs = by_hand(loop, tab.QUEUE, ordering=["-tasks:id"], hiddenColumns=columns, filters=filters)
+    theirs = by_hand(loop, QUEUE_TAB, ordering=["-tasks:id"], hiddenColumns=columns, filters=filters)
     loop.sync()
-    assert loop.tabs()[0]["data"] == {**theirs["data"], "ordering": tab.ORDERING}
+    assert loop.tabs()[0]["data"] == {**theirs["data"], "ordering": TAB_ORDERING}
 
-    by_hand(loop, tab.QUEUE, ordering=["tasks:id"])
+    by_hand(loop, QUEUE_TAB, ordering=["tasks:id"])
     assert loop.sync()["seconds"].keys() == {"pull"}
     assert loop.tabs()[0]["data"]["ordering"] == ["tasks:id"], "nothing is new, and nothing is looked at"
     loop.turn(people(1)[0])
     loop.sync()
-    assert loop.tabs()[0]["data"]["ordering"] == tab.ORDERING
+    assert loop.tabs()[0]["data"]["ordering"] == TAB_ORDERING
 
 
 @pytest.mark.parametrize("call", ["read tabs", "change tab"])
 def test_a_tab_that_cannot_be_read_or_changed_fails_no_sync(start: Start, faulty: FaultyProxy, call: str) -> None:
     loop = start(texts(4), through=faulty.url)
-    by_hand(loop, tab.QUEUE, ordering=["tasks:id"])
+    by_hand(loop, QUEUE_TAB, ordering=["tasks:id"])
     faulty.fault({(call, number): ANSWER_500 for number in range(1, 9)})
     loop.gateway.retries = Retries(0)
     assert loop.sync()["round"] == 1
@@ -169,29 +169,14 @@ def test_init_makes_a_deleted_tab_again_with_the_queue_first(start: Start) -> No
     queue_tab, opinions = loop.tabs()
     loop.call("DELETE", f"/api/dm/views/{opinions['id']}/")
     loop.adopt()
-    assert [one["data"]["title"] for one in loop.tabs()] == list(tab.TITLES)
+    assert [one["data"]["title"] for one in loop.tabs()] == list(TAB_TITLES)
     assert loop.tabs()[0] == queue_tab
 
     loop.call("DELETE", f"/api/dm/views/{queue_tab['id']}/")
     loop.sync()
-    assert [one["data"]["title"] for one in loop.tabs()] == [tab.SECOND_OPINIONS]
+    assert [one["data"]["title"] for one in loop.tabs()] == [SECOND_OPINIONS_TAB]
     loop.adopt()
-    assert [one["data"]["title"] for one in loop.tabs()] == list(tab.TITLES)
-
-
-def test_init_renews_a_tab_of_an_older_connector_that_nobody_has_changed(start: Start) -> None:
-    loop = start(texts(3))
-    wanted = loop.tabs()
-    loop.call("DELETE", "/api/dm/views/reset/", json={"project": loop.id})
-    old = {"title": tab.QUEUE, "type": "list", "target": "tasks", "ordering": tab.ORDERING}
-    loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": old})
-    loop.state.put(found={"tabs": [], "backends": [], "webhooks": []})  # it did not remember what it made
-    loop.adopt()
-    assert [one["data"] for one in loop.tabs()] == [one["data"] for one in wanted]
-    by_hand(loop, tab.QUEUE, hiddenColumns={"explore": [], "labeling": []})
-    changed = loop.tabs()
-    loop.adopt()
-    assert loop.tabs() == changed
+    assert [one["data"]["title"] for one in loop.tabs()] == list(TAB_TITLES)
 
 
 def test_a_projects_own_tabs_stay_byte_for_byte(start: Start, people: People) -> None:
@@ -218,7 +203,7 @@ def test_a_projects_own_tabs_stay_byte_for_byte(start: Start, people: People) ->
     assert bytes_of_theirs() == before
     loop.sync()
     loop.turn(people(1)[0])
-    by_hand(loop, tab.QUEUE, ordering=["tasks:id"])
+    by_hand(loop, QUEUE_TAB, ordering=["tasks:id"])
     loop.sync()
     loop.adopt()
     assert bytes_of_theirs() == before
@@ -233,7 +218,7 @@ def test_undo_removes_the_tabs_that_init_made_whatever_they_are_called(start: St
     ours = loop.tabs()[0]
     renamed = {**ours["data"], "title": "What is next"}
     loop.call("PATCH", f"/api/dm/views/{ours['id']}/", json={"project": loop.id, "data": renamed})
-    theirs = loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": tab.SECOND_OPINIONS}})
+    theirs = loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": SECOND_OPINIONS_TAB}})
     undo(loop.id, loop.gateway, loop.state, Reporter())
     assert [one["id"] for one in loop.tabs()] == [theirs["id"]]
 
@@ -274,7 +259,7 @@ def test_a_fresh_browser_opens_on_the_queue_with_its_columns_and_writes_nothing(
     wanted = [loop.call("GET", f"/api/tasks/{task}")["data"]["text"] for task in (t[0], t[4], t[7])]
     assert [text for text in page.locator(".lsf-table").inner_text().split("\n") if text in texts(8)] == wanted
 
-    page.get_by_text(tab.SECOND_OPINIONS).first.click()
+    page.get_by_text(SECOND_OPINIONS_TAB).first.click()
     expect(page.get_by_text("Tasks: 1 / 8")).to_be_visible()
     assert rows(lead) == [("1", "0", "0.400")]
     page.get_by_text("Filters").first.click()

@@ -22,7 +22,7 @@ from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.label_studio.client import LabelStudio as Gateway
-from connector.queue import publish as queue
+from connector.queue.versions import KEEP_WINDOWS, VERSION_PREFIX, expired, our_versions
 from connector.retry import Retries
 from support.fault_proxy import (
     KILL_AFTER,
@@ -209,11 +209,11 @@ class Stage:
     def check_versions(self) -> None:
         """One window is served and it is whole; the others of ours are older and go by their day."""
         versions, served = self.loop.versions(), self.loop.state.record().queue_version
-        ours = queue.our_versions(versions)
+        ours = our_versions(versions)
         assert max(ours) == served
         assert versions[served] == self.loop.state.record().queue_size
-        in_a_day = datetime.now(timezone.utc) + queue.KEEP_WINDOWS + timedelta(seconds=1)
-        assert set(queue.expired(versions, served, in_a_day)) == ours - {served}
+        in_a_day = datetime.now(timezone.utc) + KEEP_WINDOWS + timedelta(seconds=1)
+        assert set(expired(versions, served, in_a_day)) == ours - {served}
 
 
 # Who saved last and when, and how many predictions there are, old windows' too.
@@ -278,7 +278,7 @@ def history(loop: Loop, first: Person, other: Person) -> None:
     assert [loop.turn(first), loop.turn(other, "Impolite")] == t[4:6]
     loop.call("DELETE", f"/api/tasks/{t[-1]}")  # the counters tell, and everything is read again
     loop.set(sampling="Sequential sampling")
-    long_ago = [f"{queue.VERSION_PREFIX}20260101-00000{number}-000000" for number in range(3)]
+    long_ago = [f"{VERSION_PREFIX}20260101-00000{number}-000000" for number in range(3)]
     ours = loop.tabs()[0]
     loop.call("PATCH", f"/api/dm/views/{ours['id']}/", json={"data": {**ours["data"], "ordering": ["tasks:id"]}})
     rows = [{"task": t[6], "result": [], "score": 0.5, "model_version": version} for version in long_ago]

@@ -26,8 +26,9 @@ from connector.demo.servers import local_session
 from connector.label_studio.client import TASK_FIELDS
 from connector.label_studio.client import LabelStudio as Gateway
 from connector.progress import Reporter
-from connector.queue import publish as queue
-from connector.queue.init import adopt
+from connector.queue.init import initialize
+from connector.queue.publish import Published, publish
+from connector.queue.versions import unknown_newer
 from connector.state.project_state import ProjectState, State
 from connector.state.pull import Pulled, pull, read_project
 from connector.sync.cycle import SyncOptions, sync
@@ -82,24 +83,21 @@ class Loop:
     # -- the connector ---------------------------------------------------------------------------------------------
 
     def adopt(self, **options: Any) -> dict[str, Any]:
-        return adopt(self.id, self.gateway, self.state, **{"confirm": lambda question: True, **options})
+        return initialize(self.id, self.gateway, self.state, **{"confirm": lambda question: True, **options})
 
     def read(self) -> Pulled:
         """A full reading, which repairs nothing."""
         return pull(read_project(self.id, self.gateway), self.gateway, self.state, everything=True)
 
-    def publish(self, window: Sequence[Slot], gateway: Gateway | None = None, **options: Any) -> queue.Published:
+    def publish(self, window: Sequence[Slot], gateway: Gateway | None = None, **options: Any) -> Published:
         """Serves `window` as a sync would that had chosen it."""
         with self.state.lock():
             pulled = self.read()
-            return queue.publish(
+            return publish(
                 gateway or self.gateway,
                 self.state,
-                pulled.project,
-                pulled.control,
-                pulled.tasks,
+                pulled,
                 window,
-                old_versions=pulled.versions,
                 **{"options": OPTIONS.chosen_under(pulled.project["skip_queue"]), **options},
             )
 
@@ -211,7 +209,7 @@ class Loop:
         version = self.state.record().queue_version
         window = self.state.window()
         assert self.project()["model_version"] == version
-        assert not queue.unknown_newer(self.versions(), version)
+        assert not unknown_newer(self.versions(), version)
         ours = [row for row in self.predictions() if row["model_version"] == version]
         ranked = [row["task"] for row in sorted(ours, key=lambda row: row["score"])]
         assert [task for task in ranked if task in self.window] == self.window

@@ -140,7 +140,7 @@ class Studio:
         chosen = [task for number, task in self.rows.items() if within(number, span)]
         return len(chosen), sum(not row["was_cancelled"] for task in chosen for row in task["annotations"])
 
-    def fenced(self, look: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    def guard_writes(self, check: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     def read_everything(self) -> bool:

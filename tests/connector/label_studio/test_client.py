@@ -12,7 +12,7 @@ from support.flaky_server import Time
 
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
-from connector.retry import AnswerLost, Retries
+from connector.retry import Retries, UnknownOutcome
 
 URL = "http://studio:8080"
 TOKEN = "b5a2c9d8e7f60123456789abcdef0123456789ab"
@@ -311,7 +311,7 @@ def test_nothing_that_would_stand_twice_is_sent_again(
     connect: Connect, call: Callable[[LabelStudio], object], failure: Answer
 ) -> None:
     server = Server(failure, httpx.Response(201, json={"created": 1}))
-    with pytest.raises(AnswerLost):
+    with pytest.raises(UnknownOutcome):
         call(connect(server))
     assert len(server.requests) == 1
 
@@ -416,7 +416,7 @@ def test_an_exchange_that_fails_in_passing_is_tried_again_whatever_it_was_for(
 def test_what_fails_after_the_exchange_is_not_taken_for_it(connect: Connect) -> None:
     access = ok({"access": personal_token("access", 0.1)})
     server = Server(access, httpx.ReadTimeout(""))
-    with pytest.raises(AnswerLost):
+    with pytest.raises(UnknownOutcome):
         connect(server, token=personal_token()).import_predictions(7, [{"task": 1}])
     assert len(server.requests) == 2
 
@@ -450,7 +450,7 @@ def test_a_token_with_a_line_end_is_refused_and_not_repeated() -> None:
 def test_a_fence_is_looked_at_before_each_attempt_to_write_and_at_no_other_time(connect: Connect) -> None:
     server = Server(refused(503), refused(503), ok(PROJECT))
     gateway, looks = connect(server), []
-    with gateway.fenced(lambda: looks.append(len(server.requests))):
+    with gateway.guard_writes(lambda: looks.append(len(server.requests))):
         gateway.update_project(7, model_version="v")
         assert looks == [0, 1, 2]
         gateway.get_project(7)
@@ -466,7 +466,7 @@ def test_what_the_fence_raises_is_raised_instead_of_writing_again(connect: Conne
             raise TryAgainLater("Another sync took this project over; nothing more was written.")
 
     gateway = connect(server)
-    with pytest.raises(TryAgainLater, match="took this project over"), gateway.fenced(lost):
+    with pytest.raises(TryAgainLater, match="took this project over"), gateway.guard_writes(lost):
         gateway.update_project(7, model_version="v")
     assert len(server.requests) == 1
     assert gateway.update_project(7, model_version="v") == PROJECT

@@ -1,5 +1,6 @@
 """Taking a project over, against a server played in memory; and making one from a file of texts."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -10,8 +11,9 @@ import pytest
 from support import ROOT
 
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.queue import views as tab
-from connector.queue.init import adopt, create
+from connector.queue.import_tasks import create
+from connector.queue.init import initialize
+from connector.queue.views import TAB_TITLES
 from connector.state.project_state import Original, ProjectState, State
 
 CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
@@ -51,6 +53,12 @@ class Server:
         self.versions: dict[str, int] = {}
         self.server_time = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 
+    @contextlib.contextmanager
+    def guard_writes(self, check: Callable[[], None]) -> Iterator[None]:
+        self.check = check
+        yield
+        del self.check
+
     def get_project(self, project: int) -> dict[str, Any]:
         return dict(self.project)
 
@@ -71,6 +79,7 @@ class Server:
             ]
 
     def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
+        self.check()
         self.writes.append(settings)
         self.project.update(settings)
         if "maximum_annotations" in settings:
@@ -84,6 +93,7 @@ class Server:
         return [{"id": "text", "parent": "data", "target": "tasks"}, {"id": "id", "target": "tasks"}]
 
     def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
+        self.check()
         self.writes.append("tab")
         self.views.append({"id": 30 + len(self.views), "data": data})
         return self.views[-1]
@@ -100,6 +110,7 @@ class Server:
     def connect_backend(self, project: int, url: str, title: str) -> dict[str, Any]:
         if self.refusal is not None:
             raise self.refusal
+        self.check()
         self.writes.append("backend")
         self.connected.append({"id": 50, "url": f"{url}/", "title": title})
         self.project["model_version"] = self.project["model_version"] or title  # as Label Studio does
@@ -126,7 +137,7 @@ def never(question: str) -> bool:
 
 
 def init(server: Server, state: ProjectState, confirm: Callable[[str], bool] = never, **options: Any) -> dict[str, Any]:
-    return adopt(7, server, state, confirm=confirm, **options)  # type: ignore[arg-type]
+    return initialize(7, server, state, confirm=confirm, **options)  # type: ignore[arg-type]
 
 
 # -- settings and memory ---------------------------------------------------------------------------------------------
@@ -187,6 +198,41 @@ def test_a_later_init_does_not_take_our_settings_for_the_originals(state: Projec
     assert (state.originals()[1].overlap, state.originals()[1].is_labeled) == (2, False)
 
 
+def test_an_init_that_lost_its_lock_writes_nothing(state: ProjectState) -> None:
+    server = Server(maximum_annotations=3)
+
+    def lose_the_lock(question: str) -> bool:
+        state.put(lock_holder="elsewhere:1:abc")  # as another process that takes the project over
+        return True
+
+    with pytest.raises(TryAgainLater, match="took this project over"):
+        init(server, state, lose_the_lock, backend_url="http://model:9090")
+    assert server.writes == []
+    assert state.record().adopted_at is None
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_an_init_that_loses_its_lock_between_two_writes_stops_there(state: ProjectState, done: int) -> None:
+    server = Server()
+
+    class Losing(Server):
+        @contextlib.contextmanager
+        def guard_writes(self, check: Callable[[], None]) -> Iterator[None]:
+            def check_lost_lock() -> None:
+                if len(self.writes) == done:
+                    state.put(lock_holder="elsewhere:1:abc")
+                check()
+
+            with super().guard_writes(check_lost_lock):
+                yield
+
+    server = Losing()
+    with pytest.raises(TryAgainLater, match="took this project over"):
+        init(server, state, backend_url="http://model:9090")
+    assert len(server.writes) == done  # of four: the settings, two tabs, the backend
+    assert state.record().adopted_at is None
+
+
 # -- the rule of several annotations ---------------------------------------------------------------------------------
 
 
@@ -195,7 +241,7 @@ def test_ending_a_rule_of_several_annotations_needs_a_yes(state: ProjectState) -
     asked: list[str] = []
     with pytest.raises(UsageError, match=r"Nothing was changed: project 7 has maximum_annotations = 3\. Give --yes"):
         init(server, state, lambda question: bool(asked.append(question)))
-    assert "asks for 3 annotations of every task" in asked[0]
+    assert "asks for 3 annotations per task" in asked[0]
     assert server.writes == []
     assert state.record().adopted_at is None
     assert state.originals() == {}
@@ -265,13 +311,13 @@ def test_what_makes_the_mirror_stale_between_two_inits_is_read_again(
 def test_a_project_that_another_state_database_runs_is_not_taken_over_without_asking(state: ProjectState) -> None:
     server = Server()
     server.versions = {"theirs": 3, "activelab-20260301-100000-000000": 20}
-    with pytest.raises(UsageError, match=r"Nothing was changed.*knows nothing of.*--yes"):
+    with pytest.raises(UsageError, match=r"Nothing was changed.*does not know.*--yes"):
         init(server, state, lambda question: False)
     assert server.writes == []
     assert state.record().original_settings is None
     asked: list[str] = []
     init(server, state, lambda question: not asked.append(question))  # type: ignore[func-returns-value]
-    assert "another connector runs it, or its state database is lost" in asked[0]
+    assert "Another connector runs it, or its state database is lost" in asked[0]
     init(server, state)  # a project that is ours by now is not asked about again
 
 
@@ -280,13 +326,13 @@ def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState
     server.views.append({"id": 3, "data": {"title": "Default"}})
     init(server, state)
     init(server, state)
-    assert [tab["data"]["title"] for tab in server.views] == ["Default", *tab.TITLES]
+    assert [tab["data"]["title"] for tab in server.views] == ["Default", *TAB_TITLES]
     assert server.views[1]["data"]["ordering"] == ["tasks:predictions_score"]
     assert state.record().found["tabs"] == [3]
     assert state.record().found["made_tabs"] == [31, 32]
 
 
-def test_tabs_that_an_older_connector_made_are_known_by_their_titles(state: ProjectState) -> None:
+def test_tabs_that_an_init_made_before_it_was_killed_are_known_by_their_titles(state: ProjectState) -> None:
     server = Server()
     init(server, state)
     found = state.record().found

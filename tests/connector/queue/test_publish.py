@@ -1,4 +1,4 @@
-"""From a window to writes (`queue.py`), on a server played in memory: their order, how few they are, and the races."""
+"""From a window to writes, on a server played in memory: their order, how few they are, and the races."""
 
 import copy
 import itertools
@@ -13,20 +13,12 @@ from connector.active_learning.window import Slot
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, read_task
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater
-from connector.queue.publish import (
-    ATTEMPTS,
-    VERSION_PREFIX,
-    Published,
-    expired,
-    is_open,
-    our_versions,
-    publish,
-    to_close,
-    unknown_newer,
-)
+from connector.queue.publish import ATTEMPTS, Published, is_open, publish, stale_open_tasks
 from connector.queue.settings import wrong_settings
-from connector.retry import AnswerLost, Passing, Retries
+from connector.queue.versions import VERSION_PREFIX, expired, our_versions, unknown_newer
+from connector.retry import Retries, TransientError, UnknownOutcome
 from connector.state.project_state import ProjectState
+from connector.state.pull import Pulled
 
 CONTROL = Control("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
 AT = "2026-03-01T10:00:00.000000Z"
@@ -45,6 +37,7 @@ class Server:
         self.keeps: list[int] = []  # how many rows of the next imports are kept; then all
         self.before_task: Callable[[int], object] = lambda task: None  # what happens just before a task is changed
         self.before_deletion: Callable[[], object] = lambda: None
+        self.guard: Callable[[], object] = lambda: None  # the check of the lock that the gateway does before each write
         self.retries = Time().retries()
         self.lost: list[int] = []  # the answers of the next imports are lost: how many rows stand all the same
 
@@ -86,11 +79,14 @@ class Server:
     # -- what the gateway asks ---------------------------------------------------------------------------------------
 
     def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+        self.guard()
         version = rows[0]["model_version"]
         self.writes.append(("import", version))
         if self.lost:
             self.predictions[version] = list(rows)[: self.lost.pop(0)]
-            raise AnswerLost(Passing(TryAgainLater("Label Studio failed with 502."), "Label Studio answered 502"))
+            raise UnknownOutcome(
+                TransientError(TryAgainLater("Label Studio failed with 502."), "Label Studio answered 502")
+            )
         if any(row["task"] not in self.rows for row in rows):
             raise StaleTasks("A task is gone.")
         self.predictions[version] = list(rows)[: self.keeps.pop(0) if self.keeps else None]
@@ -100,6 +96,7 @@ class Server:
         return {version: len(rows) for version, rows in self.predictions.items() if rows}
 
     def update_project(self, project: int, *, model_version: str) -> dict[str, Any]:
+        self.guard()
         assert model_version == "" or model_version in self.predictions
         self.writes.append(("flip", model_version))
         self.model_version = model_version
@@ -109,6 +106,7 @@ class Server:
         return {"id": 7, "model_version": self.model_version, "skip_queue": OTHERS}
 
     def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
+        self.guard()
         self.before_task(task)
         if task not in self.rows:
             raise StaleTasks("The task is gone.")
@@ -117,6 +115,7 @@ class Server:
         return copy.deepcopy(self.rows[task])
 
     def delete_version(self, project: int, version: str) -> None:
+        self.guard()
         self.before_deletion()
         self.writes.append(("delete", version))
         del self.predictions[version]
@@ -137,17 +136,10 @@ def put(server: Server, state: ProjectState, *window: Slot, mode: str = OTHERS, 
     tasks = more.pop("tasks", None) or server.mirror()
     project = {**server.get_project(7), "skip_queue": mode}
     server.writes.clear()
-    return publish(
-        server,  # type: ignore[arg-type]
-        state,
-        project,
-        CONTROL,
-        tasks,
-        window,
-        options={"window": 100},
-        old_versions=list(server.predictions),
-        **more,
-    )
+    server.guard = state.renew_lock
+    versions = {version: len(rows) for version, rows in server.predictions.items()}
+    pulled = Pulled(project, CONTROL, tasks, versions, changed=True, texts=state.texts)
+    return publish(server, state, pulled, window, options={"window": 100}, **more)  # type: ignore[arg-type]
 
 
 def new(task: int) -> Slot:
@@ -246,7 +238,7 @@ def test_a_server_that_always_keeps_too_few_leaves_the_old_window(server: Server
     server.add(1)
     server.add(2, 1)
     server.keeps = [0] * ATTEMPTS
-    with pytest.raises(ConnectorError, match="kept 0 of 2 predictions of a new window; the old one still holds"):
+    with pytest.raises(ConnectorError, match=r"kept 0 of 2 predictions .*\. Annotators are still served the old"):
         put(server, state, new(1), again(2))
     assert server.model_version == OLD
     assert server.kinds() == ["import", "delete"] * ATTEMPTS
@@ -336,6 +328,7 @@ def test_a_sync_that_lost_the_project_flips_nothing(server: Server, state: Proje
     with pytest.raises(TryAgainLater, match="took this project over"):
         put(server, state, new(1))
     assert server.model_version == OLD
+    assert server.writes == []
 
 
 # -- second opinions -------------------------------------------------------------------------------------------------
@@ -483,8 +476,8 @@ def task(*annotators: int, overlap: int = 1, is_labeled: bool = False, skips: Se
     ],
 )
 def test_open_tasks_that_nobody_is_served_are_found(one: Task, mode: str, closed: bool) -> None:
-    assert to_close({5: one}, set(), mode) == ({5: one.overlap} if closed else {})
-    assert to_close({5: one}, {5}, mode) == {}
+    assert stale_open_tasks({5: one}, set(), mode) == ({5: one.overlap} if closed else {})
+    assert stale_open_tasks({5: one}, {5}, mode) == {}
 
 
 def test_a_task_is_open_when_exactly_one_more_is_served() -> None:

@@ -27,7 +27,7 @@ from connector.annotations.label_config import Control
 from connector.annotations.records import Task, choice_result, digest, read_task, read_text
 from connector.cli.options import say
 from connector.progress import Reporter
-from connector.queue.init import read_rows
+from connector.queue.import_tasks import read_rows
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, rows
 from connector.state.project_state import State

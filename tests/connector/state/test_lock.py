@@ -152,7 +152,7 @@ def test_only_the_database_s_clock_decides(
     true_time = time.time()
     with project.lock():
         monkeypatch.setattr(time, "time", lambda: true_time + 10 * LOCK_SECONDS)
-        project.keep_lock()
+        project.renew_lock()
         with pytest.raises(TryAgainLater), state.project(URL, 7).lock():
             pass
         assert abs(project.record().lock_until - LOCK_SECONDS - true_time) < 60
@@ -187,14 +187,14 @@ def statements(state: State) -> list[str]:
 def test_a_look_is_one_reading_until_the_lock_has_to_be_prolonged(state: State, project: ProjectState) -> None:
     with project.lock():
         sent = statements(state)
-        project.keep_lock(at_most_every=KEEP_SECONDS)
+        project.renew_lock(at_most_every=KEEP_SECONDS)
         assert sent == ["SELECT"]
         project.put(lock_until=project.record().lock_until - KEEP_SECONDS)
         sent.clear()
-        project.keep_lock(at_most_every=KEEP_SECONDS)
+        project.renew_lock(at_most_every=KEEP_SECONDS)
         assert sent == ["SELECT", "UPDATE"]
         sent.clear()
-        project.keep_lock()
+        project.renew_lock()
         assert sent == ["UPDATE"]
 
 
@@ -204,19 +204,19 @@ def test_who_was_suspended_and_lost_the_lock_is_told_at_the_next_look(
 ) -> None:
     other = state.project(URL, 7)
     with project.lock():
-        project.keep_lock(at_most_every=at_most_every)
+        project.renew_lock(at_most_every=at_most_every)
         project.put(lock_until=time.time() - 1)  # an hour passes
         with other.lock():
             with pytest.raises(TryAgainLater, match="took this project over; nothing more was written"):
-                project.keep_lock(at_most_every=at_most_every)
-            other.keep_lock(at_most_every=at_most_every)
+                project.renew_lock(at_most_every=at_most_every)
+            other.renew_lock(at_most_every=at_most_every)
     assert project.record().lock_holder is None
 
 
 def test_who_was_suspended_and_lost_nothing_goes_on_with_a_full_lock(project: ProjectState) -> None:
     with project.lock():
         project.put(lock_until=time.time() - 3600)
-        project.keep_lock(at_most_every=KEEP_SECONDS)
+        project.renew_lock(at_most_every=KEEP_SECONDS)
         assert project.record().lock_until > time.time() + LOCK_SECONDS - 60
 
 

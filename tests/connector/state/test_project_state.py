@@ -273,14 +273,14 @@ def test_a_second_holder_is_told_to_try_again_later(project: ProjectState, state
         ):
             pass
         assert error.value.exit_code == 3
-        project.keep_lock()
+        project.renew_lock()
     with state.project(URL, 7).lock():
         assert state.project(URL, 7).record().lock_holder is not None
 
 
 def test_other_projects_are_not_held(project: ProjectState, state: State) -> None:
     with project.lock(), state.project(URL, 8).lock():
-        project.keep_lock()
+        project.renew_lock()
         state.project(URL, 7).put(round=1)
     assert state.project(URL, 8).record().lock_holder is None
 
@@ -317,7 +317,7 @@ def test_the_lock_of_another_machine_is_respected_until_it_expires(project: Proj
 def test_keeping_the_lock_prolongs_it(project: ProjectState) -> None:
     with project.lock():
         project.put(lock_until=time.time() + 1)
-        project.keep_lock()
+        project.renew_lock()
         assert project.record().lock_until > time.time() + LOCK_SECONDS - 60
 
 
@@ -326,7 +326,7 @@ def test_who_lost_the_lock_is_told_and_does_not_free_it(project: ProjectState) -
     with project.lock():
         project.put(lock_holder=other)
         with pytest.raises(TryAgainLater, match="took this project over; nothing more was written"):
-            project.keep_lock()
+            project.renew_lock()
     assert project.record().lock_holder == other
 
 

@@ -12,10 +12,9 @@ RECENT_DAYS = 7
 
 
 def label_counts(rows: list[Annotation], now: datetime) -> dict[str, Any]:
-    """Labels that people gave; what was imported as ground truth is counted by itself."""
+    """Labels that people gave. Those imported as ground truth are counted separately."""
     labels = [row for row in rows if row.label is not None and not row.ground_truth]
-    # A state database of an older connector does not know when an annotation was made.
-    made = [moment(row.created_at or row.updated_at) for row in labels]
+    made = [moment(row.created_at) for row in labels]
     recent = sum(when > now - timedelta(days=RECENT_DAYS) for when in made)
     return {
         "total": len(labels),

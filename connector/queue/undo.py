@@ -16,6 +16,7 @@ from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions
 from connector.queue.views import OwnTabs, delete_tabs
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import Original, ProjectState
+from connector.state.rows import Found
 
 PASSES = 3
 
@@ -191,7 +192,7 @@ def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectSt
             state.renew_lock(at_most_every=KEEP_SECONDS)
 
 
-def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Mapping[str, list[Any]]) -> list[str]:
+def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Found) -> list[str]:
     """Removes our tabs, and the ML backend with its webhook where init connected it; their names."""
     removed = []
     if delete_tabs(project_id, gateway, OwnTabs.of(found)):

@@ -14,6 +14,7 @@ from typing import Any
 
 from connector.errors import ConnectorError
 from connector.label_studio.client import LabelStudio, filter_item
+from connector.state.rows import Found
 
 QUEUE_TAB = "ActiveLab queue"
 SECOND_OPINIONS_TAB = "Second opinions"
@@ -73,9 +74,9 @@ class OwnTabs:
     made: Collection[int] | None = None
 
     @classmethod
-    def of(cls, found: Mapping[str, Any] | None) -> OwnTabs:
+    def of(cls, found: Found | None) -> OwnTabs:
         """As the state records them (ProjectRecord.found)."""
-        return cls((found or {}).get("tabs", ()), (found or {}).get("made_tabs"))
+        return cls() if found is None else cls(found.get("tabs", ()), found.get("made_tabs"))
 
     def include(self, tab: Mapping[str, Any]) -> bool:
         """Whether init made the tab."""

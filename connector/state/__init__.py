@@ -1,1 +1,1 @@
-"""What the connector remembers, and how it is brought up to date."""
+"""The state database: what the connector records about a project, and how it is brought up to date."""

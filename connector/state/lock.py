@@ -1,6 +1,6 @@
-"""One sync per project at a time: a lock in the project's row of the state database.
+"""One process per project at a time: a lock in the project's row of the state database.
 
-Only the database's clock decides how long a lock lasts: the clocks of two machines may differ.
+Only the database's clock decides how long a lock lasts, because the clocks of two machines may differ.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from connector.errors import TryAgainLater
 from connector.state import schema
 
 LOCK_SECONDS = 900
-KEEP_SECONDS = 10  # how often a loop says that it is alive
+KEEP_SECONDS = 10  # how often a loop renews the lock
 _PROC = Path("/proc")
 _UNIX_EPOCH_JULIAN = 2440587.5
 
@@ -35,10 +35,10 @@ class ProjectLock:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds the project for one process. Raises TryAgainLater when another holds it.
+        """Holds the project for one process. Raises TryAgainLater if another process holds it.
 
-        The lock of a process that is known to be dead is taken over at once, any other after LOCK_SECONDS without
-        `keep`.
+        The lock of a process that is known to be dead is taken over at once, any other LOCK_SECONDS after it was last
+        renewed.
         """
         holder = new_holder()
         row = schema.projects.c
@@ -48,7 +48,7 @@ class ProjectLock:
         if current is not None and is_dead(current):
             free = free | (row.lock_holder == current)
         if not self._set(free, lock_holder=holder, lock_until=self._clock + LOCK_SECONDS):
-            raise TryAgainLater("Another sync holds this project; try again when it has ended.")
+            raise TryAgainLater("Another sync holds this project. Try again when it has ended.")
         self._holder = holder
         try:
             yield
@@ -56,12 +56,11 @@ class ProjectLock:
             self._holder = None
             self._set(row.lock_holder == holder, lock_holder=None)
 
-    def keep(self, *, at_most_every: float = 0.0) -> None:
-        """Makes sure that the lock is still held, and says that the holder is alive.
+    def renew(self, *, at_most_every: float = 0.0) -> None:
+        """Checks that the lock is still held, and prolongs it unless that was done in the last `at_most_every` seconds.
 
-        To be called before whatever cannot be taken back: a process may have been suspended since it last looked.
-        The look is one reading; the lock is prolonged when that was done `at_most_every` seconds ago or earlier.
-        Raises TryAgainLater when the lock was lost to another process.
+        To be called before anything that cannot be undone: the process may have been suspended since the last check.
+        Raises TryAgainLater if another process has taken the lock.
         """
         row = schema.projects.c
         held = self._mine & (row.lock_holder.is_(None) if self._holder is None else row.lock_holder == self._holder)
@@ -71,10 +70,10 @@ class ProjectLock:
             if left is not None and left > LOCK_SECONDS - at_most_every:
                 return
         if not self._set(held, lock_until=self._clock + LOCK_SECONDS):
-            raise TryAgainLater("Another sync took this project over; nothing more was written.")
+            raise TryAgainLater("Another sync took this project over. Nothing more was written.")
 
     def _set(self, condition: sa.ColumnElement[bool], **values: object) -> bool:
-        """Sets columns of the project's row if the condition holds in the same instant; whether it did."""
+        """Sets columns of the project's row if the condition holds at that instant. Returns whether it did."""
         with self._engine.begin() as db:
             changed = db.execute(schema.projects.update().where(self._mine & condition).values(**values))
         return changed.rowcount == 1
@@ -86,10 +85,10 @@ def is_held(holder: str | None, until: float | None, at: float) -> bool:
 
 
 def new_holder() -> str:
-    """A name for one holding of a lock: host, process, and what tells whether that process is still there.
+    """A name for one holding of a lock: the host, the process, and by what to recognize the process.
 
-    `host:pid:boot/namespace/start/random`: the boot of the machine, the namespace that process ids are of (containers
-    have one each, and share the boot), and when the process was started; empty where the system does not tell.
+    `host:pid:boot/namespace/start/random`: the boot of the machine, the namespace of its process ids (containers have
+    one each, and share the boot), and when the process was started. A part that the system does not know is empty.
     """
     pid = os.getpid()
     own = "/".join((_boot(), _pid_namespace(), _start(pid) or "", uuid.uuid4().hex[:8]))
@@ -97,10 +96,10 @@ def new_holder() -> str:
 
 
 def is_dead(holder: str) -> bool:
-    """Whether the holder is a process that this one could see if it were alive, and is gone.
+    """Whether the holder is a process that this one could see if it were alive, and that has ended.
 
-    False in all doubt: for another machine or container, one that was booted since, and where the system tells
-    nothing of this (it is Linux that does).
+    False if in doubt: for another machine or container, for a machine that was booted since, and on systems other than
+    Linux.
     """
     _, pid, own = holder.rsplit(":", 2)
     boot, namespace, start = (*own.split("/"), "", "", "")[:3]
@@ -112,12 +111,12 @@ def is_dead(holder: str) -> bool:
         return True
     except OSError:
         pass
-    there = _start(int(pid))
-    return there is not None and there != start  # another process has the number now, or it waits to be reaped
+    present = _start(int(pid))
+    return present is not None and present != start  # another process has the number now, or it waits to be reaped
 
 
 def _boot() -> str:
-    """Which boot of which machine this is; empty where the system does not tell."""
+    """Which boot of which machine this is. Empty if the system does not know."""
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -125,7 +124,7 @@ def _boot() -> str:
 
 
 def _pid_namespace() -> str:
-    """The number of the namespace that process ids are of; empty where the system does not tell."""
+    """The number of the namespace of process ids. Empty if the system does not know."""
     try:
         return str((_PROC / "self/ns/pid").stat().st_ino)
     except OSError:
@@ -133,7 +132,7 @@ def _pid_namespace() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """When a process was started, in ticks since the boot; "ended" for one that is not reaped yet, None if unknown."""
+    """When a process was started, in ticks since the boot. "ended": it is not reaped yet. None: unknown."""
     try:
         # The second field is the program's name in parentheses, whatever it is.
         state, *fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -143,10 +142,10 @@ def _start(pid: int) -> str | None:
 
 
 def _clock(dialect: str) -> sa.ColumnElement[float]:
-    """The database's own time at the moment, in seconds since 1970.
+    """The database's own time, in seconds since 1970.
 
-    SQLite's is that of the machine, which is the only one that such a database serves. Of databases that the
-    connector is not tested with, it is the holder's clock.
+    SQLite's is that of the machine, the only one that can use the database. For databases that the connector is not
+    tested with, it is the clock of the process.
     """
     if dialect == "postgresql":
         return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)

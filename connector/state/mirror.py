@@ -1,4 +1,4 @@
-"""The mirror: a project's tasks and annotations as Label Studio has shown them, in the state database."""
+"""The mirror: a project's tasks and annotations, as last read from Label Studio, in the state database."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ class MirrorRows(ProjectRows):
         span: tuple[int, int | None] | None = None,
         **columns: Any,
     ) -> bool:
-        """Replaces the mirror's copies of `tasks` and their annotations, with their `texts` {task: text}.
+        """Replaces the mirror's copies of `tasks` and their annotations.
 
-        `span` (after, upto): every other task whose id is above `after`, up to `upto` if that is not None, is dropped.
-        `columns` of the project's row are set in the same transaction. Returns whether a text, or what people did,
-        differs from before; then the published window's options are forgotten, too, but for the rule for skipped
-        tasks: a new window is due, whatever becomes of this sync.
+        If a text or an annotation differs, a new window is due, whatever becomes of this sync: the options of the
+        published window are forgotten, except the rule for skipped tasks.
+
+        Args:
+            tasks: The tasks as Label Studio has them.
+            texts: {task: text} of those that have one.
+            span: (after, upto): other tasks with an id above `after`, and up to `upto` if it is not None, are dropped.
+            columns: Columns of the project's row to set in the same transaction.
+
+        Returns:
+            Whether a text or an annotation differs from before.
         """
         with self._engine.begin() as db:
             ids = [task.id for task in tasks]
@@ -51,8 +58,8 @@ class MirrorRows(ProjectRows):
                 ),
             )
             self._insert(db, schema.annotation_rows, (row._asdict() for task in renewed for row in task.annotations))
-            known = ((task, before.get(task.id)) for task in renewed)
-            differs = bool(gone) or any(old is None or answers(old) != answers(new) for new, old in known)
+            pairs = ((task, before.get(task.id)) for task in renewed)
+            differs = bool(gone) or any(old is None or answers(old) != answers(new) for new, old in pairs)
             mine = schema.projects.c.key == self._key
             if differs:
                 columns["window_options"] = self._rule_alone(db)
@@ -61,15 +68,15 @@ class MirrorRows(ProjectRows):
         return differs
 
     def ask_for_a_window(self) -> None:
-        """Forgets what the published window was chosen under: a new one is due."""
+        """Forgets the options of the published window, so that a new one is due."""
         with self._engine.begin() as db:
             mine = schema.projects.c.key == self._key
             db.execute(schema.projects.update().where(mine).values(window_options=self._rule_alone(db)))
 
     def _rule_alone(self, db: sa.Connection) -> dict[str, Any]:
-        """The options of the published window without all but the rule for skipped tasks.
+        """Of the options of the published window, the rule for skipped tasks.
 
-        That is the rule under which the flags of the mirrored tasks were read; it may change before a sync ends.
+        The flags of the mirrored tasks were read under that rule, which may change before a sync ends.
         """
         mine = schema.projects.c.key == self._key
         options = db.execute(sa.select(schema.projects.c.window_options).where(mine)).scalar_one() or {}

@@ -1,8 +1,7 @@
-"""What a sync must remember: a mirror of the project, what was published, and the project's settings as `init` found
-them.
+"""What a sync must remember: a mirror of the project, what was published, and the settings before `init`.
 
-SQLAlchemy Core over SQLite (default) or any other database it speaks. Every public method is one transaction, so a
-process killed anywhere leaves the state of a finished step.
+SQLAlchemy Core over SQLite (the default) or another database that it supports. Every public method is one transaction,
+so a process that is killed at any point leaves the state of a finished step.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Original:
-    """A task as init found it; `answers`: how many annotations and skips it had, None in an old state database."""
+    """A task as init found it. `answers`: how many annotations and skips it had."""
 
     overlap: int
     is_labeled: bool
-    answers: int | None
+    answers: int
 
 
 def now() -> str:
@@ -43,10 +42,10 @@ def now() -> str:
 
 
 class State:
-    """The state database; `project(url, id)` gives what is kept about one project."""
+    """The state database. `project(url, id)` gives what it has about one project."""
 
     def __init__(self, url: str) -> None:
-        """Opens or creates the database; raises as database.connect."""
+        """Opens or creates the database. Raises as database.connect does."""
         self.engine = database.connect(url)
 
     def close(self) -> None:
@@ -54,7 +53,7 @@ class State:
         self.engine.dispose()
 
     def project(self, url: str, project_id: int) -> ProjectState:
-        """What is kept about project `project_id` of the Label Studio at `url`; made empty where nothing is."""
+        """The state of project `project_id` of the Label Studio at `url`, which is created empty if there is none."""
         mine = (schema.projects.c.url == url) & (schema.projects.c.project_id == project_id)
         find = sa.select(schema.projects.c.key).where(mine)
         with self.engine.connect() as db:
@@ -76,7 +75,7 @@ class State:
 
 
 class ProjectState(MirrorRows):
-    """What is kept about one project: the mirror, what `init` found, what the model knows, what is published."""
+    """The state of one project: the mirror, what `init` found, what the model was trained on, what is published."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
         super().__init__(engine, key)
@@ -92,7 +91,7 @@ class ProjectState(MirrorRows):
             )
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Holds the project for one process, as ProjectLock.hold says."""
+        """Holds the project for one process, as ProjectLock.hold does."""
         return self._lock.hold()
 
     @contextlib.contextmanager
@@ -102,11 +101,11 @@ class ProjectState(MirrorRows):
             yield
 
     def renew_lock(self, *, at_most_every: float = 0.0) -> None:
-        """Says that the holder is alive, as ProjectLock.keep says."""
-        self._lock.keep(at_most_every=at_most_every)
+        """Checks and prolongs the lock, as ProjectLock.renew does."""
+        self._lock.renew(at_most_every=at_most_every)
 
     def store_originals(self, tasks: Iterable[Task]) -> None:
-        """Remembers overlap, is_labeled and the number of annotations of tasks, and forgets what it knew before."""
+        """Replaces the recorded overlap, is_labeled and number of annotations of all tasks by those of `tasks`."""
         self._replace(
             schema.originals,
             (
@@ -128,16 +127,20 @@ class ProjectState(MirrorRows):
         }
 
     def store_trained(self, labels: dict[int, str]) -> None:
-        """Remembers the consensus labels that the current model was trained on, {task: class}."""
+        """Records the consensus labels that the current model was trained on, {task: label}."""
         self._replace(schema.trained, ({"task": task, "label": label} for task, label in labels.items()))
 
     def trained(self) -> dict[int, str]:
-        """The consensus labels that the current model was trained on, {task: class}."""
+        """The consensus labels that the current model was trained on, {task: label}."""
         return {row["task"]: row["label"] for row in self._all(schema.trained)}
 
     def store_consensus(self, labels: Mapping[int, tuple[str, float] | None]) -> None:
-        """Remembers what of the consensus Label Studio has, {task: (label, quality), None where nothing any more}."""
-        rows = [{"task": task, "label": of[0], "quality": of[1]} for task, of in labels.items() if of is not None]
+        """Records which consensus labels Label Studio has, {task: (label, quality), None if none any more}."""
+        rows = [
+            {"task": task, "label": consensus[0], "quality": consensus[1]}
+            for task, consensus in labels.items()
+            if consensus is not None
+        ]
         with self._engine.begin() as db:
             for part in batched(labels, IDS_A_STATEMENT):
                 mine = self._rows(schema.consensus) & schema.consensus.c.task.in_(part)
@@ -149,14 +152,14 @@ class ProjectState(MirrorRows):
         return {row["task"]: (row["label"], row["quality"]) for row in self._all(schema.consensus)}
 
     def forget_consensus(self) -> None:
-        """Forgets what of the consensus Label Studio has."""
+        """Forgets which consensus labels Label Studio has."""
         self._replace(schema.consensus, [])
 
     def reopen(self, task: int, overlap: int) -> None:
-        """Remembers, before Label Studio is asked, that `task` is being reopened and which overlap to restore."""
+        """Records that `task` is being reopened and which overlap to restore. To be called before it is reopened."""
         with self._engine.begin() as db:
-            known = self._rows(schema.reopened) & (schema.reopened.c.task == task)
-            if db.execute(sa.select(schema.reopened.c.task).where(known)).first() is None:
+            recorded = self._rows(schema.reopened) & (schema.reopened.c.task == task)
+            if db.execute(sa.select(schema.reopened.c.task).where(recorded)).first() is None:
                 self._insert(db, schema.reopened, [{"task": task, "overlap": overlap}])
 
     def reopened(self) -> dict[int, int]:
@@ -169,9 +172,9 @@ class ProjectState(MirrorRows):
             db.execute(schema.reopened.delete().where(self._rows(schema.reopened) & (schema.reopened.c.task == task)))
 
     def store_window(self, version: str, size: int, window: Sequence[Slot], options: dict[str, Any]) -> None:
-        """Remembers the window that annotators are now served, with the options it was chosen under.
+        """Records the window that annotators are now served, with the options it was chosen under.
 
-        `size`: how many predictions Label Studio holds of it; tasks labelled meanwhile are no longer in `window`.
+        `size`: how many predictions Label Studio has of it. Tasks labelled meanwhile are no longer in `window`.
         """
         rows = {task.id: len(task.annotations) for task in self.tasks([slot.task for slot in window]).values()}
         with self._engine.begin() as db:
@@ -197,7 +200,7 @@ class ProjectState(MirrorRows):
         ]
 
     def answers_at_publishing(self) -> dict[int, int]:
-        """How many annotations and skips each task of the published window had then: one more, and it was served."""
+        """How many annotations and skips each task of the window had at its publishing. One more: it was served."""
         return {row["task"]: row["answers"] for row in self._all(schema.window)}
 
     def store_round(self, number: int, summary: dict[str, Any]) -> None:
@@ -219,7 +222,7 @@ class ProjectState(MirrorRows):
         return None if row is None else {**row["summary"], "at": row["at"]}
 
     def forget_adoption(self) -> None:
-        """Forgets what init found and what is published, as before `init`; the rounds stay."""
+        """Forgets what init found and what is published. The rounds stay."""
         with self._engine.begin() as db:
             for table in (schema.originals, schema.window, schema.reopened, schema.consensus):
                 db.execute(table.delete().where(self._rows(table)))

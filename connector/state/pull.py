@@ -1,4 +1,4 @@
-"""Brings the mirror of a project up to date: what every sync begins with."""
+"""Brings the mirror of a project up to date: the first step of every sync."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from connector.annotations.records import Task, answers, digest, moment, read_ta
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
-from connector.state.rows import ProjectRecord
+from connector.state.rows import FullRead, ProjectRecord
 
 # Tasks updated this long before the last sync began are read again: clocks differ a little between servers, and a
 # transaction may end after one that began later.
@@ -27,9 +27,9 @@ Span = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class ProjectReading:
-    """A project's settings, and how many predictions each model version has, as Label Studio gave them.
+    """A project's settings, and how many predictions each model version has.
 
-    `at`: the server's clock when the settings were read, None where it does not say.
+    `at`: the server's clock when the settings were read. None: unknown.
     """
 
     project: dict[str, Any]
@@ -41,8 +41,9 @@ class ProjectReading:
 class Pulled:
     """The project as Label Studio has it now.
 
-    `texts` gives the texts of some of the tasks, {id: text}, which are many times what is held here. `changed`: an
-    annotation, a text or the set of tasks differs from the last sync. `versions`: predictions by model version.
+    `texts` reads the texts of some tasks, {id: text}, because all of them are many times larger than the rest.
+    `changed`: an annotation, a text or the set of tasks differs from the last sync. `versions`: number of predictions
+    by model version.
     """
 
     project: dict[str, Any]
@@ -68,13 +69,13 @@ def pull(
     everything: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Pulled:
-    """Reads what changed since the bookmark into the mirror, or `everything`; Label Studio is only read.
+    """Reads what changed since the bookmark into the mirror, or `everything`. Writes nothing to Label Studio.
 
-    What was read is stored page by page, and the bookmark moves when all of it is: a pull that is killed is made good
-    by the next.
+    Each page is stored when it is read, and the bookmark moves at the end. If a pull is killed, the next one reads the
+    same changes again.
     """
     record, project = state.record(), reading.project
-    # What happens from now on is for the next sync: the server's clock, since tasks carry its time.
+    # What happens from now on is for the next sync. By the server's clock, because tasks have its time.
     asked_at = reading.at
     config_changed = project["label_config"] != record.label_config
     control = control_of(project, record)
@@ -103,15 +104,17 @@ def read_all(
     asked_at: datetime | None,
     progress: Progress,
 ) -> bool:
-    """Reads every task into the mirror and sets the bookmark to `asked_at`; whether a text or an answer differs.
+    """Reads every task into the mirror and sets the bookmark. Returns whether a text or an annotation differs.
 
-    A reading that was killed goes on behind its last page: what has changed before that since it began is for the next
-    pull, whose bookmark is that beginning.
+    A reading that was killed goes on after its last page. The bookmark is when it began, so that the next pull reads
+    what has changed since in the pages before.
     """
     under = digest(project["skip_queue"] + project["label_config"])
-    reading = state.record().full_read
-    if reading is None or reading["under"] != under:
-        reading = {"under": under, "since": asked_at and asked_at.isoformat(), "after": 0}
+    unfinished = state.record().full_read
+    if unfinished is not None and unfinished["under"] == under:
+        reading = unfinished
+    else:
+        reading = FullRead(under=under, since=asked_at.isoformat() if asked_at else None, after=0)
     state.put(bookmark=None, full_read=reading)
     changed, after = False, reading["after"]
     for page in gateway.tasks(project["id"], progress=progress, span=(after, None)):
@@ -150,9 +153,9 @@ def _read_changes(
 
 
 def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: ProjectState, control: Control) -> bool:
-    """Reads those spans of tasks again whose numbers of tasks or annotations are others in Label Studio.
+    """Reads those spans of tasks again whose numbers of tasks or annotations differ in Label Studio.
 
-    Spans are halved until a page holds them. Stops after MOST_COUNTS: then reading all is quicker.
+    Spans are halved until they fit on a page. Stops after MOST_COUNTS: then reading all is quicker.
     """
     changed, asked = False, 1
     spans: list[tuple[Span, tuple[int, int]]] = [((0, None), gateway.count_tasks(project_id))]
@@ -191,7 +194,7 @@ def _store(
 def look(
     project_id: int, gateway: LabelStudio, state: ProjectState, progress: Progress = lambda done, total: None
 ) -> Pulled:
-    """The project as it is now, without a trace: nothing is stored, nothing is restored, no lock is needed."""
+    """The project as it is now. Stores nothing, restores nothing, and needs no lock."""
     record = state.record()
     project = gateway.get_project(project_id)
     control = control_of(project, record)
@@ -223,15 +226,15 @@ def look(
 def _all_differ(project: Mapping[str, Any], record: ProjectRecord) -> bool:
     """Whether every task may differ from the mirror, whenever it was updated.
 
-    Another labelling config has other texts or labels. With another rule for skipped tasks Label Studio sets the flags
-    of all tasks anew and leaves their updated_at alone.
+    Another labelling config has other texts or labels. With another rule for skipped tasks, Label Studio changes the
+    flags of all tasks, but not their updated_at.
     """
     rule = (record.window_options or {}).get("skip_queue", project["skip_queue"])
     return bool(project["label_config"] != record.label_config or project["skip_queue"] != rule)
 
 
 def control_of(project: Mapping[str, Any], record: ProjectRecord) -> Control:
-    """The control that is served, read anew when the labelling config has changed."""
+    """The control that is served, read again if the labelling config has changed."""
     if record.control is None:
         raise ValueError("init has not been run: the state has no control.")
     control = Control.from_json(record.control)
@@ -244,16 +247,16 @@ def _since(bookmark: str) -> str:
     return (datetime.fromisoformat(bookmark) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _fit(project: Mapping[str, Any], gateway: LabelStudio, held: tuple[int, int, int]) -> bool:
-    """Whether the project's counters fit what is held of it: deleted tasks and annotations show there alone."""
+def _fit(project: Mapping[str, Any], gateway: LabelStudio, mirrored: tuple[int, int, int]) -> bool:
+    """Whether the project's counters fit the mirror: they alone show that tasks or annotations were deleted."""
     counted = _counters(project)
-    if any(mine < theirs for mine, theirs in zip(held, counted, strict=True)):
+    if any(mine < theirs for mine, theirs in zip(mirrored, counted, strict=True)):
         return False
-    if held == counted:
+    if mirrored == counted:
         return True
-    # Somebody has annotated since the project was read, or something was deleted.
+    # There is an annotation since the project was read, or something was deleted.
     counted = _counters(gateway.get_project(project["id"]))
-    return not any(mine > theirs for mine, theirs in zip(held, counted, strict=True))
+    return not any(mine > theirs for mine, theirs in zip(mirrored, counted, strict=True))
 
 
 def _count(tasks: Mapping[int, Task]) -> tuple[int, int, int]:
@@ -268,5 +271,5 @@ def _counters(project: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def _latest(tasks: Mapping[int, Task]) -> datetime:
-    """The latest change of a task, for a server (or a proxy before it) that does not say what time it is."""
+    """The latest change of a task, for a server, or a proxy before it, that sends no Date header."""
     return max((moment(task.updated_at) for task in tasks.values()), default=datetime.fromtimestamp(0, timezone.utc))

@@ -1,10 +1,10 @@
-"""One project's rows of the state database: its own, and those of the tables that name it."""
+"""One project's rows of the state database: its own row, and the rows of other tables that belong to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 
@@ -13,11 +13,41 @@ from connector.state import schema
 IDS_A_STATEMENT = 500  # below SQLite's limit on bound parameters
 
 
+class Found(TypedDict, total=False):
+    """Ids of what init found in the project, of the tabs that it made, and the addresses of backends it connected."""
+
+    tabs: list[int]
+    backends: list[int]
+    webhooks: list[int]
+    made_tabs: list[int]
+    connected: list[str]
+
+
+class FullRead(TypedDict):
+    """How far a reading of all tasks has come.
+
+    `under`: digest of the settings that it depends on. `since`: when it began, by Label Studio's clock. `after`: the
+    last task read.
+    """
+
+    under: str
+    since: str | None
+    after: int
+
+
+class LastSync(TypedDict):
+    """How the latest sync ended. `result`: "published", "nothing new" or "failed"."""
+
+    at: str
+    result: str
+    error: str | None
+
+
 @dataclass(frozen=True)
 class ProjectRecord:
     """The row of a project in the state database. `schema.projects` explains the columns.
 
-    Times are ISO 8601 strings in UTC, `lock_until` is in seconds since 1970. None: not known yet, or given back.
+    Times are ISO 8601 strings in UTC, `lock_until` is in seconds since 1970. None: not known yet, or undone.
     """
 
     key: int
@@ -28,21 +58,21 @@ class ProjectRecord:
     label_config: str | None
     min_annotations_per_task: int
     original_settings: dict[str, Any] | None
-    found: dict[str, Any] | None
+    found: Found | None
     bookmark: str | None
-    full_read: dict[str, Any] | None
+    full_read: FullRead | None
     round: int
     queue_version: str | None
     model_version: str | None
     queue_size: int | None
     window_options: dict[str, Any] | None
-    last_sync: dict[str, Any] | None
+    last_sync: LastSync | None
     lock_holder: str | None
     lock_until: float | None
 
 
 class ProjectRows:
-    """The rows of the project `key`; every public method is one transaction."""
+    """The rows of the project `key`. Every public method is one transaction."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
         self._engine = engine

@@ -19,19 +19,18 @@ projects = sa.Table(
     sa.Column("label_config", sa.Text),
     sa.Column("min_annotations_per_task", sa.Integer, nullable=False, default=1),
     sa.Column("original_settings", sa.JSON),
-    # Ids of what init found and must outlive undo: {"tabs": [...], "backends": [...], "webhooks": [...]}; and the
-    # addresses of the ML backends that it connected itself: {"connected": [...]}.
+    # What init found, which undo must leave, and what it made itself: rows.Found.
     sa.Column("found", sa.JSON),
-    # Tasks updated before this moment of Label Studio's clock are in the mirror; None: all are to be read.
+    # Tasks updated before this moment of Label Studio's clock are in the mirror. None: all are to be read.
     sa.Column("bookmark", sa.String(40)),
-    # How far a reading of all tasks has come, until it ends: mirror.read_all's own.
+    # How far a reading of all tasks has come, until it ends: rows.FullRead.
     sa.Column("full_read", sa.JSON),
     sa.Column("round", sa.Integer, nullable=False, default=0),
     sa.Column("queue_version", sa.String(100)),
     sa.Column("model_version", sa.String(100)),
     sa.Column("queue_size", sa.Integer),
     sa.Column("window_options", sa.JSON),
-    # How the latest sync ended: {"at", "result": "published", "nothing new" or "failed", "error"}
+    # How the latest sync ended: rows.LastSync.
     sa.Column("last_sync", sa.JSON),
     sa.Column("lock_holder", sa.String(200)),
     sa.Column("lock_until", sa.Float),
@@ -69,7 +68,7 @@ annotation_rows = sa.Table(
     sa.Column("created_at", sa.String(40), nullable=False),
     sa.Column("lead_time", sa.Float),
 )
-# Every task's overlap and is_labeled as init found them; `answers`: how many annotations and skips it had.
+# Every task's overlap and is_labeled as init found them. `answers`: how many annotations and skips it had.
 originals = sa.Table(
     "originals",
     metadata,
@@ -87,7 +86,7 @@ trained = sa.Table(
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("label", sa.Text, nullable=False),
 )
-# The published window; `answers`: how many annotations and skips the task had then. One more and its place is used up.
+# The published window. `answers`: how many annotations and skips the task had then. One more: its place is used up.
 window = sa.Table(
     "window",
     metadata,
@@ -97,7 +96,7 @@ window = sa.Table(
     sa.Column("relabel", sa.Boolean, nullable=False),
     sa.Column("answers", sa.Integer, nullable=False, server_default="0"),
 )
-# Labelled tasks that were reopened for a second opinion, with what to restore; written before Label Studio is asked.
+# Labelled tasks that were reopened for a second opinion, with what to restore. Written before they are reopened.
 reopened = sa.Table(
     "reopened",
     metadata,

@@ -97,7 +97,7 @@ def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
         for name in ("init", "sync", "undo"):
             done = commands.fail(loop, name)
             assert done.code == 3
-            assert "Another sync holds this project; try again when it has ended." in done.err
+            assert "Another sync holds this project. Try again when it has ended." in done.err
         for name in ("status", "export"):
             done = commands.run(loop, name)
             assert done.code == 0, done.said

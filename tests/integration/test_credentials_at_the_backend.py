@@ -56,7 +56,7 @@ def test_everybody_brings_what_the_backend_wants(
 
     refused = commands.fail(loop, "init", "--connect-backend", **TOKEN_ALONE)
     assert refused.code == 2
-    assert "set ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD to those" in refused.err
+    assert "Set ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD to those" in refused.err
     assert loop.call("GET", "/api/ml/", params={"project": loop.id}) == []
 
     before = answered(guarded, "none").get("401", 0)

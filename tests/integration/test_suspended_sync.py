@@ -56,7 +56,7 @@ def test_it_writes_nothing_over_the_other_s_window(start: Start, people: People,
     _, errors = suspended.communicate(timeout=120)
     assert reached, errors
     assert suspended.returncode == 3, errors
-    assert errors.splitlines()[-1] == "Error: Another sync took this project over; nothing more was written."
+    assert errors.splitlines()[-1] == "Error: Another sync took this project over. Nothing more was written."
     assert loop.state.record().queue_version == other["queue_version"]
     assert len(loop.window) == other["window"]["size"]
     loop.assert_published()

@@ -383,15 +383,6 @@ def test_what_the_last_sync_knew_is_shown_when_label_studio_does_not_tell(
     assert told.startswith(f"Project 7 at http://studio\n  {failure}\n  Last sync   1 hour ago, published a window\n")
 
 
-def test_an_older_state_without_the_moments_of_annotations_is_shown(studio: Server, state: ProjectState) -> None:
-    studio.annotate(6, 1)
-    synced(studio, state, *NEW)
-    with state._engine.begin() as db:
-        db.execute(schema.annotation_rows.update().values(created_at=""))
-    studio.failure = TryAgainLater("Away.")
-    assert ask(studio, state)["labels"]["total"] == 1
-
-
 @pytest.mark.parametrize(
     ("errors", "code"),
     [([], 0), ([None, None], 0), ([None, 3], 3), ([3, 2, None], 2), ([3, 1, 2], 1)],

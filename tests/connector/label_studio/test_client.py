@@ -463,7 +463,7 @@ def test_what_the_fence_raises_is_raised_instead_of_writing_again(connect: Conne
 
     def lost() -> None:
         if server.requests:
-            raise TryAgainLater("Another sync took this project over; nothing more was written.")
+            raise TryAgainLater("Another sync took this project over. Nothing more was written.")
 
     gateway = connect(server)
     with pytest.raises(TryAgainLater, match="took this project over"), gateway.guard_writes(lost):

@@ -207,7 +207,7 @@ def test_who_was_suspended_and_lost_the_lock_is_told_at_the_next_look(
         project.renew_lock(at_most_every=at_most_every)
         project.put(lock_until=time.time() - 1)  # an hour passes
         with other.lock():
-            with pytest.raises(TryAgainLater, match="took this project over; nothing more was written"):
+            with pytest.raises(TryAgainLater, match=r"took this project over\. Nothing more was written"):
                 project.renew_lock(at_most_every=at_most_every)
             other.renew_lock(at_most_every=at_most_every)
     assert project.record().lock_holder is None

@@ -325,7 +325,7 @@ def test_who_lost_the_lock_is_told_and_does_not_free_it(project: ProjectState) -
     other = holder_of(os.getppid())
     with project.lock():
         project.put(lock_holder=other)
-        with pytest.raises(TryAgainLater, match="took this project over; nothing more was written"):
+        with pytest.raises(TryAgainLater, match=r"took this project over\. Nothing more was written"):
             project.renew_lock()
     assert project.record().lock_holder == other
 

@@ -10,6 +10,8 @@ ConnectorError              exit code 1: unforeseen
 └── StateError              any failure of the state database, of either kind
 """
 
+from collections.abc import Iterable
+
 
 class ConnectorError(Exception):
     """Base of all errors. Its text is one sentence for a person."""
@@ -43,3 +45,8 @@ class StateUnavailable(StateError, TryAgainLater):
 
 class StateUnusable(StateError, UsageError):
     """The state database cannot be used until a person has changed something."""
+
+
+def gravest_exit_code(codes: Iterable[int]) -> int:
+    """One exit code for several outcomes: 1 before 2 before 3, and 0 if all succeeded."""
+    return min((code for code in codes if code), default=0)

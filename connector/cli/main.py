@@ -31,7 +31,7 @@ def cli(context: click.Context) -> None:
     Example: connector init --project 7, then connector sync --project 7 from cron.
     """
     if context.invoked_subcommand is None:
-        context.exit(console.show_standing())
+        context.exit(console.show_overview())
 
 
 @cli.command()
@@ -223,21 +223,22 @@ def status(project_id: int | None, as_json: bool, **servers: str | None) -> None
 
     Exit code 3 when Label Studio does not answer, and 2 when it refuses: then this is what the last sync knew.
     """
-    from connector.diagnostics.status import exit_code
-    from connector.diagnostics.status import status as look
-    from connector.diagnostics.status_text import words
+    from connector.diagnostics.status import status as status_of
+    from connector.diagnostics.status_text import format_status
+    from connector.errors import gravest_exit_code
 
     settings, gateway, state = open_servers(servers, looking=True)
     url = settings.label_studio_url
     wanted = state.adopted(url) if project_id is None else [project_id]
-    found = [look(project, gateway, state.project(url, project)) for project in wanted]
+    statuses = [status_of(project, gateway, state.project(url, project)) for project in wanted]
     if as_json:
-        click.echo(json.dumps({"projects": found} if project_id is None else found[0]))
-    elif found:
-        say("\n\n".join(words(one) for one in found))
+        objects = [each.to_json() for each in statuses]
+        click.echo(json.dumps({"projects": objects} if project_id is None else objects[0]))
+    elif statuses:
+        say("\n\n".join(map(format_status, statuses)))
     else:
         click.echo(f"No project of {url} is set up yet: connector init --project ID takes one over.")
-    click.get_current_context().exit(exit_code(found))
+    click.get_current_context().exit(gravest_exit_code(each.exit_code for each in statuses))
 
 
 @cli.command()
@@ -303,14 +304,14 @@ def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
 
     Exit code 2 when somebody has to change something, 3 when a server is away, 0 otherwise.
     """
-    from connector.diagnostics.doctor import examine, exit_code, words
+    from connector.diagnostics.doctor import examine, exit_code, format_findings
 
     settings, gateway, state = open_servers(servers, looking=True)
     findings = examine(project_id, gateway, state.project(settings.label_studio_url, project_id), settings)
     if as_json:
         click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))
     else:
-        say(words(project_id, findings))
+        say(format_findings(project_id, findings))
     click.get_current_context().exit(exit_code(findings))
 
 

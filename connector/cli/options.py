@@ -86,9 +86,10 @@ def say(words: str, *, err: bool = False) -> None:
     click.echo("".join(letter for letter in words if letter == "\n" or category(letter) != "Cc"), err=err)
 
 
-def show_standing() -> int:
-    """Prints where one stands, and returns the exit code."""
-    from connector.diagnostics.overview import exit_code, not_connected, standing
+def show_overview() -> int:
+    """Prints one line per server and project, and returns the exit code."""
+    from connector.diagnostics.overview import not_connected, overview
+    from connector.errors import gravest_exit_code
     from connector.settings import load_settings
 
     try:
@@ -98,13 +99,13 @@ def show_standing() -> int:
     else:
         settings, gateway, state = open_servers({}, looking=True)
         backend = open_backend(click.get_current_context(), settings, gateway)
-        lines = standing(gateway, backend, state, now_here())
-    shown = []
+        lines = overview(gateway, backend, state, now_here())
+    codes = []
     for line in lines:
         say(str(line))
-        shown.append(line)
+        codes.append(line.exit_code)
     click.echo("All commands  connector --help")
-    return exit_code(shown)
+    return gravest_exit_code(codes)
 
 
 def run(cli: click.Group) -> None:

@@ -1,4 +1,4 @@
-"""`connector doctor`: names what breaks the queue in silence, and the remedy; it changes nothing in Label Studio."""
+"""`connector doctor`: names what breaks the queue without an error, and the remedy. Label Studio is only read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from connector.annotations.label_config import Control
 from connector.backend import Backend
-from connector.diagnostics import queue_checks as symptoms
-from connector.diagnostics import server_checks as checks
+from connector.diagnostics import queue_checks, server_checks
 from connector.diagnostics.finding import Finding, ok, problem
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.formatting import count
 from connector.label_studio.client import LabelStudio
 from connector.settings import Settings
 from connector.state.project_state import ProjectState
@@ -27,27 +27,32 @@ def examine(
     settings: Settings,
     clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> list[Finding]:
-    """The findings of all checks; those that depend on a server that is away, or on `init`, are left out.
+    """The findings of all checks, without those that depend on an unavailable server or on `init`.
 
-    `clock`: an aware datetime.
+    Args:
+        project_id: Label Studio's id of the project.
+        gateway: Label Studio.
+        state: the project's rows of the state database.
+        settings: the addresses and credentials of the servers.
+        clock: gives an aware datetime.
     """
     return _Examination(project_id, gateway, state, settings, clock()).findings()
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """2 when somebody has to change something, 3 when all problems are servers that are away, 0 without a problem."""
+    """2 if a person has to change something, 3 if all problems are unavailable servers, 0 without a problem."""
     problems = [finding for finding in findings if finding.level == "problem"]
     if not problems:
         return 0
-    return 3 if all(finding.away for finding in problems) else 2
+    return 3 if all(finding.unavailable for finding in problems) else 2
 
 
-def words(project_id: int, findings: Iterable[Finding]) -> str:
-    """A line for each check, problems first."""
+def format_findings(project_id: int, findings: Iterable[Finding]) -> str:
+    """One line per check, problems first."""
     ranked = sorted(findings, key=lambda finding: list(LEVELS).index(finding.level))
     counts = {level: sum(finding.level == level for finding in ranked) for level in LEVELS}
-    wrong = [f"{n} {level}{'' if n == 1 else 's'}" for level, n in counts.items() if n and level != "ok"]
-    head = " and ".join(wrong) or f"all {counts['ok']} checks are fine"
+    faults = [count(counts[level], level) for level in ("problem", "warning") if counts[level]]
+    head = " and ".join(faults) or f"all {counts['ok']} checks are fine"
     width = max(len(finding.check) for finding in ranked)
     lines = [
         f"{LEVELS[finding.level]:7}  {finding.check:{width}}  {' '.join(filter(None, (finding.cause, finding.remedy)))}"
@@ -57,7 +62,7 @@ def words(project_id: int, findings: Iterable[Finding]) -> str:
 
 
 class _Examination:
-    """One run of all checks: what it learns on the way decides which can follow."""
+    """One run of all checks. What a check finds out decides which ones can follow."""
 
     def __init__(
         self, project_id: int, gateway: LabelStudio, state: ProjectState, settings: Settings, now: datetime
@@ -69,48 +74,48 @@ class _Examination:
         self.now = now
         self.record = state.record()
         self.control: Control | None = None
-        self.pulled: Pulled | None = None  # the project as Label Studio has it, where it could be asked
+        self.pulled: Pulled | None = None  # None if Label Studio could not be asked
         self.backends: list[dict[str, Any]] | None = None
 
     def findings(self) -> list[Finding]:
-        found: list[Finding] = []
+        findings: list[Finding] = []
         try:
             for finding in self._of_label_studio():
-                found.append(finding)
-            answer = ok("label_studio", f"It answers at {self.gateway.url}.")
+                findings.append(finding)
+            connection = ok("label_studio", f"It answers at {self.gateway.url}.")
         except TryAgainLater as error:
-            answer = problem("label_studio", str(error), "Start it, or correct LABEL_STUDIO_URL.", away=True)
+            connection = problem("label_studio", str(error), "Start it, or correct LABEL_STUDIO_URL.", unavailable=True)
         except ConnectorError as error:
-            answer = problem("label_studio", str(error), "Correct LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY.")
-        found.insert(0, answer)
+            connection = problem("label_studio", str(error), "Correct LABEL_STUDIO_URL or LABEL_STUDIO_API_KEY.")
+        findings.insert(0, connection)
 
         url = self.settings.ml_backend_url
-        backend = checks.backend(
+        backend = server_checks.backend(
             self.project_id, lambda: Backend.of(self.settings, self.gateway.retries), self.control, self.record
         )
-        found.append(backend)
+        findings.append(backend)
         if self.backends is not None:
-            found.append(checks.backend_address(self.backends, url if backend.level != "problem" else None))
+            findings.append(server_checks.backend_address(self.backends, url if backend.level != "problem" else None))
         if self.record.adopted_at is not None:
-            away = any(finding.away for finding in found)
+            unavailable = any(finding.unavailable for finding in findings)
             tasks = self.state.tasks() if self.pulled is None else self.pulled.tasks
-            found.append(symptoms.last_sync(self.project_id, self.record, tasks.values(), self.now, away))
-        return found
+            findings.append(queue_checks.last_sync(self.project_id, self.record, tasks.values(), self.now, unavailable))
+        return findings
 
     def _of_label_studio(self) -> Iterator[Finding]:
-        """What Label Studio can be asked; raises where it does not answer or refuses."""
+        """The checks that ask Label Studio. Raises ConnectorError if it does not answer or refuses."""
         server, user = self.gateway.version(), self.gateway.whoami()
-        yield checks.version(server)
-        yield checks.token(self.settings.label_studio_api_key.get_secret_value(), user["email"], self.now)
-        yield checks.rights(user)
+        yield server_checks.version(server)
+        yield server_checks.token(self.settings.label_studio_api_key.get_secret_value(), user["email"], self.now)
+        yield server_checks.rights(user)
         try:
             project = self.gateway.get_project(self.project_id)
         except UsageError as error:
-            yield problem("project", str(error), "Give the number that stands in the project's address as --project.")
+            yield problem("project", str(error), "Give the number in the project's address as --project.")
             return
         yield ok("project", f"'{project['title']}' has {project['task_number']} tasks.")
         self.backends = self.gateway.backends(self.project_id)
-        yield checks.members(self.project_id, server.get("edition"), self.gateway)
+        yield server_checks.members(self.project_id, server.get("edition"), self.gateway)
         if self.record.adopted_at is None:
             remedy = f"Run connector init --project {self.project_id}."
             yield problem("adopted", f"Project {self.project_id} is not set up: init has not been run.", remedy)
@@ -127,30 +132,30 @@ class _Examination:
             yield problem(
                 "adopted",
                 str(error),
-                "Put the control back in Settings, Labeling Interface; or serve another one: connector init "
+                "Put the control back in Settings, Labeling Interface. Or serve another one: connector init "
                 f"--project {self.project_id} --control NAME.",
             )
-            yield from checks.settings(project)
+            yield from server_checks.settings(project)
             return
         yield ok("adopted", f"Set up for '{self.control.name}' with {', '.join(self.control.classes)}.")
         pulled = look(self.project_id, self.gateway, self.state)
         if self.state.record().queue_version != self.record.queue_version:
-            # A sync has published meanwhile: what Label Studio said is of another window than what we know.
+            # A sync has published in between, so that `pulled` and the record are of different windows.
             self.record = self.state.record()
             pulled = look(self.project_id, self.gateway, self.state)
         self.pulled = pulled
-        chart = symptoms.chart(self.project_id, pulled, self.state)
+        window = queue_checks.read_window(self.project_id, pulled, self.state)
         order = [
-            *checks.settings(pulled.project),
-            checks.annotator_evaluation(pulled.project, self.gateway.url),
-            checks.model_version(pulled.project, pulled.versions, self.record),
-            symptoms.served_order(chart),
+            *server_checks.settings(pulled.project),
+            server_checks.annotator_evaluation(pulled.project, self.gateway.url),
+            server_checks.model_version(pulled.project, pulled.versions, self.record),
+            queue_checks.served_order(window),
         ]
         yield from order
-        yield symptoms.window(chart)
-        yield symptoms.locks(chart, all(finding.level == "ok" for finding in order))
-        yield symptoms.skip_queue(chart, self.gateway.url, self.gateway.emails)
-        yield symptoms.zombies(chart)
-        yield symptoms.second_opinions(chart, self.gateway.url)
-        yield symptoms.texts(chart, self.gateway.url)
-        yield symptoms.choices(chart)
+        yield queue_checks.places_left(window)
+        yield queue_checks.held_tasks(window, all(finding.level == "ok" for finding in order))
+        yield queue_checks.skip_queue(window, self.gateway.url, self.gateway.emails)
+        yield queue_checks.stuck_tasks(window)
+        yield queue_checks.second_opinions(window, self.gateway.url)
+        yield queue_checks.texts(window, self.gateway.url)
+        yield queue_checks.choices(window)

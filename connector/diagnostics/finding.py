@@ -1,4 +1,4 @@
-"""What `connector doctor` has found: one finding for each check, those that are fine included."""
+"""The result of one of doctor's checks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found: `cause` is a sentence about what is so, `remedy` one about what to do, "" when fine.
+    """The result of one check. `cause` says what is the case, and `remedy` what to do, "" if all is well.
 
-    `away`: the problem is only that a server does not answer; nobody has to change anything.
+    `unavailable`: the only problem is that a server does not answer, so no one has to change anything.
     """
 
     check: str
     level: Literal["ok", "warning", "problem"]
     cause: str
     remedy: str = ""
-    away: bool = False
+    unavailable: bool = False
 
     def to_json(self) -> dict[str, str]:
         """The finding as `--json` prints it."""
@@ -25,15 +25,15 @@ class Finding:
 
 
 def ok(check: str, cause: str) -> Finding:
-    """The check is fine."""
+    """All is well."""
     return Finding(check, "ok", cause)
 
 
 def warning(check: str, cause: str, remedy: str) -> Finding:
-    """Labels are lost or the order may suffer, but the queue works."""
+    """The queue works, but labels are lost or the order may suffer."""
     return Finding(check, "warning", cause, remedy)
 
 
-def problem(check: str, cause: str, remedy: str, *, away: bool = False) -> Finding:
+def problem(check: str, cause: str, remedy: str, *, unavailable: bool = False) -> Finding:
     """The queue does not work as it should."""
-    return Finding(check, "problem", cause, remedy, away)
+    return Finding(check, "problem", cause, remedy, unavailable)

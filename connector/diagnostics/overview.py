@@ -1,14 +1,14 @@
-"""`connector` alone: where one stands, a line for each server and each project; nothing is changed anywhere."""
+"""`connector` without a command: one line per server and per project. Nothing is changed anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from connector.diagnostics.status import last_round, status
-from connector.diagnostics.status_text import in_short, round_words
+from connector.diagnostics.status_text import format_last_round, format_status_line
 from connector.errors import ConnectorError
 from connector.formatting import one_line
 from connector.label_studio.client import LabelStudio
@@ -18,73 +18,68 @@ INDENT = 14
 
 
 @dataclass(frozen=True)
-class Line:
-    """What is said under a name; `exit_code`: 2 when somebody has to change something, 3 when a server is away."""
+class OverviewLine:
+    """A line of the overview. `exit_code`: 2 if a person has to change something, 3 if a server is unavailable."""
 
     name: str
-    said: str
+    text: str
     exit_code: int = 0
 
     def __str__(self) -> str:
-        return f"{self.name:<{INDENT - 1}} {self.said}"
+        return f"{self.name:<{INDENT - 1}} {self.text}"
 
 
-class Checked(Protocol):
-    """What is asked of the ML backend (connector.backend.Backend)."""
+class CheckedBackend(Protocol):
+    """What the overview asks of the ML backend (connector.backend.Backend)."""
 
     url: str
 
     def check(self) -> None: ...
 
 
-def standing(gateway: LabelStudio, backend: Checked, state: State, now: datetime) -> Iterator[Line]:
-    """Where one stands, line by line as it is found. `now`: an aware datetime, in the time zone of who asks."""
+def overview(gateway: LabelStudio, backend: CheckedBackend, state: State, now: datetime) -> Iterator[OverviewLine]:
+    """The lines, each as soon as it is known. `now`: an aware datetime in the reader's time zone."""
+    label_studio_answers = True
     try:
         user, server = gateway.whoami(), gateway.version()
     except ConnectorError as error:
-        yield Line("Label Studio", f"not connected: {error}", error.exit_code)
-        away = True
+        yield OverviewLine("Label Studio", f"not connected: {error}", error.exit_code)
+        label_studio_answers = False
     else:
-        yield Line("Label Studio", f"{gateway.url}, as {user['email']}; version {server['release']}")
-        away = False
+        yield OverviewLine("Label Studio", f"{gateway.url}, as {user['email']}, version {server['release']}")
     try:
         backend.check()
     except ConnectorError as error:
-        yield Line("ML backend", str(error), error.exit_code)
+        yield OverviewLine("ML backend", str(error), error.exit_code)
     else:
-        yield Line("ML backend", f"{backend.url}, ready")
+        yield OverviewLine("ML backend", f"{backend.url}, ready")
     projects = state.adopted(gateway.url)
-    for project in projects:
-        known = state.project(gateway.url, project)
-        if away:  # each would wait for it again
-            yield Line(f"Project {project}", f"round {round_words(last_round(known, now))}")
+    for project_id in projects:
+        project = state.project(gateway.url, project_id)
+        name = f"Project {project_id}"
+        if not label_studio_answers:  # every project would wait for it again
+            yield OverviewLine(name, format_last_round(last_round(project, now)))
             continue
-        found = status(project, gateway, known, lambda: now)
-        failure = found["error"] or {"message": found["next_step"], "exit_code": 0}
-        yield Line(f"Project {project}", in_short(found), failure["exit_code"])
-        yield Line("", one_line(failure["message"]))
-    if not projects and not away:
+        current = status(project_id, gateway, project, lambda: now)
+        yield OverviewLine(name, format_status_line(current), current.exit_code)
+        yield OverviewLine("", one_line(current.error.message if current.error else current.next_step))
+    if not projects and label_studio_answers:
         yield not_set_up()
 
 
-def not_connected(error: ConnectorError) -> Iterator[Line]:
-    """Where one stands with settings that are missing or wrong."""
+def not_connected(error: ConnectorError) -> Iterator[OverviewLine]:
+    """The lines if settings are missing or wrong."""
     if "is not set" not in str(error):
-        yield Line("Settings", str(error), error.exit_code)
+        yield OverviewLine("Settings", str(error), error.exit_code)
         return
-    yield Line("Label Studio", f"not connected: {error}", error.exit_code)
-    yield Line("Next", "write them into a file .env here; then connector init --project ID takes a project over.")
+    yield OverviewLine("Label Studio", f"not connected: {error}", error.exit_code)
+    yield OverviewLine("Next", "write them into a file .env here. Then connector init --project ID sets up a project.")
 
 
-def not_set_up() -> Line:
-    """What comes next where there is no project yet."""
-    return Line(
+def not_set_up() -> OverviewLine:
+    """What to do if no project is set up."""
+    return OverviewLine(
         "Next",
-        "connector init --project ID takes a project over, the ID from its address in Label Studio; "
-        "connector init --title T --data texts.csv makes one.",
+        "connector init --project ID sets up the project with that number in its address in Label Studio. "
+        "connector init --title T --data texts.csv makes a new one.",
     )
-
-
-def exit_code(lines: Iterable[Line]) -> int:
-    """0 where all is well, or else the code of the gravest error: 2 before 3."""
-    return min((line.exit_code for line in lines if line.exit_code), default=0)

@@ -1,4 +1,4 @@
-"""What the servers say: Label Studio, its token, the project's settings and the ML backend."""
+"""Doctor's checks of the servers: Label Studio, its token, the project's settings and the ML backend."""
 
 from __future__ import annotations
 
@@ -37,41 +37,41 @@ NEEDED_RIGHTS = (
     "webhooks.change",
 )
 
-# Why another value breaks the order, and where people change it.
+# Why another value breaks the order, and how people change it.
 _SETTINGS = {
-    "sampling": ("Label Studio does not serve the window", "Settings, General, Task Sampling"),
-    "maximum_annotations": ("random started tasks are served before all others", "the API"),
-    "show_overlap_first": ("second opinions are served before all new tasks", "the API"),
+    "sampling": ("Label Studio does not serve the window", "in Settings, General, Task Sampling"),
+    "maximum_annotations": ("random started tasks are served before all others", "through the API"),
+    "show_overlap_first": ("second opinions are served before all new tasks", "through the API"),
     "show_collab_predictions": (
         "Label Studio forgets the window the next time its settings are saved",
-        "Settings, Annotation, Use predictions to prelabel tasks",
+        "in Settings, Annotation, Use predictions to prelabel tasks",
     ),
 }
 
 
 def version(server: Mapping[str, Any]) -> Finding:
-    """Is this the Label Studio that we were tested with?"""
-    found = f"{server.get('release')} ({server.get('edition')})"
+    """Is this the version of Label Studio that we tested?"""
+    release = f"{server.get('release')} ({server.get('edition')})"
     if server.get("release") == TESTED_LABEL_STUDIO:
-        return ok("version", f"Label Studio {found}, the version we were tested with.")
+        return ok("version", f"Label Studio {release}, the version that we tested.")
     return warning(
         "version",
-        f"Label Studio is {found}; we were tested with {TESTED_LABEL_STUDIO}.",
-        "Watch served_order after some answers: if it stays fine, so does the queue.",
+        f"This Label Studio is {release}, which is untested. We tested {TESTED_LABEL_STUDIO}.",
+        "Check served_order again after a few annotations.",
     )
 
 
 def token(key: str, email: str, now: datetime) -> Finding:
-    """Whose token is it, and until when is it valid?"""
+    """Whose token is it, and how long is it valid?"""
     ends = expiry(key)
     if ends is None:
         return ok("token", f"A legacy token of {email}, valid until it is reset.")
-    told = f"A personal access token of {email}, valid until {ends:%Y-%m-%d}"
+    description = f"A personal access token of {email}, valid until {ends:%Y-%m-%d}"
     if ends - now > EXPIRES_SOON:
-        return ok("token", f"{told}.")
+        return ok("token", f"{description}.")
     return warning(
         "token",
-        f"{told}: that is soon.",
+        f"{description}, which is soon.",
         "Make a new one in Label Studio, Account & Settings, Personal Access Token, and set LABEL_STUDIO_API_KEY.",
     )
 
@@ -87,33 +87,33 @@ def expiry(key: str) -> datetime | None:
 
 
 def rights(user: Mapping[str, Any]) -> Finding:
-    """May the token's user do all that we do?"""
-    held = user.get("permissions")
-    if held is None:
-        return ok("rights", "This Label Studio does not tell what its users may do.")
-    missing = [name for name in NEEDED_RIGHTS if name not in held]
+    """Has the token's user the rights that init, sync and undo need?"""
+    permissions = user.get("permissions")
+    if permissions is None:
+        return ok("rights", "This Label Studio does not say what its users may do.")
+    missing = [name for name in NEEDED_RIGHTS if name not in permissions]
     if not missing:
         return ok("rights", f"{user['email']} may do all that is needed.")
     return problem(
         "rights",
         f"{user['email']} lacks {', '.join(missing)} in Label Studio.",
-        "Give that user a role that has these rights, or set LABEL_STUDIO_API_KEY to the token of one who has.",
+        "Give that user a role that has these rights, or set LABEL_STUDIO_API_KEY to the token of a user who has them.",
     )
 
 
 def settings(project: Mapping[str, Any]) -> Iterator[Finding]:
     """Are the project's settings as the queue needs them?"""
     wrong = wrong_settings(project)
-    for name, needed in REQUIRED_SETTINGS.items():
-        why, where = _SETTINGS[name]
+    for name, required in REQUIRED_SETTINGS.items():
+        why, how = _SETTINGS[name]
         if name in wrong:
             yield problem(
                 name,
-                f"It is {_value(project.get(name))}, not {_value(needed)}: {why}. Somebody changed it ({where}).",
-                f"Run connector sync --project {project['id']}, which sets it back.",
+                f"It is {_value(project.get(name))} instead of {_value(required)}: {why}. Someone changed it {how}.",
+                f"Run connector sync --project {project['id']}, which restores it.",
             )
         else:
-            yield ok(name, f"It is {_value(needed)}.")
+            yield ok(name, f"It is {_value(required)}.")
 
 
 def annotator_evaluation(project: Mapping[str, Any], url: str) -> Finding:
@@ -133,46 +133,50 @@ def model_version(project: Mapping[str, Any], versions: Mapping[str, int], recor
     ours, served = record.queue_version, project["model_version"] or ""
     sync = f"connector sync --project {project['id']}"
     if ours is None:
-        return problem("model_version", "Nothing is published yet: tasks come in random order.", f"Run {sync}.")
+        return problem("model_version", "Nothing is published yet: tasks are served in random order.", f"Run {sync}.")
     repair = f"Run {sync}, which publishes the window again."
-    held, size = versions.get(ours, 0), record.queue_size or 0
-    if size and held != size:
-        what = "is gone" if not held else f"holds {held} predictions instead of {size}"
-        cause = f"The window ({ours}) {what}: somebody deleted predictions or tasks in the Data Manager."
+    predictions, size = versions.get(ours, 0), record.queue_size or 0
+    if size and predictions != size:
+        what = "is gone" if not predictions else f"has {predictions} predictions instead of {size}"
+        cause = f"The window ({ours}) {what}: someone deleted predictions or tasks in the Data Manager."
         return problem("model_version", cause, repair)
     if served == ours:
         return ok("model_version", f"The project serves our window ({ours})." if ours else "The window is empty.")
     if served in unknown_newer(versions, ours):
         return warning(
             "model_version",
-            f"The project serves a newer window ({served}) than the one we know ({ours}): a sync was killed right "
-            "after it had published, or a connector with another state database runs this project, too.",
-            f"Run {sync}; if this comes again, look for the other connector.",
+            f"The project serves a newer window ({served}) than the one in the state ({ours}). Either a sync was "
+            "killed right after it had published, or a connector with another state database also runs this project.",
+            f"Run {sync}. If this comes again, look for the other connector.",
         )
     if served in our_versions(versions):
         cause = f"The project serves an old window of ours ({served})."
     elif not served:
-        cause = "The project's model_version is empty: tasks come in random order."
+        cause = "The project's model_version is empty: tasks are served in random order."
     else:
-        cause = f"The project's model_version is '{served}', not our window ({ours}): tasks come in another order."
-    return problem("model_version", f"{cause} Somebody saved Settings, Annotation, or deleted predictions.", repair)
+        cause = (
+            f"The project's model_version is '{served}', not our window ({ours}): tasks are served in another order."
+        )
+    return problem("model_version", f"{cause} Someone saved Settings, Annotation, or deleted predictions.", repair)
 
 
 def members(project_id: int, edition: object, gateway: LabelStudio) -> Finding:
-    """Has the project members, among whom Label Studio spreads tasks at random?"""
+    """Has the project members, to whom Label Studio then serves random tasks?"""
     if edition == OPEN_SOURCE:
-        return ok("members", "The open-source edition has no way to make project members; served_order would show it.")
+        return ok(
+            "members", "The open-source edition cannot make project members. The check served_order would show them."
+        )
     try:
-        found = gateway.members(project_id)
+        emails = gateway.members(project_id)
     except UsageError:
-        return ok("members", "This Label Studio does not tell who is a member; served_order would show it.")
-    if len(found) < 2:
+        return ok("members", "This Label Studio does not say who is a member. The check served_order would show them.")
+    if len(emails) < 2:
         return ok("members", "The project has fewer than two members.")
     return problem(
         "members",
-        f"The project has {len(found)} members ({', '.join(found[:5])}{', …' if len(found) > 5 else ''}): with more "
+        f"The project has {len(emails)} members ({', '.join(emails[:5])}{', …' if len(emails) > 5 else ''}): with more "
         "than one, Label Studio serves a random task of the window instead of the best.",
-        "Remove them from the project, Settings, Members; people of the workspace can label without being members.",
+        "Remove them from the project, Settings, Members. People of the workspace can label without being members.",
     )
 
 
@@ -184,20 +188,20 @@ def backend(project_id: int, connect: Callable[[], Backend], control: Control | 
             server.check()
             model = server.model(str(project_id))
         except TryAgainLater as error:
-            return problem("backend", str(error), "Start it, or correct ML_BACKEND_URL.", away=True)
+            return problem("backend", str(error), "Start it, or correct ML_BACKEND_URL.", unavailable=True)
         except RefusedCredentials as error:
-            return problem("backend", str(error), "In the environment or .env of the connector.")
+            return problem("backend", str(error), "Set them in the environment or in .env of the connector.")
         except ConnectorError as error:
-            return problem("backend", str(error), "Correct ML_BACKEND_URL: the address of ml-backend serve.")
+            return problem("backend", str(error), "Correct ML_BACKEND_URL, the address of ml-backend serve.")
     if model is None and record.model_version is not None:
         return warning(
             "backend",
-            f"The ML backend at {server.url} has lost its model ({record.model_version}): another --model-dir, or "
-            "another server?",
+            f"The ML backend at {server.url} has lost its model ({record.model_version}). Perhaps it runs with "
+            "another --model-dir, or it is another server.",
             f"Start it with the folder that it had before, or run {train}.",
         )
     if model is None:
-        return ok("backend", "It answers; the first model comes with labels of two classes.")
+        return ok("backend", "It answers. The first model needs labels of two classes.")
     if control is not None and set(model["classes"]) != set(control.classes):
         return warning(
             "backend",
@@ -208,38 +212,41 @@ def backend(project_id: int, connect: Callable[[], Backend], control: Control | 
         kinds = ("one class", "several classes")
         return warning(
             "backend",
-            f"Its model was trained for {kinds[not control.multiple]} a task, the labelling config asks for "
-            f"{kinds[control.multiple]}.",
+            f"Its model was trained for {kinds[not control.multiple]} per task, but the labelling config asks "
+            f"for {kinds[control.multiple]}.",
             f"Run {train}.",
         )
-    return ok("backend", f"It answers; its model is {model['model_version']}.")
+    return ok("backend", f"It answers. Its model is {model['model_version']}.")
 
 
 def backend_address(backends: list[dict[str, Any]], reached: str | None) -> Finding:
-    """Does Label Studio reach the ML backends connected to the project? `reached`: the one that we do."""
+    """Does Label Studio reach the ML backends that are connected to the project?
+
+    `reached`: the address of the one that the connector reaches, if any.
+    """
     if not backends:
-        return ok("backend_address", "None is connected in Label Studio; the connector needs none.")
-    broken = [one for one in backends if one["state"] in ("DI", "ER")]
+        return ok("backend_address", "No ML backend is connected in Label Studio. The connector needs none there.")
+    broken = [backend for backend in backends if backend["state"] in ("DI", "ER")]
     if not broken:
-        return ok("backend_address", f"Label Studio reaches {', '.join(one['url'] for one in backends)}.")
-    one = broken[0]
-    said = f": {one['error_message']}" if one["state"] == "ER" and one.get("error_message") else ""
-    cause = f"Label Studio's ML backend at {one['url']} is {one['readable_state']}{said}."
-    if REFUSED_BY_BACKEND in said:
+        return ok("backend_address", f"Label Studio reaches {', '.join(backend['url'] for backend in backends)}.")
+    first = broken[0]
+    reason = f": {first['error_message']}" if first["state"] == "ER" and first.get("error_message") else ""
+    cause = f"Label Studio's ML backend at {first['url']} is {first['readable_state']}{reason}."
+    if REFUSED_BY_BACKEND in reason:
         return warning(
             "backend_address",
-            f"{cause} It wants other credentials; predictions on demand in Label Studio do not work.",
-            "Run connector init --connect-backend with ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD set to those that "
-            "the ML backend was started with; or change them in Settings, Model.",
+            f"{cause} It requires other credentials, so predictions on demand in Label Studio do not work.",
+            "Run connector init --connect-backend with ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD set to those of "
+            "the ML backend. Or change them in Settings, Model.",
         )
-    if one["url"].rstrip("/") == reached:
+    if first["url"].rstrip("/") == reached:
         cause += " The connector reaches it, Label Studio does not."
     return warning(
         "backend_address",
-        f"{cause} The queue works all the same; predictions on demand in Label Studio do not.",
-        "Label Studio must reach that address itself: for a private one start it with ML_BLOCK_LOCAL_IP=false and "
-        "SSRF_PROTECTION_ENABLED=false, and in a container mind that 127.0.0.1 is the container. Or disconnect the "
-        "backend in Settings, Model.",
+        f"{cause} The queue works all the same, but predictions on demand in Label Studio do not.",
+        "Label Studio must reach that address itself. For a private address, start Label Studio with "
+        "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false. In a container, 127.0.0.1 is the container. Or "
+        "disconnect the backend in Settings, Model.",
     )
 
 

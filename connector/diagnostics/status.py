@@ -1,15 +1,16 @@
-"""`connector status`: how a project stands, for who looks once a day; nothing is changed in Label Studio."""
+"""`connector status`: the progress of one project. Label Studio and the state are only read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot, open_places
 from connector.annotations.records import Task, moment
-from connector.annotations.statistics import label_counts, task_counts
+from connector.annotations.statistics import LabelCounts, TaskCounts, label_counts, task_counts
 from connector.errors import ConnectorError
 from connector.formatting import count, now_here, one_line
 from connector.label_studio.client import LabelStudio
@@ -23,70 +24,181 @@ NEXT_TASKS = 5
 TEXT_WIDTH = 60
 
 
+@dataclass(frozen=True)
+class StatusError:
+    """Label Studio did not answer or refused, so that the rest is the state of the last sync."""
+
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class LastSync:
+    """How the last sync ended. `result`: "published", "nothing new" or "failed", then with an `error`."""
+
+    at: str
+    result: str
+    error: str | None
+    seconds_ago: int
+
+
+@dataclass(frozen=True)
+class LastRound:
+    """The last round, which published a window."""
+
+    number: int
+    at: str
+    seconds_ago: int
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """The published window.
+
+    `served`: places with an answer or a skip since it was published. `in_charge`: whether Label Studio serves this
+    window in order, None if it did not answer.
+    """
+
+    version: str
+    size: int
+    served: int
+    left: int
+    second_opinions_open: int
+    in_charge: bool | None
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """The model and what the last round measured. `agreement`: with the consensus labels, out of sample."""
+
+    version: str
+    agreement: float | None
+    ground_truth_tasks: int
+    ground_truth_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class ForecastStatus:
+    """What the next `labels` would bring, as `active_learning.stopping.forecast` says, and that as a sentence."""
+
+    labels: int
+    gain: float | None
+    likely_to_pay: bool | None
+    words: str
+
+
+@dataclass(frozen=True)
+class NextTask:
+    """A place of the window that nobody has answered yet. `text`: at most TEXT_WIDTH characters."""
+
+    rank: int
+    task: int
+    text: str
+    second_opinion: bool
+
+
+@dataclass(frozen=True)
+class ProjectStatus:
+    """The status of a project. Its fields are the keys of `--json`, which docs/commands.md describes."""
+
+    project: int
+    title: str | None
+    label_studio: str
+    at: str
+    error: StatusError | None
+    last_sync: LastSync | None
+    last_round: LastRound | None
+    sync_running: bool
+    queue: QueueStatus | None
+    labels: LabelCounts
+    tasks: TaskCounts
+    model: ModelStatus | None
+    forecast: ForecastStatus
+    new_annotations: int
+    next_tasks: list[NextTask]
+    next_step: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 if Label Studio answered everything, else the code of its error."""
+        return self.error.exit_code if self.error else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return asdict(self)
+
+
 def status(
     project_id: int,
     gateway: LabelStudio,
     state: ProjectState,
     clock: Callable[[], datetime] = now_here,
-) -> dict[str, Any]:
-    """How the project stands now (the object that `--json` prints); docs/commands.md describes its keys.
+) -> ProjectStatus:
+    """The status of the project now.
 
-    `clock`: an aware datetime, whose time zone says when a day begins. Where Label Studio does not answer or refuses,
-    `error` says so and the rest is what the last sync knew. Raises UsageError when the project is not adopted.
+    Args:
+        project_id: Label Studio's id of the project.
+        gateway: Label Studio. If it does not answer or refuses, `error` says so and the rest is that of the last sync.
+        state: the project's rows of the state database.
+        clock: gives an aware datetime, in whose time zone a day begins.
+
+    Raises:
+        UsageError: the project is not set up.
     """
     state.require_initialized()
     now = clock()
     record, window, answers = state.record(), state.window(), state.answers_at_publishing()
-    latest = state.last_round() or {}
+    round_summary = state.last_round() or {}
     mirrored = state.tasks()
     pulled: Pulled | None = None
-    error: ConnectorError | None = None
+    error: StatusError | None = None
     try:
         pulled = look(project_id, gateway, state)
     except ConnectorError as failure:
-        error = failure
+        error = StatusError(str(failure), failure.exit_code)
     tasks = pulled.tasks if pulled else mirrored
     places = open_places(window, answers, tasks)
     left = [slot for slot in window if slot.task in places]
     texts = (pulled.texts if pulled else state.texts)([slot.task for slot in left[:NEXT_TASKS]])
-    found = {
-        "project": project_id,
-        "title": pulled.project["title"] if pulled else None,
-        "label_studio": gateway.url,
-        "at": now.isoformat(timespec="seconds"),
-        "error": {"message": str(error), "exit_code": error.exit_code} if error else None,
-        "last_sync": _with_age(record.last_sync, now),
-        "last_round": last_round(state, now),
-        "sync_running": is_held(record.lock_holder, record.lock_until, now.timestamp()),
-        "queue": _queue(record, window, left, tasks, pulled),
-        "labels": label_counts([row for task in tasks.values() for row in task.annotations], now),
-        "tasks": task_counts(tasks),
-        "model": _model(record, latest),
-        "forecast": _forecast(latest),
-        "new_annotations": len(_row_ids(tasks) - _row_ids(mirrored)),
-        "next_tasks": [_next_task(places[slot.task][0], slot, texts.get(slot.task, "")) for slot in left[:NEXT_TASKS]],
-    }
-    return {**found, "next_step": _next_step(found, pulled)}
-
-
-def exit_code(found: Iterable[Mapping[str, Any]]) -> int:
-    """0 where Label Studio told all of it, or else the code of the gravest error: 2 before 3."""
-    return min((one["error"]["exit_code"] for one in found if one["error"]), default=0)
+    result = ProjectStatus(
+        project=project_id,
+        title=pulled.project["title"] if pulled else None,
+        label_studio=gateway.url,
+        at=now.isoformat(timespec="seconds"),
+        error=error,
+        last_sync=_last_sync(record, now),
+        last_round=last_round(state, now),
+        sync_running=is_held(record.lock_holder, record.lock_until, now.timestamp()),
+        queue=_queue(record, window, left, tasks, pulled),
+        labels=label_counts([row for task in tasks.values() for row in task.annotations], now),
+        tasks=task_counts(tasks),
+        model=_model(record, round_summary),
+        forecast=_forecast(round_summary),
+        new_annotations=len(_row_ids(tasks) - _row_ids(mirrored)),
+        next_tasks=[_next_task(places[slot.task][0], slot, texts.get(slot.task, "")) for slot in left[:NEXT_TASKS]],
+        next_step="",
+    )
+    return replace(result, next_step=_next_step(result, pulled))
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------
 
 
-def _with_age(known: Mapping[str, Any] | None, now: datetime) -> dict[str, Any] | None:
-    if known is None:
+def _last_sync(record: ProjectRecord, now: datetime) -> LastSync | None:
+    last = record.last_sync
+    if last is None:
         return None
-    return {**known, "seconds_ago": max(0, round((now - moment(known["at"])).total_seconds()))}
+    return LastSync(last["at"], last["result"], last["error"], _seconds_since(last["at"], now))
 
 
-def last_round(state: ProjectState, now: datetime) -> dict[str, Any] | None:
-    """The last round's `number`, `at` and `seconds_ago`; None before the first. `now`: an aware datetime."""
+def last_round(state: ProjectState, now: datetime) -> LastRound | None:
+    """The last round, or None before the first. `now`: an aware datetime."""
     last = state.last_round()
-    return _with_age({"number": last["round"], "at": last["at"]}, now) if last else None
+    return LastRound(last["round"], last["at"], _seconds_since(last["at"], now)) if last else None
+
+
+def _seconds_since(at: str, now: datetime) -> int:
+    return max(0, round((now - moment(at)).total_seconds()))
 
 
 def _queue(
@@ -95,67 +207,67 @@ def _queue(
     left: list[Slot],
     tasks: Mapping[int, Task],
     pulled: Pulled | None,
-) -> dict[str, Any] | None:
+) -> QueueStatus | None:
     version = record.queue_version
     if version is None:
         return None
-    there = sum(slot.task in tasks for slot in window)
-    return {
-        "version": version,
-        "size": len(window),
-        "served": there - len(left),
-        "left": len(left),
-        "second_opinions_open": sum(slot.relabel for slot in left),
-        "in_charge": None if pulled is None else not changed_settings(pulled, version),
-    }
+    return QueueStatus(
+        version=version,
+        size=len(window),
+        served=sum(slot.task in tasks for slot in window) - len(left),
+        left=len(left),
+        second_opinions_open=sum(slot.relabel for slot in left),
+        in_charge=None if pulled is None else not changed_settings(pulled, version),
+    )
 
 
-def _model(record: ProjectRecord, last: Mapping[str, Any]) -> dict[str, Any] | None:
+def _model(record: ProjectRecord, round_summary: Mapping[str, Any]) -> ModelStatus | None:
     if record.model_version is None:
         return None
-    return {
-        "version": record.model_version,
-        "agreement": last.get("model_agreement"),
-        "ground_truth_tasks": last.get("ground_truth_tasks", 0),
-        "ground_truth_accuracy": last.get("ground_truth_accuracy"),
-    }
+    return ModelStatus(
+        version=record.model_version,
+        agreement=round_summary.get("model_agreement"),
+        ground_truth_tasks=round_summary.get("ground_truth_tasks", 0),
+        ground_truth_accuracy=round_summary.get("ground_truth_accuracy"),
+    )
 
 
-def _forecast(last: Mapping[str, Any]) -> dict[str, Any]:
-    said = last.get("forecast")  # a round of an older connector has none
-    return {**(said or forecast(None, 0)), "words": sentence(said)}
+def _forecast(round_summary: Mapping[str, Any]) -> ForecastStatus:
+    """The last round's forecast, or before the first round one that says nothing."""
+    expected = round_summary.get("forecast") or forecast(None, 0)
+    return ForecastStatus(**expected, words=sentence(expected))
 
 
 def _row_ids(tasks: Mapping[int, Task]) -> set[int]:
     return {row.id for task in tasks.values() for row in task.annotations}
 
 
-def _next_task(rank: int, slot: Slot, text: str) -> dict[str, Any]:
+def _next_task(rank: int, slot: Slot, text: str) -> NextTask:
     text = one_line(text)
     short = text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 1].rstrip() + "…"
-    return {"rank": rank, "task": slot.task, "text": short, "second_opinion": slot.relabel}
+    return NextTask(rank, slot.task, short, slot.relabel)
 
 
-def _next_step(found: Mapping[str, Any], pulled: Pulled | None) -> str:
-    """One sentence: what happens next, or what somebody should do."""
-    project, window, new = found["project"], found["queue"], found["new_annotations"]
-    run = f"run connector sync --project {project}"
+def _next_step(status: ProjectStatus, pulled: Pulled | None) -> str:
+    """What happens next, or what a person should do."""
+    window = status.queue
+    sync, doctor = (f"connector {command} --project {status.project}" for command in ("sync", "doctor"))
     if pulled is None:
-        return f"This is what the last sync knew; for more, connector doctor --project {project}"
-    if found["sync_running"]:
-        return "A sync is at work right now."
-    if (last := found["last_sync"]) and last["result"] == "failed":
-        return f"The last sync failed: {last['error'].rstrip('.')}; connector doctor --project {project}"
+        return f"These are the figures of the last sync. To find out more, run {doctor}"
+    if status.sync_running:
+        return "A sync is running."
+    if status.last_sync is not None and status.last_sync.result == "failed":
+        return f"The last sync failed: {(status.last_sync.error or '').rstrip('.')}. To find out more, run {doctor}"
     if window is None:
-        return f"There is no window yet: {run}"
-    if not window["in_charge"]:
-        return f"{out_of_order(changed_settings(pulled, window['version']))}: {run}"
-    if window["size"] and not window["left"]:
-        return f"The window is used up, and what is left comes at random: {run}"
-    if new:
-        return f"{count(new, 'new annotation')}: the next connector sync chooses a new window."
+        return f"There is no window yet: run {sync}"
+    if not window.in_charge:
+        return f"{out_of_order(changed_settings(pulled, window.version))}: run {sync}"
+    if window.size and not window.left:
+        return f"The window is used up. Remaining tasks are served in random order until you run {sync}"
+    if status.new_annotations:
+        return f"{count(status.new_annotations, 'new annotation')}: the next connector sync chooses a new window."
     if pulled.changed:
         return "The project has changed: the next connector sync chooses a new window."
-    if not window["size"]:
-        return "There is no task left to ask for."
-    return "Nothing new: annotators go on with this window, and the next connector sync leaves it as it is."
+    if not window.size:
+        return "No task is left to ask for."
+    return "Nothing new: annotators continue with this window, and the next connector sync does not change it."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -12,12 +11,13 @@ from typing import Any
 from connector.active_learning.window import open_places
 from connector.annotations.records import Task, choice, read_task, read_text
 from connector.backend import Backend
-from connector.errors import TryAgainLater, UsageError
+from connector.errors import UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.reporting import atomic_output as output
 from connector.reporting import rows as table
 from connector.reporting.formats import format_of, require, write
+from connector.reporting.no_model import suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, to_json
 from connector.state.project_state import ProjectState
 from connector.state.pull import Progress, Pulled, control_of, look
@@ -50,7 +50,7 @@ def export(
     with output.explaining(out):
         target = _target(out, file_format)
     if backend is not None:
-        with offering_no_model("export"):
+        with suggest_no_model("export"):
             backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
     with output.workshop(target, out, "export") as folder:
         new, spool = folder / "new", folder / "tasks"
@@ -62,7 +62,7 @@ def export(
                 pulled = look(project_id, gateway, state, stage.count)
         if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
             raise UsageError(f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read.")
-        with offering_no_model("export"):
+        with suggest_no_model("export"):
             reviewed = review(pulled, backend, reporter, SCORERS[scorer])
         with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
             rows: Iterable[dict[str, Any]]
@@ -136,15 +136,6 @@ def _counted(rows: Iterable[dict[str, Any]], total: int, progress: Progress) -> 
     for done, row in enumerate(rows, start=1):
         yield row
         progress(done, total)
-
-
-@contextlib.contextmanager
-def offering_no_model(command: str) -> Iterator[None]:
-    """Names the way round an ML backend that is away."""
-    try:
-        yield
-    except TryAgainLater as error:
-        raise TryAgainLater(f"{error} With --no-model the {command} does without it.") from error
 
 
 # -- the place of the file ---------------------------------------------------------------------------------------------

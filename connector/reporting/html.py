@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from connector import formatting
 from connector.errors import UsageError
-from connector.formatting import count as counted
 from connector.reporting import numbers, plots
 from connector.reporting.content import ClassCount, Consensus, Content, Curve, Head, Pace, Pair, Text
 
@@ -121,7 +121,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": numbers.count,
-        "counted": counted,
+        "counted": formatting.count,
         "share": numbers.share,
         "decimal": numbers.decimal,
         "span": numbers.span,
@@ -149,7 +149,7 @@ def _curve(curve: Curve) -> dict[str, str]:
     """The plots of the learning curve, "" for one of which nothing is known."""
     told = [(one.labels, one.agreement, one.accuracy) for one in curve.points]
     sentences = [
-        f"{name} went from {numbers.share(values[0][1])} at {counted(values[0][0], 'label')}"
+        f"{name} went from {numbers.share(values[0][1])} at {formatting.count(values[0][0], 'label')}"
         f" to {numbers.share(values[-1][1])} at {numbers.count(values[-1][0])}."
         for name, values in (
             ("Agreement with the consensus", [(labels, one) for labels, one, _ in told if one is not None]),
@@ -169,7 +169,7 @@ def _curve(curve: Curve) -> dict[str, str]:
 def _histogram(consensus: Consensus) -> str:
     total = sum(one.tasks for one in consensus.bins)
     doubtful = sum(one.tasks for one in consensus.bins if one.high <= 0.5)
-    told = counted(total, "consensus label")
+    told = formatting.count(total, "consensus label")
     words = f"Histogram of {told} by quality; {numbers.count(doubtful)} of them are below 0.5."
     return plots.histogram(consensus.bins, words)
 
@@ -178,7 +178,7 @@ def _days(pace: Pace) -> str:
     most = max((one.labels for one in pace.days), default=0)
     total = sum(one.labels for one in pace.days)
     words = (
-        f"Labels a day: {numbers.count(total)} in {counted(len(pace.days), 'day')},"
+        f"Labels a day: {numbers.count(total)} in {formatting.count(len(pace.days), 'day')},"
         f" at most {numbers.count(most)} in a day."
     )
     return plots.days(pace.days, words)

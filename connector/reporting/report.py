@@ -9,7 +9,7 @@ from typing import Any
 
 from connector import __version__
 from connector.active_learning.stopping import sentence
-from connector.annotations.statistics import label_counts, task_counts
+from connector.annotations.statistics import LabelCounts, label_counts, task_counts
 from connector.backend import Backend
 from connector.formatting import count, now_here
 from connector.label_studio.client import LabelStudio
@@ -17,7 +17,7 @@ from connector.progress import Reporter
 from connector.queue.settings import changed_settings, out_of_order
 from connector.reporting import atomic_output as output
 from connector.reporting.content import Content, Head
-from connector.reporting.export import offering_no_model
+from connector.reporting.no_model import suggest_no_model
 from connector.reporting.report_data import Facts
 from connector.reporting.section_annotators import people
 from connector.reporting.section_labels import classes, consensus, pace
@@ -56,12 +56,12 @@ def report(
         output.check_file(target, out, "a report")
         output.check_writable(target, out)
     if backend is not None:
-        with offering_no_model("report"):
+        with suggest_no_model("report"):
             backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
     with output.workshop(target, out, "report") as folder:
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
             pulled = look(project_id, gateway, state, stage.count)
-        with offering_no_model("report"):
+        with suggest_no_model("report"):
             reviewed = review(pulled, backend, reporter, SCORERS[scorer])
         with reporter.stage("report", f"Writing a report on {len(pulled.tasks)} tasks to {out}"):
             facts = Facts(pulled, reviewed, gateway.emails(), state.record(), state.rounds())
@@ -116,13 +116,13 @@ def _head(facts: Facts, url: str, now: datetime, *, asked_model: bool) -> Head:
         version=__version__,
         classes=list(facts.control.classes),
         multiple=facts.control.multiple,
-        tasks=tasks["total"],
-        labelled=tasks["labelled"],
+        tasks=tasks.total,
+        labelled=tasks.labelled,
         labels=len(facts.labels),
-        annotators=labels["annotators"],
-        skipped=labels["skipped"],
-        ground_truth=labels["ground_truth"],
-        without_text=tasks["without_text"],
+        annotators=labels.annotators,
+        skipped=labels.skipped,
+        ground_truth=labels.ground_truth,
+        without_text=tasks.without_text,
         last_sync=last_sync["at"] if last_sync else None,
         asked_model=asked_model,
         model_version=scored.model_version,
@@ -134,10 +134,10 @@ def _head(facts: Facts, url: str, now: datetime, *, asked_model: bool) -> Head:
     )
 
 
-def _notes(facts: Facts, labels: dict[str, Any], *, asked_model: bool) -> list[str]:
+def _notes(facts: Facts, labels: LabelCounts, *, asked_model: bool) -> list[str]:
     """What a reader should know first."""
     record, project = facts.record, facts.pulled.project["id"]
-    last_sync, unknown, truth = record.last_sync, labels["unknown_choices"], labels["ground_truth"]
+    last_sync, unknown, truth = record.last_sync, labels.unknown_choices, labels.ground_truth
     notes = []
     if not asked_model:
         notes.append(

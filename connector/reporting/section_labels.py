@@ -99,7 +99,7 @@ def classes(facts: Facts) -> tuple[list[ClassCount], int]:
 def pace(facts: Facts, now: datetime) -> Pace:
     """Labels a day, in the time zone of `now`, and what a label takes."""
     rows = [row for row in facts.rows if row.label is not None]
-    made = Counter(moment(row.created_at or row.updated_at).astimezone(now.tzinfo).date() for row in rows)
+    made = Counter(moment(row.created_at).astimezone(now.tzinfo).date() for row in rows)
     seconds = [row.lead_time for row in rows if row.lead_time is not None and row.lead_time > 0]
     quartiles = tuple(np.percentile(seconds, (25, 50, 75)).tolist()) if seconds else None
     days = [Day(day.isoformat(), made[day]) for day in _days(made)]

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from connector.backend import Backend, RefusedCredentials
-from connector.diagnostics import server_checks as checks
+from connector.diagnostics import server_checks
 from connector.errors import ConnectorError, UsageError
 from connector.queue.init import _connect
 from connector.retry import Retries
@@ -95,16 +95,16 @@ def test_the_token_comes_before_the_user_name_and_whatever_a_netrc_says(
 
 def test_doctor_says_that_the_credentials_are_wrong(guarded: tuple[str, list[str | None]]) -> None:
     url, _ = guarded
-    finding = checks.backend(7, lambda: Backend(url, credentials=PAIR, retries=Retries(0)), None, {})
-    assert (finding.level, finding.away) == ("problem", False)
+    finding = server_checks.backend(7, lambda: Backend(url, credentials=PAIR, retries=Retries(0)), None, {})
+    assert (finding.level, finding.unavailable) == ("problem", False)
     assert "refuses ML_BACKEND_USERNAME" in finding.cause
-    assert finding.remedy == "In the environment or .env of the connector."
+    assert finding.remedy == "Set them in the environment or in .env of the connector."
 
 
 def test_doctor_says_that_label_studio_brings_others() -> None:
     said = "401 Client Error: Unauthorized for url: http://model:9090/setup"
     broken = {"url": URL, "state": "ER", "readable_state": "Error", "error_message": said}
-    finding = checks.backend_address([broken], URL)
+    finding = server_checks.backend_address([broken], URL)
     assert finding.level == "warning"
     assert "init --connect-backend with ML_BACKEND_USERNAME" in (finding.remedy or "")
 

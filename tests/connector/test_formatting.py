@@ -9,7 +9,8 @@ import pytest
 from dateutil.tz import tzlocal
 
 from connector.annotations.records import Annotation
-from connector.diagnostics.status import label_counts, status
+from connector.annotations.statistics import label_counts
+from connector.diagnostics.status import status
 from connector.formatting import now_here
 from connector.reporting.report import report
 
@@ -65,7 +66,7 @@ def test_labels_of_today_are_those_of_the_day_here_through_a_change_of_the_clock
     now = utc(3, 29, 12).astimezone(tzlocal())  # a day that began an hour before summer time
     made = ["2026-03-28T22:30:00Z", "2026-03-28T23:30:00Z", "2026-03-29T11:00:00Z"]
     rows = [Annotation(place, 1, place, "A", False, False, at, False, at, 5.0) for place, at in enumerate(made)]
-    assert label_counts(rows, now)["today"] == 2
+    assert label_counts(rows, now).today == 2
 
 
 @pytest.mark.parametrize("command", [status, report])

@@ -191,7 +191,7 @@ def test_a_window_that_is_not_served_is_found_and_published_again(start: Start) 
         (empty_model_version, "model_version is empty"),
         (choose_other_predictions, "is 'bert-3', not our window"),
         (delete_the_window, "is gone"),
-        (delete_one_prediction, "holds 15 predictions instead of 16"),
+        (delete_one_prediction, "has 15 predictions instead of 16"),
         (delete_all_predictions, "is gone"),
     ):
         break_it(loop)
@@ -237,17 +237,17 @@ def test_a_labelled_task_that_is_open_and_never_served_is_closed_by_sync(start: 
     asked = {slot.task for slot in loop.state.window() if slot.relabel}
     closed = next(task for task in loop.tasks[:6] if task in asked)
     loop.call("PATCH", f"/api/tasks/{closed}", json={"overlap": 1, "is_labeled": True})
-    assert not_fine(loop) == {"zombies": "warning"}
-    assert f"1 second opinion ({closed}) of the window cannot be served" in findings(loop)["zombies"].cause
-    restored(loop, "zombies")
+    assert not_fine(loop) == {"stuck_tasks": "warning"}
+    assert f"1 second opinion ({closed}) of the window cannot be served" in findings(loop)["stuck_tasks"].cause
+    restored(loop, "stuck_tasks")
 
     done = people(2)[0]
     task = next(slot.task for slot in loop.state.window() if not slot.relabel)
     loop.label(done, task)
     loop.call("PATCH", f"/api/tasks/{task}", json={"is_labeled": False})
-    assert not_fine(loop) == {"zombies": "warning"}
-    assert f"1 labelled task ({task}) is open and yet never served" in findings(loop)["zombies"].cause
-    restored(loop, "zombies")
+    assert not_fine(loop) == {"stuck_tasks": "warning"}
+    assert f"1 labelled task ({task}) is open and yet never served" in findings(loop)["stuck_tasks"].cause
+    restored(loop, "stuck_tasks")
 
 
 def test_a_second_opinion_that_we_did_not_ask_for_is_found_and_closed(start: Start, people: People) -> None:

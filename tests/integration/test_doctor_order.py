@@ -81,7 +81,7 @@ def test_random_order_is_seen_in_the_answers_and_ends_with_its_cause(
     assert "answers since the window was published were served out of its order" in found["served_order"].cause
     for reason in ("members", "Data Manager's list", "data?labeling=1", "a setting was changed", "SQLite"):
         assert reason in found["served_order"].cause
-    assert found["locks"].cause == "Cannot be told while tasks are not served in the window's order."
+    assert found["held_tasks"].cause == "This is unknown as long as tasks are not served in the window's order."
 
     follow(loop, found["served_order"].remedy)
     assert not_fine(loop) == FINE
@@ -119,8 +119,8 @@ def test_a_task_that_somebody_holds_and_left_is_told_until_they_answer(start: St
     work(loop, team, 6)
     assert not_fine(loop) == FINE, "somebody may just be slow"
     work(loop, team, 8)
-    assert not_fine(loop) == {"locks": "warning"}
-    found = findings(loop)["locks"]
+    assert not_fine(loop) == {"held_tasks": "warning"}
+    found = findings(loop)["held_tasks"]
     assert f"1 task ({held}) of the window is passed over" in found.cause
     assert "Label All Tasks again" in found.remedy
     assert "TASK_LOCK_TTL=3600" in found.remedy

@@ -132,7 +132,10 @@ def test_another_version_of_label_studio_is_named(start: Start, changing: Changi
     assert not_fine(loop) == FINE
     changing.changes["/api/version/"] = lambda was: {**was, "release": "1.24.0"}
     assert not_fine(loop) == {"version": "warning"}
-    assert findings(loop)["version"].cause == "Label Studio is 1.24.0 (Community); we were tested with 1.23.2."
+    assert (
+        findings(loop)["version"].cause
+        == "This Label Studio is 1.24.0 (Community), which is untested. We tested 1.23.2."
+    )
 
 
 def test_missing_rights_are_named(start: Start, changing: Changing) -> None:
@@ -158,7 +161,7 @@ def test_members_of_a_project_of_the_enterprise_edition_are_named(start: Start, 
     loop.sync()
     changing.changes["/api/version/"] = lambda was: {**was, "edition": "Enterprise"}
     told = findings(loop)["members"]
-    assert (told.level, told.cause.split(";")[0]) == ("ok", "This Label Studio does not tell who is a member")
+    assert (told.level, told.cause.split(". ")[0]) == ("ok", "This Label Studio does not say who is a member")
     people: list[dict[str, Any]] = [{"id": 1, "email": "ann@example.com"}]
     members = f"/api/projects/{loop.id}/members/paginated/"
     changing.changes[members] = lambda was: {"count": len(people), "next": None, "results": people}
@@ -190,10 +193,10 @@ def test_the_backend_is_judged_by_its_answers(
 ) -> None:
     loop = start(texts(14))
     loop.sync()
-    assert findings(loop)["backend"].cause == "It answers; the first model comes with labels of two classes."
+    assert findings(loop)["backend"].cause == "It answers. The first model needs labels of two classes."
     label_both_classes(loop, people)
     loop.sync()
-    assert findings(loop)["backend"].cause.startswith("It answers; its model is ")
+    assert findings(loop)["backend"].cause.startswith("It answers. Its model is ")
 
     assert spoken(loop, ML_BACKEND_URL=NOWHERE)[0] == 3
     assert not_fine(loop, ML_BACKEND_URL=NOWHERE) == {"backend": "problem"}
@@ -222,7 +225,10 @@ def test_a_connected_backend_that_went_away_is_told_with_label_studio_s_words(
     address, stop = other_backend
     loop = start(texts(4))
     loop.sync()
-    assert findings(loop)["backend_address"].cause == "None is connected in Label Studio; the connector needs none."
+    assert (
+        findings(loop)["backend_address"].cause
+        == "No ML backend is connected in Label Studio. The connector needs none there."
+    )
     loop.call("POST", "/api/ml/", json={"project": loop.id, "url": address, "title": "ActiveLab"})
     assert findings(loop)["backend_address"].cause == f"Label Studio reaches {address}."
     assert not_fine(loop) == FINE

@@ -239,6 +239,6 @@ def test_wrong_use_is_told_before_anything_is_read(start: Start, tmp_path: Path,
     assert f"{out.parent} is a folder, and a report writes a file" in refused(2, out.parent)
     assert "/proc/report.html cannot be written" in refused(2, Path("/proc/report.html"))
     assert "holds no results.json" in refused(2, out, "--simulated", str(tmp_path))
-    assert "With --no-model the report does without it." in refused(3, out, ML_BACKEND_URL=NOWHERE)
+    assert "With --no-model, the report does not need it." in refused(3, out, ML_BACKEND_URL=NOWHERE)
     assert proxy.calls == []
     assert list(out.parent.iterdir()) == []

@@ -157,7 +157,7 @@ def test_status_works_while_a_sync_runs(start: Start, proxy: Proxy) -> None:
         assert proxy.wait_until_reached(running)
         found = told(loop)
         assert found["sync_running"]
-        assert found["next_step"] == "A sync is at work right now."
+        assert found["next_step"] == "A sync is running."
     finally:
         proxy.release()
         _, errors = running.communicate(timeout=60)
@@ -180,7 +180,7 @@ def test_what_the_last_sync_knew_is_told_when_label_studio_is_away(start: Start,
     assert done.returncode == 3
     assert f"Label Studio at {proxy.url} does not answer" in done.stdout
     assert "published a window" in done.stdout
-    assert "This is what the last sync knew" in done.stdout
+    assert "These are the figures of the last sync" in done.stdout
 
 
 def test_a_failed_sync_is_told_by_the_next_status(start: Start) -> None:
@@ -223,7 +223,7 @@ def test_the_command_alone_says_where_one_stands(start: Start) -> None:
     assert connector(loop, "sync", "--project", str(loop.id)).returncode == 0
     after = connector(loop).stdout
     assert "round 1, less than a minute ago; 12 of 12 tasks left in the window; 0 labels" in after
-    assert "Nothing new: annotators go on with this window" in after
+    assert "Nothing new: annotators continue with this window" in after
     away = connector(loop, LABEL_STUDIO_URL="http://127.0.0.1:9")
     assert away.returncode == 3
     assert "not connected: Label Studio at http://127.0.0.1:9 does not answer" in away.stdout

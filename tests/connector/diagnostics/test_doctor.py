@@ -16,9 +16,8 @@ from connector.active_learning.window import Slot
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task
 from connector.backend import Backend
-from connector.diagnostics import queue_checks as symptoms
-from connector.diagnostics import server_checks as checks
-from connector.diagnostics.doctor import examine, exit_code, words
+from connector.diagnostics import queue_checks, server_checks
+from connector.diagnostics.doctor import examine, exit_code, format_findings
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import TryAgainLater, UsageError
 from connector.label_studio.client import LabelStudio
@@ -52,21 +51,21 @@ def test_words_are_a_line_a_check_with_problems_first() -> None:
         problem("sampling", "It is wrong.", "Run connector sync."),
         ok("token", "It is yours."),
     ]
-    assert words(7, found).splitlines() == [
+    assert format_findings(7, found).splitlines() == [
         "Project 7: 1 problem and 1 warning.",
         "Problem  sampling  It is wrong. Run connector sync.",
         "Warning  texts     Two tasks have no text. Delete them.",
         "Fine     version   It is right.",
         "Fine     token     It is yours.",
     ]
-    assert words(7, [*found, found[1], found[2]]).startswith("Project 7: 2 problems and 2 warnings.\n")
-    assert words(7, found[:1]).startswith("Project 7: all 1 checks are fine.\n")
-    assert words(7, found[:2]).startswith("Project 7: 1 warning.\n")
+    assert format_findings(7, [*found, found[1], found[2]]).startswith("Project 7: 2 problems and 2 warnings.\n")
+    assert format_findings(7, found[:1]).startswith("Project 7: all 1 checks are fine.\n")
+    assert format_findings(7, found[:2]).startswith("Project 7: 1 warning.\n")
 
 
 def test_exit_code_tells_what_somebody_has_to_do() -> None:
     fine, doubt = ok("version", ""), warning("texts", "", "")
-    wrong, away = problem("sampling", "", ""), problem("backend", "", "", away=True)
+    wrong, away = problem("sampling", "", ""), problem("backend", "", "", unavailable=True)
     assert exit_code([fine]) == 0
     assert exit_code([fine, doubt]) == 0
     assert exit_code([fine, doubt, away]) == 3
@@ -74,7 +73,7 @@ def test_exit_code_tells_what_somebody_has_to_do() -> None:
 
 
 def test_a_finding_in_json_has_four_keys() -> None:
-    told = problem("backend", "It does not answer.", "Start it.", away=True).to_json()
+    told = problem("backend", "It does not answer.", "Start it.", unavailable=True).to_json()
     assert told == {
         "check": "backend",
         "level": "problem",
@@ -93,12 +92,12 @@ def personal_access_token(ends: datetime) -> str:
 
 
 def test_a_token_that_ends_soon_is_a_warning() -> None:
-    later = checks.token(personal_access_token(NOW + timedelta(days=15)), "ann@example.com", NOW)
+    later = server_checks.token(personal_access_token(NOW + timedelta(days=15)), "ann@example.com", NOW)
     assert (later.level, later.cause) == (
         "ok",
         "A personal access token of ann@example.com, valid until 2026-03-16.",
     )
-    soon = checks.token(personal_access_token(NOW + timedelta(days=13)), "ann@example.com", NOW)
+    soon = server_checks.token(personal_access_token(NOW + timedelta(days=13)), "ann@example.com", NOW)
     assert soon.level == "warning"
     assert "2026-03-14" in soon.cause
     assert "Personal Access Token" in soon.remedy
@@ -106,16 +105,19 @@ def test_a_token_that_ends_soon_is_a_warning() -> None:
 
 @pytest.mark.parametrize("key", ["0123456789abcdef" * 2 + "01234567", "a.b.c", "a.e30.c", "x." + "é" * 3 + ".y"])
 def test_any_other_token_is_a_legacy_one(key: str) -> None:
-    found = checks.token(key, "ann@example.com", NOW)
+    found = server_checks.token(key, "ann@example.com", NOW)
     assert (found.level, found.cause) == ("ok", "A legacy token of ann@example.com, valid until it is reset.")
 
 
 def test_missing_rights_are_named_and_unknown_ones_are_no_fault() -> None:
-    held = [name for name in checks.NEEDED_RIGHTS if name not in ("tasks.change", "views.view")]
-    found = checks.rights({"email": "ann@example.com", "permissions": held})
+    held = [name for name in server_checks.NEEDED_RIGHTS if name not in ("tasks.change", "views.view")]
+    found = server_checks.rights({"email": "ann@example.com", "permissions": held})
     assert (found.level, found.cause) == ("problem", "ann@example.com lacks tasks.change, views.view in Label Studio.")
-    assert checks.rights({"email": "ann@example.com", "permissions": [*checks.NEEDED_RIGHTS, "more"]}).level == "ok"
-    assert checks.rights({"email": "ann@example.com"}).level == "ok"
+    assert (
+        server_checks.rights({"email": "ann@example.com", "permissions": [*server_checks.NEEDED_RIGHTS, "more"]}).level
+        == "ok"
+    )
+    assert server_checks.rights({"email": "ann@example.com"}).level == "ok"
 
 
 # -- settings and the window -------------------------------------------------------------------------------------------
@@ -124,17 +126,17 @@ def test_missing_rights_are_named_and_unknown_ones_are_no_fault() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("sampling", "Sequential sampling", "It is 'Sequential sampling', not 'Uncertainty sampling'"),
-        ("maximum_annotations", 3, "It is 3, not 1"),
-        ("show_overlap_first", True, "It is on, not off"),
-        ("show_collab_predictions", False, "It is off, not on"),
+        ("sampling", "Sequential sampling", "It is 'Sequential sampling' instead of 'Uncertainty sampling'"),
+        ("maximum_annotations", 3, "It is 3 instead of 1"),
+        ("show_overlap_first", True, "It is on instead of off"),
+        ("show_collab_predictions", False, "It is off instead of on"),
     ],
 )
 def test_each_setting_is_a_check_of_its_own(name: str, value: object, told: str) -> None:
-    fine = list(checks.settings(SAVED))
+    fine = list(server_checks.settings(SAVED))
     assert [finding.check for finding in fine] == list(REQUIRED_SETTINGS)
     assert {finding.level for finding in fine} == {"ok"}
-    wrong = [finding for finding in checks.settings({**SAVED, name: value}) if finding.level != "ok"]
+    wrong = [finding for finding in server_checks.settings({**SAVED, name: value}) if finding.level != "ok"]
     assert [finding.check for finding in wrong] == [name]
     assert wrong[0].cause.startswith(told)
     assert "connector sync --project 7" in wrong[0].remedy
@@ -147,7 +149,7 @@ def test_each_setting_is_a_check_of_its_own(name: str, value: object, told: str)
         ("", {VERSION: 5}, {}, "problem", "is empty"),
         (None, {VERSION: 5}, {}, "problem", "is empty"),
         ("bert-3", {VERSION: 5, "bert-3": 9}, {}, "problem", "'bert-3', not our window"),
-        (VERSION, {VERSION: 3}, {}, "problem", "holds 3 predictions instead of 5"),
+        (VERSION, {VERSION: 3}, {}, "problem", "has 3 predictions instead of 5"),
         ("", {}, {}, "problem", "is gone"),
         ("", {}, {"queue_version": None, "queue_size": None}, "problem", "Nothing is published yet"),
         ("", {}, {"queue_version": "", "queue_size": 0}, "ok", "The window is empty"),
@@ -157,7 +159,9 @@ def test_each_setting_is_a_check_of_its_own(name: str, value: object, told: str)
 def test_what_became_of_the_window(
     served: str | None, versions: dict[str, int], known: dict[str, Any], level: str, told: str
 ) -> None:
-    found = checks.model_version({**SAVED, "model_version": served}, versions, project_record(**{**KNOWN, **known}))
+    found = server_checks.model_version(
+        {**SAVED, "model_version": served}, versions, project_record(**{**KNOWN, **known})
+    )
     assert (found.check, found.level) == ("model_version", level)
     assert told in found.cause
     assert ("connector sync --project 7" in found.remedy) == (level != "ok")
@@ -181,10 +185,10 @@ class Enterprise(LabelStudio):
 
 def test_members_are_asked_of_other_editions_only() -> None:
     people = ["ann@example.com", "ben@example.com"]
-    assert checks.members(7, "Community", Enterprise(*people)).level == "ok"
-    assert checks.members(7, "Enterprise", Enterprise(known=False)).level == "ok"
-    assert checks.members(7, "Enterprise", Enterprise(people[0])).level == "ok"
-    found = checks.members(7, "Enterprise", Enterprise(*people))
+    assert server_checks.members(7, "Community", Enterprise(*people)).level == "ok"
+    assert server_checks.members(7, "Enterprise", Enterprise(known=False)).level == "ok"
+    assert server_checks.members(7, "Enterprise", Enterprise(people[0])).level == "ok"
+    found = server_checks.members(7, "Enterprise", Enterprise(*people))
     assert found.level == "problem"
     assert "2 members (ann@example.com, ben@example.com)" in found.cause
 
@@ -194,13 +198,13 @@ def connected(state: str, readable: str, said: str | None = None) -> list[dict[s
 
 
 def test_a_backend_that_label_studio_cannot_reach_is_told_with_its_words() -> None:
-    assert checks.backend_address([], None).level == "ok"
-    assert checks.backend_address(connected("CO", "Connected"), None).level == "ok"
-    gone = checks.backend_address(connected("DI", "Disconnected", "an older error"), "http://ml:9090")
+    assert server_checks.backend_address([], None).level == "ok"
+    assert server_checks.backend_address(connected("CO", "Connected"), None).level == "ok"
+    gone = server_checks.backend_address(connected("DI", "Disconnected", "an older error"), "http://ml:9090")
     assert gone.level == "warning"
     assert "http://ml:9090/ is Disconnected. The connector reaches it, Label Studio does not." in gone.cause
     assert "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false" in gone.remedy
-    failed = checks.backend_address(connected("ER", "Error", "500 Server Error"), "http://elsewhere:9090")
+    failed = server_checks.backend_address(connected("ER", "Error", "500 Server Error"), "http://elsewhere:9090")
     assert "is Error: 500 Server Error." in failed.cause
     assert "The connector reaches it" not in failed.cause
 
@@ -221,7 +225,7 @@ class Serving(Backend):
 
 def test_a_model_that_is_lost_or_knows_other_classes_is_a_warning() -> None:
     def examined(server: Backend, **known: Any) -> Finding:
-        return checks.backend(7, lambda: server, CONTROL, project_record(**{**KNOWN, **known}))
+        return server_checks.backend(7, lambda: server, CONTROL, project_record(**{**KNOWN, **known}))
 
     assert examined(Serving()).level == "ok"
     assert examined(Serving("Impolite", "Polite")).level == "ok"
@@ -233,7 +237,7 @@ def test_a_model_that_is_lost_or_knows_other_classes_is_a_warning() -> None:
     assert "knows Polite, Rude, the labelling config has Polite, Impolite" in other.cause
     assert "--train always" in other.remedy
     away = examined(Backend(NOWHERE, retries=Retries(0)))
-    assert (away.level, away.away) == ("problem", True)
+    assert (away.level, away.unavailable) == ("problem", True)
 
 
 # -- tasks and answers -------------------------------------------------------------------------------------------------
@@ -247,14 +251,14 @@ def row(task: int, who: int, *, skipped: bool = False, minutes: float = 0) -> An
 
 def charted(
     tasks: list[Task], *, window: list[Slot] | None = None, rule: str = "REQUEUE_FOR_OTHERS", **changed: Any
-) -> symptoms.Chart:
+) -> queue_checks.WindowSnapshot:
     by_id = {task.id: task for task in tasks}
     pulled = Pulled({**SAVED, "skip_queue": rule}, CONTROL, by_id, {}, changed=False, texts=lambda ids: {})
     slots = [Slot(task.id, relabel=False) for task in tasks] if window is None else window
     people = {row.annotator for task in tasks for row in task.annotations}
     given: dict[str, Any] = {"unanswered": {slot.task for slot in slots}, "reopened": set(), "answers": []}
-    return symptoms.Chart(
-        project_id=7, pulled=pulled, version=VERSION, window=slots, active=people, **{**given, **changed}
+    return queue_checks.WindowSnapshot(
+        project_id=7, pulled=pulled, version=VERSION, slots=slots, active=people, **{**given, **changed}
     )
 
 
@@ -264,13 +268,13 @@ def task(number: int, *rows: Annotation, done: bool = False, overlap: int = 1) -
 
 def test_a_window_with_fewer_places_than_people_is_used_up() -> None:
     people = [task(1, row(1, 1), row(1, 2), row(1, 3), done=True), task(2), task(3), task(4)]
-    assert symptoms.window(charted(people, unanswered={2, 3, 4})).level == "ok"
-    used_up = symptoms.window(charted(people, unanswered={2, 3}))
+    assert queue_checks.places_left(charted(people, unanswered={2, 3, 4})).level == "ok"
+    used_up = queue_checks.places_left(charted(people, unanswered={2, 3}))
     assert used_up.level == "warning"
     assert used_up.cause.startswith("2 of the window's 4 places are left for 3 active annotators")
     small = [Slot(4, relabel=False)]
-    assert symptoms.window(charted(people, window=small, unanswered={4})).level == "ok", "all that there was"
-    assert symptoms.window(charted(people, window=[], unanswered=set())).level == "ok"
+    assert queue_checks.places_left(charted(people, window=small, unanswered={4})).level == "ok", "all that there was"
+    assert queue_checks.places_left(charted(people, window=[], unanswered=set())).level == "ok"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +294,7 @@ def test_skipped_tasks_are_stuck_by_the_rule(rule: str, stuck: str | None) -> No
         asked.append(1)
         return {1: "ann@example.com"}
 
-    found = symptoms.skip_queue(charted(tasks, rule=rule), "http://ls", emails)
+    found = queue_checks.skip_queue(charted(tasks, rule=rule), "http://ls", emails)
     if stuck is None:
         assert (found.level, asked) == ("ok", [])
         return
@@ -310,54 +314,49 @@ def test_open_tasks_that_nobody_asked_for_are_told_from_those_that_are_never_ser
     ]
     window = [Slot(3, relabel=True), Slot(4, relabel=True), Slot(6, relabel=False)]
     chart = charted(tasks, window=window, reopened={3, 4, 5})
-    stuck = symptoms.zombies(chart)
+    stuck = queue_checks.stuck_tasks(chart)
     assert stuck.level == "warning"
     assert "1 labelled task (1) is open and yet never served" in stuck.cause
     assert "1 second opinion (4) of the window cannot be served" in stuck.cause
-    unknown = symptoms.second_opinions(chart, "http://ls")
+    unknown = queue_checks.second_opinions(chart, "http://ls")
     assert unknown.level == "warning"
     assert unknown.cause.startswith("1 labelled task (2) is open for one more annotation without")
     healthy = charted(tasks[2:3], window=window[:1], reopened={3})
-    assert symptoms.zombies(healthy).level == "ok"
-    assert symptoms.second_opinions(healthy, "http://ls").level == "ok"
+    assert queue_checks.stuck_tasks(healthy).level == "ok"
+    assert queue_checks.second_opinions(healthy, "http://ls").level == "ok"
 
 
 def test_many_tasks_are_told_by_number_and_the_first_few() -> None:
     tasks = [Task(number, None, False, 1, NOW.isoformat()) for number in range(1, 9)]
-    assert symptoms.texts(charted(tasks), "http://ls").cause.startswith("8 tasks (1, 2, 3, 4, 5, …) have no text")
+    assert queue_checks.texts(charted(tasks), "http://ls").cause.startswith("8 tasks (1, 2, 3, 4, 5, …) have no text")
 
 
-def last_sync(last: dict[str, Any] | None, *minutes: float, away: bool = False, **known: Any) -> Finding:
+def last_sync(last: dict[str, Any] | None, *minutes: float, unavailable: bool = False, **known: Any) -> Finding:
     tasks = [task(number, row(number, 1, minutes=at)) for number, at in enumerate(minutes, start=1)]
-    return symptoms.last_sync(7, project_record(**{**KNOWN, "last_sync": last, **known}), tasks, NOW, away)
+    return queue_checks.last_sync(7, project_record(**{**KNOWN, "last_sync": last, **known}), tasks, NOW, unavailable)
 
 
 def test_last_sync_is_judged_by_its_end_and_by_what_came_since() -> None:
     def ended(minutes: float, result: str = "published", error: str | None = None) -> dict[str, Any]:
         return {"at": (NOW - timedelta(minutes=minutes)).isoformat(), "result": result, "error": error}
 
-    assert last_sync(None).cause == "None has run yet."
+    assert last_sync(None).cause == "No sync has run yet."
     assert last_sync(ended(59), -58).level == "ok"
     assert last_sync(ended(600), -601).level == "ok", "nothing came since"
     late = last_sync(ended(61), -60, -58, -62)
     assert late.level == "warning"
     assert "2026-03-01 08:59 UTC, and 2 annotations have come since" in late.cause
     failed = last_sync(ended(1, "failed", "The ML backend is down."))
-    assert (failed.level, failed.away) == ("problem", False)
+    assert (failed.level, failed.unavailable) == ("problem", False)
     assert "The ML backend is down." in failed.cause
-    assert last_sync(ended(1, "failed", "Down."), away=True).away
-
-    unknown = task(1, row(1, 1)._replace(created_at=""))
-    assert (
-        symptoms.last_sync(7, project_record(**KNOWN, last_sync=ended(600)), [unknown], NOW, away=False).level == "ok"
-    )
+    assert last_sync(ended(1, "failed", "Down."), unavailable=True).unavailable
 
     until = NOW.timestamp() + 60
     assert (
         "A process holds the project now (host:12)"
         in last_sync(None, lock_holder="host:12:ab34", lock_until=until).cause
     )
-    assert last_sync(None, lock_holder="host:12:ab34", lock_until=until - 61).cause == "None has run yet."
+    assert last_sync(None, lock_holder="host:12:ab34", lock_until=until - 61).cause == "No sync has run yet."
 
 
 # -- a server that is away ---------------------------------------------------------------------------------------------

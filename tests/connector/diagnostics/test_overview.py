@@ -1,4 +1,4 @@
-"""`connector` alone: where one stands, from the servers that are there and the state."""
+"""The overview that `connector` prints without a command."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +8,8 @@ from support.simulated_label_studio import CONFIG, NOW, Studio
 
 from connector.active_learning.window import Slot
 from connector.annotations.label_config import find_control
-from connector.diagnostics.overview import Line, exit_code, standing
-from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.diagnostics.overview import OverviewLine, overview
+from connector.errors import ConnectorError, TryAgainLater, UsageError, gravest_exit_code
 from connector.state.project_state import State
 
 AWAY = TryAgainLater("Label Studio at http://studio does not answer: start it or check LABEL_STUDIO_URL.")
@@ -50,8 +50,8 @@ def state() -> Iterator[State]:
     opened.close()
 
 
-def ask(studio: Server, state: State, backend: Backend | None = None) -> list[Line]:
-    return list(standing(studio, backend or Backend(), state, NOW))  # type: ignore[arg-type]
+def ask(studio: Server, state: State, backend: Backend | None = None) -> list[OverviewLine]:
+    return list(overview(studio, backend or Backend(), state, NOW))  # type: ignore[arg-type]
 
 
 def adopt(state: State, number: int) -> None:
@@ -62,18 +62,18 @@ def adopt(state: State, number: int) -> None:
 def test_before_the_first_project_it_says_what_comes_next(state: State) -> None:
     lines = ask(Server(), state)
     assert [line.name for line in lines] == ["Label Studio", "ML backend", "Next"]
-    assert lines[0].said == "http://studio, as lead@example.com; version 1.23.2"
-    assert lines[1].said == "http://backend, ready"
-    assert "connector init --project ID" in lines[2].said
-    assert exit_code(lines) == 0
+    assert lines[0].text == "http://studio, as lead@example.com, version 1.23.2"
+    assert lines[1].text == "http://backend, ready"
+    assert "connector init --project ID" in lines[2].text
+    assert gravest_exit_code(line.exit_code for line in lines) == 0
 
 
 def test_a_project_says_its_last_round_and_what_is_next(state: State) -> None:
     adopt(state, 7)
     lines = ask(Server(), state)
     assert [line.name for line in lines[2:]] == ["Project 7", ""]
-    assert lines[2].said.endswith("round none yet; 0 labels")
-    assert "connector sync --project 7" in lines[3].said
+    assert lines[2].text.endswith("no round yet, 0 labels")
+    assert "connector sync --project 7" in lines[3].text
 
 
 def test_the_window_and_the_round_are_told(state: State) -> None:
@@ -82,8 +82,8 @@ def test_the_window_and_the_round_are_told(state: State) -> None:
     project.store_window("activelab-1", 2, [Slot(1, relabel=False), Slot(2, relabel=False)], {})
     project.store_round(4, {"round": 4})
     (line,) = (line for line in ask(Server(), state) if line.name == "Project 7")
-    assert "round 4, " in line.said
-    assert "2 of 2 tasks left in the window" in line.said
+    assert "round 4, " in line.text
+    assert "2 of 2 tasks left in the window" in line.text
 
 
 def test_a_title_is_no_command_to_the_terminal(state: State) -> None:
@@ -91,7 +91,7 @@ def test_a_title_is_no_command_to_the_terminal(state: State) -> None:
     studio = Server()
     studio.settings["title"] = "Polite\x1b[2J\nness"
     (line,) = (line for line in ask(studio, state) if line.name == "Project 7")
-    assert line.said.startswith("Polite[2J ness; ")
+    assert line.text.startswith("Polite[2J ness, ")
 
 
 def test_without_label_studio_the_state_tells_and_nobody_waits_again(state: State) -> None:
@@ -102,10 +102,10 @@ def test_without_label_studio_the_state_tells_and_nobody_waits_again(state: Stat
     studio.failure = AWAY
     studio.get_project = None  # type: ignore[assignment, method-assign]  # asking it is an error
     lines = ask(studio, state)
-    assert lines[0].said == f"not connected: {AWAY}"
-    assert lines[2].said.startswith("round 4, ")
-    assert lines[3] == Line("Project 8", "round none yet")
-    assert exit_code(lines) == 3
+    assert lines[0].text == f"not connected: {AWAY}"
+    assert lines[2].text.startswith("round 4, ")
+    assert lines[3] == OverviewLine("Project 8", "no round yet")
+    assert gravest_exit_code(line.exit_code for line in lines) == 3
 
 
 def test_without_label_studio_and_projects_nothing_comes_next(state: State) -> None:
@@ -115,8 +115,8 @@ def test_without_label_studio_and_projects_nothing_comes_next(state: State) -> N
 
 
 def test_names_and_what_is_said_never_touch() -> None:
-    assert str(Line("Project 7", "Requests")) == "Project 7     Requests"
-    assert str(Line("Project 1234567", "Requests")) == "Project 1234567 Requests"
+    assert str(OverviewLine("Project 7", "Requests")) == "Project 7     Requests"
+    assert str(OverviewLine("Project 1234567", "Requests")) == "Project 1234567 Requests"
 
 
 def test_what_somebody_has_to_change_comes_before_what_passes(state: State) -> None:
@@ -124,6 +124,6 @@ def test_what_somebody_has_to_change_comes_before_what_passes(state: State) -> N
     studio.failure = AWAY
     refused = UsageError("The ML backend at http://backend wants credentials: set ML_BACKEND_TOKEN.")
     lines = ask(studio, state, Backend(refused))
-    assert lines[1] == Line("ML backend", str(refused), 2)
-    assert exit_code(lines) == 2
-    assert exit_code(lines[:1]) == 3
+    assert lines[1] == OverviewLine("ML backend", str(refused), 2)
+    assert gravest_exit_code(line.exit_code for line in lines) == 2
+    assert gravest_exit_code(line.exit_code for line in lines[:1]) == 3

@@ -1,4 +1,4 @@
-"""What the times of answers tell of the order in which tasks were served (`evidence.py`)."""
+"""What the times of answers tell of the order in which tasks were served."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from connector.annotations.records import Annotation, Task
-from connector.diagnostics.serving_order import Answer, answers_since, held, out_of_order
+from connector.diagnostics.serving_order import ServedAnswer, answers_since, count_out_of_order, find_held_tasks
 
 START = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 ANN, BEN, CEM, DEE = 1, 2, 3, 4
@@ -51,14 +51,14 @@ class Project:
             for task, rows in self.rows.items()
         }
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[ServedAnswer]:
         return answers_since(START, self.tasks)
 
     def order(self, annotators: int, window: range | None = None) -> tuple[int, int]:
-        return out_of_order(list(window or range(1, 21)), self.answers(), self.tasks, annotators)
+        return count_out_of_order(list(window or range(1, 21)), self.answers(), self.tasks, annotators)
 
     def held(self, *unanswered: int) -> list[int]:
-        return held(list(range(1, 21)), unanswered, self.answers(), self.tasks)
+        return find_held_tasks(list(range(1, 21)), unanswered, self.answers(), self.tasks)
 
 
 # -- when a task was served --------------------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ def test_a_task_was_served_its_lead_time_before_the_answer_and_the_first_may_hav
     project.answer(BEN, 3, -90, -60)
     project.answer(BEN, 4, 1, 9)
     assert project.answers() == [
-        Answer(1, ANN, at(-30), certain=False),
-        Answer(2, ANN, at(5), certain=True),
-        Answer(4, BEN, at(1), certain=False),
+        ServedAnswer(1, ANN, at(-30), certain=False),
+        ServedAnswer(2, ANN, at(5), certain=True),
+        ServedAnswer(4, BEN, at(1), certain=False),
     ]
 
 
@@ -81,7 +81,7 @@ def test_a_lead_time_that_reaches_back_before_the_last_answer_is_cut() -> None:
     project = Project()
     project.answer(ANN, 1, 1, 5)
     project.answer(ANN, 2, 6, 20, lead_time=400.0)  # updated later: the times add up
-    assert project.answers()[1] == Answer(2, ANN, at(5), certain=True)
+    assert project.answers()[1] == ServedAnswer(2, ANN, at(5), certain=True)
 
 
 def test_rows_that_nobody_made_in_the_page_are_no_answers() -> None:

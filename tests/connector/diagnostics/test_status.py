@@ -1,6 +1,7 @@
 """`connector status` from a server played in memory and a state of its own: every number, every next step, no trace."""
 
 import copy
+import json
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -13,8 +14,8 @@ from support.simulated_label_studio import CONFIG, NOW, VERSION, Server
 from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot
 from connector.annotations.label_config import find_control
-from connector.diagnostics.status import exit_code, status
-from connector.diagnostics.status_text import words
+from connector.diagnostics.status import ProjectStatus, status
+from connector.diagnostics.status_text import format_status
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.state import schema
 from connector.state.lock import new_holder
@@ -41,7 +42,7 @@ def state(database: State) -> ProjectState:
     return project
 
 
-def ask(studio: Server, state: ProjectState, now: datetime = NOW) -> dict[str, Any]:
+def ask(studio: Server, state: ProjectState, now: datetime = NOW) -> ProjectStatus:
     return status(7, studio, state, lambda: now)  # type: ignore[arg-type]
 
 
@@ -73,13 +74,13 @@ NEW = tuple(Slot(task, relabel=False) for task in (3, 1, 5, 2))
 
 def test_a_project_that_was_never_synced_has_its_tasks_and_nothing_else(studio: Server, state: ProjectState) -> None:
     found = ask(studio, state)
-    assert (found["project"], found["title"], found["label_studio"]) == (7, "Requests", "http://studio")
-    assert found["at"] == "2026-03-02T09:30:00+00:00"
-    assert [found[key] for key in ("error", "last_sync", "last_round", "queue", "model")] == [None] * 5
-    assert found["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 6, "without_text": 0}
-    assert found["next_tasks"] == []
-    assert found["next_step"] == "There is no window yet: run connector sync --project 7"
-    assert "Last sync   never" in words(found)
+    assert (found.project, found.title, found.label_studio) == (7, "Requests", "http://studio")
+    assert found.at == "2026-03-02T09:30:00+00:00"
+    assert (found.error, found.last_sync, found.last_round, found.queue, found.model) == (None,) * 5
+    assert found.to_json()["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 6, "without_text": 0}
+    assert found.next_tasks == []
+    assert found.next_step == "There is no window yet: run connector sync --project 7"
+    assert "Last sync   never" in format_status(found)
 
 
 def test_the_places_of_the_window_are_served_once_their_task_has_one_more_answer(
@@ -92,7 +93,7 @@ def test_the_places_of_the_window_are_served_once_their_task_has_one_more_answer
     studio.annotate(2, 2, None)  # a skip uses the place up, too
     studio.annotate(6, 2)  # not of the window
     found = ask(studio, state)
-    assert found["queue"] == {
+    assert found.to_json()["queue"] == {
         "version": VERSION,
         "size": 5,
         "served": 2,
@@ -100,23 +101,23 @@ def test_the_places_of_the_window_are_served_once_their_task_has_one_more_answer
         "second_opinions_open": 1,
         "in_charge": True,
     }
-    assert [(task["rank"], task["task"], task["second_opinion"]) for task in found["next_tasks"]] == [
+    assert [(task.rank, task.task, task.second_opinion) for task in found.next_tasks] == [
         (1, 4, True),
         (4, 1, False),
         (5, 5, False),
     ]
-    assert found["new_annotations"] == 3
-    assert "5 tasks: 2 answered, 3 left, 1 of them for a second opinion" in words(found)
-    assert "1. task 4 (second opinion): Text 4\n" in words(found)
-    assert "4. task 1 (new): Text 1\n" in words(found)
+    assert found.new_annotations == 3
+    assert "5 tasks: 2 answered, 3 left, 1 of them for a second opinion" in format_status(found)
+    assert "1. task 4 (second opinion): Text 4\n" in format_status(found)
+    assert "4. task 1 (new): Text 1\n" in format_status(found)
 
 
 def test_a_task_of_the_window_that_was_deleted_is_neither_served_nor_left(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *NEW)
     del studio.rows[1]
     studio.annotate(3, 1)
-    found = ask(studio, state)["queue"]
-    assert (found["size"], found["served"], found["left"]) == (4, 1, 2)
+    found = ask(studio, state).queue
+    assert (found.size, found.served, found.left) == (4, 1, 2)
 
 
 def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, state: ProjectState) -> None:
@@ -133,7 +134,7 @@ def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, st
     studio.rows[6]["annotations"][0]["ground_truth"] = True
     studio.rows[2]["annotations"][0]["updated_at"] = studio.rows[6]["updated_at"]  # changed today, made last week
     found = ask(studio, state)
-    assert found["labels"] == {
+    assert found.to_json()["labels"] == {
         "total": 4,
         "annotators": 3,
         "today": 2,
@@ -142,19 +143,19 @@ def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, st
         "skipped": 1,
         "unknown_choices": 1,
     }
-    assert found["tasks"] == {"total": 6, "labelled": 4, "unlabelled": 2, "without_text": 0}
+    assert found.to_json()["tasks"] == {"total": 6, "labelled": 4, "unlabelled": 2, "without_text": 0}
     assert (
-        "Labels      4 by 3 annotators; 2 today, 0.4 a day over the last 7 days; 1 imported as ground truth; "
-        "1 skipped; 1 with a choice that the config no longer has\n"
-    ) in words(found)
+        "Labels      4 by 3 annotators, 2 today, 0.4 per day over the last 7 days, 1 imported as ground truth, "
+        "1 skipped, 1 with a choice that the config no longer has\n"
+    ) in format_status(found)
 
 
 def test_a_day_begins_where_the_clock_says(studio: Server, state: ProjectState) -> None:
     studio.clock = datetime(2026, 3, 1, 23, 30, tzinfo=timezone.utc)
     studio.annotate(1, 1)
     early = datetime(2026, 3, 2, 0, 10, tzinfo=timezone.utc)
-    assert ask(studio, state, early)["labels"]["today"] == 0
-    assert ask(studio, state, early.astimezone(timezone(timedelta(hours=1))))["labels"]["today"] == 1
+    assert ask(studio, state, early).labels.today == 0
+    assert ask(studio, state, early.astimezone(timezone(timedelta(hours=1)))).labels.today == 1
 
 
 def test_tasks_without_a_text_are_counted(studio: Server, state: ProjectState) -> None:
@@ -162,8 +163,8 @@ def test_tasks_without_a_text_are_counted(studio: Server, state: ProjectState) -
         studio.rows[task]["data"] = {"text": text}
     studio.rows[5]["data"] = {}
     found = ask(studio, state)
-    assert found["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 6, "without_text": 5}
-    assert "6: 0 labelled, 6 unlabelled; 5 without a text" in words(found)
+    assert found.to_json()["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 6, "without_text": 5}
+    assert "6: 0 labelled, 6 unlabelled, 5 without a text" in format_status(found)
 
 
 @pytest.mark.parametrize(
@@ -176,13 +177,13 @@ def test_the_model_comes_with_what_the_last_round_found(
     synced(studio, state, *NEW, model_agreement=agreement)
     state.put(model_version="v3")
     found = ask(studio, state)
-    assert found["model"] == {
+    assert found.to_json()["model"] == {
         "version": "v3",
         "agreement": agreement,
         "ground_truth_tasks": 0,
         "ground_truth_accuracy": None,
     }
-    assert f"Model       {told}" in words(found)
+    assert f"Model       {told}" in format_status(found)
 
 
 @pytest.mark.parametrize(
@@ -198,8 +199,8 @@ def test_the_accuracy_on_a_test_set_is_told(
     synced(studio, state, *NEW, model_agreement=agreement, ground_truth_tasks=40, ground_truth_accuracy=0.75)
     state.put(model_version="v3")
     found = ask(studio, state)
-    assert (found["model"]["ground_truth_tasks"], found["model"]["ground_truth_accuracy"]) == (40, 0.75)
-    assert f"Model       {told}" in words(found)
+    assert (found.model.ground_truth_tasks, found.model.ground_truth_accuracy) == (40, 0.75)
+    assert f"Model       {told}" in format_status(found)
 
 
 @pytest.mark.parametrize("agreement", [0.9, 0.5])
@@ -207,16 +208,16 @@ def test_the_last_rounds_forecast_is_told(studio: Server, state: ProjectState, a
     said = forecast(agreement, 500)
     synced(studio, state, *NEW, forecast=said)
     found = ask(studio, state)
-    assert found["forecast"] == {**said, "words": sentence(said)}
-    assert f"Forecast    {sentence(said)}\n" in words(found)
+    assert found.to_json()["forecast"] == {**said, "words": sentence(said)}
+    assert f"Forecast    {sentence(said)}\n" in format_status(found)
 
 
 def test_without_a_forecast_it_is_too_early_to_say(studio: Server, state: ProjectState) -> None:
     never = ask(studio, state)
     synced(studio, state, *NEW)  # as a round of an older connector
     for found in (never, ask(studio, state)):
-        assert (found["forecast"]["gain"], found["forecast"]["likely_to_pay"]) == (None, None)
-        assert "Forecast    Too early to say" in words(found)
+        assert (found.forecast.gain, found.forecast.likely_to_pay) == (None, None)
+        assert "Forecast    Too early to say" in format_status(found)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +233,45 @@ def test_without_a_forecast_it_is_too_early_to_say(studio: Server, state: Projec
 def test_a_text_is_shown_short_and_in_one_line(studio: Server, state: ProjectState, text: str, shown: str) -> None:
     studio.rows[3]["data"] = {"text": text}
     synced(studio, state, *NEW)
-    assert ask(studio, state)["next_tasks"][0]["text"] == shown
+    assert ask(studio, state).next_tasks[0].text == shown
 
 
 def test_only_the_first_tasks_of_the_window_are_named(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *(Slot(task, relabel=False) for task in range(1, 7)))
-    assert [task["task"] for task in ask(studio, state)["next_tasks"]] == [1, 2, 3, 4, 5]
+    assert [task.task for task in ask(studio, state).next_tasks] == [1, 2, 3, 4, 5]
+
+
+def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> None:
+    studio.annotate(6, 1)
+    synced(studio, state, *NEW, model_agreement=0.9)
+    state.put(model_version="v3")
+    studio.failure = UsageError("Refused.")
+    keys = {
+        "project": None,
+        "title": None,
+        "label_studio": None,
+        "at": None,
+        "error": ["message", "exit_code"],
+        "last_sync": ["at", "result", "error", "seconds_ago"],
+        "last_round": ["number", "at", "seconds_ago"],
+        "sync_running": None,
+        "queue": ["version", "size", "served", "left", "second_opinions_open", "in_charge"],
+        "labels": [
+            *("total", "annotators", "today", "mean_of_7_days"),
+            *("ground_truth", "skipped", "unknown_choices"),
+        ],
+        "tasks": ["total", "labelled", "unlabelled", "without_text"],
+        "model": ["version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"],
+        "forecast": ["labels", "gain", "likely_to_pay", "words"],
+        "new_annotations": None,
+        "next_tasks": ["rank", "task", "text", "second_opinion"],
+        "next_step": None,
+    }
+    printed = json.loads(json.dumps(ask(studio, state).to_json()))
+    assert list(printed) == list(keys)
+    assert isinstance(printed["next_tasks"], list)
+    printed["next_tasks"] = printed["next_tasks"][0]
+    assert {key: list(part) if isinstance(part, dict) else None for key, part in printed.items()} == keys
 
 
 # -- the lock --------------------------------------------------------------------------------------------------------
@@ -248,10 +282,10 @@ def test_a_sync_that_runs_is_told(studio: Server, state: ProjectState) -> None:
     with state.lock():
         # Until the lock of this very moment ends, whatever the clock of the other tests says.
         found = ask(studio, state, datetime.now(timezone.utc))
-    assert found["sync_running"]
-    assert found["next_step"] == "A sync is at work right now."
-    assert "a sync holds the project right now" in words(found)
-    assert not ask(studio, state)["sync_running"]
+    assert found.sync_running
+    assert found.next_step == "A sync is running."
+    assert ", a sync is running\n" in format_status(found)
+    assert not ask(studio, state).sync_running
 
 
 @pytest.mark.parametrize(
@@ -268,7 +302,7 @@ def test_a_lock_holds_while_it_lasts_and_its_process_lives(
     studio: Server, state: ProjectState, holder: str, seconds: int, running: bool
 ) -> None:
     state.put(lock_holder=holder, lock_until=NOW.timestamp() + seconds)
-    assert ask(studio, state)["sync_running"] is running
+    assert ask(studio, state).sync_running is running
 
 
 # -- what comes next -------------------------------------------------------------------------------------------------
@@ -276,7 +310,7 @@ def test_a_lock_holds_while_it_lasts_and_its_process_lives(
 
 def test_nothing_new(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *NEW)
-    assert ask(studio, state)["next_step"].startswith("Nothing new: annotators go on with this window")
+    assert ask(studio, state).next_step.startswith("Nothing new: annotators continue with this window")
 
 
 @pytest.mark.parametrize(("count", "told"), [(1, "1 new annotation:"), (3, "3 new annotations:")])
@@ -284,13 +318,13 @@ def test_new_annotations_ask_for_a_new_window(studio: Server, state: ProjectStat
     synced(studio, state, *NEW)
     for person in range(count):
         studio.annotate(6, person + 1)
-    assert ask(studio, state)["next_step"] == f"{told} the next connector sync chooses a new window."
+    assert ask(studio, state).next_step == f"{told} the next connector sync chooses a new window."
 
 
 def test_another_change_asks_for_a_new_window_too(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *NEW)
     studio.add_task()
-    assert ask(studio, state)["next_step"].startswith("The project has changed: the next connector sync chooses")
+    assert ask(studio, state).next_step.startswith("The project has changed: the next connector sync chooses")
 
 
 def test_a_window_that_is_used_up_asks_for_a_sync(studio: Server, state: ProjectState) -> None:
@@ -298,9 +332,9 @@ def test_a_window_that_is_used_up_asks_for_a_sync(studio: Server, state: Project
     for slot in NEW[:2]:
         studio.annotate(slot.task, 1)
     found = ask(studio, state)
-    assert (found["queue"]["left"], found["next_tasks"]) == (0, [])
-    assert found["next_step"] == (
-        "The window is used up, and what is left comes at random: run connector sync --project 7"
+    assert (found.queue.left, found.next_tasks) == (0, [])
+    assert found.next_step == (
+        "The window is used up. Remaining tasks are served in random order until you run connector sync --project 7"
     )
 
 
@@ -310,8 +344,8 @@ def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: Projec
     studio.settings["model_version"] = ""
     studio.versions.clear()
     found = ask(studio, state)
-    assert (found["queue"]["size"], found["queue"]["in_charge"]) == (0, True)
-    assert found["next_step"] == "There is no task left to ask for."
+    assert (found.queue.size, found.queue.in_charge) == (0, True)
+    assert found.next_step == "No task is left to ask for."
 
 
 def test_a_failed_sync_is_told_with_its_error_and_the_doctor(studio: Server, state: ProjectState) -> None:
@@ -319,14 +353,16 @@ def test_a_failed_sync_is_told_with_its_error_and_the_doctor(studio: Server, sta
     at = (NOW - timedelta(minutes=3)).isoformat()
     state.put(last_sync={"at": at, "result": "failed", "error": "The ML backend does not answer."})
     found = ask(studio, state)
-    assert found["last_sync"] == {
+    assert found.to_json()["last_sync"] == {
         "at": at,
         "result": "failed",
         "error": "The ML backend does not answer.",
         "seconds_ago": 180,
     }
-    assert found["next_step"] == "The last sync failed: The ML backend does not answer; connector doctor --project 7"
-    assert "Last sync   3 minutes ago, failed: The ML backend does not answer.\n" in words(found)
+    assert found.next_step == (
+        "The last sync failed: The ML backend does not answer. To find out more, run connector doctor --project 7"
+    )
+    assert "Last sync   3 minutes ago, failed: The ML backend does not answer.\n" in format_status(found)
 
 
 @pytest.mark.parametrize(
@@ -343,8 +379,8 @@ def test_a_window_that_is_not_served_in_order_is_told(
     synced(studio, state, *NEW)
     studio.settings.update(changed)
     found = ask(studio, state)
-    assert not found["queue"]["in_charge"]
-    assert found["next_step"] == (
+    assert not found.queue.in_charge
+    assert found.next_step == (
         f"Label Studio does not serve the window in order, since somebody changed {told}: "
         "run connector sync --project 7"
     )
@@ -353,7 +389,7 @@ def test_a_window_that_is_not_served_in_order_is_told(
 def test_a_window_whose_predictions_were_deleted_is_told(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *NEW)
     studio.versions.clear()
-    assert "somebody changed the window's predictions" in ask(studio, state)["next_step"]
+    assert "somebody changed the window's predictions" in ask(studio, state).next_step
 
 
 def test_a_newer_window_of_ours_is_in_charge(studio: Server, state: ProjectState) -> None:
@@ -361,7 +397,7 @@ def test_a_newer_window_of_ours_is_in_charge(studio: Server, state: ProjectState
     newer = "activelab-20260302-090000-000000"
     studio.versions[newer] = 4
     studio.settings["model_version"] = newer
-    assert ask(studio, state)["queue"]["in_charge"]
+    assert ask(studio, state).queue.in_charge
 
 
 # -- servers that are away, and projects that are not ours -----------------------------------------------------------
@@ -375,21 +411,14 @@ def test_what_the_last_sync_knew_is_shown_when_label_studio_does_not_tell(
     synced(studio, state, *NEW)
     studio.failure = failure
     found = ask(studio, state)
-    assert found["error"] == {"message": str(failure), "exit_code": code}
-    assert (found["title"], found["queue"]["in_charge"], found["new_annotations"]) == (None, None, 0)
-    assert (found["queue"]["left"], found["labels"]["total"], found["tasks"]["total"]) == (4, 1, 6)
-    assert found["next_step"] == "This is what the last sync knew; for more, connector doctor --project 7"
-    told = words(found)
+    assert found.to_json()["error"] == {"message": str(failure), "exit_code": code}
+    assert (found.title, found.queue.in_charge, found.new_annotations) == (None, None, 0)
+    assert (found.queue.left, found.labels.total, found.tasks.total) == (4, 1, 6)
+    assert found.next_step == (
+        "These are the figures of the last sync. To find out more, run connector doctor --project 7"
+    )
+    told = format_status(found)
     assert told.startswith(f"Project 7 at http://studio\n  {failure}\n  Last sync   1 hour ago, published a window\n")
-
-
-@pytest.mark.parametrize(
-    ("errors", "code"),
-    [([], 0), ([None, None], 0), ([None, 3], 3), ([3, 2, None], 2), ([3, 1, 2], 1)],
-)
-def test_the_exit_code_is_that_of_the_gravest_error(errors: list[int | None], code: int) -> None:
-    found = [{"error": error and {"message": "No.", "exit_code": error}} for error in errors]
-    assert exit_code(found) == code
 
 
 def test_a_project_that_is_not_set_up_is_wrong_usage(studio: Server, database: State) -> None:
@@ -417,8 +446,8 @@ def test_times_are_told_in_words(studio: Server, state: ProjectState, seconds: i
     at = (NOW - timedelta(seconds=seconds)).isoformat()
     state.put(last_sync={"at": at, "result": "nothing new", "error": None})
     found = ask(studio, state)
-    assert f"Last sync   {told}, found nothing new\n" in words(found)
-    assert found["last_sync"]["seconds_ago"] == max(0, seconds)
+    assert f"Last sync   {told}, found nothing new\n" in format_status(found)
+    assert found.last_sync.seconds_ago == max(0, seconds)
 
 
 def test_asking_leaves_no_trace(studio: Server, state: ProjectState, database: State) -> None:

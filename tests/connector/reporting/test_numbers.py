@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from connector.formatting import count as counted
+from connector import formatting
 from connector.reporting import numbers
 from connector.reporting.content import Interval
 
@@ -35,8 +35,8 @@ def test_a_span_is_as_exact_as_it_is_short(seconds: float, words: str) -> None:
 
 def test_counts_have_separators_and_their_noun() -> None:
     assert numbers.count(1670) == "1,670"
-    assert [counted(number, "label") for number in (0, 1, 1670)] == ["0 labels", "1 label", "1,670 labels"]
-    assert counted(2, "class", "classes") == "2 classes"
+    assert [formatting.count(number, "label") for number in (0, 1, 1670)] == ["0 labels", "1 label", "1,670 labels"]
+    assert formatting.count(2, "class", "classes") == "2 classes"
 
 
 def test_nothing_is_less_than_zero_by_a_sign_alone() -> None:

@@ -104,12 +104,12 @@ def test_the_head_counts_as_status_does(studio: Studio, state: ProjectState, tmp
     synced(studio, state, Slot(1, relabel=True), Slot(6, relabel=False))
     head = drawn(studio, state, tmp_path / "report.html").head
     found = status(7, studio, state, lambda: NOW)  # type: ignore[arg-type]
-    assert (head.tasks, head.labelled) == (found["tasks"]["total"], found["tasks"]["labelled"]) == (6, 2)
-    assert (head.labels, head.annotators) == (found["labels"]["total"], found["labels"]["annotators"]) == (2, 2)
+    assert (head.tasks, head.labelled) == (found.tasks.total, found.tasks.labelled) == (6, 2)
+    assert (head.labels, head.annotators) == (found.labels.total, found.labels.annotators) == (2, 2)
     assert (head.skipped, head.ground_truth, head.without_text) == (1, 1, 1)
     assert (head.project, head.title, head.label_studio) == (7, "Requests", "http://studio")
     assert (head.made_at, head.last_sync, head.agreement) == (NOW.isoformat(), NOW.isoformat(), 0.7)
-    assert head.advice == found["forecast"]["words"]
+    assert head.advice == found.forecast.words
     notes = " ".join(head.notes)
     assert "--no-model" in notes
     assert (
@@ -234,7 +234,7 @@ def test_where_no_page_can_be_written_nothing_is_read(studio: Studio, state: Pro
         write(studio, state, tmp_path / "report.html", simulated=tmp_path)
     backend = Untrained()
     backend.away = TryAgainLater("The ML backend is away.")
-    with pytest.raises(TryAgainLater, match="With --no-model the report does without it"):
+    with pytest.raises(TryAgainLater, match="With --no-model, the report does not need it"):
         write(studio, state, tmp_path / "report.html", backend=backend)
     state.put(adopted_at=None)
     with pytest.raises(UsageError, match="connector init --project 7"):

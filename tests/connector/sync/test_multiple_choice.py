@@ -28,8 +28,7 @@ from connector.annotations.records import (
     read_annotation,
 )
 from connector.backend import Backend, Probabilities
-from connector.diagnostics import queue_checks as symptoms
-from connector.diagnostics import server_checks as checks
+from connector.diagnostics import queue_checks, server_checks
 from connector.progress import Reporter
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, rows
@@ -416,20 +415,20 @@ class Serving(Backend):
 def test_doctor_tells_a_model_of_the_other_kind(control: Control) -> None:
     def examined(several: bool) -> Any:
         known = {"model_version": "3", "control": control.to_json()}
-        return checks.backend(7, lambda: Serving(several), control, known)
+        return server_checks.backend(7, lambda: Serving(several), control, known)
 
     assert examined(control.multiple).level == "ok"
     other = examined(not control.multiple)
     assert other.level == "warning"
     assert "--train always" in other.remedy
-    assert ("was trained for one class a task" in other.cause) == control.multiple
+    assert ("was trained for one class per task" in other.cause) == control.multiple
 
 
 def test_doctor_tells_what_becomes_of_a_set_with_a_choice_that_is_gone(model: Model, state: ProjectState) -> None:
     _, project = exported(model, state)
-    chart = symptoms.Chart(
-        project_id=7, pulled=project, version="v", window=[], active={1}, unanswered=set(), reopened=set(), answers=[]
+    chart = queue_checks.WindowSnapshot(
+        project_id=7, pulled=project, version="v", slots=[], active={1}, unanswered=set(), reopened=set(), answers=[]
     )
-    found = symptoms.choices(chart)
+    found = queue_checks.choices(chart)
     assert found.level == "warning"
-    assert "it is left out of the set" in found.cause
+    assert "It is left out of the set" in found.cause

@@ -1,9 +1,10 @@
-"""The report of a made-up project: seconds and bytes of its content and its page, against the rows of an export.
+"""The report of a generated project: seconds and bytes of its content and its page, relative to the rows of an export.
 
     python benchmarks/report.py [--tasks N] [--labels N] [--annotators N]
 
-Everything that Label Studio and the ML backend would be asked for is there already, for both: tasks, texts, labels,
-consensus labels, their quality and probabilities. Long names, many rounds and a replay fill the page to its bounds.
+Both get the same data in memory, so that neither Label Studio nor the ML backend is asked: tasks, texts, labels,
+consensus labels, their quality and probabilities. Long names, many rounds and a replay make the page as large as it
+can be.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 import numpy as np
@@ -25,15 +26,16 @@ from connector.active_learning.window import Slot
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, latest_labels
 from connector.demo import texts as demo_texts
-from connector.reporting import html as report_page
-from connector.reporting import rows as table
-from connector.reporting.content import Content, Curve, CurvePoint, Head, Replayed
+from connector.reporting import html
+from connector.reporting.content import Content, CurvePoint, CurveSection, Head, ReplayedStrategy
 from connector.reporting.formats import write
-from connector.reporting.report_data import Facts
-from connector.reporting.section_annotators import people
-from connector.reporting.section_labels import classes, consensus, pace
-from connector.reporting.section_window import window
+from connector.reporting.report_data import ReportData
+from connector.reporting.rows import Extras, task_rows
+from connector.reporting.section_annotators import annotators_section
+from connector.reporting.section_labels import class_counts, consensus_section, pace_section
+from connector.reporting.section_window import window_section
 from connector.state.pull import Pulled
+from connector.state.rows import ProjectRecord
 from connector.sync.scoring import Review, Scored
 
 CLASSES = ("Polite", "Impolite", "Cannot say")
@@ -51,15 +53,15 @@ _T = TypeVar("_T")
 @click.option("--labels", default=60_000, show_default=True, help="How many labels, on half of the tasks.")
 @click.option("--annotators", default=50, show_default=True, help="How many people gave them.")
 def main(tasks: int, labels: int, annotators: int) -> None:
-    """Seconds and bytes of a report, against the rows of an export of the same project."""
-    report_page.require()
-    facts = made_up(tasks, labels, annotators)
+    """Seconds and bytes of a report, relative to the rows of an export of the same project."""
+    html.require()
+    data = generate(tasks, labels, annotators)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rows.jsonl")
-        export, _ = fastest(lambda: _export(facts, path))
+        export, _ = fastest(lambda: _export(data, path))
         exported = path.stat().st_size
-    whole, content = fastest(lambda: content_of(facts))
-    drawing, page = fastest(lambda: report_page.page(content))
+    whole, content = fastest(lambda: content_of(data))
+    drawing, page = fastest(lambda: html.page(content))
     shown = Table(title=f"{tasks:,} tasks, {labels:,} labels of {annotators} people, the fastest of {RUNS}")
     for name in ("", "seconds", "x export", "bytes", "share of the export"):
         shown.add_column(name, justify="left" if not name else "right")
@@ -70,23 +72,23 @@ def main(tasks: int, labels: int, annotators: int) -> None:
         ("page", drawing, size),
         ("report", whole + drawing, size),
     ):
-        told = (f"{written:,}", f"{written / exported:.4f}") if written else ("", "")
-        shown.add_row(name, f"{seconds:.2f}", f"{seconds / export:.3f}", *told)
+        sizes = (f"{written:,}", f"{written / exported:.4f}") if written else ("", "")
+        shown.add_row(name, f"{seconds:.2f}", f"{seconds / export:.3f}", *sizes)
     Console(width=120).print(shown)
 
 
 def fastest(work: Callable[[], _T]) -> tuple[float, _T]:
-    """Seconds of the fastest of RUNS runs, and what the last gave."""
+    """Seconds of the fastest of RUNS runs, and the result of the last."""
     seconds = []
     for _ in range(RUNS):
         start = time.perf_counter()
-        found = work()
+        result = work()
         seconds.append(time.perf_counter() - start)
-    return min(seconds), found
+    return min(seconds), result
 
 
-def made_up(n_tasks: int, n_labels: int, n_annotators: int) -> Facts:
-    """Tasks with texts, half of them labelled by people who are right in 70 to 95 %, and a model that is in 80 %."""
+def generate(n_tasks: int, n_labels: int, n_annotators: int) -> ReportData:
+    """Tasks, half of them with labels by people who are right on 70 to 95 %, and a model that is right on 80 %."""
     rng = np.random.default_rng(0)
     corpus = list(demo_texts.generate(tasks=n_tasks, test=0, seed=0).tasks.values())
     truth = rng.integers(len(CLASSES), size=n_tasks)
@@ -94,15 +96,15 @@ def made_up(n_tasks: int, n_labels: int, n_annotators: int) -> Facts:
     right = rng.uniform(0.7, 0.95, n_annotators)
     for number in range(n_labels):
         task, annotator = int(rng.integers(n_tasks // 2)) + 1, int(rng.integers(n_annotators))
-        said = int(truth[task - 1]) if rng.random() < right[annotator] else int(rng.integers(len(CLASSES)))
+        label = int(truth[task - 1]) if rng.random() < right[annotator] else int(rng.integers(len(CLASSES)))
         at = (NOW - timedelta(minutes=n_labels - number)).isoformat()
         seconds = float(rng.lognormal(1.5, 0.8))
         rows[task].append(
-            Annotation(number + 1, task, annotator + 1, CLASSES[said], False, False, at, False, at, seconds)
+            Annotation(number + 1, task, annotator + 1, CLASSES[label], False, False, at, False, at, seconds)
         )
     tasks = {
-        task: Task(task, f"digest {task}", bool(found), 1, NOW.isoformat(), tuple(found))
-        for task, found in rows.items()
+        task: Task(task, f"digest {task}", bool(of_task), 1, NOW.isoformat(), tuple(of_task))
+        for task, of_task in rows.items()
     }
 
     def texts(ids: Iterable[int]) -> dict[int, str]:
@@ -111,45 +113,66 @@ def made_up(n_tasks: int, n_labels: int, n_annotators: int) -> Facts:
     guess = np.where(rng.random(n_tasks) < 0.8, truth, rng.integers(len(CLASSES), size=n_tasks))
     probs = rng.dirichlet(np.ones(len(CLASSES)), n_tasks) * 0.5
     probs[np.arange(n_tasks), guess] += 0.5
-    labels = latest_labels(row for found in rows.values() for row in found)
+    labels = latest_labels(row for of_task in rows.values() for row in of_task)
     scored = Scored(labels, model_version="model-1", agreement=0.8)
     scored.predicted = {task: CLASSES[guess[task - 1]] for task in tasks}
     scored.consensus = {task: label for (task, _), label in labels.items()}
     scored.scores = {task: float(value) for task, value in zip(tasks, rng.random(n_tasks), strict=True)}
     quality = {task: float(probs[task - 1, CLASSES.index(label)]) for task, label in scored.consensus.items()}
     reviewed = Review(scored, quality, {task: probs[task - 1] for task in tasks})
-    known: dict[str, Any] = {"queue_version": "v1", "window_options": None, "min_annotations_per_task": 1}
-    emails = {number: f"somebody.with.a.name.{number}@example.com" for number in range(1, n_annotators + 1)}
-    return Facts(Pulled({"id": 7, "title": "Requests"}, CONTROL, tasks, {}, False, texts), reviewed, emails, known, [])
+    record = ProjectRecord(
+        key=1,
+        url="http://localhost:8080",
+        project_id=7,
+        adopted_at=NOW.isoformat(),
+        control=CONTROL.to_json(),
+        label_config=None,
+        min_annotations_per_task=1,
+        original_settings=None,
+        found=None,
+        bookmark=None,
+        full_read=None,
+        round=ROUNDS,
+        queue_version="v1",
+        model_version="model-1",
+        queue_size=WINDOW,
+        window_options=None,
+        last_sync=None,
+        lock_holder=None,
+        lock_until=None,
+    )
+    emails = {number: f"a.long.name.{number}@example.com" for number in range(1, n_annotators + 1)}
+    pulled = Pulled({"id": 7, "title": "Requests"}, CONTROL, tasks, {}, False, texts)
+    return ReportData(pulled, reviewed, emails, record, [])
 
 
-def content_of(facts: Facts) -> Content:
-    """The report's content; what it would read of rounds and a replay is made up."""
-    shown, left_out = classes(facts)
+def content_of(data: ReportData) -> Content:
+    """The report's content, with generated rounds and a generated replay."""
+    shown, left_out = class_counts(data)
     slots = [
         Slot(task, relabel=task <= WINDOW // 2)
-        for task in list(facts.pulled.tasks)[:: -len(facts.pulled.tasks) // WINDOW]
+        for task in list(data.pulled.tasks)[:: -len(data.pulled.tasks) // WINDOW]
     ]
     labels = [100.0 * number for number in range(1, ROUNDS + 1)]
     points = [CurvePoint(n, NOW.isoformat(), 100 * n, 0.8 - 0.2 / n, 0.78 - 0.2 / n) for n in range(1, ROUNDS + 1)]
     replayed = [
-        Replayed(name, 5, labels, [0.8 - 0.2 / one for one in labels], [0.01] * ROUNDS)
+        ReplayedStrategy(name, 5, labels, [0.8 - 0.2 / one for one in labels], [0.01] * ROUNDS)
         for name in ("random", "activelab")
     ]
     return Content(
-        _head(facts),
-        Curve(points, ROUNDS, replayed, "Random order would have needed more.", "As made up."),
-        window(facts, slots, {}),
-        consensus(facts),
-        people(facts),
+        _head(data),
+        CurveSection(points, ROUNDS, replayed, "Random order would have needed more labels.", "As generated."),
+        window_section(data, slots, {}),
+        consensus_section(data),
+        annotators_section(data),
         shown,
         left_out,
-        pace(facts, NOW),
+        pace_section(data, NOW),
     )
 
 
-def _head(facts: Facts) -> Head:
-    annotators = {annotator for _, annotator in facts.labels}
+def _head(data: ReportData) -> Head:
+    annotators = {annotator for _, annotator in data.labels}
     return Head(
         project=7,
         title="Requests",
@@ -158,9 +181,9 @@ def _head(facts: Facts) -> Head:
         version=__version__,
         classes=list(CLASSES),
         multiple=False,
-        tasks=len(facts.pulled.tasks),
-        labelled=len(facts.reviewed.scored.consensus),
-        labels=len(facts.labels),
+        tasks=len(data.pulled.tasks),
+        labelled=len(data.reviewed.scored.consensus),
+        labels=len(data.labels),
         annotators=len(annotators),
         skipped=0,
         ground_truth=0,
@@ -176,10 +199,10 @@ def _head(facts: Facts) -> Head:
     )
 
 
-def _export(facts: Facts, path: Path) -> None:
-    extras = table.Extras(emails=facts.emails)
-    found = table.rows(facts.pulled.tasks.values(), CONTROL, facts.reviewed, extras, facts.pulled.texts)
-    write("jsonl", found, CLASSES, path)
+def _export(data: ReportData, path: Path) -> None:
+    extras = Extras(emails=data.emails)
+    rows = task_rows(data.pulled.tasks.values(), CONTROL, data.reviewed, extras, data.pulled.texts)
+    write("jsonl", rows, CLASSES, path)
 
 
 if __name__ == "__main__":

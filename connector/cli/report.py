@@ -28,21 +28,21 @@ def report(
     Example: connector report --project 7 --out report.html
     """
     from connector.progress import Reporter
-    from connector.reporting import html as report_page
-    from connector.reporting.report import report as write
-    from connector.reporting.report import words
+    from connector.reporting import html
+    from connector.reporting.report import format_report_result
+    from connector.reporting.report import report as write_report
 
-    report_page.require()
+    html.require()
     settings, gateway, state = open_servers(servers)
-    done = write(
+    result = write_report(
         project_id,
         gateway,
         None if no_model else open_backend(click.get_current_context(), settings, gateway),
         state.project(settings.label_studio_url, project_id),
         out,
         Reporter(),
-        report_page.page,
+        html.page,
         scorer=settings.scorer,
         simulated=simulated,
     )
-    click.echo(json.dumps(done) if as_json else words(done))
+    click.echo(json.dumps(result) if as_json else format_report_result(result))

@@ -1,1 +1,1 @@
-"""What people take out of a project: exports and the report."""
+"""Exports and the report: what a team takes out of a project. Label Studio and the state are only read."""

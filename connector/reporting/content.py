@@ -1,8 +1,9 @@
-"""What a report tells, as plain values: computed by the other report modules, drawn by `report_page`.
+"""What a report shows, as plain values. The sections compute it, `connector.reporting.html` writes it.
 
-Labels are as a person reads them: a class, or of multiple choice "A + B" ("none of them" for an empty set). Times are
-ISO 8601 with an offset. Shares, qualities and probabilities lie in [0, 1]. All lists are bounded, and texts are cut, so
-that the page stays small whatever the project's size; where something was left out, a count says so.
+Labels are as a person reads them: a class, or for multiple choice "A + B" ("none of them" for an empty set). Times are
+ISO 8601 with an offset. Shares, qualities and probabilities are in [0, 1]. All lists have a largest length, and texts
+and names a largest number of characters (`connector.reporting.report_data`), so that the page stays small. Counts say
+how much was left out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Text:
-    """The text of a task, or its beginning: `left_out` characters follow. None: the task has no text."""
+    """The beginning of a task's text, `left_out` characters before its end. None: the task has no text."""
 
     shown: str | None
     left_out: int = 0
@@ -29,13 +30,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Head:
-    """Whose report it is, and the figures at its top.
+    """The project, and the figures at the top of the page.
 
-    `labels`: by people, each annotator's latest on a task; `ground_truth`: annotations marked so; `asked_model`: the ML
-    backend was not left alone, and without `model_version` it has no model; else `agreement` and the two that are the
-    last round's anyway, `ground_truth_accuracy` (of `ground_truth_tasks`) and `advice`, are those of the last sync.
-    `advice`: whether more labels are likely to pay, a sentence; `last_sync`: when, or None; `notes`: what a reader
-    should know first (the last sync failed, the window is not served, …), a sentence each.
+    `labels`: by people, each annotator's latest on a task. `ground_truth`: annotations with that mark. `asked_model`:
+    whether the ML backend was asked. If not, or if it has no model, `model_version` is None. `agreement`: of the model
+    now, or of the last sync if the ML backend was not asked. `ground_truth_accuracy`, `ground_truth_tasks` and
+    `advice` are always of the last round. `advice`: a sentence on whether more labels are likely to pay. `last_sync`:
+    its time. `notes`: sentences that a reader should know first, for example that the last sync failed.
     """
 
     project: int
@@ -64,7 +65,7 @@ class Head:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A round: labels then, how often the model agreed with the consensus, and was right on ground truth."""
+    """A round: the number of labels then, the model's agreement with the consensus, its accuracy on ground truth."""
 
     round: int
     at: str
@@ -74,8 +75,8 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """A replayed strategy: by labels, the mean accuracy over its seeds and one standard deviation around it."""
+class ReplayedStrategy:
+    """The mean accuracy of a replayed strategy over its seeds, and its standard deviation, by number of labels."""
 
     strategy: str
     seeds: int
@@ -85,23 +86,23 @@ class Replayed:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """The learning curve: at most a few hundred of the `rounds`, and the replay where there is one.
+class CurveSection:
+    """The learning curve: some of the `rounds`, evenly spread, and the replay if there is one.
 
-    `saved`: what random order would have needed, a sentence; None without a replay. `note`: how to get one, or what
-    the replay's figures stand on.
+    `saved`: a sentence on what random order would have needed, None without a replay. `note`: how to get a replay, or
+    how this one was made.
     """
 
     points: list[CurvePoint]
     rounds: int
-    replayed: list[Replayed]
+    replayed: list[ReplayedStrategy]
     saved: str | None
     note: str
 
 
 @dataclass(frozen=True)
-class Place:
-    """A task that the window still holds: `rank` 1 is next, `why` a sentence, `score` the strategy's, lowest first."""
+class WindowPlace:
+    """A task in the window. `rank`: 1 is next. `score`: the strategy's, the lowest first. `why`: a sentence."""
 
     rank: int
     task: int
@@ -113,22 +114,22 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Window:
-    """What annotators are asked next. `places`: the first of the `left` ones that nobody has answered.
+class WindowSection:
+    """What annotators are asked next.
 
-    `gone`: tasks of the window that were deleted since.
+    `left`: the places without an answer, the first of which are `places`. `gone`: tasks that were deleted since.
     """
 
     size: int
     gone: int
     left: int
     second_opinions: int
-    places: list[Place]
+    places: list[WindowPlace]
 
 
 @dataclass(frozen=True)
 class Bin:
-    """How many consensus labels have a quality in [low, high); the last bin holds 1, too."""
+    """The number of consensus labels with a quality in [low, high). The last bin includes 1."""
 
     low: float
     high: float
@@ -136,8 +137,8 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What an annotator said of a task; `label` None: skipped."""
+class AnnotatorAnswer:
+    """An annotator's answer on a task. `label` None: skipped."""
 
     annotator: str
     label: str | None
@@ -145,12 +146,12 @@ class Said:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A labelled task whose consensus label is likely to be wrong; `said`: the first of them all."""
+    """A labelled task whose consensus label is likely to be wrong. `answers`: the first of all answers on it."""
 
     task: int
     text: Text
-    said: list[Said]
-    said_left_out: int
+    answers: list[AnnotatorAnswer]
+    answers_left_out: int
     consensus: str
     quality: float
     predicted: str
@@ -158,8 +159,8 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Consensus:
-    """How far consensus labels can be trusted. `bins` and `suspects` are empty where no model serves."""
+class ConsensusSection:
+    """How reliable the consensus labels are. `bins` and `suspects` are empty without a model."""
 
     bins: list[Bin]
     suspects: list[Suspect]
@@ -168,11 +169,12 @@ class Consensus:
 
 @dataclass(frozen=True)
 class Annotator:
-    """One annotator. `agreement`: share of labels that are the consensus, on tasks that others labelled, too.
+    """One annotator.
 
-    `quality`: as CROWDLAB estimates it, None without a model; `confused`: the class they confuse most, None where all
-    their labels are the consensus, or nothing is known; `taken_for`: what the consensus says most often where they say
-    it, None where they leave it out (multiple choice); `seconds`: median of a label.
+    `agreement`: the share of their labels that are the consensus, on tasks that other annotators labelled, too.
+    `quality`: CROWDLAB's estimate, None without a model. `confused`: the class that they confuse most, None if all
+    their labels are the consensus or nothing is known. `taken_for`: the consensus label that they most often give that
+    class for, None if they leave it out instead (multiple choice). `seconds`: the median per label.
     """
 
     name: str
@@ -187,7 +189,7 @@ class Annotator:
 
 @dataclass(frozen=True)
 class Pair:
-    """How often two annotators gave the same label; `tasks`: those that both labelled."""
+    """How often two annotators gave the same label. `tasks`: those that both labelled."""
 
     first: str
     second: str
@@ -196,11 +198,12 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class People:
-    """The annotators, most labels first, at most a hundred; `pairs`: of the first twenty, `unpaired` others.
+class AnnotatorsSection:
+    """The annotators, those with most labels first, and how far they agree.
 
-    `alpha`: Krippendorff's, nominal, over all labels; None where no two people labelled the same task, or all labels
-    are the same; `alpha_words`: what it says, or why there is none.
+    `pairs`: of the first few annotators, without the `unpaired` others. `alpha`: Krippendorff's nominal alpha over all
+    labels, None if no two people labelled the same task or all labels are the same. `alpha_words`: what it means, or
+    why there is none.
     """
 
     annotators: list[Annotator]
@@ -213,7 +216,7 @@ class People:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """A class: labels that people gave, consensus labels, and what the model says of tasks without a label."""
+    """A class: labels by people, consensus labels, and the model's predictions for tasks without a label."""
 
     name: str
     labels: int
@@ -223,17 +226,17 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Day:
-    """Labels of one day, in the time zone of who asks."""
+    """Labels of one day, in the reader's time zone."""
 
     day: str
     labels: int
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Labels a day (the last of the days, those without any among them) and seconds a label: quartiles.
+class PaceSection:
+    """Labels per day, and the quartiles of the seconds per label.
 
-    `earlier`: labels of the days before.
+    `days`: the last days up to the latest label, those without labels included. `earlier`: labels of the days before.
     """
 
     days: list[Day]
@@ -243,13 +246,13 @@ class Pace:
 
 @dataclass(frozen=True)
 class Content:
-    """All of a report."""
+    """Everything that a report shows."""
 
     head: Head
-    curve: Curve
-    window: Window
-    consensus: Consensus
-    people: People
+    curve: CurveSection
+    window: WindowSection
+    consensus: ConsensusSection
+    people: AnnotatorsSection
     classes: list[ClassCount]
     classes_left_out: int
-    pace: Pace
+    pace: PaceSection

@@ -1,4 +1,4 @@
-"""`connector export`: every task with its annotations, consensus label, the model's view and its rank, as a file."""
+"""`connector export`: every task with its annotations, its consensus label, the model's view and its rank."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ from connector.backend import Backend
 from connector.errors import UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
-from connector.reporting import atomic_output as output
-from connector.reporting import rows as table
+from connector.reporting.atomic_output import (
+    check_file,
+    check_writable,
+    keep_permissions,
+    replace,
+    resolve_output,
+    staging_directory,
+    translate_os_errors,
+)
 from connector.reporting.formats import format_of, require, write
 from connector.reporting.no_model import suggest_no_model
-from connector.reporting.rows import Extras, label_studio_task, to_json
+from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
 from connector.state.pull import Progress, Pulled, control_of, look
 from connector.sync.scoring import SCORERS, review
 
 __all__ = ["export", "format_of"]
 
-# What `datasets` keeps in a folder that it wrote.
+# The files in a folder that `datasets` wrote.
 _OF_DATASETS = re.compile(r"dataset_info\.json|state\.json|(data|cache)-.*\.arrow")
 
 
@@ -39,20 +46,32 @@ def export(
     reporter: Reporter,
     scorer: str = "activelab",
 ) -> dict[str, Any]:
-    """Writes the project's results to `out` in one of the formats and returns counts (what `--json` prints).
+    """Writes the project's results to `out` and returns counts, the object that `--json` prints.
 
-    Without a backend, consensus labels are majority votes and the model's columns are empty. Nothing is changed in
-    Label Studio or the state, and no lock is taken. `out` is replaced as a whole or left as it was. Raises UsageError
-    when the project is not adopted, or `out` cannot be written; TryAgainLater when a server is away, or the disk full.
+    It only reads Label Studio and the state, and takes no lock. `out` is replaced as a whole or left as it was.
+
+    Args:
+        project_id: Label Studio's id of the project.
+        gateway: Label Studio.
+        backend: the ML backend. Without it, consensus labels are majority votes and the model's columns are empty.
+        state: the project's rows of the state database.
+        out: the file, or for the format "datasets" the folder.
+        file_format: "csv", "jsonl", "parquet", "label-studio" or "datasets".
+        reporter: shows the progress.
+        scorer: a key of SCORERS.
+
+    Raises:
+        UsageError: the project is not set up, or `out` cannot be written.
+        TryAgainLater: a server is unavailable or the disk is full.
     """
     state.require_initialized()
     require(file_format)
-    with output.explaining(out):
+    with translate_os_errors(out):
         target = _target(out, file_format)
     if backend is not None:
         with suggest_no_model("export"):
-            backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
-    with output.workshop(target, out, "export") as folder:
+            backend.check()  # reading Label Studio takes minutes if there are many tasks, so ask the backend first
+    with staging_directory(target, out, "export") as folder:
         new, spool = folder / "new", folder / "tasks"
         whole = file_format == "label-studio"
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
@@ -70,9 +89,9 @@ def export(
                 rows = (label_studio_task(raw, pulled.control, reviewed) for raw in _spooled(spool))
             else:
                 extras = _extras(pulled, gateway, state)
-                rows = table.rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
+                rows = task_rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
             counted, control = _counted(rows, len(pulled.tasks), stage.count), pulled.control
-            with output.explaining(out):
+            with translate_os_errors(out):
                 write(file_format, counted, control.classes, new, multiple=control.multiple)
                 _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
@@ -90,13 +109,13 @@ def export(
 
 
 def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras:
-    """What rows tell beside the records, and what Label Studio holds where a record holds nothing."""
-    untold = [
+    """Places and names, and Label Studio's values if a record has no text or lacks a choice."""
+    incomplete = [
         task.id for task in pulled.tasks.values() if task.digest is None or any(row.unknown for row in task.annotations)
     ]
     texts: dict[int, Any] = {}
     choices: dict[int, str | list[str] | None] = {}
-    for raw in gateway.tasks_by_id(pulled.project["id"], untold):
+    for raw in gateway.tasks_by_id(pulled.project["id"], incomplete):
         texts[raw["id"]] = raw["data"].get(pulled.control.data_key)
         choices.update({row["id"]: choice(row["result"], pulled.control) for row in raw["annotations"]})
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
@@ -106,9 +125,9 @@ def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras
 def _read_whole(
     project_id: int, gateway: LabelStudio, state: ProjectState, out: Path, spool: Path, progress: Progress
 ) -> Pulled:
-    """Every task as a record, and whole in the file `spool`, one a line: memory need not hold them.
+    """Reads every task as a record, and whole into the file `spool`, one per line, to save memory.
 
-    All of it in one reading, so that the consensus is that of the annotations beside it.
+    One reading gives both, so that the consensus fits the annotations in the file.
     """
     project = gateway.get_project(project_id)
     control = control_of(project, state.record())
@@ -116,13 +135,13 @@ def _read_whole(
     spool.touch()
     for page in gateway.tasks(project_id, progress=progress, fields=None):
         tasks.update((raw["id"], read_task(raw, control)) for raw in page)
-        # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
-        with output.explaining(out), spool.open("a", encoding="utf-8", errors="replace", newline="") as file:
+        # A lone surrogate has no UTF-8 form. It becomes a question mark, as in the mirror.
+        with translate_os_errors(out), spool.open("a", encoding="utf-8", errors="replace", newline="") as file:
             file.writelines(to_json(raw) + "\n" for raw in page)
 
     def texts(ids: Iterable[int]) -> dict[int, str]:
-        found = ((raw["id"], read_text(raw, control)) for raw in gateway.tasks_by_id(project_id, list(ids)))
-        return {task: text for task, text in found if text is not None}
+        read = ((raw["id"], read_text(raw, control)) for raw in gateway.tasks_by_id(project_id, list(ids)))
+        return {task: text for task, text in read if text is not None}
 
     return Pulled(project, control, tasks, versions={}, changed=False, texts=texts)
 
@@ -138,40 +157,40 @@ def _counted(rows: Iterable[dict[str, Any]], total: int, progress: Progress) -> 
         progress(done, total)
 
 
-# -- the place of the file ---------------------------------------------------------------------------------------------
+# -- the output ------------------------------------------------------------------------------------------------------
 
 
 def _target(out: Path, file_format: str) -> Path:
-    """The file or folder that `out` leads to; raises UsageError where it may not be written or replaced."""
-    target = output.place_of(out)
+    """The file or folder that `out` leads to. Raises UsageError if it may not be written or replaced."""
+    target = resolve_output(out)
     if file_format != "datasets":
-        output.check_file(target, out, f"--format {file_format}")
+        check_file(target, out, f"--format {file_format}")
     elif target.is_dir():
         _check_datasets_folder(target, out)
     elif target.exists():
         raise UsageError(f"{out} is a file, and --format datasets writes a folder: give another --out.")
-    output.check_writable(target, out)
+    check_writable(target, out)
     return target
 
 
 def _check_datasets_folder(target: Path, out: Path) -> None:
-    """Raises UsageError unless the folder is empty or holds what `datasets` wrote and nothing else."""
+    """Raises UsageError unless the folder is empty or has only files that `datasets` wrote."""
     names = sorted(entry.name for entry in target.iterdir())
-    others = [name for name in names if not _OF_DATASETS.fullmatch(name)]
-    if others or (names and not {"dataset_info.json", "state.json"} <= set(names)):
+    foreign = [name for name in names if not _OF_DATASETS.fullmatch(name)]
+    if foreign or (names and not {"dataset_info.json", "state.json"} <= set(names)):
         raise UsageError(
-            f"{out} is there and is no folder that --format datasets wrote (it holds {(others or names)[0]}): nothing "
-            "was deleted; give another --out."
+            f"{out} is a folder that --format datasets did not write (it has {(foreign or names)[0]}). Nothing was "
+            "deleted. Give another --out."
         )
 
 
 def _replace(target: Path, new: Path, old: Path, out: Path) -> None:
-    """Puts `new` in the place of `target` with its rights; a folder that stands there goes to `old` first."""
+    """Moves `new` to `target` with the permissions of `target`. A folder that is there goes to `old` first."""
     if not target.is_dir():
-        output.replace(target, new)
+        replace(target, new)
         return
-    output.keep_rights(target, new)
-    _check_datasets_folder(target, out)  # once more: the export took its time
+    keep_permissions(target, new)
+    _check_datasets_folder(target, out)  # again: someone may have written into it since
     target.rename(old)
     try:
         new.rename(target)

@@ -1,4 +1,4 @@
-"""The files that rows of results are written to; pyarrow and datasets are loaded when they are asked for."""
+"""The file formats of an export. pyarrow and datasets are imported only if they are needed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from connector.reporting.rows import columns, flat, probability_column, to_json
 Rows = Iterable[dict[str, Any]]
 
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
-BATCH = 1000  # rows that are in memory at a time
+BATCH = 1000  # rows in memory at a time
 _NEEDED = {"parquet": ("pyarrow",), "datasets": ("pyarrow", "datasets")}
 
 
 def format_of(out: Path) -> str:
-    """The format that the ending of `out` says; raises UsageError where it says none."""
+    """The format that the ending of `out` names. Raises UsageError if it names none."""
     if out.suffix.lower() not in ENDINGS:
         raise UsageError(
-            f"The ending of {out} names no format: let it be {', '.join(ENDINGS)}, or give --format (label-studio "
+            f"The ending of {out} names no format: use {', '.join(ENDINGS)}, or give --format (label-studio "
             "writes a .json file, datasets a folder)."
         )
     return ENDINGS[out.suffix.lower()]
 
 
 def require(file_format: str) -> None:
-    """Raises UsageError where a package is missing that the format needs."""
+    """Raises UsageError if a package that the format needs is missing."""
     missing = [name for name in _NEEDED.get(file_format, ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
@@ -40,7 +40,7 @@ def require(file_format: str) -> None:
 
 
 @dataclass(frozen=True)
-class Form:
+class Columns:
     """What the columns depend on: the classes, and whether a label is a list of them (`multiple`)."""
 
     classes: Sequence[str]
@@ -48,22 +48,27 @@ class Form:
 
 
 def write(file_format: str, rows: Rows, classes: Sequence[str], path: Path, *, multiple: bool = False) -> None:
-    """Writes rows to the file `path` (datasets: a folder); for "label-studio" they are tasks in Label Studio's JSON.
+    """Writes rows to the file `path`, or for "datasets" to the folder `path`.
 
-    `multiple`: a label is a list of classes.
+    Args:
+        file_format: a key of _WRITERS.
+        rows: as `task_rows` gives them, or for "label-studio" as `label_studio_task` does.
+        classes: the control's classes.
+        path: where to write.
+        multiple: whether a label is a list of classes.
     """
-    _WRITERS[file_format](rows, Form(classes, multiple), path)
+    _WRITERS[file_format](rows, Columns(classes, multiple), path)
 
 
 def _open(path: Path) -> IO[str]:
-    # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
+    # A lone surrogate has no UTF-8 table. It becomes a question mark, as in the mirror.
     return path.open("w", encoding="utf-8", errors="replace", newline="")
 
 
-def _csv(rows: Rows, form: Form, path: Path) -> None:
+def _csv(rows: Rows, table: Columns, path: Path) -> None:
     with _open(path) as file:
-        # All that is no number is quoted: readers would take a lone carriage return for the end of a line.
-        writer = csv.DictWriter(file, columns(form.classes), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        # Everything but numbers is quoted. Otherwise readers take a lone carriage return for the end of a line.
+        writer = csv.DictWriter(file, columns(table.classes), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             second = "true" if row["second_opinion"] else "false"
@@ -71,12 +76,12 @@ def _csv(rows: Rows, form: Form, path: Path) -> None:
             writer.writerow({**flat(row), **lists, "second_opinion": second})
 
 
-def _jsonl(rows: Rows, form: Form, path: Path) -> None:
+def _jsonl(rows: Rows, table: Columns, path: Path) -> None:
     with _open(path) as file:
         file.writelines(to_json(row) + "\n" for row in rows)
 
 
-def _label_studio(rows: Rows, form: Form, path: Path) -> None:
+def _label_studio(rows: Rows, table: Columns, path: Path) -> None:
     with _open(path) as file:
         file.write("[")
         for number, row in enumerate(rows):
@@ -84,48 +89,48 @@ def _label_studio(rows: Rows, form: Form, path: Path) -> None:
         file.write("\n]\n")
 
 
-def _parquet(rows: Rows, form: Form, path: Path) -> None:
+def _parquet(rows: Rows, table: Columns, path: Path) -> None:
     import pyarrow.parquet
 
-    schema = _schema(form)
+    schema = _schema(table)
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for batch in _batches(map(flat, rows), schema):
             writer.write_batch(batch)
 
 
-def _datasets(rows: Rows, form: Form, path: Path) -> None:
+def _datasets(rows: Rows, table: Columns, path: Path) -> None:
     import datasets
     import pyarrow
 
-    features = datasets.Features.from_arrow_schema(_schema(form))
-    label = datasets.ClassLabel(names=list(form.classes))
-    features["consensus"] = features["predicted"] = datasets.Sequence(label) if form.multiple else label
-    position = {name: index for index, name in enumerate(form.classes)}
+    features = datasets.Features.from_arrow_schema(_schema(table))
+    feature = datasets.ClassLabel(names=list(table.classes))
+    features["consensus"] = features["predicted"] = datasets.Sequence(feature) if table.multiple else feature
+    position = {name: index for index, name in enumerate(table.classes)}
 
-    def number(shown: str | list[str] | None) -> int | list[int] | None:
-        if shown is None:
+    def number(label: str | list[str] | None) -> int | list[int] | None:
+        if label is None:
             return None
-        return position[shown] if isinstance(shown, str) else [position[name] for name in shown]
+        return position[label] if isinstance(label, str) else [position[name] for name in label]
 
     def numbered(row: dict[str, Any]) -> dict[str, Any]:
         return {**flat(row), **{name: number(row[name]) for name in ("consensus", "predicted")}}
 
-    # Through a file, which is mapped into memory: no more than a batch is ever held.
+    # Through a file that is mapped into memory, so that at most one batch is held.
     stream, schema = path.with_name(path.name + ".arrow"), features.arrow_schema
     with pyarrow.OSFile(str(stream), "wb") as file, pyarrow.ipc.new_stream(file, schema) as writer:
         for batch in _batches(map(numbered, rows), schema):
             writer.write_batch(batch)
-    shown = datasets.is_progress_bar_enabled()
+    progress_bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
         datasets.Dataset.from_file(str(stream)).save_to_disk(path)
     finally:
-        if shown:
+        if progress_bars:
             datasets.enable_progress_bars()
     stream.unlink()
 
 
-_WRITERS: Mapping[str, Callable[[Rows, Form, Path], None]] = {
+_WRITERS: Mapping[str, Callable[[Rows, Columns, Path], None]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,
@@ -134,11 +139,11 @@ _WRITERS: Mapping[str, Callable[[Rows, Form, Path], None]] = {
 }
 
 
-def _schema(form: Form) -> Any:
+def _schema(table: Columns) -> Any:
     """The columns' types as an Arrow schema."""
     import pyarrow as pa
 
-    label = pa.list_(pa.string()) if form.multiple else pa.string()
+    label = pa.list_(pa.string()) if table.multiple else pa.string()
     annotation = pa.struct(
         {
             "id": pa.int64(),
@@ -153,7 +158,7 @@ def _schema(form: Form) -> Any:
             "ground_truth": pa.bool_(),
         }
     )
-    numbers = {"quality", "agreement", "score", *map(probability_column, form.classes)}
+    numbers = {"quality", "agreement", "score", *map(probability_column, table.classes)}
     types = {
         "task_id": pa.int64(),
         "label_count": pa.int64(),
@@ -164,7 +169,7 @@ def _schema(form: Form) -> Any:
         "annotations": pa.list_(annotation),
         **dict.fromkeys(numbers, pa.float64()),
     }
-    return pa.schema([(name, types.get(name, pa.string())) for name in columns(form.classes)])
+    return pa.schema([(name, types.get(name, pa.string())) for name in columns(table.classes)])
 
 
 def _batches(rows: Rows, schema: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Numbers, times and spans as a person reads them."""
+"""Numbers, times and durations as text for the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def count(number: int) -> str:
 
 
 def share(value: float) -> str:
-    """0.8213: "82 %"; what is not all is not called 100 %, nor what is something 0 %."""
+    """0.8213: "82 %". Only 1 is "100 %", and only 0 is "0 %"."""
     percent = 100 * value
     if 0 < percent < 0.5 or 99.5 <= percent < 100:
         return f"{min(max(percent, 0.1), 99.9):.1f} %"
@@ -27,12 +27,12 @@ def share(value: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """0.7143: "0.71"; never "-0.00"."""
+    """0.7143: "0.71". Never "-0.00"."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 
 def span(seconds: float) -> str:
-    """3.42: "3.4 s"; 200: "3 min 20 s"; 5400: "1 h 30 min"."""
+    """3.42: "3.4 s". 200: "3 min 20 s". 5400: "1 h 30 min"."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 119.5:
@@ -53,13 +53,13 @@ def decimal_interval(estimate: Interval) -> str:
     return f"{decimal(estimate.value)} ({decimal(estimate.low)} to {decimal(estimate.high)})"
 
 
-def day(value: date) -> str:
+def format_day(value: date) -> str:
     """ "3 Mar"."""
     return f"{value.day} {_MONTHS[value.month - 1][:3]}"
 
 
 def when(iso: str) -> str:
     """ISO 8601: "3 March 2026, 14:05 UTC+01:00"."""
-    read = moment(iso)
-    words = f"{read.day} {_MONTHS[read.month - 1]} {read.year}, {read:%H:%M}"
-    return f"{words} {read.tzinfo}" if read.tzinfo else words
+    at = moment(iso)
+    text = f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at:%H:%M}"
+    return f"{text} {at.tzinfo}" if at.tzinfo else text

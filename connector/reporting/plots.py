@@ -1,6 +1,6 @@
-"""The plots of a report: SVG to stand within a page, the same for the same numbers, in the page's ink and font.
+"""The plots of a report as SVG for a page, in the page's colour of text and font. Equal numbers give equal plots.
 
-They hold our own words and numbers alone: names of people, classes and strategies stand beside them, in HTML.
+They hold only our own words and numbers. Names of people, classes and strategies are beside them, in HTML.
 """
 
 from __future__ import annotations
@@ -14,81 +14,81 @@ from datetime import date
 from typing import Any
 from xml.etree import ElementTree
 
-from connector.reporting.content import Bin, CurvePoint, Day, Replayed
-from connector.reporting.numbers import count, day, share
+from connector.reporting.content import Bin, CurvePoint, Day, ReplayedStrategy
+from connector.reporting.numbers import count, format_day, share
 from connector.simulation.metrics import RANDOM, MeanCurve
 from connector.simulation.results import COLOURS, draw_mean
 
-# Those of the palette that stand out, three to one, from white and from black paper alike.
+# Their contrast is at least three to one with white and with black paper.
 _FIRST, _SECOND = COLOURS[:2]
 _INK = "currentColor"
 _BLACK = "#000000"
-_SIZE = (6.0, 3.0)  # inches; in the SVG a unit is a point
+_SIZE = (6.0, 3.0)  # inches. A unit of the SVG is a point
 _TICKS = 5
 _BAND = 0.18
-_LEAST_LABELS = 10  # that the axis spans: a tick stands at whole ones
+_LEAST_LABELS = 10  # on the axis, so that ticks are at whole labels
 
 
 @dataclass(frozen=True)
-class Line:
-    """How a line is drawn, for whoever writes its name beside the plot."""
+class LineStyle:
+    """How a line is drawn. The page repeats it in the legend."""
 
     colour: str
     dashed: bool
 
 
-AGREEMENT, ACCURACY = Line(_FIRST, False), Line(_SECOND, True)
-BARS = Line(_FIRST, False)
+AGREEMENT, ACCURACY = LineStyle(_FIRST, False), LineStyle(_SECOND, True)
+BARS = LineStyle(_FIRST, False)
 
 
-def line_of(strategy: str) -> Line:
-    """The line of a replayed strategy; random order has the ink of the page."""
-    return Line(_INK, True) if strategy == RANDOM else Line(_FIRST, False)
+def style_of(strategy: str) -> LineStyle:
+    """The line of a replayed strategy. Random order has the colour of the page's text."""
+    return LineStyle(_INK, True) if strategy == RANDOM else LineStyle(_FIRST, False)
 
 
 def curve(points: Sequence[CurvePoint], label: str) -> str:
-    """Agreement with the consensus and accuracy on ground truth by labels; "" where no point has either."""
-    told = (
-        (AGREEMENT, "o", [(one.labels, one.agreement) for one in points if one.agreement is not None]),
-        (ACCURACY, "s", [(one.labels, one.accuracy) for one in points if one.accuracy is not None]),
+    """Agreement with the consensus and accuracy on ground truth by labels. "" if no point has either."""
+    series = (
+        (AGREEMENT, "o", [(point.labels, point.agreement) for point in points if point.agreement is not None]),
+        (ACCURACY, "s", [(point.labels, point.accuracy) for point in points if point.accuracy is not None]),
     )
-    if not any(values for *_, values in told):
+    if not any(values for *_, values in series):
         return ""
 
     def draw(axes: Any) -> None:
-        for line, marker, values in told:
+        for style, marker, values in series:
             if values:
-                # Hundreds of markers are a smear.
+                # Hundreds of markers would cover each other.
                 shape = marker if len(values) <= 40 else ""
-                axes.plot(*zip(*values, strict=True), marker=shape, markersize=4, **_style(line))
+                axes.plot(*zip(*values, strict=True), marker=shape, markersize=4, **_line_arguments(style))
         _shares_by_labels(axes)
 
     return _svg("curve", label, draw)
 
 
-def replay(replayed: Sequence[Replayed], label: str) -> str:
-    """Mean accuracy by labels, one standard deviation around it; "" without a strategy."""
+def replay(replayed: Sequence[ReplayedStrategy], label: str) -> str:
+    """Mean accuracy by labels, with one standard deviation around it. "" without a strategy."""
     if not replayed:
         return ""
 
     def draw(axes: Any) -> None:
-        for one in replayed:
-            curve = MeanCurve(one.labels, one.mean, one.deviation)
-            draw_mean(axes, curve, band=_BAND, **_style(line_of(one.strategy)))
+        for strategy in replayed:
+            curve = MeanCurve(strategy.labels, strategy.mean, strategy.deviation)
+            draw_mean(axes, curve, band=_BAND, **_line_arguments(style_of(strategy.strategy)))
         _shares_by_labels(axes)
 
     return _svg("replay", label, draw)
 
 
 def histogram(bins: Sequence[Bin], label: str) -> str:
-    """Consensus labels by quality; "" without bins."""
+    """Consensus labels by quality. "" without bins."""
     if not bins:
         return ""
 
     def draw(axes: Any) -> None:
-        middles = [(one.low + one.high) / 2 for one in bins]
-        widths = [0.92 * (one.high - one.low) for one in bins]
-        axes.bar(middles, [one.tasks for one in bins], widths, color=BARS.colour)
+        middles = [(bin.low + bin.high) / 2 for bin in bins]
+        widths = [0.92 * (bin.high - bin.low) for bin in bins]
+        axes.bar(middles, [bin.tasks for bin in bins], widths, color=BARS.colour)
         axes.set_xlabel("quality of the consensus label")
         _counts(axes, "tasks")
 
@@ -96,24 +96,24 @@ def histogram(bins: Sequence[Bin], label: str) -> str:
 
 
 def days(days: Sequence[Day], label: str) -> str:
-    """Labels a day; "" without days."""
+    """Labels per day. "" without days."""
     if not days:
         return ""
 
     def draw(axes: Any) -> None:
-        axes.bar(range(len(days)), [one.labels for one in days], 0.8, color=BARS.colour)
+        axes.bar(range(len(days)), [day.labels for day in days], 0.8, color=BARS.colour)
         step = -(-len(days) // _TICKS)
         shown = range(0, len(days), step)
-        axes.set_xticks(shown, [day(date.fromisoformat(days[number].day)) for number in shown])
+        axes.set_xticks(shown, [format_day(date.fromisoformat(days[number].day)) for number in shown])
         axes.set_xlim(-0.6, max(len(days), 7) - 0.4)
         _counts(axes, "labels")
 
     return _svg("days", label, draw)
 
 
-def _style(line: Line) -> dict[str, Any]:
-    colour = _BLACK if line.colour == _INK else line.colour
-    return {"color": colour, "linestyle": "--" if line.dashed else "-", "linewidth": 2}
+def _line_arguments(style: LineStyle) -> dict[str, Any]:
+    colour = _BLACK if style.colour == _INK else style.colour
+    return {"color": colour, "linestyle": "--" if style.dashed else "-", "linewidth": 2}
 
 
 def _shares_by_labels(axes: Any) -> None:
@@ -127,7 +127,7 @@ def _shares_by_labels(axes: Any) -> None:
         low = max(0, (low + high - _LEAST_LABELS) / 2)
         axes.set_xlim(low, low + _LEAST_LABELS)
     low, high = axes.get_ylim()
-    if high - low < 0.1:  # a flat line is flat, not a landscape
+    if high - low < 0.1:  # noise of a nearly flat line must not fill the plot
         low, high = (low + high) / 2 - 0.05, (low + high) / 2 + 0.05
     axes.set_ylim(max(low, -0.02), min(high, 1.02))
     axes.yaxis.set_major_locator(MaxNLocator(_TICKS, steps=[1, 2, 5, 10]))
@@ -144,29 +144,29 @@ def _counts(axes: Any, name: str) -> None:
 
 
 def _svg(name: str, label: str, draw: Callable[[Any], None]) -> str:
-    """What `draw` draws on axes, as an <svg> of role img that `label` describes; `name` is the page's only such."""
+    """What `draw` draws on axes, as an <svg> of role img with the description `label`. `name`: unique on the page."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    drawn = io.StringIO()
+    svg = io.StringIO()
     with _our_style(name):
         figure = Figure(figsize=_SIZE, layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         draw(axes)
-        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
-    return _for_a_page(ElementTree.fromstring(drawn.getvalue()), label)
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    return _for_a_page(ElementTree.fromstring(svg.getvalue()), label)
 
 
 def _our_style(name: str) -> AbstractContextManager[None]:
-    """matplotlib's defaults, whatever matplotlibrc says, and ours."""
+    """matplotlib's defaults and our changes, independent of the user's matplotlibrc."""
     import matplotlib
 
     style: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
     ours: dict[Any, Any] = {
-        "svg.fonttype": "none",  # text is text
+        "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": name,
-        "font.size": 12.5,  # as on a phone, where the page writes largest
+        "font.size": 12.5,  # the page's size of text on a phone, its largest
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.spines.left": False,
@@ -182,7 +182,7 @@ def _our_style(name: str) -> AbstractContextManager[None]:
 
 
 def _for_a_page(root: ElementTree.Element, label: str) -> str:
-    """The SVG without styles, which the page's policy forbids, and without names that nothing refers to."""
+    """The SVG without styles, which the page's policy forbids, and without ids that nothing refers to."""
     for parent in list(root.iter()):
         for child in list(parent):
             if _local(child.tag) in ("metadata", "style"):
@@ -200,7 +200,7 @@ def _rewrite(element: ElementTree.Element, used: set[str]) -> None:
     attributes = {_local(name): value for name, value in element.attrib.items()}
     for declaration in filter(None, attributes.pop("style", "").split(";")):
         name, value = (part.strip() for part in declaration.split(":", 1))
-        if not name.startswith("font"):  # the page's
+        if not name.startswith("font"):  # the page sets the font
             attributes[name] = _INK if value == _BLACK else value
     if attributes.get("id") not in used:
         attributes.pop("id", None)

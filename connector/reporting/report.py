@@ -1,28 +1,36 @@
-"""`connector report`: how a project stands, as one page; nothing is changed in Label Studio or in the state."""
+"""`connector report`: the progress of a project as one page. Label Studio and the state are only read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from connector import __version__
 from connector.active_learning.stopping import sentence
+from connector.active_learning.window import Slot
 from connector.annotations.statistics import LabelCounts, label_counts, task_counts
 from connector.backend import Backend
 from connector.formatting import count, now_here
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import changed_settings, out_of_order
-from connector.reporting import atomic_output as output
+from connector.reporting.atomic_output import (
+    check_file,
+    check_writable,
+    replace,
+    resolve_output,
+    staging_directory,
+    translate_os_errors,
+)
 from connector.reporting.content import Content, Head
 from connector.reporting.no_model import suggest_no_model
-from connector.reporting.report_data import Facts
-from connector.reporting.section_annotators import people
-from connector.reporting.section_labels import classes, consensus, pace
-from connector.reporting.section_learning_curve import curve, read_replay
-from connector.reporting.section_window import window
+from connector.reporting.report_data import NAME_LENGTH, SENTENCE_LENGTH, ReportData, shorten
+from connector.reporting.section_annotators import annotators_section
+from connector.reporting.section_labels import class_counts, consensus_section, pace_section
+from connector.reporting.section_learning_curve import Replay, curve_section, read_replay
+from connector.reporting.section_window import window_section
 from connector.state.project_state import ProjectState
 from connector.state.pull import look
 from connector.sync.scoring import SCORERS, review
@@ -41,47 +49,55 @@ def report(
     simulated: Path | None = None,
     clock: Callable[[], datetime] = now_here,
 ) -> dict[str, Any]:
-    """Writes the project's report to `out` and returns counts (what `--json` prints).
+    """Writes the project's report to `out` and returns counts, the object that `--json` prints.
 
-    `draw` makes HTML of the content; `simulated`: what `connector simulate` has written, for the learning curve;
-    `clock`: an aware datetime, whose time zone says when a day begins. Without a backend consensus labels are majority
-    votes and nothing is said of the model. No lock is taken. `out` is replaced as a whole or left as it was. Raises
-    UsageError when the project is not adopted, `simulated` holds no replay of it or `out` cannot be written;
-    TryAgainLater when a server is away or the disk is full.
+    It takes no lock. `out` is replaced as a whole or left as it was.
+
+    Args:
+        project_id: Label Studio's id of the project.
+        gateway: Label Studio.
+        backend: the ML backend. Without it, consensus labels are majority votes and the model is left out.
+        state: the project's rows of the state database.
+        out: the HTML file.
+        reporter: shows the progress.
+        draw: makes HTML of the content.
+        scorer: a key of SCORERS.
+        simulated: the folder that `connector simulate` has written, for the learning curve.
+        clock: gives an aware datetime, in whose time zone a day begins.
+
+    Raises:
+        UsageError: the project is not set up, `simulated` has no replay of it, or `out` cannot be written.
+        TryAgainLater: a server is unavailable or the disk is full.
     """
     state.require_initialized()
     replay = None if simulated is None else read_replay(simulated, project_id)
-    with output.explaining(out):
-        target = output.place_of(out)
-        output.check_file(target, out, "a report")
-        output.check_writable(target, out)
+    with translate_os_errors(out):
+        target = resolve_output(out)
+        check_file(target, out, "a report")
+        check_writable(target, out)
     if backend is not None:
         with suggest_no_model("report"):
-            backend.check()  # before Label Studio is read, which takes minutes where there are many tasks
-    with output.workshop(target, out, "report") as folder:
+            backend.check()  # reading Label Studio takes minutes if there are many tasks, so ask the backend first
+    with staging_directory(target, out, "report") as folder:
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
             pulled = look(project_id, gateway, state, stage.count)
         with suggest_no_model("report"):
             reviewed = review(pulled, backend, reporter, SCORERS[scorer])
         with reporter.stage("report", f"Writing a report on {len(pulled.tasks)} tasks to {out}"):
-            facts = Facts(pulled, reviewed, gateway.emails(), state.record(), state.rounds())
-            now, (shown, left_out) = clock(), classes(facts)
-            multiple, replayable = facts.control.multiple, facts.replayable
-            content = Content(
-                head=_head(facts, gateway.url, now, asked_model=backend is not None),
-                curve=curve(facts.rounds, replay, project_id, multiple=multiple, replayable=replayable),
-                window=window(facts, state.window(), state.answers_at_publishing()),
-                consensus=consensus(facts),
-                people=people(facts),
-                classes=shown,
-                classes_left_out=left_out,
-                pace=pace(facts, now),
+            content = build_content(
+                ReportData(pulled, reviewed, gateway.emails(), state.record(), state.rounds()),
+                state.window(),
+                state.answers_at_publishing(),
+                label_studio=gateway.url,
+                now=clock(),
+                replay=replay,
+                asked_model=backend is not None,
             )
-            # A lone surrogate has no UTF-8 form: a question mark stands for it, as in the mirror.
-            drawn = draw(content).encode("utf-8", errors="replace")
-            with output.explaining(out):
-                (folder / "new").write_bytes(drawn)
-                output.replace(target, folder / "new")
+            # A lone surrogate has no UTF-8 form. It becomes a question mark, as in the mirror.
+            html = draw(content).encode("utf-8", errors="replace")
+            with translate_os_errors(out):
+                (folder / "new").write_bytes(html)
+                replace(target, folder / "new")
     return {
         "project": project_id,
         "out": str(out),
@@ -89,63 +105,104 @@ def report(
         "annotations": content.head.labels,
         "suspects": len(content.consensus.suspects) + content.consensus.suspects_left_out,
         "alpha": content.people.alpha,
-        "bytes": len(drawn),
+        "bytes": len(html),
         "model_version": content.head.model_version,
     }
 
 
-def words(done: dict[str, Any]) -> str:
-    """What was done, as a sentence."""
-    labels = count(done["annotations"], "label")
-    return f"Wrote a report on {count(done['tasks'], 'task')} with {labels} to {done['out']}."
+def format_report_result(result: Mapping[str, Any]) -> str:
+    """What `report` returned, as a sentence."""
+    labels = count(result["annotations"], "label")
+    return f"Wrote a report on {count(result['tasks'], 'task')} with {labels} to {result['out']}."
 
 
-# -- the parts ---------------------------------------------------------------------------------------------------------
+def build_content(
+    data: ReportData,
+    window: Sequence[Slot],
+    answers: Mapping[int, int],
+    *,
+    label_studio: str,
+    now: datetime,
+    replay: Replay | None = None,
+    asked_model: bool = True,
+) -> Content:
+    """Everything that the page shows.
+
+    Args:
+        data: the project.
+        window: the published window.
+        answers: {task: number of answers when the window was published}.
+        label_studio: Label Studio's address.
+        now: an aware datetime, in whose time zone a day begins.
+        replay: the replay of this project, if there is one.
+        asked_model: whether the ML backend was asked.
+    """
+    classes, classes_left_out = class_counts(data)
+    return Content(
+        head=_head(data, label_studio, now, asked_model=asked_model),
+        curve=curve_section(
+            data.rounds,
+            replay,
+            data.pulled.project["id"],
+            multiple=data.control.multiple,
+            replayable=data.replayable,
+        ),
+        window=window_section(data, window, answers),
+        consensus=consensus_section(data),
+        people=annotators_section(data),
+        classes=classes,
+        classes_left_out=classes_left_out,
+        pace=pace_section(data, now),
+    )
 
 
-def _head(facts: Facts, url: str, now: datetime, *, asked_model: bool) -> Head:
-    pulled, last, scored = facts.pulled, facts.last_round, facts.reviewed.scored
+# -- the head ----------------------------------------------------------------------------------------------------------
+
+
+def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> Head:
+    pulled, last, scored = data.pulled, data.last_round, data.reviewed.scored
     rows = [row for task in pulled.tasks.values() for row in task.annotations]
     labels, tasks = label_counts(rows, now), task_counts(pulled.tasks)
-    last_sync = facts.record.last_sync
+    last_sync = data.record.last_sync
+    version = scored.model_version
     return Head(
         project=pulled.project["id"],
-        title=pulled.project["title"],
-        label_studio=url,
+        title=shorten(pulled.project["title"], NAME_LENGTH),
+        label_studio=shorten(url, SENTENCE_LENGTH),
         made_at=now.isoformat(timespec="seconds"),
         version=__version__,
-        classes=list(facts.control.classes),
-        multiple=facts.control.multiple,
+        classes=[data.class_name(name) for name in data.control.classes],
+        multiple=data.control.multiple,
         tasks=tasks.total,
         labelled=tasks.labelled,
-        labels=len(facts.labels),
+        labels=len(data.labels),
         annotators=labels.annotators,
         skipped=labels.skipped,
         ground_truth=labels.ground_truth,
         without_text=tasks.without_text,
         last_sync=last_sync["at"] if last_sync else None,
         asked_model=asked_model,
-        model_version=scored.model_version,
+        model_version=None if version is None else shorten(version, NAME_LENGTH),
         agreement=scored.agreement if asked_model else last.get("model_agreement"),
         ground_truth_tasks=last.get("ground_truth_tasks", 0),
         ground_truth_accuracy=last.get("ground_truth_accuracy"),
         advice=sentence(last.get("forecast")),
-        notes=_notes(facts, labels, asked_model=asked_model),
+        notes=[shorten(note, SENTENCE_LENGTH) for note in _notes(data, labels, asked_model=asked_model)],
     )
 
 
-def _notes(facts: Facts, labels: LabelCounts, *, asked_model: bool) -> list[str]:
+def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[str]:
     """What a reader should know first."""
-    record, project = facts.record, facts.pulled.project["id"]
-    last_sync, unknown, truth = record.last_sync, labels.unknown_choices, labels.ground_truth
+    record, project = data.record, data.pulled.project["id"]
+    last_sync, version, truth = record.last_sync, record.queue_version, labels.ground_truth
     notes = []
     if not asked_model:
         notes.append(
-            "The ML backend was left alone (--no-model): nothing new is asked of the model, consensus labels are "
-            "majority votes, and their quality is unknown."
+            "The ML backend was not used (--no-model). Consensus labels are majority votes, their quality is unknown, "
+            "and the model's figures are those of the last sync."
         )
-    elif facts.reviewed.scored.model_version is None:
-        notes.append("There is no model yet: consensus labels are majority votes, and no quality is known of them.")
+    elif data.reviewed.scored.model_version is None:
+        notes.append("There is no model yet. Consensus labels are majority votes, and their quality is unknown.")
     if last_sync is None:
         notes.append(
             f"The project has never been synced: connector sync --project {project} trains a model and chooses what "
@@ -153,14 +210,17 @@ def _notes(facts: Facts, labels: LabelCounts, *, asked_model: bool) -> list[str]
         )
     elif last_sync["result"] == "failed":
         notes.append(f"The last sync failed: {last_sync['error']}")
-    elif facts.pulled.changed:
-        notes.append("The project has changed since the last sync: its window and its rounds are from before.")
-    version = record.queue_version
-    if version is not None and (changed := changed_settings(facts.pulled, version)):
+    elif data.pulled.changed:
+        notes.append("The project has changed since the last sync, which chose the window and added the last round.")
+    if version is not None and (changed := changed_settings(data.pulled, version)):
         notes.append(f"{out_of_order(changed)}: run connector sync --project {project}.")
     if truth:
-        what = f"{count(truth, 'annotation')} {'is' if truth == 1 else 'are'} marked as ground truth and"
-        notes.append(f'{what} left out of what is told of people; an import with "ground_truth": false counts.')
-    if unknown:
-        notes.append(f"{count(unknown, 'annotation')} with a choice that the labelling config no longer has.")
+        marked = f"{count(truth, 'annotation')} {'is' if truth == 1 else 'are'} marked as ground truth"
+        notes.append(f'{marked} and counted as no annotator\'s work. Import labels with "ground_truth": false instead.')
+    if labels.unknown_choices:
+        choice = "with a choice that the labelling config no longer has"
+        notes.append(
+            f"There {'is' if labels.unknown_choices == 1 else 'are'} "
+            f"{count(labels.unknown_choices, 'annotation')} {choice}."
+        )
     return notes

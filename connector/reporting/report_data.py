@@ -1,4 +1,4 @@
-"""What all parts of a report stand on, and how they write labels, texts and people."""
+"""The data that all sections of a report share, and how they write labels, texts and names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from connector.state.pull import Pulled
 from connector.state.rows import ProjectRecord
 from connector.sync.scoring import Review
 
+# Characters that the page shows of a text, of a name (a class, a label, an e-mail address, a title) and of a sentence.
+# With the largest lengths of lists they keep the page below 5 MB. An e-mail address has at most 254.
 TEXT_LENGTH = 1000
+NAME_LENGTH = 254
+SENTENCE_LENGTH = 1500
 
 
 @dataclass(frozen=True)
-class Facts:
-    """A project as it is read for a report.
+class ReportData:
+    """A project as it was read for a report.
 
-    `emails` {annotator: e-mail address}; `record`: the project's row of the state; `rounds`: their summaries, oldest
-    first.
+    `emails` {annotator: e-mail address}. `record`: the project's row of the state. `rounds`: the summaries of the
+    rounds, oldest first.
     """
 
     pulled: Pulled
@@ -39,38 +43,42 @@ class Facts:
 
     @property
     def last_round(self) -> dict[str, Any]:
-        """The latest round's summary; empty before the first."""
+        """The latest round's summary, empty before the first round."""
         return self.rounds[-1] if self.rounds else {}
 
     @cached_property
     def rows(self) -> list[Annotation]:
-        """What people did; what was imported as ground truth is nobody's work."""
+        """The annotations by people, without those that are marked as ground truth."""
         return [row for task in self.pulled.tasks.values() for row in task.annotations if not row.ground_truth]
 
     @cached_property
     def labels(self) -> dict[tuple[int, int], str]:
-        """People's labels, each annotator's latest on a task: {(task, annotator): label}."""
+        """Each annotator's latest label on each task, without ground truth: {(task, annotator): label}."""
         return latest_labels(self.rows)
 
     @cached_property
     def replayable(self) -> int:
-        """How many tasks a replay could start with: those with a text and labels of two people or more."""
+        """How many tasks a replay could start with: those with a text and labels by two people or more."""
         counts = Counter(task for task, _ in self.labels if self.pulled.tasks[task].digest is not None)
         return sum(count > 1 for count in counts.values())
 
     @cached_property
-    def said(self) -> dict[int, list[str]]:
-        """The labels that each task's consensus stands on, ground truth too."""
-        found: dict[int, list[str]] = {}
+    def labels_of(self) -> dict[int, list[str]]:
+        """The labels from which each task's consensus was computed, ground truth included: {task: labels}."""
+        by_task: dict[int, list[str]] = {}
         for (task, _), label in sorted(self.reviewed.scored.labels.items()):
-            found.setdefault(task, []).append(label)
-        return found
+            by_task.setdefault(task, []).append(label)
+        return by_task
 
     def name(self, annotator: int) -> str:
-        """How an annotator is called: all whose accounts were deleted are one."""
+        """How the page calls an annotator. All accounts that were deleted are one."""
         if not annotator:
             return "deleted users"
-        return self.emails.get(annotator) or f"user {annotator}"
+        return shorten(self.emails.get(annotator) or f"user {annotator}", NAME_LENGTH)
+
+    def class_name(self, name: str) -> str:
+        """A class as the page writes it."""
+        return shorten(name, NAME_LENGTH)
 
     def shown(self, label: str) -> str:
         """A label as a person reads it."""
@@ -78,12 +86,12 @@ class Facts:
 
     def texts(self, tasks: Iterable[int]) -> dict[int, Text]:
         """The beginnings of the tasks' texts."""
-        wanted = list(tasks)
-        found = self.pulled.texts(wanted)
-        return {task: cut(found.get(task)) for task in wanted}
+        ids = list(tasks)
+        whole = self.pulled.texts(ids)
+        return {task: cut(whole.get(task)) for task in ids}
 
     def probability(self, task: int, label: str) -> float:
-        """How probable the model finds the label; of a set, how sure it is of the class that it is least sure of."""
+        """The model's probability of the label. For a set of classes, that of its least certain class."""
         probs = self.reviewed.pred_probs[task]
         if not self.control.multiple:
             return float(probs[self.control.classes.index(label)])
@@ -93,19 +101,31 @@ class Facts:
 
 
 def shown(label: str, control: Control) -> str:
-    """A label as a person reads it: a class, or of multiple choice its classes; an empty set is said to be one."""
-    return " + ".join(control.classes_of(label)) or "none of them"
+    """A label as a person reads it: a class, or for multiple choice its classes, "none of them" for an empty set."""
+    return shorten(" + ".join(control.classes_of(label)) or "none of them", NAME_LENGTH)
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, or its beginning and "…" if it has more than `length` characters."""
+    return text if len(text) <= length else text[: _end(text, length - 1)] + "…"
 
 
 def cut(text: str | None) -> Text:
-    """The text's first TEXT_LENGTH characters, fewer where a letter would lose the marks that follow it."""
+    """The first TEXT_LENGTH characters of the text."""
     if text is None:
         return Text(None)
-    end = TEXT_LENGTH
-    while 0 < end < len(text) and (_continues(text[end]) or text[end - 1] == "\u200d"):
+    end = _end(text, TEXT_LENGTH)
+    return Text(text[:end], len(text) - end)
+
+
+def _end(text: str, length: int) -> int:
+    """Where to cut the text to at most `length` characters without taking a letter's marks from it."""
+    if len(text) <= length:
+        return len(text)
+    end = length
+    while end > 0 and (_continues(text[end]) or text[end - 1] == "\u200d"):
         end -= 1
-    end = end or TEXT_LENGTH  # nothing but marks
-    return Text(text[:end], max(0, len(text) - end))
+    return end or length  # it holds nothing but marks
 
 
 def _continues(letter: str) -> bool:

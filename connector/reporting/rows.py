@@ -1,4 +1,4 @@
-"""A project's results, task by task: as a row, and as Label Studio's own JSON. Pure: no I/O."""
+"""A project's results task by task: as the row of a table, and as Label Studio's own JSON. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
 if TYPE_CHECKING:
     from connector.sync.scoring import Review
 
-# The model version that consensus labels have among a task's predictions; none of ours, which sync deletes.
+# The model version of consensus labels among a task's predictions. It is not one of our windows, which sync deletes.
 CONSENSUS_VERSION = "consensus"
 TEXTS_AT_ONCE = 1000  # they may be long
 
-# What Label Studio's own export says of a task; the rest are columns of its Data Manager.
+# The keys of a task in Label Studio's own export. The others are columns of its Data Manager.
 _TASK_KEYS = (
     "id",
     "file_upload",
@@ -41,7 +41,7 @@ _NOT_EXPORTED = ("created_username", "created_ago")  # of an annotation or a pre
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """The names of a row's columns in order; the prefix keeps classes apart from all other columns."""
+    """The names of a row's columns in order."""
     return [
         *("task_id", "text", "consensus", "quality", "agreement", "label_count", "predicted"),
         *map(probability_column, classes),
@@ -50,17 +50,17 @@ def columns(classes: Sequence[str]) -> list[str]:
 
 
 def probability_column(name: str) -> str:
-    """The column of the probabilities of class `name`."""
+    """The column with the probabilities of class `name`. The prefix keeps it apart from other columns."""
     return f"prob_{name}"
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What is told of tasks beside their records and the review.
+    """What rows need besides the tasks' records and the review.
 
-    `places` as `selection.open_places` gives them; `emails` {annotator: e-mail address}; `texts` {task: what stands
-    where its text should be} and `choices` {annotation: what was chosen}, where the record has no text, or lacks a
-    choice that the config no longer has.
+    `places`: {task: (rank, whether it is a second opinion)}. `emails`: {annotator: e-mail address}. `texts`: {task: the
+    value that is there instead of a text}. `choices`: {annotation: what was chosen}, including choices that the
+    labelling config no longer has.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
@@ -69,19 +69,27 @@ class Extras:
     choices: Mapping[int, str | list[str] | None] = field(default_factory=dict)
 
 
-def rows(
+def task_rows(
     tasks: Iterable[Task],
     control: Control,
     review: Review,
     extras: Extras,
     texts: Callable[[Iterable[int]], Mapping[int, str]],
 ) -> Iterator[dict[str, Any]]:
-    """A row for each task, by `columns`; None where there is nothing to say. `texts` is asked for some at a time."""
-    heard: dict[int, list[str]] = {}
+    """One row per task with the keys of `columns`. A missing value is None.
+
+    Args:
+        tasks: the project's tasks.
+        control: the control that is served.
+        review: consensus labels and the model's view.
+        extras: what else is known.
+        texts: gives {task: text} for some tasks. It is called for a part of them at a time.
+    """
+    labels_of: dict[int, list[str]] = {}
     for (number, _), label in review.scored.labels.items():
-        heard.setdefault(number, []).append(label)
+        labels_of.setdefault(number, []).append(label)
     for task, text in _with_texts(tasks, texts):
-        labels, consensus = heard.get(task.id, []), review.scored.consensus.get(task.id)
+        labels, consensus = labels_of.get(task.id, []), review.scored.consensus.get(task.id)
         probabilities = review.pred_probs.get(task.id)
         rank, relabel = extras.places.get(task.id, (None, False))
         row = {
@@ -96,7 +104,7 @@ def rows(
             "score": review.scored.scores.get(task.id),
             "rank": rank,
             "second_opinion": relabel,
-            "annotations": [_annotation(one, control, extras) for one in task.annotations],
+            "annotations": [_annotation(row, control, extras) for row in task.annotations],
         }
         for index, name in enumerate(control.classes):
             row[probability_column(name)] = None if probabilities is None else float(probabilities[index])
@@ -108,46 +116,47 @@ def _with_texts(
 ) -> Iterator[tuple[Task, str | None]]:
     left = iter(tasks)
     while part := list(itertools.islice(left, TEXTS_AT_ONCE)):
-        found = texts(task.id for task in part)
-        yield from ((task, found.get(task.id)) for task in part)
+        text_of = texts(task.id for task in part)
+        yield from ((task, text_of.get(task.id)) for task in part)
 
 
 def _shown(label: str | None, control: Control) -> str | list[str] | None:
-    """A label as a person reads it: of a multiple control, the list of its classes."""
+    """A label as it is exported: for multiple choice, the list of its classes."""
     return control.classes_of(label) if label is not None and control.multiple else label
 
 
-def _annotation(one: Annotation, control: Control, extras: Extras) -> dict[str, Any]:
+def _annotation(row: Annotation, control: Control, extras: Extras) -> dict[str, Any]:
     return {
-        "id": one.id,
-        "annotator": extras.emails.get(one.annotator, str(one.annotator)) if one.annotator else None,
-        "annotator_id": one.annotator or None,
-        "label": extras.choices.get(one.id) if one.unknown else _shown(one.label, control),
-        "unknown_choice": one.unknown,
-        "created_at": one.created_at,
-        "updated_at": one.updated_at,
-        "lead_time": one.lead_time,
-        "skipped": one.skipped,
-        "ground_truth": one.ground_truth,
+        "id": row.id,
+        "annotator": extras.emails.get(row.annotator, str(row.annotator)) if row.annotator else None,
+        "annotator_id": row.annotator or None,
+        "label": extras.choices.get(row.id) if row.unknown else _shown(row.label, control),
+        "unknown_choice": row.unknown,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "lead_time": row.lead_time,
+        "skipped": row.skipped,
+        "ground_truth": row.ground_truth,
     }
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """The row for formats whose columns have one type each: a text that is another value as JSON."""
+    """The row for formats whose columns have one type: a value that is not a text becomes JSON."""
     text = row["text"]
     return row if text is None or isinstance(text, str) else {**row, "text": to_json(text)}
 
 
 def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) -> dict[str, Any]:
-    """A task of `GET /api/tasks?fields=all` as Label Studio's import takes it, its consensus among the predictions.
+    """A task of `GET /api/tasks?fields=all` for Label Studio's import, with its consensus among the predictions.
 
-    Label Studio's own export names predictions by their ids alone, and its import fails on them. Left out are the
-    windows of ours, and the consensus of an earlier export.
+    Label Studio's own export has only the ids of predictions, and its import fails on them. Our windows and the
+    consensus of an earlier export are left out.
     """
     predictions = [
-        _exported(one)
-        for one in raw["predictions"]
-        if not is_ours(one["model_version"]) and one["model_version"] not in (CONSENSUS_VERSION, PUBLISHED_CONSENSUS)
+        _exported(prediction)
+        for prediction in raw["predictions"]
+        if not is_ours(version := prediction["model_version"])
+        and version not in (CONSENSUS_VERSION, PUBLISHED_CONSENSUS)
     ]
     consensus = review.scored.consensus.get(raw["id"])
     if consensus is not None:
@@ -155,7 +164,7 @@ def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) 
         predictions.append({"result": result, "score": quality, "model_version": CONSENSUS_VERSION})
     return {
         **{name: raw[name] for name in _TASK_KEYS if name in raw},
-        "annotations": [_exported(one) for one in raw["annotations"]],
+        "annotations": [_exported(annotation) for annotation in raw["annotations"]],
         "predictions": predictions,
         "total_predictions": len(predictions),
     }
@@ -166,5 +175,5 @@ def _exported(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> str:
-    """The value as JSON in one line, letters of all scripts as they are."""
+    """The value as JSON in one line. Letters of all scripts stay as they are."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -347,6 +347,6 @@ def test_a_folder_that_is_not_of_datasets_is_never_deleted(start: Start, folder:
     foreign.parent.mkdir(exist_ok=True)
     foreign.write_text("somebody's")
     before = content(folder)
-    with pytest.raises(UsageError, match=f"{name.split('/')[0]}.*nothing was deleted"):
+    with pytest.raises(UsageError, match=f"{name.split('/')[0]}.*Nothing was deleted"):
         write(loop, out, "datasets")
     assert content(folder) == before

@@ -151,8 +151,8 @@ def test_without_a_model_and_before_the_first_sync(start: Start, people: People,
     done = loop.sync(window=5)
     content = content_of(loop, out)
     assert ([one.labels for one in content.curve.points], done["annotations"]) == ([1], 2)
-    assert content.window.places[0].why == "New: among the first, spread over the texts."
-    assert content.window.places[-1].why == "New, kept at the end so that nobody runs out of tasks."
+    assert content.window.places[0].why == "New: one of the first tasks, which are spread over the texts."
+    assert content.window.places[-1].why == "New: kept at the end so that annotators do not run out of tasks."
     alone = content_of(loop, out, with_model=False)
     assert "--no-model" in alone.head.notes[0]
     assert not alone.head.asked_model
@@ -170,7 +170,7 @@ def test_what_somebody_changed_in_label_studio_is_told(start: Start, people: Peo
         place.why.removesuffix(".").split(" ", 1)[-1] for place in content.window.places if not place.second_opinion
     } <= {
         "chosen at random",
-        "kept at the end so that nobody runs out of tasks",
+        "kept at the end so that annotators do not run out of tasks",
     }
     loop.call("PATCH", f"/api/projects/{loop.id}", json={"maximum_annotations": 3})
     for place in content.window.places:

@@ -10,7 +10,7 @@ from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Probabilities
 from connector.progress import Reporter
-from connector.reporting.report_data import Facts
+from connector.reporting.report_data import ReportData
 from connector.state.pull import Pulled
 from connector.sync.scoring import review
 from support.record_factory import project_record
@@ -19,7 +19,7 @@ CLASSES = ("Polite", "Impolite", "Rude")
 START = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 SYNCED = {"window": 10, "strategy": "activelab-weighted"}
 SURE = (0.96, 0.02, 0.02)
-TRAINED = [{"round": 1, "at": START.isoformat(), "annotations": 9, "model_version": "model-1"}]
+TRAINED = [{"round": 1, "at": START.isoformat(), "annotations": 9, "labels": 9, "model_version": "model-1"}]
 Label = str | Sequence[str] | None
 
 
@@ -73,7 +73,7 @@ class Made:
         rounds: Iterable[dict[str, Any]] = (),
         with_backend: bool = True,
         **known: Any,
-    ) -> Facts:
+    ) -> ReportData:
         tasks = {
             task: Task(task, digest(self.texts[task]), bool(rows), 1, START.isoformat(), tuple(rows))
             for task, rows in self._rows.items()
@@ -85,7 +85,7 @@ class Made:
         pulled = Pulled({"id": 7, "title": "Requests"}, self.control, tasks, {}, False, texts)
         served: Any = Served(probs, self.control) if with_backend else None
         record = project_record(**{"queue_version": "v1", "window_options": SYNCED, **known})
-        return Facts(pulled, review(pulled, served, Reporter()), emails or {}, record, list(rounds))
+        return ReportData(pulled, review(pulled, served, Reporter()), emails or {}, record, list(rounds))
 
 
 def make(tasks: int, classes: Sequence[str] = CLASSES, *, multiple: bool = False) -> Made:

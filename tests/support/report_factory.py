@@ -12,26 +12,26 @@ from typing import Any
 from connector.active_learning.stopping import forecast, sentence
 from connector.reporting.content import (
     Annotator,
+    AnnotatorAnswer,
+    AnnotatorsSection,
     Bin,
     ClassCount,
-    Consensus,
+    ConsensusSection,
     Content,
-    Curve,
     CurvePoint,
+    CurveSection,
     Day,
     Head,
     Interval,
-    Pace,
+    PaceSection,
     Pair,
-    People,
-    Place,
-    Replayed,
-    Said,
+    ReplayedStrategy,
     Suspect,
     Text,
-    Window,
+    WindowPlace,
+    WindowSection,
 )
-from connector.reporting.section_learning_curve import curve
+from connector.reporting.section_learning_curve import curve_section
 
 CLASSES = ["Polite", "Impolite", "Cannot say"]
 NAMES = [
@@ -55,8 +55,8 @@ TEXTS = [
 ]
 WHY = [
     "New: the model is unsure (Polite 52 %, Impolite 46 %).",
-    "2 labels disagree (Polite, Impolite); the consensus Polite is right with a probability of 49 %.",
-    "New: the model says Impolite with 71 %.",
+    "2 labels disagree (Polite, Impolite). The consensus Polite is right with a probability of 49 %.",
+    "New: the model predicts Impolite with 71 %.",
 ]
 HOSTILE = [
     "<script>window.ran = 1</script>",
@@ -100,23 +100,23 @@ def empty() -> Content:
         **{"without_text": 0, "last_sync": None, "model_version": None, "agreement": None},
         **{"ground_truth_tasks": 0, "ground_truth_accuracy": None, "advice": sentence(None)},
         notes=[
-            "There is no model yet: consensus labels are majority votes, and no quality is known of them.",
+            "There is no model yet. Consensus labels are majority votes, and their quality is unknown.",
             "The project has never been synced: connector sync --project 7 trains a model and chooses what annotators "
             "are asked.",
         ],
     )
-    people = People(
-        [], 0, [], 0, None, "No two people have labelled the same task: nothing can be said of their agreement."
+    people = AnnotatorsSection(
+        [], 0, [], 0, None, "No two people have labelled the same task: their agreement is unknown."
     )
     return Content(
         head,
-        curve([], None, 7, multiple=False),
-        Window(0, 0, 0, 0, []),
-        Consensus([], [], 0),
+        curve_section([], None, 7, multiple=False),
+        WindowSection(0, 0, 0, 0, []),
+        ConsensusSection([], [], 0),
         people,
         [ClassCount(name, 0, 0, 0) for name in CLASSES],
         0,
-        Pace([], 0, None),
+        PaceSection([], 0, None),
     )
 
 
@@ -124,19 +124,21 @@ def without_model() -> Content:
     """The rich one under --no-model: the model's figures are those of the last sync."""
     rich = content()
     note = (
-        "The ML backend was left alone (--no-model): nothing new is asked of the model, consensus labels are majority "
-        "votes, and their quality is unknown."
+        "The ML backend was not used (--no-model). Consensus labels are majority votes, their quality is unknown, "
+        "and the model's figures are those of the last sync."
     )
     head = replace(rich.head, asked_model=False, model_version=None, notes=[note, *rich.head.notes])
     places = [
-        replace(one, score=None, why="New: chosen by what the model said at the last sync.")
+        replace(one, score=None, why="New: chosen by the model's prediction at the last sync.")
         for one in rich.window.places
         if not one.second_opinion
     ]
     people = replace(rich.people, annotators=[replace(one, quality=None) for one in rich.people.annotators])
     classes = [replace(one, predicted=0) for one in rich.classes]
     window = replace(rich.window, places=places)
-    return replace(rich, head=head, window=window, consensus=Consensus([], [], 0), people=people, classes=classes)
+    return replace(
+        rich, head=head, window=window, consensus=ConsensusSection([], [], 0), people=people, classes=classes
+    )
 
 
 def taken_back() -> Content:
@@ -149,12 +151,12 @@ def alone() -> Content:
     rich = content()
     (first, *_) = rich.people.annotators
     one = replace(first, agreement=None, confused=None, taken_for=None)
-    words = "No two people have labelled the same task: nothing can be said of their agreement."
+    words = "No two people have labelled the same task: their agreement is unknown."
     return replace(
         rich,
         head=replace(rich.head, annotators=1),
-        consensus=Consensus([*[Bin(at / 10, at / 10 + 0.1, 0) for at in range(9)], Bin(0.9, 1.0, 1_120)], [], 0),
-        people=People([one], 0, [], 0, None, words),
+        consensus=ConsensusSection([*[Bin(at / 10, at / 10 + 0.1, 0) for at in range(9)], Bin(0.9, 1.0, 1_120)], [], 0),
+        people=AnnotatorsSection([one], 0, [], 0, None, words),
     )
 
 
@@ -220,14 +222,14 @@ def _head() -> Head:
         ground_truth_accuracy=0.7833,
         advice=sentence(forecast(0.8213, 1_120)),
         notes=[
-            "The project has changed since the last sync: its window and its rounds are from before.",
-            "60 annotations are marked as ground truth and left out of what is told of people; an import with "
-            '"ground_truth": false counts.',
+            "The project has changed since the last sync, which chose the window and added the last round.",
+            "60 annotations are marked as ground truth and counted as no annotator's work. Import labels with "
+            '"ground_truth": false instead.',
         ],
     )
 
 
-def _curve() -> Curve:
+def _curve() -> CurveSection:
     points = [
         CurvePoint(
             round=number + 1,
@@ -240,7 +242,7 @@ def _curve() -> Curve:
     ]
     labels = [100.0 + 60 * number for number in range(26)]
     replayed = [
-        Replayed(
+        ReplayedStrategy(
             name,
             5,
             labels,
@@ -250,43 +252,46 @@ def _curve() -> Curve:
         for name, gap, scale in (("activelab-weighted", 0.26, 420.0), ("random", 0.25, 900.0))
     ]
     saved = (
-        "In the replay activelab-weighted reached an accuracy of 83.4 % with 1,600 labels; random order never got "
-        "there with its 1,600: 79.8 % was its best."
+        "In the replay activelab-weighted reached an accuracy of 83.4 % with 1,600 labels. Random order did not reach "
+        "it with 1,600 labels. Its best accuracy was 79.8 %."
     )
     note = (
-        "The replay of 896 texts is by connector simulate with the classifier logistic: means of its runs (5 of "
-        "activelab-weighted and 5 of random), and one standard deviation around them. Accuracy is that on texts that "
-        "nobody labels."
+        "connector simulate made the replay of 896 texts with the classifier logistic. The curves are means of its "
+        "runs (5 of activelab-weighted and 5 of random), with one standard deviation around them. Accuracy is that on texts "
+        "that no one labels."
     )
-    return Curve(points, len(points), replayed, saved, note)
+    return CurveSection(points, len(points), replayed, saved, note)
 
 
-def _window() -> Window:
+def _window() -> WindowSection:
     places = [
-        Place(
+        WindowPlace(
             rank=number + 1,
             task=1_203 + 7 * number,
             text=Text(TEXTS[number % len(TEXTS)], 1_240 if number == 7 else 0) if number != 5 else Text(None),
             second_opinion=number % 3 == 1,
             label_count=number % 3,
             score=0.11 + number / 40 if number != 5 else None,
-            why="New: chosen by what the model said at the last sync." if number == 5 else WHY[number % 3],
+            why="New: chosen by the model's prediction at the last sync." if number == 5 else WHY[number % 3],
         )
         for number in range(10)
     ]
-    return Window(100, 3, 86, 31, places)
+    return WindowSection(100, 3, 86, 31, places)
 
 
-def _consensus() -> Consensus:
+def _consensus() -> ConsensusSection:
     tasks = [4, 9, 14, 22, 31, 48, 77, 140, 298, 477]
     bins = [Bin(number / 10, (number + 1) / 10, count) for number, count in enumerate(tasks)]
     suspects = [
         Suspect(
             task=88 + 13 * number,
             text=Text(text, 3_000 if number == 7 else 0),
-            said=[Said(name, CLASSES[(number + place) % 2]) for place, name in enumerate(NAMES[: 1 + number % 4])]
-            + [Said(NAMES[6], None)],
-            said_left_out=0,
+            answers=[
+                AnnotatorAnswer(name, CLASSES[(number + place) % 2])
+                for place, name in enumerate(NAMES[: 1 + number % 4])
+            ]
+            + [AnnotatorAnswer(NAMES[6], None)],
+            answers_left_out=0,
             consensus=CLASSES[number % 2],
             quality=0.04 + number / 80,
             predicted=CLASSES[(number + 1) % 2],
@@ -294,12 +299,12 @@ def _consensus() -> Consensus:
         )
         for number, text in enumerate(itertools.islice(itertools.cycle(TEXTS), 25))
     ]
-    crowd = [Said(f"annotator.{number}@example.com", CLASSES[number % 2]) for number in range(10)]
-    suspects[1] = replace(suspects[1], said=crowd, said_left_out=3)
-    return Consensus(bins, suspects, 87)
+    crowd = [AnnotatorAnswer(f"annotator.{number}@example.com", CLASSES[number % 2]) for number in range(10)]
+    suspects[1] = replace(suspects[1], answers=crowd, answers_left_out=3)
+    return ConsensusSection(bins, suspects, 87)
 
 
-def _people() -> People:
+def _people() -> AnnotatorsSection:
     annotators = [
         Annotator(
             name=name,
@@ -319,10 +324,10 @@ def _people() -> People:
         for place, second in enumerate(NAMES[number + 1 : 6])
     ]
     words = (
-        "The labels allow tentative conclusions by Krippendorff's bounds of 0.667 and 0.8; 1 would be perfect, 0 "
-        "chance."
+        "The labels allow tentative conclusions by Krippendorff's bounds of 0.667 and 0.8. 1 would be perfect "
+        "agreement, 0 is chance."
     )
-    return People(annotators, 0, pairs, 0, 0.7143, words)
+    return AnnotatorsSection(annotators, 0, pairs, 0, 0.7143, words)
 
 
 def _classes() -> list[ClassCount]:
@@ -333,9 +338,9 @@ def _classes() -> list[ClassCount]:
     ]
 
 
-def _pace() -> Pace:
+def _pace() -> PaceSection:
     first = datetime.date(2026, 2, 2)
-    return Pace(
+    return PaceSection(
         [
             Day(
                 str(first + datetime.timedelta(days=number)),

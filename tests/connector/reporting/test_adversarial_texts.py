@@ -29,7 +29,7 @@ from connector.cli.options import say
 from connector.progress import Reporter
 from connector.queue.import_tasks import read_rows
 from connector.reporting.formats import write
-from connector.reporting.rows import Extras, columns, label_studio_task, rows
+from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
 from connector.state.project_state import State
 from connector.sync.scoring import Review, Scored
 
@@ -67,7 +67,7 @@ class Story:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         stored = {raw["id"]: read_text(raw, self.control) for raw in self.raws}
-        return rows(
+        return task_rows(
             self.records,
             self.control,
             self.review,

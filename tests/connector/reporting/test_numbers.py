@@ -52,4 +52,4 @@ def test_intervals_say_from_where_to_where() -> None:
 def test_times_are_those_of_the_clock_that_wrote_them() -> None:
     assert numbers.when("2026-03-03T14:05:09.123456+01:00") == "3 March 2026, 14:05 UTC+01:00"
     assert numbers.when("2026-12-31T23:59:00Z") == "31 December 2026, 23:59 UTC"
-    assert numbers.day(date(2026, 9, 1)) == "1 Sep"
+    assert numbers.format_day(date(2026, 9, 1)) == "1 Sep"

@@ -19,7 +19,7 @@ from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.reporting.content import Content
 from connector.reporting.html import page
-from connector.reporting.report import report, words
+from connector.reporting.report import format_report_result, report
 from connector.state.project_state import ProjectState
 from connector.state.pull import pull, read_project
 
@@ -86,7 +86,7 @@ def synced(studio: Studio, state: ProjectState, *window: Slot, **last: Any) -> N
     state.store_window(VERSION, len(window), window, {"window": 4, "strategy": "activelab-weighted"})
     studio.versions[VERSION] = len(window)
     studio.settings["model_version"] = VERSION
-    state.store_round(1, {"round": 1, "annotations": 2, "model_version": None, "model_agreement": 0.7})
+    state.store_round(1, {"round": 1, "annotations": 2, "labels": 2, "model_version": None, "model_agreement": 0.7})
     state.put(last_sync={"at": NOW.isoformat(), "result": "published", "error": None, **last})
 
 
@@ -113,12 +113,12 @@ def test_the_head_counts_as_status_does(studio: Studio, state: ProjectState, tmp
     notes = " ".join(head.notes)
     assert "--no-model" in notes
     assert (
-        '1 annotation is marked as ground truth and left out of what is told of people; an import with "ground_truth": '
-        "false counts." in notes
+        "1 annotation is marked as ground truth and counted as no annotator's work. "
+        'Import labels with "ground_truth": false instead.' in notes
     )
     assert not head.asked_model
     assert "does not serve" not in notes
-    assert "1 annotation with a choice that the labelling config no longer has" in notes
+    assert "There is 1 annotation with a choice that the labelling config no longer has." in notes
     assert "changed since" not in notes
 
 
@@ -152,8 +152,10 @@ def test_a_project_never_synced_and_one_without_tasks(studio: Studio, state: Pro
     studio.rows.clear()
     done = write(studio, state, tmp_path / "empty.html")
     assert (done["tasks"], done["annotations"], done["alpha"], done["suspects"]) == (0, 0, None, 0)
-    assert words(done) == f"Wrote a report on 0 tasks with 0 labels to {tmp_path}/empty.html."
-    assert words({**done, "tasks": 1670, "annotations": 1}).startswith("Wrote a report on 1,670 tasks with 1 label to ")
+    assert format_report_result(done) == f"Wrote a report on 0 tasks with 0 labels to {tmp_path}/empty.html."
+    assert format_report_result({**done, "tasks": 1670, "annotations": 1}).startswith(
+        "Wrote a report on 1,670 tasks with 1 label to "
+    )
     assert done["bytes"] == (tmp_path / "empty.html").stat().st_size
 
 
@@ -223,7 +225,7 @@ def test_where_no_page_can_be_written_nothing_is_read(studio: Studio, state: Pro
     for out, said in (
         (
             tmp_path / "none" / "report.html",
-            f"There is no folder {tmp_path}/none: make it first, or give another --out.",
+            f"There is no folder {tmp_path}/none: create it first, or give another --out.",
         ),
         (tmp_path, f"{tmp_path} is a folder, and a report writes a file: give another --out."),
         (Path("/dev/null"), "/dev/null is no file, and a report writes a file: give another --out."),

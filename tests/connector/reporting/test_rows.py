@@ -18,9 +18,9 @@ from connector.active_learning.window import Slot, open_places
 from connector.annotations.label_config import Control
 from connector.annotations.records import Task, choice, read_task, read_text
 from connector.errors import TryAgainLater, UsageError
-from connector.reporting.atomic_output import explaining
+from connector.reporting.atomic_output import translate_os_errors
 from connector.reporting.formats import ENDINGS, format_of, require, write
-from connector.reporting.rows import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, rows
+from connector.reporting.rows import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, task_rows
 from connector.sync.scoring import Review, Scored
 
 ODD = ("label", "text", "", "a,b;c", 'quo"ted', "line\nbreak", "é", "É", "_type", "a.b", "1", "prob_1", "consensus")
@@ -78,7 +78,7 @@ def reviewed(**known: Any) -> Review:
 
 def row(raw: dict[str, Any], control: Control = CONTROL, extras: Extras = EXTRAS, **known: Any) -> dict[str, Any]:
     """The row of the one task `raw`."""
-    (made,) = rows([record(raw, control)], control, reviewed(**known), extras, shown_by([raw], control))
+    (made,) = task_rows([record(raw, control)], control, reviewed(**known), extras, shown_by([raw], control))
     return made
 
 
@@ -237,7 +237,7 @@ def many(count: int, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         pred_probs={number: np.arange(len(classes)) + number / 10_000 for number in range(1, count + 1)},
     )
     raws = [task(number) for number in range(1, count + 1)]
-    return list(rows((record(raw, control) for raw in raws), control, known, EXTRAS, shown_by(raws, control)))
+    return list(task_rows((record(raw, control) for raw in raws), control, known, EXTRAS, shown_by(raws, control)))
 
 
 def read(file_format: str, path: Path) -> list[dict[str, Any]]:
@@ -288,7 +288,7 @@ def test_a_lone_surrogate_leaves_the_rest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "label-studio"])
 def test_a_full_disk_is_for_later(file_format: str) -> None:
     full = Path("/dev/full")
-    with pytest.raises(TryAgainLater) as told, explaining(Path("labels")):
+    with pytest.raises(TryAgainLater) as told, translate_os_errors(Path("labels")):
         write(file_format, many(2500, CONTROL.classes), CONTROL.classes, full)
     assert str(told.value) == "labels cannot be written: No space left on device. Free some space."
 

@@ -6,14 +6,14 @@ import pytest
 from support.report_data_factory import CLASSES, SURE, make
 
 from connector.reporting.content import Annotator
-from connector.reporting.report_data import Facts
-from connector.reporting.section_annotators import people
-from connector.reporting.section_labels import classes
+from connector.reporting.report_data import ReportData
+from connector.reporting.section_annotators import annotators_section
+from connector.reporting.section_labels import class_counts
 from connector.simulation.confidence_intervals import wilson
 
 
-def by_name(facts: Facts) -> dict[str, Annotator]:
-    return {one.name: one for one in people(facts).annotators}
+def by_name(data: ReportData) -> dict[str, Annotator]:
+    return {one.name: one for one in annotators_section(data).annotators}
 
 
 def test_annotators_with_what_they_said_and_how_often_that_stood() -> None:
@@ -59,12 +59,12 @@ def test_ground_truth_is_nobodys_work_and_deleted_users_are_one() -> None:
     for task in range(1, 5):
         made.say(task, 9, "Rude", truth=True)
     made.say(1, 0, "Polite")
-    facts = made.facts()
-    found = people(facts)
+    data = made.facts()
+    found = annotators_section(data)
     assert [(one.name, one.labels) for one in found.annotators] == [("deleted users", 1)]
-    assert facts.labels == {(1, 0): "Polite"}
-    assert len(facts.reviewed.scored.consensus) == 4, "it is part of the consensus"
-    (first,) = [one for one in classes(facts)[0] if one.name == "Rude"]
+    assert data.labels == {(1, 0): "Polite"}
+    assert len(data.reviewed.scored.consensus) == 4, "it is part of the consensus"
+    (first,) = [one for one in class_counts(data)[0] if one.name == "Rude"]
     assert (first.labels, first.consensus) == (0, 4)
 
 
@@ -77,7 +77,7 @@ def test_pairs_and_alpha_are_those_of_the_latest_labels() -> None:
         for task, letter in enumerate(labels, start=1):
             if letter != ".":
                 made.say(task, annotator, names[letter])
-    found = people(made.facts())
+    found = annotators_section(made.facts())
     pairs = [(one.first, one.second, one.tasks) for one in found.pairs]
     assert pairs == [("user 1", "user 2", 6), ("user 1", "user 3", 3), ("user 2", "user 3", 3)]
     assert [one.agreement for one in found.pairs] == pytest.approx([5 / 6, 2 / 3, 2 / 3])
@@ -88,16 +88,18 @@ def test_pairs_and_alpha_are_those_of_the_latest_labels() -> None:
 
 def test_alpha_says_why_there_is_none() -> None:
     made = make(3)
-    assert people(made.facts()) == people(make(3).facts())
+    assert annotators_section(made.facts()) == annotators_section(make(3).facts())
     made.say(1, 1, "Polite")
     made.say(2, 2, "Rude")
-    found = people(made.facts())
+    found = annotators_section(made.facts())
     assert (found.alpha, found.pairs) == (None, [])
     assert found.alpha_words.startswith("No two people")
     made.say(1, 2, "Polite")
-    assert people(made.facts()).alpha_words.startswith("All labels of tasks that several people labelled are one class")
+    assert annotators_section(made.facts()).alpha_words.startswith(
+        "All labels of tasks that several people labelled are one class"
+    )
     made.say(2, 1, "Rude")
-    assert people(made.facts()).alpha == 1.0
+    assert annotators_section(made.facts()).alpha == 1.0
 
 
 def test_sets_differ_by_their_classes() -> None:
@@ -107,8 +109,8 @@ def test_sets_differ_by_their_classes() -> None:
         made.say(task, 2, list(second))
         made.say(task, 3, list(first))
     probs = {1: (0.9, 0.9, 0.1), 2: (0.9, 0.1, 0.9), 3: (0.1, 0.3, 0.1)}
-    facts = made.facts(probs)
-    found = people(facts)
+    data = made.facts(probs)
+    found = annotators_section(data)
     good, odd, _ = found.annotators
     assert (odd.name, odd.confused, odd.taken_for) == ("user 2", "C", None), "left out where it is the consensus"
     assert odd.quality is not None
@@ -117,7 +119,7 @@ def test_sets_differ_by_their_classes() -> None:
     assert found.alpha is not None
     assert 0 < found.alpha < 1
     assert "classes" in found.alpha_words
-    counts = {one.name: (one.labels, one.consensus) for one in classes(facts)[0]}
+    counts = {one.name: (one.labels, one.consensus) for one in class_counts(data)[0]}
     assert counts == {"A": (6, 2), "B": (4, 1), "C": (2, 1)}
 
 
@@ -125,7 +127,7 @@ def test_many_annotators_are_bounded() -> None:
     made = make(2)
     for annotator in range(1, 131):
         made.say(1, annotator, "Polite")
-    found = people(made.facts())
+    found = annotators_section(made.facts())
     assert (len(found.annotators), found.left_out, len(found.pairs), found.unpaired) == (100, 30, 190, 110)
 
 
@@ -178,9 +180,9 @@ def test_what_alpha_says(first: str, second: str, words: str) -> None:
     for annotator, said in ((1, first), (2, second)):
         for task, letter in enumerate(said, start=1):
             made.say(task, annotator, names[letter])
-    found = people(made.facts())
+    found = annotators_section(made.facts())
     assert found.alpha is not None
-    assert found.alpha_words == f"{words}; 1 would be perfect, 0 chance."
+    assert found.alpha_words == f"{words}. 1 would be perfect agreement, 0 is chance."
 
 
 def test_sets_that_are_all_the_same_are_no_agreement_beyond_chance() -> None:
@@ -188,6 +190,6 @@ def test_sets_that_are_all_the_same_are_no_agreement_beyond_chance() -> None:
     for task in (1, 2):
         made.say(task, 1, [])
         made.say(task, 2, [])
-    found = people(made.facts())
+    found = annotators_section(made.facts())
     assert found.alpha is None
-    assert found.alpha_words.startswith("All labels of tasks that several people labelled are the same: ")
+    assert found.alpha_words.startswith("All labels of tasks that several people labelled are the same, ")

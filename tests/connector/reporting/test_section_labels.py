@@ -6,10 +6,10 @@ import pytest
 from support.report_data_factory import START, SURE, make
 
 from connector.reporting.content import Bin, Text
-from connector.reporting.report_data import TEXT_LENGTH, cut
-from connector.reporting.section_annotators import people
-from connector.reporting.section_labels import classes, consensus, pace
-from connector.reporting.section_window import window
+from connector.reporting.report_data import NAME_LENGTH, TEXT_LENGTH, cut, shorten
+from connector.reporting.section_annotators import annotators_section
+from connector.reporting.section_labels import class_counts, consensus_section, pace_section
+from connector.reporting.section_window import window_section
 from connector.sync.scoring import Review
 
 
@@ -21,26 +21,26 @@ def test_suspects_are_the_least_certain_first() -> None:
     made.say(7, 13, None)
     made.say(7, 12, "Impolite")
     made.say(7, 99, "Rude", truth=True)
-    facts = made.facts(dict.fromkeys(range(1, 41), SURE))
-    facts.reviewed.quality = dict.fromkeys(range(1, 41), 0.2) | {7: 0.1}
-    found = consensus(facts).suspects
+    data = made.facts(dict.fromkeys(range(1, 41), SURE))
+    data.reviewed.quality = dict.fromkeys(range(1, 41), 0.2) | {7: 0.1}
+    found = consensus_section(data).suspects
     assert len(found) == 25
     worst = found[0]
     assert (worst.task, worst.text, worst.predicted) == (7, Text("Text 7"), "Polite")
     assert worst.probability == pytest.approx(0.96)
     assert [one.quality for one in found] == sorted(one.quality for one in found)
     assert [one.task for one in found[1:]] == [1, 2, 3, 4, 5, 6, *range(8, 26)], "ties by task"
-    assert consensus(facts).suspects_left_out == 15
-    assert (len(worst.said), worst.said_left_out) == (10, 4)
-    assert (worst.said[0].annotator, worst.said[0].label) == ("user 1", "Rude")
-    assert consensus(made.facts()).suspects == []
+    assert consensus_section(data).suspects_left_out == 15
+    assert (len(worst.answers), worst.answers_left_out) == (10, 4)
+    assert (worst.answers[0].annotator, worst.answers[0].label) == ("user 1", "Rude")
+    assert consensus_section(made.facts()).suspects == []
 
 
 def test_nothing_stands_out_of_a_clean_project() -> None:
     made = make(30)
     for task in range(1, 31):
         made.say(task, 1, "Polite")
-    found = consensus(made.facts(dict.fromkeys(range(1, 31), (0.9999, 0.00005, 0.00005))))
+    found = consensus_section(made.facts(dict.fromkeys(range(1, 31), (0.9999, 0.00005, 0.00005))))
     assert (found.suspects, found.suspects_left_out, found.bins[-1].tasks) == ([], 0, 30)
 
 
@@ -48,9 +48,9 @@ def test_a_suspect_is_more_likely_wrong_than_right_or_not_what_the_model_says() 
     made = make(4)
     for task in range(1, 5):
         made.say(task, 1, "Polite")
-    facts = made.facts({1: SURE, 2: SURE, 3: SURE, 4: (0.02, 0.96, 0.02)})
-    facts.reviewed.quality = {1: 0.5, 2: 0.4999, 3: 0.9, 4: 0.9}
-    assert [one.task for one in consensus(facts).suspects] == [2, 4]
+    data = made.facts({1: SURE, 2: SURE, 3: SURE, 4: (0.02, 0.96, 0.02)})
+    data.reviewed.quality = {1: 0.5, 2: 0.4999, 3: 0.9, 4: 0.9}
+    assert [one.task for one in consensus_section(data).suspects] == [2, 4]
 
 
 def test_a_skip_hides_no_label_and_ground_truth_is_called_so() -> None:
@@ -59,20 +59,20 @@ def test_a_skip_hides_no_label_and_ground_truth_is_called_so() -> None:
     made.say(1, 1, None)
     made.say(1, 2, None)
     made.say(1, 3, "Rude", truth=True)
-    facts = made.facts({1: SURE})
-    facts.reviewed.quality = {1: 0.1}
-    (found,) = consensus(facts).suspects
-    said = [(one.annotator, one.label) for one in found.said]
+    data = made.facts({1: SURE})
+    data.reviewed.quality = {1: 0.1}
+    (found,) = consensus_section(data).suspects
+    said = [(one.annotator, one.label) for one in found.answers]
     assert said == [("user 1", "Polite"), ("user 2", None), ("user 3 (ground truth)", "Rude")]
 
 
 def test_bins_hold_every_quality() -> None:
-    facts = make(0).facts()
-    assert consensus(facts).bins == []
-    facts = make(5).facts(dict.fromkeys(range(1, 6), SURE))
-    facts.reviewed.scored.consensus = dict.fromkeys(range(1, 6), "Polite")
-    facts.reviewed.quality = dict(enumerate([0.0, 0.1, 0.55, 0.999, 1.0], start=1))
-    found = consensus(facts).bins
+    data = make(0).facts()
+    assert consensus_section(data).bins == []
+    data = make(5).facts(dict.fromkeys(range(1, 6), SURE))
+    data.reviewed.scored.consensus = dict.fromkeys(range(1, 6), "Polite")
+    data.reviewed.quality = dict(enumerate([0.0, 0.1, 0.55, 0.999, 1.0], start=1))
+    found = consensus_section(data).bins
     assert [one.tasks for one in found] == [1, 1, 0, 0, 0, 1, 0, 0, 0, 2]
     assert (found[0], found[-1].high) == (Bin(0.0, 0.1, 1), 1.0)
 
@@ -80,7 +80,7 @@ def test_bins_hold_every_quality() -> None:
 def test_classes_stand_as_in_the_config_or_most_labels_first() -> None:
     made = make(4)
     made.say(1, 1, "Rude")
-    found, left_out = classes(made.facts(dict.fromkeys(range(1, 5), SURE)))
+    found, left_out = class_counts(made.facts(dict.fromkeys(range(1, 5), SURE)))
     assert [(one.name, one.labels, one.consensus, one.predicted) for one in found] == [
         ("Polite", 0, 0, 3),
         ("Impolite", 0, 0, 0),
@@ -88,7 +88,7 @@ def test_classes_stand_as_in_the_config_or_most_labels_first() -> None:
     ]
     many = make(2, [f"class {number}" for number in range(60)])
     many.say(1, 1, "class 55")
-    found, left_out = classes(many.facts())
+    found, left_out = class_counts(many.facts())
     assert (len(found), left_out, found[0].name, found[1].name) == (50, 10, "class 55", "class 0")
 
 
@@ -97,26 +97,26 @@ def test_pace_counts_days_where_one_asks_and_has_quartiles() -> None:
     for task, seconds in enumerate((1, 2, 3, 4, 100_000), start=1):
         made.say(task, 1, "Polite", seconds=seconds)
     made.say(9, 1, None, seconds=1e9)
-    facts = made.facts()
-    found = pace(facts, START)
+    data = made.facts()
+    found = pace_section(data, START)
     assert [(one.day, one.labels) for one in found.days] == [("2026-03-01", 5)]
     assert found.seconds == (2, 3, 4)
     far_east = START.astimezone(timezone(timedelta(hours=13)))
-    assert [one.day for one in pace(facts, far_east).days] == ["2026-03-02"]
-    assert pace(make(1).facts(), START).days == []
-    assert pace(make(1).facts(), START).seconds is None
+    assert [one.day for one in pace_section(data, far_east).days] == ["2026-03-02"]
+    assert pace_section(make(1).facts(), START).days == []
+    assert pace_section(make(1).facts(), START).seconds is None
 
 
 def test_days_without_labels_are_among_the_last_sixty() -> None:
     made = make(2)
     made.say(1, 1, "Polite")
-    facts = made.facts()
-    (row,) = facts.pulled.tasks[1].annotations
+    data = made.facts()
+    (row,) = data.pulled.tasks[1].annotations
     later = (START + timedelta(days=100)).isoformat()
-    facts.pulled.tasks[2] = facts.pulled.tasks[2]._replace(annotations=(row._replace(id=2, task=2, created_at=later),))
-    found = pace(facts, START).days
+    data.pulled.tasks[2] = data.pulled.tasks[2]._replace(annotations=(row._replace(id=2, task=2, created_at=later),))
+    found = pace_section(data, START).days
     assert (len(found), found[-1].day, found[-1].labels) == (60, "2026-06-09", 1)
-    assert pace(facts, START).earlier == 1
+    assert pace_section(data, START).earlier == 1
     assert sum(one.labels for one in found) == 1
 
 
@@ -126,11 +126,11 @@ def test_a_replay_starts_with_tasks_of_two_people() -> None:
         for annotator in annotators:
             made.say(task, annotator, "Polite")
     made.say(4, 2, "Polite", truth=True)
-    facts = made.facts()
-    assert facts.replayable == 2
-    facts = made.facts()
-    facts.pulled.tasks[3] = facts.pulled.tasks[3]._replace(digest=None)
-    assert facts.replayable == 1
+    data = made.facts()
+    assert data.replayable == 2
+    data = made.facts()
+    data.pulled.tasks[3] = data.pulled.tasks[3]._replace(digest=None)
+    assert data.replayable == 1
 
 
 def test_texts_are_cut_between_letters() -> None:
@@ -145,10 +145,21 @@ def test_texts_are_cut_between_letters() -> None:
     assert cut("\u0301" * 2000) == Text("\u0301" * TEXT_LENGTH, TEXT_LENGTH)
 
 
+def test_names_are_cut_and_say_so() -> None:
+    assert shorten("x" * NAME_LENGTH, NAME_LENGTH) == "x" * NAME_LENGTH
+    assert shorten("x" * (NAME_LENGTH + 1), NAME_LENGTH) == "x" * (NAME_LENGTH - 1) + "…"
+    assert shorten("abe\u0301d", 4) == "ab…", "a letter keeps its accent"
+    made = make(1, ("A" * 1000, "B"))
+    made.say(1, 1, "A" * 1000)
+    data = made.facts(emails={1: "a" * 300})
+    assert [one.name for one in class_counts(data)[0]] == ["A" * 253 + "…", "B"]
+    assert annotators_section(data).annotators[0].name == "a" * 253 + "…"
+
+
 def test_a_project_without_anything() -> None:
-    facts = make(0).facts(queue_version=None)
-    assert isinstance(facts.reviewed, Review)
-    assert people(facts).annotators == []
-    found = window(facts, [], {})
+    data = make(0).facts(queue_version=None)
+    assert isinstance(data.reviewed, Review)
+    assert annotators_section(data).annotators == []
+    found = window_section(data, [], {})
     assert (found.size, found.gone, found.left, found.places) == (0, 0, 0, [])
-    assert [(one.labels, one.consensus, one.predicted) for one in classes(facts)[0]] == [(0, 0, 0)] * 3
+    assert [(one.labels, one.consensus, one.predicted) for one in class_counts(data)[0]] == [(0, 0, 0)] * 3

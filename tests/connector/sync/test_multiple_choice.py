@@ -31,7 +31,7 @@ from connector.backend import Backend, Probabilities
 from connector.diagnostics import queue_checks, server_checks
 from connector.progress import Reporter
 from connector.reporting.formats import write
-from connector.reporting.rows import Extras, columns, label_studio_task, rows
+from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
 from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled
 from connector.sync.label_matrix import UNKNOWN_CLASS, model_rows, predicted
@@ -341,7 +341,7 @@ def exported(model: Model, state: ProjectState) -> tuple[list[dict[str, Any]], P
     run(project, model, state)
     reviewed = review(project, model, Reporter())  # type: ignore[arg-type]
     extras = Extras(choices={gone.id: ["rain", "gone", "noise"]})
-    return list(rows(tasks, CONTROL, reviewed, extras, project.texts)), project
+    return list(task_rows(tasks, CONTROL, reviewed, extras, project.texts)), project
 
 
 def test_rows_hold_lists_of_names(model: Model, state: ProjectState) -> None:

@@ -257,8 +257,8 @@ def _curve() -> CurveSection:
     )
     note = (
         "connector simulate made the replay of 896 texts with the classifier logistic. The curves are means of its "
-        "runs (5 of activelab-weighted and 5 of random), with one standard deviation around them. Accuracy is that on texts "
-        "that no one labels."
+        "runs (5 of activelab-weighted and 5 of random), with one standard deviation around them. Accuracy is that on "
+        "texts that no one labels."
     )
     return CurveSection(points, len(points), replayed, saved, note)
 

@@ -25,7 +25,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
 from connector.active_learning import multilabel
-from connector.annotations.label_config import Control
+from connector.annotations.controls.choices import Choices
 from connector.annotations.records import Annotation, Task, digest, latest_labels
 from connector.backend import Probabilities
 from connector.progress import Reporter
@@ -49,7 +49,7 @@ FILLING = "we stayed the hotel was there again and it on our last visit with fam
 ERRORS = (0.05, 0.1, 0.15, 0.2, 0.3)  # of each person: the share of topics missed; half of that are seen elsewhere
 TEXTS, TEST, START, ROUNDS, A_ROUND = 600, 400, 60, 10, 45
 CLASSES = tuple(TOPICS)
-CONTROL = Control("topics", "text", "text", CLASSES, {name: name for name in CLASSES}, multiple=True, none_counts=True)
+CONTROL = Choices("topics", "text", "text", CLASSES, {name: name for name in CLASSES}, multiple=True, none_counts=True)
 AT = "2026-03-01T10:00:00.000000Z"
 
 Sets = NDArray[np.bool_]

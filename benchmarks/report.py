@@ -23,7 +23,7 @@ from rich.table import Table
 
 from connector import __version__
 from connector.active_learning.window import Slot
-from connector.annotations.label_config import Control
+from connector.annotations.controls.choices import Choices
 from connector.annotations.records import Annotation, Task, latest_labels
 from connector.demo import texts as demo_texts
 from connector.reporting import html
@@ -39,7 +39,7 @@ from connector.state.rows import ProjectRecord
 from connector.sync.scoring import Review, Scored
 
 CLASSES = ("Polite", "Impolite", "Cannot say")
-CONTROL = Control("politeness", "text", "text", CLASSES, {name: name for name in CLASSES})
+CONTROL = Choices("politeness", "text", "text", CLASSES, {name: name for name in CLASSES})
 NOW = datetime(2026, 3, 3, 14, 5, tzinfo=timezone.utc)
 WINDOW = 100
 ROUNDS = 300

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from connector.annotations.label_config import Control
+from connector.annotations.controls import Control
+from connector.annotations.objects import OBJECTS
 
 
 class Annotation(NamedTuple):
@@ -61,9 +62,8 @@ def digest(text: str) -> str:
 
 
 def read_text(raw: Mapping[str, Any], control: Control) -> str | None:
-    """The text that a task of Label Studio shows; None where its data key is missing, empty or not a text."""
-    text = raw["data"].get(control.data_key)
-    return _storable(text) if isinstance(text, str) and text.strip() else None
+    """The content that a task of Label Studio shows in the control. None: there is nothing to label."""
+    return OBJECTS[control.content].read(raw["data"].get(control.data_key))
 
 
 def read_task(raw: dict[str, Any], control: Control) -> Task:
@@ -82,14 +82,6 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
     )
 
 
-def _storable(text: str) -> str:
-    """The text without what JSON can hold and others cannot; the rest of it still counts.
-
-    Half a surrogate pair has no UTF-8 form, and PostgreSQL takes no NUL.
-    """
-    return text.replace("\0", "?").encode(errors="replace").decode()
-
-
 def annotator_of(raw: Mapping[str, Any]) -> int:
     """Who made a row of a task's `annotations`; 0 where the user was deleted."""
     user = raw["completed_by"]
@@ -100,51 +92,20 @@ def annotator_of(raw: Mapping[str, Any]) -> int:
 
 def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotation:
     """A row of a task's `annotations` as a record."""
-    chosen = None if raw["was_cancelled"] else _choices(raw["result"], control)
-    known = {control.spellings[name] for name in chosen or [] if name in control.spellings}
-    unknown = any(name not in control.spellings for name in chosen or [])
-    # Whether somebody whose choices are all gone would choose none of the others, nobody can tell.
-    label = None if chosen is None or (unknown and not known) else control.label_of(known)
+    skipped = bool(raw["was_cancelled"])
+    label, unknown = (None, False) if skipped else control.read(raw["result"])
     return Annotation(
         id=raw["id"],
         task=task,
         annotator=annotator_of(raw),
         label=label,
-        skipped=bool(raw["was_cancelled"]),
+        skipped=skipped,
         ground_truth=bool(raw["ground_truth"]),
         updated_at=raw["updated_at"],
         unknown=unknown,
         created_at=raw["created_at"],
         lead_time=raw.get("lead_time"),
     )
-
-
-def choice(result: Any, control: Control) -> str | list[str] | None:
-    """What was chosen in an annotation's `result`, as it is spelled there: a list where several may be; None: nothing.
-
-    The empty list says that none of the choices was meant, None that the control was not answered.
-    """
-    chosen = _choices(result, control)
-    return chosen if chosen is None or control.multiple else chosen[0]
-
-
-def _choices(result: Any, control: Control) -> list[str] | None:
-    """The choices in a `result`, exactly one where only one may be; None where the control was not answered."""
-    regions = [region for region in result or [] if region.get("from_name") == control.name]
-    answers = [answer for region in regions if (answer := _answer(region)) is not None]
-    if not control.multiple:
-        return next((answer for answer in answers if len(answer) == 1), None)
-    chosen = [name for answer in answers for name in answer]
-    # What cannot be read is of an older config, and not the same as nothing.
-    return chosen if chosen or (control.none_counts and len(answers) == len(regions)) else None
-
-
-def _answer(region: Any) -> list[str] | None:
-    """The choices of one region of a `result`, None where it holds something else."""
-    if region.get("type", "choices") != "choices":
-        return None
-    names = region.get("value", {}).get("choices") or []
-    return names if all(isinstance(name, str) for name in names) else None
 
 
 def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], str]:
@@ -169,11 +130,3 @@ def lock_rows(annotations: Iterable[Annotation], skip_queue: str) -> int:
     return sum(
         1 for row in annotations if not row.ground_truth and not (row.skipped and skip_queue == "REQUEUE_FOR_OTHERS")
     )
-
-
-def choice_result(control: Control, label: str) -> list[dict[str, Any]]:
-    """The `result` that shows `label` chosen, as the form sends it: empty where the label is none of the classes."""
-    chosen = control.classes_of(label)
-    value = {"choices": chosen}
-    region = {"from_name": control.name, "to_name": control.to_name, "type": "choices", "value": value}
-    return [region] if chosen else []

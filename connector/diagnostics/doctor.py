@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.label_config import Control
 from connector.backend import Backend
 from connector.diagnostics import queue_checks, server_checks
@@ -125,7 +126,7 @@ class _Examination:
     def _of_project(self, project: Mapping[str, Any]) -> Iterator[Finding]:
         """The checks of a project that is set up."""
         if self.record.control is not None:
-            self.control = Control.from_json(self.record.control)
+            self.control = control_from_json(self.record.control)
         try:
             self.control = control_of(project, self.record)
         except UsageError as error:

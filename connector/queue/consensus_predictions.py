@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from connector._compat import batched
 from connector.annotations.label_config import Control
-from connector.annotations.records import choice_result
 from connector.errors import ConnectorError
 from connector.label_studio.client import LabelStudio
 from connector.queue.versions import PUBLISHED_CONSENSUS
@@ -152,4 +151,4 @@ def _row(task: int, control: Control, wanted: Label) -> dict[str, Any]:
 
 def _said(control: Control, wanted: Label) -> tuple[list[dict[str, Any]], float]:
     """The label as a prediction has it. Label Studio drops a score outside [0, 1] in silence."""
-    return choice_result(control, wanted.label), min(1.0, max(0.0, round(wanted.quality, 4)))
+    return control.result(wanted.label), min(1.0, max(0.0, round(wanted.quality, 4)))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.label_config import Control, find_control
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
@@ -62,7 +63,7 @@ def initialize(
             _remember(project, gateway, state, control, asked_at, confirm, reporter or Reporter())
             record = state.record()
         wrong = wrong_settings(project)
-        control_before = Control.from_json(record.control) if record.control else None
+        control_before = control_from_json(record.control) if record.control else None
         state.renew_lock()  # the question may have been open for long
         same_config = (control, project["label_config"]) == (control_before, record.label_config)
         if not same_config or "maximum_annotations" in wrong:

@@ -17,7 +17,7 @@ from typing import Any
 
 from connector.active_learning.window import Slot
 from connector.annotations.label_config import Control
-from connector.annotations.records import Task, choice_result, latest_labels, lock_rows, read_task
+from connector.annotations.records import Task, latest_labels, lock_rows, read_task
 from connector.errors import ConnectorError, TryAgainLater
 from connector.label_studio.client import LabelStudio
 from connector.queue.versions import DELETED_A_TIME, delete_expired, new_version
@@ -215,9 +215,7 @@ def _rows(window: Sequence[Slot], version: str, control: Control, prelabels: Map
     return [
         {
             "task": slot.task,
-            "result": choice_result(control, prelabels[slot.task])
-            if not slot.relabel and slot.task in prelabels
-            else [],
+            "result": control.result(prelabels[slot.task]) if not slot.relabel and slot.task in prelabels else [],
             "score": (rank + 1) / (len(window) + 1),
             "model_version": version,
         }

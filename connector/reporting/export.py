@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.active_learning.window import open_places
-from connector.annotations.records import Task, choice, read_task, read_text
+from connector.annotations.records import Task, read_task, read_text
 from connector.backend import Backend
 from connector.errors import UsageError
 from connector.label_studio.client import LabelStudio
@@ -117,7 +117,7 @@ def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras
     choices: dict[int, str | list[str] | None] = {}
     for raw in gateway.tasks_by_id(pulled.project["id"], incomplete):
         texts[raw["id"]] = raw["data"].get(pulled.control.data_key)
-        choices.update({row["id"]: choice(row["result"], pulled.control) for row in raw["annotations"]})
+        choices.update({row["id"]: pulled.control.answer(row["result"]) for row in raw["annotations"]})
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
     return Extras(places, gateway.emails(), texts, choices)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.annotations.label_config import Control
-from connector.annotations.records import Annotation, Task, choice_result
+from connector.annotations.records import Annotation, Task
 from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) 
     ]
     consensus = review.scored.consensus.get(raw["id"])
     if consensus is not None:
-        quality, result = review.quality.get(raw["id"]), choice_result(control, consensus)
+        quality, result = review.quality.get(raw["id"]), control.result(consensus)
         predictions.append({"result": result, "score": quality, "model_version": CONSENSUS_VERSION})
     return {
         **{name: raw[name] for name in _TASK_KEYS if name in raw},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.label_config import Control, find_control
 from connector.annotations.records import Task, answers, digest, moment, read_task, read_text
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
@@ -237,7 +238,7 @@ def control_of(project: Mapping[str, Any], record: ProjectRecord) -> Control:
     """The control that is served, read again if the labelling config has changed."""
     if record.control is None:
         raise ValueError("init has not been run: the state has no control.")
-    control = Control.from_json(record.control)
+    control = control_from_json(record.control)
     if project["label_config"] == record.label_config:
         return control
     return find_control(project["label_config"], control.name)

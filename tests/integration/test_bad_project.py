@@ -37,7 +37,7 @@ def config(*tags: str) -> str:
         (config(TEXT, SINGLE.format(' perRegion="true"')), "found: Choices 'politeness' (perRegion=\"true\")."),
         (
             config(TEXT, SINGLE.format("").replace("politeness", "tone")),
-            "called 'politeness' that can be served; found: Choices 'tone' (can be served).",
+            "called 'politeness' that can be served. Found: Choices 'tone' (can be served).",
         ),
         (
             config(TEXT, '<Choices name="politeness" toName="text"><Choice value="Polite"/></Choices>'),

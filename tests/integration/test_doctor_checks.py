@@ -100,7 +100,7 @@ def test_a_control_that_is_gone_from_the_config_is_named(start: Start) -> None:
     loop.set(label_config=config.replace('name="politeness"', 'name="tone"'))
     assert not_fine(loop) == {"adopted": "problem"}
     found = findings(loop)["adopted"]
-    assert "called 'politeness' that can be served; found: Choices 'tone' (can be served)" in found.cause
+    assert "called 'politeness' that can be served. Found: Choices 'tone' (can be served)" in found.cause
     follow(loop, found.remedy, NAME="tone")
     follow(loop, f"connector sync --project {loop.id}")
     assert not_fine(loop) == FINE

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Probabilities
@@ -25,7 +26,7 @@ Label = str | Sequence[str] | None
 
 def control(classes: Sequence[str] = CLASSES, *, multiple: bool = False) -> Control:
     spellings = {name: name for name in classes}
-    return Control("politeness", "text", "text", tuple(classes), spellings, multiple, none_counts=multiple)
+    return Choices("politeness", "text", "text", tuple(classes), spellings, multiple=multiple, none_counts=multiple)
 
 
 class Served:

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.annotations.label_config import Control
+from connector.annotations.controls.choices import Choices
 from connector.annotations.records import (
     Annotation,
-    choice_result,
     digest,
     latest_labels,
     lock_rows,
@@ -19,7 +18,7 @@ from connector.annotations.records import (
     read_text,
 )
 
-CONTROL = Control(
+CONTROL = Choices(
     name="politeness",
     to_name="text",
     data_key="text",
@@ -321,4 +320,4 @@ def test_a_task_without_rows_counts_none() -> None:
 
 @pytest.mark.parametrize("label", CONTROL.classes)
 def test_a_prelabel_reads_back_as_its_class(label: str) -> None:
-    assert read_annotation(raw_annotation(result=choice_result(CONTROL, label)), 7, CONTROL).label == label
+    assert read_annotation(raw_annotation(result=CONTROL.result(label)), 7, CONTROL).label == label

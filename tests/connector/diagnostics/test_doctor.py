@@ -13,7 +13,7 @@ import pytest
 from support.record_factory import project_record
 
 from connector.active_learning.window import Slot
-from connector.annotations.label_config import Control
+from connector.annotations.controls.choices import Choices
 from connector.annotations.records import Annotation, Task
 from connector.backend import Backend
 from connector.diagnostics import queue_checks, server_checks
@@ -29,7 +29,7 @@ from connector.state.pull import Pulled
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 VERSION = "activelab-20260301-090000-000000"
-CONTROL = Control("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
+CONTROL = Choices("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
 SAVED = {
     "id": 7,
     "title": "Requests",

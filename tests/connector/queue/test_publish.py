@@ -10,7 +10,7 @@ import pytest
 from support.flaky_server import Time
 
 from connector.active_learning.window import Slot
-from connector.annotations.label_config import Control
+from connector.annotations.controls.choices import Choices
 from connector.annotations.records import Annotation, Task, read_task
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater
 from connector.queue.publish import ATTEMPTS, Published, is_open, publish, stale_open_tasks
@@ -20,7 +20,7 @@ from connector.retry import Retries, TransientError, UnknownOutcome
 from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled
 
-CONTROL = Control("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
+CONTROL = Choices("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
 AT = "2026-03-01T10:00:00.000000Z"
 OLD = f"{VERSION_PREFIX}20260101-000000-000000"
 OTHERS = "REQUEUE_FOR_OTHERS"

@@ -23,8 +23,10 @@ from rich.console import Console
 from support.adversarial_text import fragments, long_texts, names, short_texts, steady
 
 from connector._compat import long_csv_fields
+from connector.annotations.controls import from_json as control_from_json
+from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
-from connector.annotations.records import Task, choice_result, digest, read_task, read_text
+from connector.annotations.records import Task, digest, read_task, read_text
 from connector.cli.options import say
 from connector.progress import Reporter
 from connector.queue.import_tasks import read_rows
@@ -82,7 +84,7 @@ def raw_task(number: int, data: dict[str, str], labels: dict[int, str], control:
         {
             "id": 10 * number + annotator,
             "completed_by": annotator,
-            "result": choice_result(control, label),
+            "result": control.result(label),
             "was_cancelled": False,
             "ground_truth": False,
             "created_at": AT,
@@ -99,7 +101,9 @@ def raw_task(number: int, data: dict[str, str], labels: dict[int, str], control:
 def stories(draw: st.DrawFn, texts: st.SearchStrategy[str] = short_texts) -> Story:
     classes = tuple(draw(class_names))
     several = draw(st.booleans())
-    control = Control("politeness", "text", "text", classes, {name: name for name in classes}, several, several)
+    control = Choices(
+        "politeness", "text", "text", classes, {name: name for name in classes}, multiple=several, none_counts=several
+    )
     emails = {1: draw(names()), 2: draw(names())}
     raws = []
     for number, text in enumerate(draw(st.lists(texts, min_size=1, max_size=5)), start=1):
@@ -203,7 +207,7 @@ def check_label_studio(story: Story, path: Path) -> None:
     assert [task["data"] for task in read] == [raw["data"] for raw in story.raws]
     assert [task["annotations"] for task in read] == [raw["annotations"] for raw in story.raws]
     told = [story.labels.get((raw["id"], 1)) for raw in story.raws]
-    results = [None if label is None else choice_result(story.control, label) for label in told]
+    results = [None if label is None else story.control.result(label) for label in told]
     assert [task["predictions"][0]["result"] if task["predictions"] else None for task in read] == results
 
 
@@ -240,7 +244,7 @@ def test_every_format_gives_back_long_texts(file_format: str, folder: Path) -> N
 
 def test_what_readers_have_to_be_told(folder: Path) -> None:
     """As docs/commands.md says of `connector export`."""
-    control = Control("politeness", "text", "text", ("NA", "007"), {"NA": "NA", "007": "007"})
+    control = Choices("politeness", "text", "text", ("NA", "007"), {"NA": "NA", "007": "007"})
     texts = ["a" * 131_073, "b\x85c\u2028d"]
     raws = [
         raw_task(number, {"text": text}, {1: control.classes[number]}, control) for number, text in enumerate(texts)
@@ -264,7 +268,7 @@ def test_what_readers_have_to_be_told(folder: Path) -> None:
 @settings(steady, max_examples=300)
 @given(st.lists(short_texts, min_size=2, max_size=2, unique=True))
 def test_the_digest_tells_texts_apart(pair: list[str]) -> None:
-    control = Control("politeness", "text", "text", ("a", "b"), {"a": "a", "b": "b"})
+    control = Choices("politeness", "text", "text", ("a", "b"), {"a": "a", "b": "b"})
     for text in pair:
         kept = read_text({"data": {"text": text}}, control)
         assert kept == (text if text.strip() else None)
@@ -289,7 +293,7 @@ def test_the_state_database_gives_back_texts_labels_and_classes(state_url: str) 
         known = state.record()
         assert state.texts(story.texts) == kept
         assert list(state.tasks().values()) == story.records
-        assert Control.from_json(known.control) == story.control
+        assert control_from_json(known.control) == story.control
         assert (known.label_config, known.last_sync["error"]) == (config, title)
         assert state.trained() == {1: story.control.classes[0]}
         assert not state.store_tasks(story.records, kept, span=(0, None)), "what comes back is what was stored"

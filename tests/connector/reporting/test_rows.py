@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from connector.active_learning.window import Slot, open_places
+from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
-from connector.annotations.records import Task, choice, read_task, read_text
+from connector.annotations.records import Task, read_task, read_text
 from connector.errors import TryAgainLater, UsageError
 from connector.reporting.atomic_output import translate_os_errors
 from connector.reporting.formats import ENDINGS, format_of, require, write
@@ -24,7 +25,7 @@ from connector.reporting.rows import CONSENSUS_VERSION, Extras, columns, flat, l
 from connector.sync.scoring import Review, Scored
 
 ODD = ("label", "text", "", "a,b;c", 'quo"ted', "line\nbreak", "é", "É", "_type", "a.b", "1", "prob_1", "consensus")
-CONTROL = Control("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
+CONTROL = Choices("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
 EXTRAS = Extras()
 AT = "2026-03-01T10:00:00.000000Z"
 
@@ -135,7 +136,7 @@ def test_where_nothing_is_known_a_row_is_empty() -> None:
 
 
 def test_a_choice_that_the_config_no_longer_has_is_told_as_it_stands() -> None:
-    control = Control("politeness", "text", "text", ("p", "i"), {"p": "p", "i": "i", "Polite": "p"})
+    control = Choices("politeness", "text", "text", ("p", "i"), {"p": "p", "i": "i", "Polite": "p"})
     raw = task(
         7,
         annotation(1, 1, "Polite"),
@@ -144,7 +145,7 @@ def test_a_choice_that_the_config_no_longer_has_is_told_as_it_stands() -> None:
         annotation(4, 1, None),
         annotation(5, None, "i"),
     )
-    choices = {one["id"]: choice(one["result"], control) for one in raw["annotations"]}
+    choices = {one["id"]: control.answer(one["result"]) for one in raw["annotations"]}
     told = row(raw, control, Extras(choices=choices))["annotations"]
     assert [one["label"] for one in told] == ["p", "Spam", None, None, "i"], "the alias names the class"
     assert [one["unknown_choice"] for one in told] == [False, True, False, False, False]
@@ -229,7 +230,7 @@ def test_label_studio_gets_no_consensus_where_there_is_none_and_no_score_without
 
 def many(count: int, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """Rows of tasks 1 to `count`, each with probabilities that tell it and the class apart."""
-    control = Control("politeness", "text", "text", classes, {name: name for name in classes})
+    control = Choices("politeness", "text", "text", classes, {name: name for name in classes})
     consensus = {number: classes[number % len(classes)] for number in range(1, count + 1) if number % 3}
     known = reviewed(
         consensus=consensus,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, digest
 from connector.errors import UsageError
@@ -191,7 +192,7 @@ def test_without_test_csv_some_tasks_are_held_out(write: Callable[..., Path]) ->
 
 # -- a project ---------------------------------------------------------------------------------------------------------
 
-CONTROL = Control("choice", "text", "text", ("a", "b"), {"a": "a", "b": "b"})
+CONTROL = Choices("choice", "text", "text", ("a", "b"), {"a": "a", "b": "b"})
 
 
 def row(number: int, task: int, annotator: int, label: str | None, minute: int = 0, **more: Any) -> Annotation:

@@ -375,7 +375,7 @@ def test_labels_of_a_class_that_was_removed_are_unknown(studio: Studio, state: P
 def test_a_config_whose_control_is_gone_stops_with_what_was_found(studio: Studio, state: ProjectState) -> None:
     read(studio, state)
     studio.settings["label_config"] = CONFIG.replace("politeness", "tone")
-    with pytest.raises(UsageError, match="called 'politeness' that can be served; found: Choices 'tone'"):
+    with pytest.raises(UsageError, match=r"called 'politeness' that can be served\. Found: Choices 'tone'"):
         read(studio, state)
 
 

@@ -17,12 +17,11 @@ import pytest
 from connector.active_learning import activelab, multilabel
 from connector.active_learning import cleanlab_scorer as oracle
 from connector.active_learning.multilabel import LabelSets
+from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
 from connector.annotations.records import (
     Annotation,
     Task,
-    choice,
-    choice_result,
     digest,
     latest_labels,
     read_annotation,
@@ -38,7 +37,7 @@ from connector.sync.label_matrix import UNKNOWN_CLASS, model_rows, predicted
 from connector.sync.scoring import Scored, review, score
 
 CLASSES = ("rain", "price", "noise")
-CONTROL = Control(
+CONTROL = Choices(
     name="topics",
     to_name="text",
     data_key="text",
@@ -147,9 +146,9 @@ def test_none_of_the_classes_is_a_label_that_may_change() -> None:
 
 @pytest.mark.parametrize("names", [[], ["price"], ["rain", "noise"]])
 def test_a_prelabel_reads_back_as_its_set(names: list[str]) -> None:
-    result = choice_result(CONTROL, label(*names))
+    result = CONTROL.result(label(*names))
     assert read(*result) == (label(*names), False)
-    assert choice(result, CONTROL) == names
+    assert CONTROL.answer(result) == names
     assert len(result) == bool(names), "the form sends no region where nothing is chosen"
 
 

@@ -10,6 +10,7 @@ from connector.active_learning import activelab
 from connector.active_learning.activelab import Labels, scores
 from connector.active_learning.dawid_skene import posterior
 from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES
+from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Probabilities
@@ -98,7 +99,7 @@ def labelled(number: int, *labels: str | None) -> Task:
 
 
 def control_of(classes: tuple[str, ...]) -> Control:
-    return Control("politeness", "text", "text", classes, {name: name for name in classes})
+    return Choices("politeness", "text", "text", classes, {name: name for name in classes})
 
 
 def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:

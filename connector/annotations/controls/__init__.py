@@ -1,0 +1,16 @@
+"""The kinds of controls that can be served: a file each, and a line in CONTROLS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connector.annotations.controls.choices import Choices
+from connector.annotations.controls.control import Control as Control
+
+CONTROLS: dict[str, type[Control]] = {kind.tag: kind for kind in (Choices,)}
+
+
+def from_json(value: dict[str, Any]) -> Control:
+    """The control that `Control.to_json` has written."""
+    fields = {name: value[name] for name in value if name != "tag"}
+    return CONTROLS[value["tag"]](**{**fields, "classes": tuple(value["classes"])})

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connector.active_learning.activelab import scores
-from connector.active_learning.crowdlab import Floats, Labels
+from connector.active_learning.labels import Floats, Labels
 
 CLASSES, LABELS_A_TASK = 5, 3
 COMPARED = ((10_000, 50), (40_000, 50))

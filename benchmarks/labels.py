@@ -26,7 +26,8 @@ import generated
 from rich.console import Console
 from rich.table import Table
 
-from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES
+from connector.active_learning import DEFAULT_STRATEGY
+from connector.active_learning.strategies import STRATEGIES
 from connector.backend import Backend
 from connector.cli import simulate_table as outcome_table
 from connector.progress import Reporter

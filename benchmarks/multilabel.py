@@ -25,13 +25,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from threadpoolctl import threadpool_limits
 
 from connector.active_learning import multilabel
+from connector.active_learning.strategies import find_strategy
 from connector.annotations.controls.choices import Choices
 from connector.annotations.records import Annotation, Task, digest, latest_labels
 from connector.backend import Probabilities
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState, State
 from connector.state.pull import Pulled
-from connector.sync.label_matrix import heard, targets
+from connector.sync.label_matrix import class_positions, label_set
 from connector.sync.scoring import choose, score
 from ml_backend.classifiers.one_vs_rest import YES, OneVsRestClassifier
 from ml_backend.training.folds import assign_folds
@@ -204,7 +205,7 @@ def ours(seed: int) -> list[float]:
 
 def _synced(project: Project, model: Model, state: ProjectState) -> list[int]:
     pulled = project.pulled()
-    scored = score(pulled, model, state, "auto", Reporter(Console(quiet=True), quiet=True))  # type: ignore[arg-type]
+    scored = score(pulled, model, state, Reporter(Console(quiet=True), quiet=True))  # type: ignore[arg-type]
     window = choose(pulled, scored, model, window=A_ROUND, max_annotations=5)  # type: ignore[arg-type]
     return [slot.task for slot in window]
 
@@ -216,8 +217,9 @@ def in_random_order(seed: int) -> list[float]:
     for number in range(ROUNDS + 1):
         labels = latest_labels(row for task in project.tasks.values() for row in task.annotations)
         tasks = sorted({task for task, _ in labels})
-        consensus = heard(labels, tasks, CONTROL, multilabel).consensus(None)  # type: ignore[arg-type]
-        chosen = targets(dict(zip(tasks, consensus, strict=True)), CONTROL)
+        arrays = label_set(labels, tasks, CONTROL)
+        consensus = arrays.names(arrays.consensus(None, find_strategy()))
+        chosen = class_positions(dict(zip(tasks, consensus, strict=True)), CONTROL)
         accuracies.append(accuracy(world, np.array(tasks), _as_rows(list(chosen.values()))))  # type: ignore[arg-type]
         free = [task.id for task in project.tasks.values() if not task.annotations]
         for task in project.random.permutation(free)[:A_ROUND].tolist() if number < ROUNDS else []:

@@ -36,7 +36,8 @@ from connector.reporting.section_labels import class_counts, consensus_section, 
 from connector.reporting.section_window import window_section
 from connector.state.pull import Pulled
 from connector.state.rows import ProjectRecord
-from connector.sync.scoring import Review, Scored
+from connector.sync.review import Review
+from connector.sync.scoring import Scored
 
 CLASSES = ("Polite", "Impolite", "Cannot say")
 CONTROL = Choices("politeness", "text", "text", CLASSES, {name: name for name in CLASSES})

@@ -1,1 +1,5 @@
 """Consensus labels, ActiveLab scores and the choice of the next window. Pure: arrays in, arrays out."""
+
+from connector.active_learning.strategy_names import DEFAULT_STRATEGY, STRATEGY_NAMES
+
+__all__ = ["DEFAULT_STRATEGY", "STRATEGY_NAMES"]

@@ -7,45 +7,13 @@ compare them). Pure: arrays in, arrays out.
 
 from __future__ import annotations
 
-import numpy as np
-
-from connector.active_learning.crowdlab import Floats, Ints, Labels, checked_probs, crowdlab
+from connector.active_learning.crowdlab import crowdlab
+from connector.active_learning.labels import Floats, Labels, checked_probs
 from connector.active_learning.temperature import scaled
 
 
-def majority_vote(labels: Labels) -> Ints:
-    """Consensus labels (n_tasks,) before there are probabilities: the class most annotators chose.
-
-    A tie goes to the class that is more frequent in all labels, then to the one that comes first in the config.
-    """
-    votes = labels.votes()
-    frequency = votes.sum(axis=0) / max(len(labels.label), 1)
-    return np.asarray(np.argmax(votes + 0.5 * frequency, axis=1), np.int64)  # 0.5 * frequency < 1 only breaks ties
-
-
-def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
-    """Consensus labels (n_tasks,) to train on: CROWDLAB's, but never a class that nobody chose for the task.
-
-    Where most tasks have one label, CROWDLAB trusts the model above its annotators, and a model trained on labels of
-    its own making confirms itself (docs/decisions.md has the measurement). Where its choice is nobody's, the majority
-    decides, ties by the model. `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities. Raises ValueError,
-    naming the first bad row, when they are none.
-    """
-    return among_heard(crowdlab(labels, pred_probs).label, labels, pred_probs)
-
-
-def among_heard(chosen: Ints, labels: Labels, pred_probs: Floats) -> Ints:
-    """`chosen` (n_tasks,) where somebody gave that label, or else the majority's, ties by the model.
-
-    `pred_probs` (n_tasks, n_classes); returns (n_tasks,).
-    """
-    votes = labels.votes()
-    heard = votes[np.arange(labels.n_tasks), chosen] > 0
-    return np.where(heard, chosen, np.argmax(votes + 0.5 * pred_probs, axis=1)).astype(np.int64)
-
-
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
-    """ActiveLab scores in [0, 1] of the labelled and the unlabelled tasks; the lowest is worth most.
+    """ActiveLab scores in [0, 1] of the labelled and the unlabelled tasks. The lowest is worth most.
 
     `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities of the labelled tasks; `pred_probs_unlabeled`
     (u, n_classes). Returns (n_tasks,) and (u,); both may be empty. Raises ValueError, naming the argument and its first
@@ -63,10 +31,10 @@ def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> 
     unlabeled_probs = checked_probs(
         "pred_probs_unlabeled", pred_probs_unlabeled, len(pred_probs_unlabeled), labels.n_classes
     )
-    known = crowdlab(labels, pred_probs, calibrate=True)
+    result = crowdlab(labels, pred_probs, calibrate=True)
     chance = 1 / labels.n_classes
-    one_more = float(known.annotator_weight.mean()) if len(known.annotator_weight) else 1.0
-    labeled = (known.quality * known.heard + chance * one_more) / (known.heard + one_more)
-    best = scaled(unlabeled_probs, known.temperature).max(axis=1, initial=0.0)
-    unlabeled = (best * known.model_weight + chance * one_more) / (known.model_weight + one_more)
+    one_more = float(result.annotator_weight.mean()) if len(result.annotator_weight) else 1.0
+    labeled = (result.quality * result.total_weight + chance * one_more) / (result.total_weight + one_more)
+    best = scaled(unlabeled_probs, result.temperature).max(axis=1, initial=0.0)
+    unlabeled = (best * result.model_weight + chance * one_more) / (result.model_weight + one_more)
     return labeled, unlabeled

@@ -1,4 +1,4 @@
-"""How far annotators agree with each other: in pairs, and all of them by Krippendorff's alpha. Pure."""
+"""Agreement of annotators: in pairs, and of all by Krippendorff's alpha. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from connector.active_learning.labels import Ints
 
 
 class Agreed(NamedTuple):
@@ -24,31 +24,31 @@ class Agreed(NamedTuple):
 def in_pairs(task: Ints, annotator: Ints, label: Ints, annotators: int) -> Iterator[Agreed]:
     """The pairs among the annotators 0 to `annotators` - 1 who have a task in common.
 
-    `task`, `annotator` and `label` (m,), one row a label: numbers from 0; an annotator has one label on a task.
+    `task`, `annotator` and `label` (m,) are numbers from 0, one row per label. An annotator has one label on a task.
     """
-    said = np.full((annotators, int(task.max(initial=-1)) + 1), -1, np.int64)
-    asked = annotator < annotators
-    said[annotator[asked], task[asked]] = label[asked]
+    table = np.full((annotators, int(task.max(initial=-1)) + 1), -1, np.int64)
+    included = annotator < annotators
+    table[annotator[included], task[included]] = label[included]
     for first, second in combinations(range(annotators), 2):
-        both = (said[first] >= 0) & (said[second] >= 0)
+        both = (table[first] >= 0) & (table[second] >= 0)
         if both.any():
-            yield Agreed(first, second, int(both.sum()), int((said[first] == said[second])[both].sum()))
+            yield Agreed(first, second, int(both.sum()), int((table[first] == table[second])[both].sum()))
 
 
 def krippendorff_alpha(task: Ints, classes: Iterable[NDArray[np.bool_]]) -> float | None:
     """Krippendorff's alpha of labels on tasks (m,); `classes`: for each class, which of the labels (m,) have it.
 
-    1 where all agree, 0 where they agree as often as by chance. None where no task has two labels, or those that such
-    tasks have are all one class. Where a label is one class, this is alpha for nominal data; where it is a set of them,
-    alpha with the number of classes by which two sets differ (Hamming's distance).
+    1 if all agree, 0 if they agree as often as by chance. None if no task has two labels, or if all labels of such
+    tasks are of one class. If a label is one class, this is alpha for nominal data. If it is a set of classes, the
+    distance is the number of classes by which two sets differ (Hamming's distance).
 
     With n labels on tasks that have several, n_c of them with class c, and alpha_c that of whether a label has it:
 
         alpha = sum over c of n_c (n - n_c) alpha_c / sum over c of n_c (n - n_c)
 
-    Both kinds of distance are sums over the classes, and so are observed and expected disagreement; 1 - alpha_c is the
-    ratio of those of class c, and n_c (n - n_c) is proportional to the expected one (Krippendorff, Content Analysis,
-    4th edition, 2018, chapter 12). Class by class, memory is in the number of tasks, whatever that of the classes.
+    Both kinds of distance are sums over the classes, and so are observed and expected disagreement. 1 - alpha_c is
+    their ratio for class c, and n_c (n - n_c) is proportional to the expected one (Krippendorff, Content Analysis, 4th
+    edition, 2018, chapter 12). Class by class, memory grows with the number of tasks alone.
     """
     import krippendorff  # of the extra `report`
 

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connector.active_learning.crowdlab import Consensus, Floats, Ints, Labels, Rows, by_annotator, keep_highest
+from connector.active_learning.crowdlab import CrowdlabResult, keep_highest
+from connector.active_learning.labels import Floats, Ints, Labels, Rows, by_annotator
 
 
 @dataclass(frozen=True)
 class AnnotatorStats:
-    """The annotators (a,) of `annotators`: how good their labels are.
+    """How good the labels of a annotators are.
 
-    `quality` in [0, 1]; `agreement`: share of their labels that are the consensus; `worst_class`: the class of their
-    labels that agrees least often; `n_labels`.
+    Attributes:
+        annotators: their numbers (a,).
+        quality: in [0, 1] (a,).
+        agreement: share of their labels that are the consensus (a,).
+        worst_class: the class of their labels that agrees least often (a,).
+        n_labels: how many labels they gave (a,).
     """
 
     annotators: Ints
@@ -24,30 +29,30 @@ class AnnotatorStats:
     n_labels: Ints
 
 
-def annotator_stats(labels: Labels, known: Consensus) -> AnnotatorStats:
-    """The quality of each annotator, from the consensus `known` of the same labels: w * Q_j + (1 - w) * A_j.
+def annotator_stats(labels: Labels, result: CrowdlabResult) -> AnnotatorStats:
+    """The quality of each annotator, from the `result` of CROWDLAB for the same labels: w * Q_j + (1 - w) * A_j.
 
-    Q_j is the mean of how probable j's labels are (equation 11); A_j how often they are the consensus on tasks that
-    others have labelled, too (equation 12); w = w_M / (w_M + w_0) with w_0 the mean weight of an annotator times the
-    mean number of labels of a task (equation 13). Where j shares no task, quality is Q_j: cleanlab has no number there.
+    Q_j is the mean probability of j's labels (equation 11). A_j is how often they are the consensus on tasks that
+    others have labelled, too (equation 12). w = w_M / (w_M + w_0) with w_0 the mean weight of an annotator times the
+    mean number of labels of a task (equation 13). If j shares no task, quality is Q_j: cleanlab has no number there.
     """
     rows = by_annotator(labels)
     size = len(rows.annotators)
     counts = np.bincount(labels.task, minlength=labels.n_tasks)
     n_labels = np.bincount(rows.annotator, minlength=size)
-    right = (known.label[rows.task] == rows.label).astype(np.float64)
-    probable = np.bincount(rows.annotator, weights=known.probs[rows.task, rows.label], minlength=size) / n_labels
+    right = (result.label[rows.task] == rows.label).astype(np.float64)
+    probable = np.bincount(rows.annotator, weights=result.probs[rows.task, rows.label], minlength=size) / n_labels
     shared = counts[rows.task] > 1
     n_shared = np.bincount(rows.annotator[shared], minlength=size)
     agreed = np.bincount(rows.annotator[shared], weights=right[shared], minlength=size) / np.maximum(n_shared, 1)
-    annotators_weight = known.annotator_weight.sum() * counts.mean() / max(size, 1) if len(counts) else 0.0
-    share = known.model_weight / (known.model_weight + annotators_weight)
+    annotators_weight = result.annotator_weight.sum() * counts.mean() / max(size, 1) if len(counts) else 0.0
+    share = result.model_weight / (result.model_weight + annotators_weight)
     quality = np.where(n_shared > 0, share * probable + (1 - share) * agreed, probable)
     return AnnotatorStats(
         rows.annotators,
         quality,
         np.bincount(rows.annotator, weights=right, minlength=size) / n_labels,
-        _worst_class(rows, right, known.quality, labels.n_classes),
+        _worst_class(rows, right, result.quality, labels.n_classes),
         n_labels,
     )
 

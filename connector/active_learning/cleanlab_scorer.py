@@ -1,6 +1,6 @@
-"""The scorer that is cleanlab itself, kept silent: CONNECTOR_SCORER=cleanlab.
+"""cleanlab itself as the scorer, without its output: CONNECTOR_SCORER=cleanlab.
 
-Slower by two orders of magnitude, and a dense table of tasks by annotators. Pure: arrays in, arrays out.
+It is slower by two orders of magnitude, and takes a dense table of tasks by annotators. Pure: arrays in, arrays out.
 """
 
 from __future__ import annotations
@@ -12,18 +12,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from connector.active_learning.activelab import among_heard
-from connector.active_learning.crowdlab import Floats, Ints, Labels, checked_probs
+from connector.active_learning.consensus import ConsensusResult
+from connector.active_learning.crowdlab import crowdlab
+from connector.active_learning.labels import Floats, Ints, Labels, checked_probs
+from connector.active_learning.majority_vote import restrict_to_given_labels
 
 NEARLY_TIED = 1e-12
 
 
-def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
-    """As activelab.heard_consensus, from cleanlab's consensus labels."""
+def consensus(labels: Labels, pred_probs: Floats) -> ConsensusResult:
+    """As `consensus.by_crowdlab_among_given`, with cleanlab's consensus labels and our probability of them."""
+    chosen = consensus_labels(labels, pred_probs)
+    return ConsensusResult(chosen, crowdlab(labels, pred_probs).probability_of(chosen))
+
+
+def consensus_labels(labels: Labels, pred_probs: Floats) -> Ints:
+    """cleanlab's consensus labels (n_tasks,) if an annotator gave them, else the majority's."""
     pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
     table, leaning = _dense(labels), without_ties(pred_probs)
     votes = labels.votes()
-    if (votes.sum(axis=1) == 1).all():  # nothing to weigh annotators by: cleanlab refuses, and the label stands
+    if (votes.sum(axis=1) == 1).all():  # nothing to weigh annotators by: cleanlab refuses
         return np.asarray(votes.argmax(axis=1), np.int64)
     from cleanlab.multiannotator import get_label_quality_multiannotator
 
@@ -31,11 +39,11 @@ def heard_consensus(labels: Labels, pred_probs: Floats) -> Ints:
         quality = get_label_quality_multiannotator(
             table, leaning, return_detailed_quality=False, return_annotator_stats=False, verbose=False
         )["label_quality"]
-    return among_heard(quality["consensus_label"].to_numpy(np.int64), labels, pred_probs)
+    return restrict_to_given_labels(quality["consensus_label"].to_numpy(np.int64), labels, pred_probs)
 
 
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
-    """As activelab.scores, by cleanlab's get_active_learning_scores."""
+    """As `activelab.scores`, by cleanlab's get_active_learning_scores."""
     pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
     pred_probs_unlabeled = checked_probs(
         "pred_probs_unlabeled", pred_probs_unlabeled, len(pred_probs_unlabeled), labels.n_classes
@@ -62,8 +70,8 @@ def _dense(labels: Labels) -> Floats:
 def without_ties(pred_probs: Floats) -> Floats:
     """`pred_probs` (n, n_classes), where rows with equal entries lean by 1e-9 to the class that comes first.
 
-    cleanlab breaks exact ties at random, and fails where there is nothing else to go by; of those up to 1e-12 the
-    order of additions would decide.
+    cleanlab breaks exact ties at random, and fails if nothing else decides. Between entries that differ by up to 1e-12
+    the order of additions would decide.
     """
     tied = np.diff(np.sort(pred_probs, axis=1), axis=1).min(axis=1) < NEARLY_TIED
     lean = 1e-9 * np.arange(pred_probs.shape[1], 0, -1)
@@ -73,7 +81,7 @@ def without_ties(pred_probs: Floats) -> Floats:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """cleanlab prints notices and warns about small data; a cron job's output is for the connector's own words."""
+    """Hides cleanlab's notices and warnings about small data: a cron job's output is for the connector's messages."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

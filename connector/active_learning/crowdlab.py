@@ -1,7 +1,7 @@
 """CROWDLAB: consensus labels, and how probable each class is given the labels and the model.
 
 As in Goh, Tkachenko and Mueller, "CROWDLAB: Supervised learning to infer consensus labels and quality scores for data
-with multiple annotators" (arXiv 2210.06812, whose equations are cited here by number), and equal to cleanlab's wherever
+with multiple annotators" (arXiv 2210.06812, whose equations are cited here by number). Equal to cleanlab's wherever
 cleanlab answers (the tests compare them), from labels in sparse form and without loops over tasks or annotators. Pure:
 arrays in, arrays out, nothing printed, nothing random.
 
@@ -18,13 +18,19 @@ its consensus label, p_M the model's probabilities, K classes and n tasks:
     w_M         = (1 - (1 - A_M) / (1 - A_MLC)) * sqrt(sum over i of |J_i| / n)                         (equation 8)
     p_CR        = (w_M * p_M + sum over j in J_i of w_j * p_j) / (w_M + sum over j in J_i of w_j)     (section 2.1)
 
-Where cleanlab departs from the paper, so does this: all is computed first with the majority's labels as consensus, then
-with the classes that p_CR prefers; the most frequent class of equation 6 is that of the consensus labels of I+, not of
-all labels; w_j, w_M and 1 - A_MLC are at least 1e-6; an annotator who shares no task has the others' mean s_j.
+Where cleanlab departs from the paper, so does this:
 
-Where cleanlab raises, prints or draws lots, the rules are: an annotator without labels is left out; where every task
-has one label, or there is no labelled task at all, model and annotators weigh 1 each and probabilities stay as they
-are; the last tie goes to the class that comes first.
+- All is computed first with the majority's labels as consensus, then with the classes that p_CR prefers.
+- The most frequent class of equation 6 is that of the consensus labels of I+, not of all labels.
+- w_j, w_M and 1 - A_MLC are at least 1e-6.
+- An annotator who shares no task has the others' mean s_j.
+
+Where cleanlab raises, prints or draws lots, the rules are:
+
+- An annotator without labels is left out.
+- If every task has one label, or there is no labelled task, model and annotators weigh 1 each and probabilities stay
+  as they are.
+- The last tie goes to the class that comes first.
 """
 
 from __future__ import annotations
@@ -34,64 +40,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.active_learning.temperature import best_temperature, layout, scaled
+from connector.active_learning.labels import Floats, Ints, Labels, Rows, by_annotator, checked_probs, layout
+from connector.active_learning.temperature import best_temperature, scaled
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
-MOST_ANNOTATORS = 1 << 31  # their numbers and those of tasks together fit an integer
 LEAST_WEIGHT = 1e-6  # of an annotator or the model, and the least error rate that they are measured by
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Annotators' labels in sparse form, one row a label: three arrays (m,) of indices from 0.
+class CrowdlabResult:
+    """CROWDLAB's result for the labels of n tasks by a annotators, k classes.
 
-    A task has at most one label of each annotator, and every task from 0 to `n_tasks` - 1 has at least one label; a
-    class may have none. Raises ValueError, naming the array and its first bad row, where that is not so.
-    """
-
-    task: Ints
-    annotator: Ints
-    label: Ints
-    n_tasks: int
-    n_classes: int
-
-    def __post_init__(self) -> None:
-        if not self.task.shape == self.annotator.shape == self.label.shape or self.task.ndim != 1:
-            raise ValueError(
-                f"task, annotator and label must be arrays of one length, not {self.task.shape}, "
-                f"{self.annotator.shape} and {self.label.shape}."
-            )
-        if self.n_classes < 2:
-            raise ValueError(f"n_classes must be at least 2, not {self.n_classes}.")
-        for name, below in (("task", self.n_tasks), ("annotator", MOST_ANNOTATORS), ("label", self.n_classes)):
-            object.__setattr__(self, name, _indices(name, getattr(self, name), below))
-        missing = np.flatnonzero(np.bincount(self.task, minlength=self.n_tasks) == 0)
-        if len(missing):
-            raise ValueError(f"task: task {missing[0]} has no label.")
-        pairs = self.task * (int(self.annotator.max(initial=0)) + 1) + self.annotator
-        if (np.diff(pairs) > 0).all():  # in order, as the connector's labels come
-            return
-        if (np.diff(np.sort(pairs, kind="stable")) == 0).any():  # quick where tasks are in order
-            order = np.argsort(pairs, kind="stable")
-            twice = order[1:][np.diff(pairs[order]) == 0].min()
-            raise ValueError(f"annotator: row {twice} is a second label of one annotator on one task.")
-
-    def votes(self) -> Floats:
-        """How many annotators chose each class, (n_tasks, n_classes)."""
-        cells = np.bincount(self.label * self.n_tasks + self.task, minlength=self.n_tasks * self.n_classes)
-        return cells.reshape(self.n_classes, self.n_tasks).T.astype(np.float64)
-
-
-@dataclass(frozen=True)
-class Consensus:
-    """What CROWDLAB makes of the labels of n tasks by a annotators, k classes.
-
-    `label` (n,): consensus labels; `probs` (n, k): p_CR, the probability of each class given the labels and the model;
-    `quality` (n,): that of the consensus label; `agreement` (n,): share of a task's annotators who chose it.
-    `model_weight` and `annotator_weight` (a,): w_M and w_j; `annotators` (a,): who they are, ascending; `heard` (n,):
-    w_M and the w_j of a task's annotators added up. `temperature`: by which the model's probabilities were scaled.
+    Attributes:
+        label: consensus labels (n,).
+        probs: p_CR (n, k), the probability of each class given the labels and the model.
+        agreement: share (n,) of a task's annotators who chose the consensus label.
+        model_weight: w_M.
+        annotators: the annotators' numbers (a,), ascending.
+        annotator_weight: w_j (a,).
+        total_weight: sum (n,) of w_M and the w_j of a task's annotators.
+        temperature: by which the model's probabilities were scaled.
     """
 
     label: Ints
@@ -100,25 +67,31 @@ class Consensus:
     model_weight: float
     annotators: Ints
     annotator_weight: Floats
-    heard: Floats
+    total_weight: Floats
     temperature: float = 1.0
 
     @property
     def quality(self) -> Floats:
         """The probability (n,) that the consensus label is right."""
-        return self.of(self.label)
+        return self.probability_of(self.label)
 
-    def of(self, label: Ints) -> Floats:
+    def probability_of(self, label: Ints) -> Floats:
         """The probability (n,) that each of `label` (n,) is right."""
         return np.asarray(self.probs[np.arange(len(label)), label], np.float64)
 
 
-def crowdlab(labels: Labels, pred_probs: Floats, *, calibrate: bool = False) -> Consensus:
+def crowdlab(labels: Labels, pred_probs: Floats, *, calibrate: bool = False) -> CrowdlabResult:
     """CROWDLAB's consensus labels, the class probabilities behind them and the weights (equations 1 to 8).
 
-    `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities; `calibrate` scales them by the temperature
-    that fits the labels best. The consensus label is the class of the highest p_CR; a tie goes to the majority's, see
-    `_majority`. Raises ValueError, naming the first bad row, when `pred_probs` are no probabilities.
+    The consensus label is the class of the highest p_CR. A tie goes to the majority's class, see `_majority`.
+
+    Args:
+        labels: annotators' labels.
+        pred_probs: out-of-sample class probabilities (n_tasks, n_classes).
+        calibrate: scale the probabilities by the temperature that fits the labels best.
+
+    Raises:
+        ValueError: `pred_probs` are no probabilities. It names the first bad row.
     """
     pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
     votes, rows = labels.votes(), by_annotator(labels)
@@ -126,7 +99,7 @@ def crowdlab(labels: Labels, pred_probs: Floats, *, calibrate: bool = False) -> 
     if (counts == 1).all():
         chosen = votes.argmax(axis=1)
         ones = np.ones(len(chosen))
-        return Consensus(chosen, pred_probs, ones, 1.0, rows.annotators, np.ones(len(rows.annotators)), 2 * ones)
+        return CrowdlabResult(chosen, pred_probs, ones, 1.0, rows.annotators, np.ones(len(rows.annotators)), 2 * ones)
     temperature = 1.0
     if calibrate:
         temperature = best_temperature(votes, counts, pred_probs)
@@ -139,28 +112,9 @@ def crowdlab(labels: Labels, pred_probs: Floats, *, calibrate: bool = False) -> 
     return replace(_weighted(rows, votes, counts, chosen, pred_probs, agreeing), temperature=temperature)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Labels (m,) by annotator, who are numbered from 0 without gaps; `annotators` (a,): the old numbers."""
-
-    task: Ints
-    annotator: Ints
-    label: Ints
-    annotators: Ints
-
-
-def by_annotator(labels: Labels) -> Rows:
-    """cleanlab adds up annotator by annotator: in this order sums come out the same to the last bit."""
-    few = labels.annotator.max(initial=0) < 1 << 16  # numpy sorts small numbers by counting them
-    order = np.argsort(labels.annotator.astype(np.uint16) if few else labels.annotator, kind="stable")
-    annotator = labels.annotator[order]
-    starts = np.diff(annotator, prepend=-1) > 0
-    return Rows(labels.task[order], np.cumsum(starts) - 1, labels.label[order], annotator[starts])
-
-
 def _weighted(
     rows: Rows, votes: Floats, counts: Floats, consensus: Ints, pred_probs: Floats, agreeing: Floats
-) -> Consensus:
+) -> CrowdlabResult:
     """p_CR and the weights, with `consensus` (n,) as the labels to measure by and `agreeing` (a,): s_j."""
     n_tasks, n_classes = votes.shape
     agreement = votes[np.arange(n_tasks), consensus] / counts
@@ -175,8 +129,8 @@ def _weighted(
     model_weight = max(1 - model_error / baseline, LEAST_WEIGHT) * float(np.sqrt(counts.mean()))
 
     of_row = weight[rows.annotator]
-    heard = np.full(n_tasks, model_weight)
-    heard += np.bincount(rows.task, weights=of_row, minlength=n_tasks)
+    total_weight = np.full(n_tasks, model_weight)
+    total_weight += np.bincount(rows.task, weights=of_row, minlength=n_tasks)
     # The model comes first and the annotators in their order, as in cleanlab: sums are the same to the last bit.
     place = np.concatenate([np.arange(n_tasks), rows.task])
     added = np.empty(len(place))
@@ -185,8 +139,8 @@ def _weighted(
     for index in range(n_classes):
         np.multiply(pred_probs[:, index], model_weight, out=added[:n_tasks])
         added[n_tasks:] = np.where(rows.label == index, right, wrong)
-        np.divide(np.bincount(place, weights=added, minlength=n_tasks), heard, out=probs[:, index])
-    return Consensus(consensus, probs, agreement, model_weight, rows.annotators, weight, heard)
+        np.divide(np.bincount(place, weights=added, minlength=n_tasks), total_weight, out=probs[:, index])
+    return CrowdlabResult(consensus, probs, agreement, model_weight, rows.annotators, weight, total_weight)
 
 
 def _agreement_with_others(rows: Rows, votes: Floats, counts: Floats) -> Floats:
@@ -234,8 +188,8 @@ def _reputation(rows: Rows, chosen: Ints, clear: NDArray[np.bool_], tied: Ints, 
     n_clear = np.bincount(rows.annotator[on_clear], minlength=size)
     right = (chosen[rows.task] == rows.label) & on_clear
     agreement = np.bincount(rows.annotator[right], minlength=size) / np.maximum(n_clear, 1)
-    known = n_clear > 0
-    agreement[~known] = agreement[known].mean() if known.any() else 0.0
+    rated = n_clear > 0
+    agreement[~rated] = agreement[rated].mean() if rated.any() else 0.0
     position = np.full(len(clear), -1)
     position[tied] = np.arange(len(tied))
     mine = position[rows.task] >= 0
@@ -243,30 +197,3 @@ def _reputation(rows: Rows, chosen: Ints, clear: NDArray[np.bool_], tied: Ints, 
     voters = np.bincount(cell, minlength=len(tied) * n_classes)
     total = np.bincount(cell, weights=agreement[rows.annotator[mine]], minlength=len(tied) * n_classes)
     return np.asarray((total / np.maximum(voters, 1)).reshape(len(tied), n_classes), np.float64)
-
-
-def _indices(name: str, values: Ints, below: int) -> Ints:
-    """`values` (m,) as 64-bit integers from 0 to `below` - 1."""
-    if values.dtype.kind not in "iu":
-        raise ValueError(f"{name} must hold integers, not {values.dtype}.")
-    if len(values) and (values.min() < 0 or values.max() >= below):
-        row = int(((values < 0) | (values >= below)).argmax())
-        raise ValueError(f"{name}: row {row} is {values[row]}, not between 0 and {below - 1}.")
-    return values.astype(np.int64, copy=False)
-
-
-def checked_probs(name: str, probs: Floats, rows: int, n_classes: int) -> Floats:
-    """`probs` (rows, n_classes) as floats; raises ValueError, naming the first bad row, when they are none."""
-    if probs.shape != (rows, n_classes):
-        raise ValueError(f"{name} must have the shape {(rows, n_classes)}, not {probs.shape}.")
-    if probs.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must hold numbers, not {probs.dtype}.")
-    probs = np.asarray(probs, np.float64, order=layout(n_classes))
-    sums = probs.sum(axis=1)
-    fine = np.abs(sums - 1) <= 1e-4  # nor is a sum with NaN in it
-    if fine.all() and probs.min(initial=0.0) >= 0:
-        return probs
-    row = int((~fine | (probs < 0).any(axis=1)).argmax())
-    if not (probs[row] >= 0).all() or np.isinf(sums[row]):
-        raise ValueError(f"{name}: row {row} holds {probs[row].tolist()}, not probabilities.")
-    raise ValueError(f"{name}: row {row} sums to {sums[row]:.6g}, not to one.")

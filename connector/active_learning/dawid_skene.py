@@ -8,31 +8,31 @@ temperature that fits the labels best (`connector.active_learning.temperature`):
     q_i(k)      ~ p_M(k) * product over annotators j of the task of pi_j(k, Y_ij)
     C_j(k, l)   = sum of q_i(k) over the tasks that j gave the label l
 
-and so on in turn. Few annotators have labels enough for a table of confusions of their own, so each is drawn to what is
-known of one who has fewer (these priors are ours), with S pseudo-labels at every step:
+and so on in turn. Few annotators have enough labels for a table of confusions of their own. So each table is drawn to a
+simpler estimate (these priors are ours), with S pseudo-labels at every step:
 
     pooled(k, l) = (sum over j of C_j(k, l) + S K e(k, l)) / (sum over j and l of C_j(k, l) + S K)
     a_j          = (sum over k of C_j(k, k) + S a) / (sum of C_j + S)
     one_j(k, l)  = a_j where k = l, else (1 - a_j) pooled(k, l) / (sum over m other than k of pooled(k, m))
     pi_j(k, l)   = (C_j(k, l) + S one_j(k, l)) / (sum over l of C_j(k, l) + S)
 
-where a is the accuracy of all labels together, and e(k, l) is a where k = l and (1 - a) / (K - 1) elsewhere. Nobody is
-taken for better than MOST_ACCURATE. Pure: arrays in, arrays out, nothing random.
+where a is the accuracy of all labels together, and e(k, l) is a where k = l and (1 - a) / (K - 1) elsewhere. No
+annotator counts as more accurate than MOST_ACCURATE. Pure: arrays in, arrays out, nothing random.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from connector.active_learning.activelab import among_heard
-from connector.active_learning.crowdlab import Floats, Ints, Labels, checked_probs, crowdlab
+from connector.active_learning.crowdlab import crowdlab
+from connector.active_learning.labels import Floats, Ints, Labels, checked_probs
 from connector.active_learning.temperature import best_temperature, scaled
 
 PSEUDO_LABELS = 10.0  # S
 MOST_ACCURATE = 0.98
 LEAST = 1e-12  # of a class by the model, of an answer by an annotator: others can outweigh it
 ITERATIONS = 15  # few labels a task: the posterior hardly moves after that
-WEIGHT_POWER = 3  # of a label that may be wrong: at 0.5, it counts an eighth of what a certain one does
+WEIGHT_POWER = 3  # a label that is right with 0.5 counts an eighth of one that is certain
 LEAST_PROBABLE = 0.01  # a label that is this unlikely counts next to nothing, but never nothing
 
 
@@ -40,7 +40,7 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     """The probability of each class given labels and model (n_tasks, n_classes).
 
     `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities. Raises ValueError, naming the first bad row,
-    when they are none.
+    if they are no probabilities.
     """
     pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
     if not labels.n_tasks:
@@ -64,26 +64,25 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     return np.asarray(probs.T, np.float64)
 
 
-def heard_consensus(labels: Labels, probs: Floats) -> Ints:
-    """Consensus labels (n_tasks,): the likeliest class by `probs` (n_tasks, n_classes), what `posterior` says.
-
-    The majority's where nobody chose that one.
-    """
-    return among_heard(probs.argmax(axis=1).astype(np.int64), labels, probs)
-
-
 def label_weights(labels: Labels, pred_probs: Floats, probs: Floats, chosen: Ints) -> Floats:
-    """How much each of the labels `chosen` (n_tasks,) counts in a training (n_tasks,), 1 in the mean of every class.
+    """How much each of the labels `chosen` (n_tasks,) counts in a training, 1 in the mean of every class.
 
-    `probs` (n_tasks, n_classes): what `posterior` says of `labels` and `pred_probs`.
+    The weight is the cube of the probability that the label is right. That probability is the geometric mean of
+    `posterior`, which weighs annotators by their confusions, and of CROWDLAB, which weighs the model more. Weights are
+    divided by their mean over the tasks with the same label. Otherwise a model that leans to a class would give more
+    weight to the labels of that class, and lean further. The rule is ours (docs/selection.md has the measurement).
 
-    The cube of how probably it is right: the geometric mean of what `posterior` says, which knows whom to trust, and
-    what CROWDLAB says, which listens to the model more. By the mean over the tasks with the same label: a model that
-    leans to a class would otherwise have the labels of that class count for more, and lean further. The rule is ours;
-    docs/selection.md has the measurement.
+    Args:
+        labels: annotators' labels.
+        pred_probs: out-of-sample class probabilities (n_tasks, n_classes).
+        probs: the `posterior` (n_tasks, n_classes) of `labels` and `pred_probs`.
+        chosen: the labels (n_tasks,) to weigh.
+
+    Returns:
+        Weights (n_tasks,) above zero.
     """
     rows = np.arange(labels.n_tasks)
-    right = np.sqrt(probs[rows, chosen] * crowdlab(labels, pred_probs).of(chosen))
+    right = np.sqrt(probs[rows, chosen] * crowdlab(labels, pred_probs).probability_of(chosen))
     weights = np.maximum(right, LEAST_PROBABLE) ** WEIGHT_POWER
     sizes = np.bincount(chosen, minlength=labels.n_classes)
     mean = np.bincount(chosen, weights, labels.n_classes) / np.maximum(sizes, 1)
@@ -93,8 +92,11 @@ def label_weights(labels: Labels, pred_probs: Floats, probs: Floats, chosen: Int
 def _confusion(task: Ints, cell: Ints, size: int, probs: Floats) -> Floats:
     """pi_j(k, l), the probability that an annotator gives the label l to a task of class k: (annotators, K, K).
 
-    `task` (m,): of each label; `cell` (m,): K times the number of who gave it, of `size` in all, and the label; `probs`
-    (K, n_tasks).
+    Args:
+        task: the task (m,) of each label.
+        cell: K times the number of the annotator plus the label (m,).
+        size: the number of annotators.
+        probs: the probability of each class (K, n_tasks).
     """
     k = len(probs)
     counted = np.stack([np.bincount(cell, of_class[task], size * k) for of_class in probs])

@@ -7,29 +7,20 @@ leaving it. Each is scored as a labelling problem of its own, with the model's p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.active_learning.activelab import majority_vote as majority_of_classes
-from connector.active_learning.crowdlab import Floats, Ints, Labels, crowdlab
+from connector.active_learning.consensus import ConsensusMethod, ConsensusResult, by_majority
+from connector.active_learning.labels import Floats, Ints, Labels, ScoreFunction
 
 Sets = NDArray[np.bool_]
 
 YES = 0.5  # a class is predicted from this probability on
 
 
-class Scorer(Protocol):
-    """Who finds consensus labels and scores of one class a task: the module `activelab`, or `oracle`."""
-
-    def heard_consensus(self, labels: Labels, pred_probs: Floats) -> Ints: ...
-
-    def scores(self, labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]: ...
-
-
 @dataclass(frozen=True)
-class LabelSets:
+class ClassSets:
     """Annotators' sets in sparse form, one row an answer: `task` and `annotator` (m,) as in Labels, `chosen` (m, k)."""
 
     task: Ints
@@ -46,59 +37,59 @@ class LabelSets:
         return int(self.chosen.shape[1])
 
 
-def majority_vote(labels: LabelSets) -> Sets:
-    """Consensus sets (n_tasks, k) before there are probabilities: the classes most of a task's annotators chose.
+def majority(labels: ClassSets) -> ConsensusResult:
+    """Consensus sets before there are probabilities: the classes that most of a task's annotators chose.
 
     A tie goes to what is more frequent for the class in all answers, then to no.
     """
-    return np.stack([majority_of_classes(labels.of(index)) == 1 for index in range(labels.n_classes)], axis=1)
+    return _join([by_majority(labels.of(index)) for index in range(labels.n_classes)])
 
 
-def heard_consensus(labels: LabelSets, pred_probs: Floats, scorer: Scorer) -> Sets:
-    """Consensus sets (n_tasks, k): class by class what the scorer's `heard_consensus` says; `pred_probs` (n_tasks, k).
+def consensus(labels: ClassSets, pred_probs: Floats, method: ConsensusMethod) -> ConsensusResult:
+    """Consensus sets (n_tasks, k): for each class the label of its yes-or-no question by `method`.
 
-    No class is in it that nobody chose, and none is missing that all chose; the set as a whole may be nobody's.
+    `pred_probs` (n_tasks, k). If `method` only chooses labels that were given, a set has no class that nobody chose and
+    lacks none that all chose. The set as a whole may be one that no annotator gave.
     """
-    return np.stack(
-        [
-            scorer.heard_consensus(labels.of(index), binary(pred_probs[:, index])) == 1
-            for index in range(labels.n_classes)
-        ],
-        axis=1,
-    )
+    return _join([method(labels.of(index), binary(pred_probs[:, index])) for index in range(labels.n_classes)])
+
+
+def _join(by_class: list[ConsensusResult]) -> ConsensusResult:
+    """Sets from the answers to each class; a set is as probable as the answer to its least certain class.
+
+    That tells how many sets are right far better than the product over the classes, which takes their errors as
+    independent (docs/decisions.md has the measurement). Sets weigh alike: weighed by their least certain class, a model
+    trained on them was less accurate (docs/selection.md).
+    """
+    chosen = np.stack([result.label == 1 for result in by_class], axis=1)
+    return ConsensusResult(chosen, np.asarray(np.min([result.probability for result in by_class], axis=0), np.float64))
 
 
 def scores(
-    labels: LabelSets, pred_probs: Floats, pred_probs_unlabeled: Floats, scorer: Scorer
+    labels: ClassSets, pred_probs: Floats, pred_probs_unlabeled: Floats, score_class: ScoreFunction
 ) -> tuple[Floats, Floats]:
-    """ActiveLab scores in [0, 1] of labelled and unlabelled tasks, (n_tasks,) and (u,); the lowest is worth most.
+    """Scores of labelled and unlabelled tasks: the mean over the classes of the scores of their yes-or-no questions.
 
-    `pred_probs` (n_tasks, k) and `pred_probs_unlabeled` (u, k). The mean over the classes of each one's binary score.
+    Args:
+        labels: annotators' sets.
+        pred_probs: out-of-sample probabilities (n_tasks, k) of each class for labelled tasks.
+        pred_probs_unlabeled: the same (u, k) for unlabelled tasks.
+        score_class: scores one class, such as `activelab.scores`.
+
+    Returns:
+        Scores (n_tasks,) and (u,). The lowest is worth most.
     """
     labeled = np.empty((labels.n_tasks, labels.n_classes))
     unlabeled = np.empty(pred_probs_unlabeled.shape)
     for index in range(labels.n_classes):
         of_class = binary(pred_probs[:, index]), binary(pred_probs_unlabeled[:, index])
-        labeled[:, index], unlabeled[:, index] = scorer.scores(labels.of(index), *of_class)
+        labeled[:, index], unlabeled[:, index] = score_class(labels.of(index), *of_class)
     return combine(labeled), combine(unlabeled)
 
 
 def combine(by_class: Floats) -> Floats:
     """One score a task (n,) from those of its classes (n, k)."""
     return np.asarray(by_class.mean(axis=1), np.float64)
-
-
-def quality(labels: LabelSets, pred_probs: Floats, consensus: Sets) -> Floats:
-    """How good each consensus set is (n_tasks,): as good as the answer to its least certain class.
-
-    The least over the classes of CROWDLAB's probability that yes or no is right. Measured (docs/decisions.md), it tells
-    how many sets are right far better than the product over the classes, which takes their errors as independent.
-    """
-    right = [
-        crowdlab(labels.of(index), binary(pred_probs[:, index])).of(consensus[:, index].astype(np.int64))
-        for index in range(labels.n_classes)
-    ]
-    return np.asarray(np.min(right, axis=0), np.float64)
 
 
 def predicted(pred_probs: Floats) -> Sets:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from connector.active_learning.labels import Floats, layout
 
 LEAST_PROBABILITY = 1e-30
 TEMPERATURES = (0.1, 0.2, 0.5, 0.8, 1.0, 2.0, 3.0, 5.0, 8.0)
@@ -20,20 +17,20 @@ def best_temperature(votes: Floats, counts: Floats, pred_probs: Floats) -> float
 
     `votes` (n, k), `counts` (n,): its row sums, `pred_probs` (n, k). Minimises the mean over tasks of
     -sum over classes of p_emp * log softmax(log p_M / T), with p_emp the share of the task's labels of that class
-    (ActiveLab, arXiv 2301.11856). A coarse search, then a finer one around the best, as cleanlab 2.9 does it: with the
-    counts of the classes that were chosen in the first columns, whichever classes they are (its counts of
-    floating-point labels come out that way).
+    (ActiveLab, arXiv 2301.11856). A coarse search, then a finer one around the best, as cleanlab 2.9 does it: the
+    counts of the chosen classes are in the first columns, whichever classes they are (its counts of floating-point
+    labels come out that way).
     """
     wanted = _in_front(votes) / counts[:, None]
     log_probs = np.full_like(pred_probs, -np.inf, order=layout(pred_probs.shape[1]))
     np.log(pred_probs, where=pred_probs > 0, out=log_probs)
-    at = int(np.argmin([_cross_entropy(wanted, log_probs, one) for one in TEMPERATURES]))
+    at = int(np.argmin([_cross_entropy(wanted, log_probs, each) for each in TEMPERATURES]))
     candidates: list[float] = []
     if at > 0:
         candidates += np.linspace(TEMPERATURES[at - 1], TEMPERATURES[at], FINE_STEPS, endpoint=False).tolist()
     if at < len(TEMPERATURES) - 1:
         candidates += np.linspace(TEMPERATURES[at], TEMPERATURES[at + 1], FINE_STEPS + 1).tolist()
-    return candidates[int(np.argmin([_cross_entropy(wanted, log_probs, one) for one in candidates]))]
+    return candidates[int(np.argmin([_cross_entropy(wanted, log_probs, each) for each in candidates]))]
 
 
 def _in_front(votes: Floats) -> Floats:
@@ -73,11 +70,3 @@ def scaled(pred_probs: Floats, temperature: float) -> Floats:
     probs /= probs.sum(axis=1, keepdims=True)
     probs /= probs.sum(axis=1, keepdims=True)
     return probs
-
-
-def layout(n_classes: int) -> Literal["C", "F"]:
-    """How (n, n_classes) arrays lie in memory: column after column, wherever sums come out the same to the last bit.
-
-    numpy adds a few columns several times faster than the rows of a few entries, in the same order below eight.
-    """
-    return "F" if n_classes < 8 else "C"

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from connector import __version__
-from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES
+from connector.active_learning import DEFAULT_STRATEGY, STRATEGY_NAMES
 from connector.cli import options as console
 from connector.cli.options import open_backend, open_servers, say, server_options
 from connector.cli.report import report
@@ -119,11 +119,11 @@ def init(
 )
 @click.option(
     "--strategy",
-    type=click.Choice(list(STRATEGIES)),
+    type=click.Choice(STRATEGY_NAMES),
     default=DEFAULT_STRATEGY,
     show_default=True,
     metavar="NAME",
-    help=f"How to choose: {', '.join(STRATEGIES)}.",
+    help=f"How to choose: {', '.join(STRATEGY_NAMES)}.",
 )
 @click.option(
     "--ground-truth",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from connector.active_learning import DEFAULT_STRATEGY, STRATEGY_NAMES
 from connector.cli.options import label_studio_options, open_label_studio
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ def simulate(
     """
     if (data is None) == (project_id is None):
         raise click.UsageError("Give --data DIR, or --project ID for what a project's people have labelled.")
-    from connector.active_learning import window as selection
     from connector.progress import Reporter
     from connector.simulation.replay import ReplayOptions, replay
     from connector.simulation.simulate import Plan
@@ -85,18 +85,18 @@ def simulate(
     options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task)
     if project_id is not None:  # results.json then says whose labels it stands on
         options = replace(options, project=str(project_id))
-    known = list(selection.STRATEGIES)
-    plan = Plan(_known(strategies, known) or known, classifiers, selection.DEFAULT_STRATEGY, seeds, options)
+    plan = Plan(_checked(strategies) or STRATEGY_NAMES, classifiers, DEFAULT_STRATEGY, seeds, options)
     reporter = Reporter()
     corpus = _corpus(data, project_id, control_name, label_studio_url, reporter)
     done = run(corpus, plan, out, replay, reporter, jobs=jobs, with_plot=not no_plot)
     click.echo(json.dumps(done.to_json()) if as_json else _words(done), nl=as_json)
 
 
-def _known(strategies: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+def _checked(strategies: Sequence[str]) -> Sequence[str]:
+    """The names; raises UsageError if there is no such strategy."""
     for name in strategies:
-        if name not in known:
-            raise click.UsageError(f"There is no strategy {name!r}: choose among {', '.join(known)}.")
+        if name not in STRATEGY_NAMES:
+            raise click.UsageError(f"There is no strategy {name!r}: choose among {', '.join(STRATEGY_NAMES)}.")
     return strategies
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connector.active_learning import activelab, crowdlab
+from connector.active_learning.labels import Labels as LabelArrays
+from connector.active_learning.majority_vote import majority_vote
 from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.demo.dataset import Corpus
@@ -50,14 +51,14 @@ class RandomOrder:
         keys = sorted(self.labels)
         tasks = sorted({task for task, _ in keys})
         row = {task: index for index, task in enumerate(tasks)}
-        labels = crowdlab.Labels(
+        labels = LabelArrays(
             task=np.array([row[task] for task, _ in keys], np.int64),
             annotator=np.array([person for _, person in keys], np.int64),
             label=np.array([classes.index(self.labels[key]) for key in keys], np.int64),
             n_tasks=len(tasks),
             n_classes=len(classes),
         )
-        consensus = activelab.majority_vote(labels).tolist()
+        consensus = majority_vote(labels).tolist()
         self.backend.train(KEY, classes, dict(zip(tasks, consensus, strict=True)))
 
 

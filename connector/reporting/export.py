@@ -28,7 +28,7 @@ from connector.reporting.no_model import suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
 from connector.state.pull import Progress, Pulled, control_of, look
-from connector.sync.scoring import SCORERS, review
+from connector.sync.review import review
 
 __all__ = ["export", "format_of"]
 
@@ -82,7 +82,7 @@ def export(
         if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
             raise UsageError(f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read.")
         with suggest_no_model("export"):
-            reviewed = review(pulled, backend, reporter, SCORERS[scorer])
+            reviewed = review(pulled, backend, reporter, scorer)
         with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
             rows: Iterable[dict[str, Any]]
             if whole:

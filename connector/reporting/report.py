@@ -33,7 +33,7 @@ from connector.reporting.section_learning_curve import Replay, curve_section, re
 from connector.reporting.section_window import window_section
 from connector.state.project_state import ProjectState
 from connector.state.pull import look
-from connector.sync.scoring import SCORERS, review
+from connector.sync.review import review
 
 
 def report(
@@ -82,7 +82,7 @@ def report(
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
             pulled = look(project_id, gateway, state, stage.count)
         with suggest_no_model("report"):
-            reviewed = review(pulled, backend, reporter, SCORERS[scorer])
+            reviewed = review(pulled, backend, reporter, scorer)
         with reporter.stage("report", f"Writing a report on {len(pulled.tasks)} tasks to {out}"):
             content = build_content(
                 ReportData(pulled, reviewed, gateway.emails(), state.record(), state.rounds()),

@@ -14,7 +14,7 @@ from connector.annotations.records import Annotation, latest_labels
 from connector.reporting.content import Text
 from connector.state.pull import Pulled
 from connector.state.rows import ProjectRecord
-from connector.sync.scoring import Review
+from connector.sync.review import Review
 
 # Characters that the page shows of a text, of a name (a class, a label, an e-mail address, a title) and of a sentence.
 # With the largest lengths of lists they keep the page below 5 MB. An e-mail address has at most 254.

@@ -13,7 +13,7 @@ from connector.annotations.records import Annotation, Task
 from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
 
 if TYPE_CHECKING:
-    from connector.sync.scoring import Review
+    from connector.sync.review import Review
 
 # The model version of consensus labels among a task's predictions. It is not one of our windows, which sync deletes.
 CONSENSUS_VERSION = "consensus"

@@ -9,9 +9,10 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.active_learning.agreement import Ints, in_pairs, krippendorff_alpha
+from connector.active_learning.agreement import in_pairs, krippendorff_alpha
 from connector.active_learning.annotator_quality import annotator_stats
-from connector.active_learning.crowdlab import Floats, Labels, crowdlab
+from connector.active_learning.crowdlab import crowdlab
+from connector.active_learning.labels import Floats, Ints, Labels
 from connector.active_learning.multilabel import binary
 from connector.annotations.label_config import Control
 from connector.reporting.content import Annotator, AnnotatorsSection, Interval, Pair

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connector.active_learning.window import STRATEGIES, Slot, Strategy, at_random, open_places
+from connector.active_learning import activelab
+from connector.active_learning.strategies import STRATEGIES, Strategy, at_random
+from connector.active_learning.window import Slot, open_places
 from connector.reporting.content import WindowPlace, WindowSection
 from connector.reporting.numbers import share
 from connector.reporting.report_data import ReportData
@@ -73,7 +75,7 @@ class _Choice:
 
     @property
     def by_activelab(self) -> bool:
-        return self.by_model and self.strategy is not None and self.strategy.scores is None
+        return self.by_model and self.strategy is not None and self.strategy.scores is activelab.scores
 
 
 def _why(data: ReportData, chosen: _Choice, task: int, rank: int, relabel: bool) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from rich.console import Console
 
 from connector.active_learning.stopping import forecast
-from connector.active_learning.window import STRATEGIES, Slot
+from connector.active_learning.strategies import STRATEGIES
+from connector.active_learning.window import Slot
 from connector.annotations.label_config import find_control
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Backend
@@ -116,8 +117,8 @@ class Run:
             pulled,
             self._backend,
             self._state,
-            "always",
             quiet,
+            train="always",
             strategy=self._strategy,
             classifier=self._classifier,
         )

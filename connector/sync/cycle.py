@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from connector.active_learning import DEFAULT_STRATEGY
 from connector.active_learning.stopping import forecast
-from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES, Slot
+from connector.active_learning.window import Slot
 from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
@@ -20,7 +21,7 @@ from connector.state.project_state import ProjectState, now
 from connector.state.pull import ProjectReading, Pulled, pull, read_project
 
 if TYPE_CHECKING:
-    from connector.backend import Backend, Probabilities
+    from connector.backend import Backend
     from connector.sync.scoring import Scored
 
 # What a round's summary tells of the model.
@@ -157,19 +158,12 @@ def _round(
     reporter: Reporter,
 ) -> dict[str, Any]:
     # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
-    from connector.sync.scoring import SCORERS, choose, score
+    from connector.active_learning.strategies import find_strategy
+    from connector.sync.scoring import choose, score
 
-    train, strategy = options.train if not options.dry_run else "never", STRATEGIES[options.strategy]
-    scored = score(
-        pulled,
-        backend,
-        state,
-        train,
-        reporter,
-        SCORERS[options.scorer],
-        strategy,
-        ground_truth=options.ground_truth,
-    )
+    strategy = find_strategy(options.strategy, options.scorer)
+    train = "never" if options.dry_run else options.train
+    scored = score(pulled, backend, state, reporter, train=train, strategy=strategy, ground_truth=options.ground_truth)
     with reporter.stage("select", "Choosing the next window"):
         window = choose(
             pulled,
@@ -201,7 +195,7 @@ def _round(
             f"variable {QUICK_IMPORT} it takes less than one."
         )
     if about_consensus:
-        _publish_consensus(pulled, gateway, scored.known, state, options, reporter)
+        _publish_consensus(pulled, gateway, scored, state, options, reporter)
         state.put(window_options=chosen)
     summary = _summary(pulled, restored, state, reporter, scored, published.window)
     summary["round"] += 1
@@ -221,24 +215,24 @@ def _consensus_differs(pulled: Pulled, state: ProjectState, options: SyncOptions
 def _publish_consensus(
     pulled: Pulled,
     gateway: LabelStudio,
-    known: Probabilities | None,
+    scored: Scored,
     state: ProjectState,
     options: SyncOptions,
     reporter: Reporter,
 ) -> None:
     """Publishes the consensus that `connector export` would write now, or removes what an earlier sync published."""
     from connector.queue import consensus_predictions as consensus
-    from connector.sync.scoring import SCORERS, review_of
+    from connector.sync.review import consensus_quality
 
     project = pulled.project["id"]
     if not options.publish_consensus:
         with reporter.stage("consensus", "Removing published consensus labels"):
             consensus.remove(gateway, state, project)
         return
-    reviewed = review_of(pulled, known, reporter, SCORERS[options.scorer])
-    labels = reviewed.scored.consensus
-    wanted = {task: consensus.Label(labels[task], quality) for task, quality in reviewed.quality.items()}
     with reporter.stage("consensus", "Publishing consensus labels") as stage:
+        reviewed = consensus_quality(pulled, scored, options.strategy, options.scorer)
+        labels, quality = reviewed.consensus, reviewed.quality
+        wanted = {task: consensus.Label(labels[task], quality[task]) for task in quality}
         consensus.publish(
             gateway,
             state,

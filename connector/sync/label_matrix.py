@@ -1,154 +1,132 @@
-"""What annotators said of the labelled tasks, and what the scorer makes of it: of one class a task, or of several."""
+"""Labels and the model's probabilities as arrays, for projects with one class per task and with several.
+
+Outside of this module a label is a string as Control.label_of writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from connector.active_learning import activelab, dawid_skene, multilabel
-from connector.active_learning.crowdlab import Floats, Ints, Labels
-from connector.active_learning.multilabel import LabelSets, Scorer, Sets
+from connector.active_learning import multilabel
+from connector.active_learning.consensus import ConsensusResult, by_majority
+from connector.active_learning.labels import Floats, Ints, Labels
+from connector.active_learning.multilabel import ClassSets, Sets
+from connector.active_learning.strategies import Strategy
 from connector.annotations.label_config import Control
 from connector.backend import Probabilities
 
-# A class that the model does not know yet (it was added to the config since) gets this probability.
+# The probability of a class that the model does not know, since it was added to the config later.
 UNKNOWN_CLASS = 1e-3
-# Of several classes, each for a task that the backend has no probabilities of yet: even, and none predicted.
+# The probability of each class of multiple choice, if the backend has none of the task yet: even, and none predicted.
 UNDECIDED = float(np.nextafter(multilabel.YES, 0))
 LEAST = float(np.finfo(float).eps)
 
 
-class OneClassScorer(Scorer, Protocol):
-    """A scorer that also has the posterior of labels of one class, for their quality and weights."""
+class LabelSet(Protocol):
+    """The labels of n tasks as arrays, in the order of the tasks."""
 
-    def posterior(self, labels: Labels, pred_probs: Floats) -> Floats: ...
-
-
-class Heard(Protocol):
-    """The answers on some tasks; labels are strings as Control.label_of writes them, in the order of the tasks."""
-
-    def consensus(self, pred_probs: Floats | None) -> list[str]:
-        """Consensus labels: the majority vote at first, what the scorer says once there are probabilities."""
+    def consensus(self, pred_probs: Floats | None, strategy: Strategy) -> ConsensusResult:
+        """Consensus labels: by the strategy's method, or by majority if there are no probabilities."""
         ...
 
-    def scores(self, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
-        """ActiveLab scores of the tasks and of unlabelled ones."""
+    def scores(self, pred_probs: Floats, pred_probs_unlabeled: Floats, strategy: Strategy) -> tuple[Floats, Floats]:
+        """The strategy's scores of the labelled tasks and of unlabelled ones."""
         ...
 
-    def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
-        """The probability that each consensus label is right."""
-        ...
-
-    def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
-        """How much each consensus label counts in a training; None: all alike."""
+    def names(self, consensus: ConsensusResult) -> list[str]:
+        """The consensus labels as strings."""
         ...
 
 
-def heard(
-    labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control, scorer: OneClassScorer
-) -> Heard:
-    """The answers `labels` {(task, annotator): label} on `tasks`, every one of which has some."""
-    return (SeveralClasses if control.multiple else OneClass)(labels, tasks, control, scorer)
+def label_set(labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> LabelSet:
+    """The labels {(task, annotator): label} of `tasks`, every one of which has some."""
+    return (MultiLabel if control.multiple else SingleLabel)(labels, tasks, control)
 
 
-def model_rows(known: Probabilities, tasks: Sequence[int], control: Control) -> Floats:
+class SingleLabel:
+    """Labels of one class each."""
+
+    def __init__(self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> None:
+        position = _positions(control)
+        order, task, annotator = _indexed(labels, tasks)
+        label = np.array([position[labels[key]] for key in order], np.int64)
+        self._labels = Labels(task, annotator, label, len(tasks), len(control.classes))
+        self._classes = control.classes
+
+    def consensus(self, pred_probs: Floats | None, strategy: Strategy) -> ConsensusResult:
+        if pred_probs is None or not self._labels.n_tasks:
+            return by_majority(self._labels)
+        return strategy.consensus(self._labels, pred_probs)
+
+    def scores(self, pred_probs: Floats, pred_probs_unlabeled: Floats, strategy: Strategy) -> tuple[Floats, Floats]:
+        return strategy.scores(self._labels, pred_probs, pred_probs_unlabeled)
+
+    def names(self, consensus: ConsensusResult) -> list[str]:
+        return [self._classes[index] for index in consensus.label.tolist()]
+
+
+class MultiLabel:
+    """Labels that are sets of classes."""
+
+    def __init__(self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> None:
+        order, task, annotator = _indexed(labels, tasks)
+        self._sets = ClassSets(task, annotator, _sets([labels[key] for key in order], control), len(tasks))
+        self._control = control
+
+    def consensus(self, pred_probs: Floats | None, strategy: Strategy) -> ConsensusResult:
+        if pred_probs is None or not self._sets.n_tasks:
+            return multilabel.majority(self._sets)
+        return multilabel.consensus(self._sets, pred_probs, strategy.class_consensus)
+
+    def scores(self, pred_probs: Floats, pred_probs_unlabeled: Floats, strategy: Strategy) -> tuple[Floats, Floats]:
+        return multilabel.scores(self._sets, pred_probs, pred_probs_unlabeled, strategy.scores)
+
+    def names(self, consensus: ConsensusResult) -> list[str]:
+        return _set_names(consensus.label, self._control)
+
+
+def align_probabilities(probabilities: Probabilities, tasks: Sequence[int], control: Control) -> Floats:
     """The model's probabilities (len(tasks), n_classes) for `tasks`, columns by the config's classes.
 
-    Rows sum to one where a task has one class. Undecided where the backend has none for a task yet; a class that the
-    model does not know gets UNKNOWN_CLASS.
+    Rows sum to one if a task has one class. A task that the backend has no probabilities for is undecided, and a class
+    that the model does not know gets UNKNOWN_CLASS.
     """
-    column = {name: index for index, name in enumerate(known.classes)}
-    rows = np.array([known.place.get(task, -1) for task in tasks], np.int64)
-    held = rows >= 0
+    column = {name: index for index, name in enumerate(probabilities.classes)}
+    rows = np.array([probabilities.place.get(task, -1) for task in tasks], np.int64)
+    available = rows >= 0
     probs = np.full((len(tasks), len(control.classes)), UNKNOWN_CLASS)
     for index, name in enumerate(control.classes):
         if name in column:
-            probs[held, index] = known.pred_probs[rows[held], column[name]]
+            probs[available, index] = probabilities.pred_probs[rows[available], column[name]]
     if control.multiple:
-        probs[~held] = UNDECIDED
+        probs[~available] = UNDECIDED
         return np.asarray(np.clip(probs, LEAST, 1 - LEAST), np.float64)
-    probs[~held] = 1.0
+    probs[~available] = 1.0
     probs = np.maximum(probs, LEAST)  # all of a row may have been on a class that is gone
     return np.asarray(probs / probs.sum(axis=1, keepdims=True), np.float64)
 
 
-def predicted(pred_probs: Floats, control: Control) -> list[str]:
+def predicted_labels(pred_probs: Floats, control: Control) -> list[str]:
     """The labels that the model predicts from `pred_probs` (n, n_classes)."""
     if control.multiple:
-        return _labels(multilabel.predicted(pred_probs), control)
+        return _set_names(multilabel.predicted(pred_probs), control)
     return [control.classes[index] for index in pred_probs.argmax(axis=1)]
 
 
-def targets(consensus: Mapping[int, str], control: Control) -> dict[int, int] | dict[int, list[int]]:
-    """{task: what the model is trained on}: the class's position in the config, or those of all in the set."""
-    place = {name: index for index, name in enumerate(control.classes)}
+def class_positions(labels: Mapping[int, str], control: Control) -> dict[int, int] | dict[int, list[int]]:
+    """{task: the position of its class in the config, or of all classes in its set}: what the model is trained on."""
+    position = _positions(control)
     if control.multiple:
-        return {task: [place[name] for name in control.classes_of(label)] for task, label in consensus.items()}
-    return {task: place[label] for task, label in consensus.items()}
+        return {task: [position[name] for name in control.classes_of(label)] for task, label in labels.items()}
+    return {task: position[label] for task, label in labels.items()}
 
 
-class OneClass:
-    """The answers where each is one class."""
-
-    def __init__(
-        self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control, scorer: OneClassScorer
-    ) -> None:
-        place = {name: index for index, name in enumerate(control.classes)}
-        order, task, annotator = _indexed(labels, tasks)
-        label = np.array([place[labels[key]] for key in order], np.int64)
-        self._labels = Labels(task, annotator, label, len(tasks), len(control.classes))
-        self._classes, self._place, self._scorer = control.classes, place, scorer
-
-    def consensus(self, pred_probs: Floats | None) -> list[str]:
-        if pred_probs is None or not self._labels.n_tasks:
-            chosen = activelab.majority_vote(self._labels)
-        else:
-            chosen = self._scorer.heard_consensus(self._labels, pred_probs)
-        return [self._classes[index] for index in chosen]
-
-    def scores(self, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
-        return self._scorer.scores(self._labels, pred_probs, pred_probs_unlabeled)
-
-    def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
-        probs = self._scorer.posterior(self._labels, pred_probs)
-        return np.asarray(probs[np.arange(len(probs)), self._positions(consensus)], np.float64)
-
-    def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
-        probs = self._scorer.posterior(self._labels, pred_probs)
-        return dawid_skene.label_weights(self._labels, pred_probs, probs, self._positions(consensus))
-
-    def _positions(self, labels: Sequence[str]) -> Ints:
-        return np.array([self._place[name] for name in labels], np.int64)
-
-
-class SeveralClasses:
-    """The answers where each is a set of classes."""
-
-    def __init__(
-        self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control, scorer: Scorer
-    ) -> None:
-        order, task, annotator = _indexed(labels, tasks)
-        self._labels = LabelSets(task, annotator, _sets([labels[key] for key in order], control), len(tasks))
-        self._control, self._scorer = control, scorer
-
-    def consensus(self, pred_probs: Floats | None) -> list[str]:
-        if pred_probs is None or not self._labels.n_tasks:
-            chosen = multilabel.majority_vote(self._labels)
-        else:
-            chosen = multilabel.heard_consensus(self._labels, pred_probs, self._scorer)
-        return _labels(chosen, self._control)
-
-    def scores(self, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
-        return multilabel.scores(self._labels, pred_probs, pred_probs_unlabeled, self._scorer)
-
-    def quality(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats:
-        return multilabel.quality(self._labels, pred_probs, _sets(consensus, self._control))
-
-    def weights(self, pred_probs: Floats, consensus: Sequence[str]) -> Floats | None:
-        # Weighed by their least certain class, sets gave less than alike (docs/selection.md).
-        return None
+def _positions(control: Control) -> dict[str, int]:
+    return {name: index for index, name in enumerate(control.classes)}
 
 
 def _indexed(labels: Mapping[tuple[int, int], str], tasks: Sequence[int]) -> tuple[list[tuple[int, int]], Ints, Ints]:
@@ -161,14 +139,14 @@ def _indexed(labels: Mapping[tuple[int, int], str], tasks: Sequence[int]) -> tup
 
 
 def _sets(labels: Sequence[str], control: Control) -> Sets:
-    """Labels as sets (n, n_classes): true where the class is in it."""
-    place = {name: index for index, name in enumerate(control.classes)}
+    """Labels as sets (n, n_classes): true if the class is in it."""
+    position = _positions(control)
     chosen = np.zeros((len(labels), len(control.classes)), np.bool_)
     for row, label in zip(chosen, labels, strict=True):
-        row[[place[name] for name in control.classes_of(label)]] = True
+        row[[position[name] for name in control.classes_of(label)]] = True
     return chosen
 
 
-def _labels(sets: Sets, control: Control) -> list[str]:
+def _set_names(sets: NDArray[Any], control: Control) -> list[str]:
     """Sets (n, n_classes) as labels."""
     return [control.label_of([control.classes[index] for index in np.flatnonzero(row)]) for row in sets]

@@ -8,22 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from connector.active_learning import activelab, dawid_skene
-from connector.active_learning import cleanlab_scorer as oracle
-from connector.active_learning.crowdlab import Floats, Ints, Labels, crowdlab
-from connector.active_learning.multilabel import Scorer
-from connector.active_learning.window import (
-    DEFAULT_STRATEGY,
-    STRATEGIES,
-    Candidate,
-    Slot,
-    Strategy,
-    active_annotators,
-    choose_window,
-    eligible,
-)
+from connector.active_learning.consensus import ConsensusResult
+from connector.active_learning.strategies import Strategy, find_strategy
+from connector.active_learning.window import Candidate, Slot, active_annotators, choose_window, eligible
 from connector.annotations.ground_truth import accuracy, ground_truths, warning
 from connector.annotations.label_config import Control
 from connector.annotations.records import latest_labels
@@ -31,14 +19,11 @@ from connector.backend import Backend, Probabilities
 from connector.progress import Reporter
 from connector.state.lock import KEEP_SECONDS
 from connector.state.pull import Pulled
-from connector.sync.label_matrix import Heard, heard, model_rows, predicted, targets
+from connector.sync.label_matrix import LabelSet, align_probabilities, class_positions, label_set, predicted_labels
 
-# A model is retrained when this many consensus labels differ from those it was trained on, or this share of them if
-# more.
+# A model is retrained if this many consensus labels differ from those it was trained on, or this share of them if more.
 RETRAIN_LABELS = 10
 RETRAIN_SHARE = 0.02
-
-SCORERS: dict[str, Scorer] = {"activelab": activelab, "cleanlab": oracle}
 
 
 class Memory(Protocol):
@@ -53,50 +38,32 @@ class Memory(Protocol):
     def put(self, **values: Any) -> None: ...
 
 
-class ByStrategy:
-    """The scorer that does as a strategy says, by another one where that is what it says.
-
-    Where a label is a set of classes (`multiple`), CROWDLAB's choice among those heard stands in the posterior's place:
-    class by class, it was the better one (docs/selection.md).
-    """
-
-    def __init__(self, strategy: Strategy, scorer: Scorer, multiple: bool) -> None:
-        self._strategy, self._scorer, self._multiple = strategy, scorer, multiple
-        self._last: tuple[Labels, Floats, Floats] | None = None
-
-    def heard_consensus(self, labels: Labels, pred_probs: Floats) -> Ints:
-        if self._strategy.consensus == "majority":
-            return activelab.majority_vote(labels)
-        if self._strategy.consensus == "crowdlab":
-            return crowdlab(labels, pred_probs).label
-        if self._multiple:
-            return self._scorer.heard_consensus(labels, pred_probs)
-        return dawid_skene.heard_consensus(labels, self.posterior(labels, pred_probs))
-
-    def posterior(self, labels: Labels, pred_probs: Floats) -> Floats:
-        """That of `connector.active_learning.dawid_skene`, computed once where the very same arrays come again."""
-        if self._last is None or self._last[0] is not labels or self._last[1] is not pred_probs:
-            self._last = labels, pred_probs, dawid_skene.posterior(labels, pred_probs)
-        return self._last[2]
-
-    def scores(self, labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
-        return (self._strategy.scores or self._scorer.scores)(labels, pred_probs, pred_probs_unlabeled)
-
-
 @dataclass
 class Scored:
-    """What the labels and the model say.
+    """The labels of a project, and what the consensus method and the model make of them.
 
-    `labels` {(task, annotator): label}, `consensus` {task: label}, `scores` {task: the strategy's, lowest first; empty
-    while there is no model}, `predicted` {task: the model's label}, `agreement`: the share of labelled tasks whose
-    consensus label is the model's out-of-sample one; `held_out` {task: ground truth}: the test set, of which only
-    `predicted` knows; `accuracy`: the share of it that the model labels so. Shares are None where there is nothing to
-    count. Labels are as Control.label_of writes them: of a multiple control, whole sets. `known`: what the ML backend
-    said of all tasks, None while there is no model.
+    Labels are as Control.label_of writes them: for a multiple control, whole sets. Shares are None if there is nothing
+    to count.
+
+    Attributes:
+        labels: {(task, annotator): label}.
+        consensus: {task: consensus label}.
+        quality: {task: the probability that the consensus label is right} by `probabilities`. Empty without a model,
+            and after a training, since the consensus labels are those that the model was trained on.
+        scores: {task: the strategy's score, lowest first}. Empty without a model.
+        predicted: {task: the model's label}.
+        labels_changed: how many consensus labels differ from those that the model was trained on.
+        trained: whether the model was trained in this round.
+        model_version: the version of the model that gave the scores.
+        agreement: share of the labelled tasks whose consensus label is the model's out-of-sample label.
+        held_out: {task: ground truth}, the test set. Only `predicted` has its tasks, too.
+        accuracy: share of the test set that the model labels correctly.
+        probabilities: the ML backend's probabilities for all tasks. None without a model.
     """
 
     labels: dict[tuple[int, int], str]
     consensus: dict[int, str] = field(default_factory=dict)
+    quality: dict[int, float] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     predicted: dict[int, str] = field(default_factory=dict)
     labels_changed: int = 0
@@ -105,149 +72,168 @@ class Scored:
     agreement: float | None = None
     held_out: dict[int, str] = field(default_factory=dict)
     accuracy: float | None = None
-    known: Probabilities | None = None
-
-
-@dataclass
-class Review:
-    """Each labelled task's consensus and each task's class probabilities, for who takes the results out.
-
-    `quality` {task: the probability that the consensus label is right; empty while there is no model},
-    `pred_probs` {task: probabilities by the config's classes}, out-of-sample for labelled tasks.
-    """
-
-    scored: Scored
-    quality: dict[int, float] = field(default_factory=dict)
-    pred_probs: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    probabilities: Probabilities | None = None
 
 
 def score(
     pulled: Pulled,
     backend: Backend,
     state: Memory,
-    train: str,
     reporter: Reporter,
-    scorer: Scorer = activelab,
-    strategy: Strategy = STRATEGIES[DEFAULT_STRATEGY],
+    *,
+    train: str = "auto",
+    strategy: Strategy | None = None,
     classifier: str | None = None,
     ground_truth: bool = False,
 ) -> Scored:
-    """Scores every task that has a text. `train`: "auto" (when labels changed enough), "always" or "never".
+    """Scores every task that has a text, and trains the model first if that is due.
 
-    Until there are two different labels, or with "never" and no model, there are no scores. `classifier`: its name in
-    the ML backend, else the one that is set there. `ground_truth`: tasks that have one are a test set and held out.
+    There are no scores without a model: until there are two different labels, or with "never" while there is none.
+
+    Args:
+        pulled: the project as Label Studio has it now.
+        backend: the ML backend.
+        state: remembers what the model was trained on.
+        reporter: shows the stages.
+        train: "auto" (if labels changed enough), "always" or "never".
+        strategy: how to score and find consensus labels. None: the default strategy.
+        classifier: its name in the ML backend. None: the one that is set there.
+        ground_truth: hold out the tasks that have a ground truth, as a test set.
     """
-    project, control = str(pulled.project["id"]), pulled.control
-    texts = _texts(pulled)
+    control, strategy = pulled.control, strategy or find_strategy()
+    texts = task_digests(pulled)
     held_out = ground_truths(row for task in texts for row in pulled.tasks[task].annotations) if ground_truth else {}
     result = Scored(
         latest_labels(row for task in texts if task not in held_out for row in pulled.tasks[task].annotations),
         held_out=held_out,
     )
-    labelled = sorted({task for task, _ in result.labels})
-    if words := warning(len(held_out), len(labelled)):
-        reporter.say(words)
-    known = _ask(pulled, backend, texts, reporter)
-    given = heard(result.labels, labelled, control, ByStrategy(strategy, scorer, control.multiple))
-    pred_probs = model_rows(known, labelled, control) if known is not None else None
-    result.consensus = dict(zip(labelled, given.consensus(pred_probs), strict=True))
-    last = state.trained() if known is not None else {}
+    if notice := warning(len(held_out), len({task for task, _ in result.labels})):
+        reporter.say(notice)
+    result.probabilities = fetch_probabilities(pulled, backend, reporter)
+    labels, consensus = find_consensus(result, control, strategy)
+    last = state.trained() if result.probabilities is not None else {}
     result.labels_changed = sum(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
     )
     tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
-    if known is not None and (set(known.classes), known.multilabel) != (set(control.classes), control.multiple):
-        due = True  # the config has changed: the model cannot know its classes
-    else:
-        due = tainted or known is None or result.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * len(last))
-    if (train == "always" or (train == "auto" and due)) and len(set(result.consensus.values())) > 1:
-        state.renew_lock()
-        with reporter.stage("train", f"Training on {len(result.consensus)} labels") as stage:
-
-            def progress(note: str, share: float) -> None:
-                state.renew_lock(at_most_every=KEEP_SECONDS)
-                stage.share(note, share)
-
-            if tainted:
-                backend.forget_model(project)  # with the encoders that may have been fine-tuned on the test set
-            backend.train(
-                project,
-                control.classes,
-                targets(result.consensus, control),
-                multilabel=control.multiple,
-                weights=_weights(given, result.consensus, pred_probs) if strategy.weighted else None,
-                classifier=classifier,
-                progress=progress,
-            )
-        state.store_trained(result.consensus)
-        result.trained = True
+    due = train == "always" or (train == "auto" and (tainted or _labels_changed_enough(result, control, len(last))))
+    if due and len(set(result.consensus.values())) > 1:
+        _train(
+            pulled,
+            backend,
+            state,
+            reporter,
+            result.consensus,
+            weights=_weights(result, consensus),
+            classifier=classifier,
+            forget=tainted,
+        )
+        result.trained, result.quality = True, {}
         with reporter.stage("probabilities", "Fetching class probabilities"):
-            known = backend.probabilities(project)
+            result.probabilities = backend.probabilities(str(pulled.project["id"]))
         state.renew_lock()
-    result.known = known
-    if known is None:
+    if result.probabilities is None:
         return result
-    result.model_version = known.model_version
-    state.put(model_version=known.model_version)
-    if not labelled:  # all labels were taken back: nothing to score by
-        return result
-    with reporter.stage("score", "Scoring all tasks"):
-        _score_all(result, given, model_rows(known, labelled, control), labelled, texts, control, known)
-    return result
-
-
-def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: Scorer = activelab) -> Review:
-    """What the labels and the model as it is say, training nothing; without a backend, the labels alone."""
-    known = _ask(pulled, backend, _texts(pulled), reporter) if backend is not None else None
-    return review_of(pulled, known, reporter, scorer)
-
-
-def review_of(pulled: Pulled, known: Probabilities | None, reporter: Reporter, scorer: Scorer = activelab) -> Review:
-    """As `review`, by what the ML backend has said already."""
-    control, texts = pulled.control, _texts(pulled)
-    scored = Scored(latest_labels(row for task in texts for row in pulled.tasks[task].annotations), known=known)
-    labelled = sorted({task for task, _ in scored.labels})
-    by = ByStrategy(STRATEGIES[DEFAULT_STRATEGY], scorer, control.multiple)
-    given = heard(scored.labels, labelled, control, by)
-    of_labelled = model_rows(known, labelled, control) if known is not None else None
-    scored.consensus = dict(zip(labelled, given.consensus(of_labelled), strict=True))
-    result = Review(scored)
-    if known is None or of_labelled is None:
-        return result
-    scored.model_version = known.model_version
-    everyone = sorted(texts)
-    pred_probs = model_rows(known, everyone, control)
-    result.pred_probs = dict(zip(everyone, pred_probs, strict=True))
-    scored.predicted = dict(zip(everyone, predicted(pred_probs, control), strict=True))
-    if labelled:
+    result.model_version = result.probabilities.model_version
+    state.put(model_version=result.model_version)
+    if result.labels:  # else all labels were taken back: nothing to score by
         with reporter.stage("score", "Scoring all tasks"):
-            _score_all(scored, given, of_labelled, labelled, texts, control, known)
-            quality = given.quality(of_labelled, [scored.consensus[task] for task in labelled])
-        result.quality = {task: float(value) for task, value in zip(labelled, quality, strict=True)}
+            score_tasks(result, labels, pulled, strategy)
     return result
 
 
-def _texts(pulled: Pulled) -> dict[int, str]:
-    """The tasks that have a text, with its digest."""
+def find_consensus(scored: Scored, control: Control, strategy: Strategy) -> tuple[LabelSet, ConsensusResult]:
+    """Fills in the consensus labels, with their quality if there are probabilities. Returns both as arrays, too."""
+    labelled = sorted({task for task, _ in scored.labels})
+    labels = label_set(scored.labels, labelled, control)
+    probabilities = scored.probabilities
+    pred_probs = align_probabilities(probabilities, labelled, control) if probabilities is not None else None
+    consensus = labels.consensus(pred_probs, strategy)
+    scored.consensus = dict(zip(labelled, labels.names(consensus), strict=True))
+    if pred_probs is not None:
+        scored.quality = dict(zip(labelled, consensus.probability.tolist(), strict=True))
+    return labels, consensus
+
+
+def score_tasks(scored: Scored, labels: LabelSet, pulled: Pulled, strategy: Strategy) -> None:
+    """Fills in the scores, the model's labels, and how often they are right. `labels`: those of `scored` as arrays."""
+    probabilities, control = scored.probabilities, pulled.control
+    assert probabilities is not None
+    labelled, tested = list(scored.consensus), sorted(scored.held_out)
+    unlabelled = sorted(task_digests(pulled).keys() - scored.consensus.keys() - scored.held_out.keys())
+    parts = [align_probabilities(probabilities, tasks, control) for tasks in (labelled, unlabelled, tested)]
+    by_task = np.concatenate(labels.scores(parts[0], parts[1], strategy)).tolist()
+    scored.scores = dict(zip([*labelled, *unlabelled], by_task, strict=True))
+    predicted = predicted_labels(np.concatenate(parts), control)
+    scored.predicted = dict(zip([*labelled, *unlabelled, *tested], predicted, strict=True))
+    scored.accuracy = accuracy(scored.held_out, scored.predicted)
+    place, fold = probabilities.place, probabilities.fold
+    out_of_sample = [task for task in labelled if task in place and fold[place[task]] >= 0]
+    scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, scored.predicted)
+
+
+def task_digests(pulled: Pulled) -> dict[int, str]:
+    """{task: the digest of its text}, without tasks that have no text."""
     return {task.id: task.digest for task in pulled.tasks.values() if task.digest is not None}
 
 
-def _ask(pulled: Pulled, backend: Backend, texts: Mapping[int, str], reporter: Reporter) -> Probabilities | None:
-    """Brings the backend the texts it lacks; its probabilities, or None while it has no model."""
-    project = str(pulled.project["id"])
+def fetch_probabilities(pulled: Pulled, backend: Backend, reporter: Reporter) -> Probabilities | None:
+    """Sends the backend the texts it lacks. Returns its probabilities, or None while it has no model."""
+    project, digests = str(pulled.project["id"]), task_digests(pulled)
     with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
         backend.check()
-        backend.put_items(project, list(texts), list(texts.values()), pulled.texts, stage.count)
+        backend.put_items(project, list(digests), list(digests.values()), pulled.texts, stage.count)
     with reporter.stage("probabilities", "Fetching class probabilities"):
         return backend.probabilities(project)
 
 
-def _weights(given: Heard, consensus: Mapping[int, str], pred_probs: Floats | None) -> dict[int, float] | None:
-    """{task: how much its label counts in the training}; None, all alike, at first."""
-    if pred_probs is None:
+def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) -> bool:
+    """Whether a training is due: there is no model, the config has changed, or enough of `trained_on` labels have."""
+    model = scored.probabilities
+    if model is None or (set(model.classes), model.multilabel) != (set(control.classes), control.multiple):
+        return True
+    return scored.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * trained_on)
+
+
+def _train(
+    pulled: Pulled,
+    backend: Backend,
+    state: Memory,
+    reporter: Reporter,
+    consensus: dict[int, str],
+    *,
+    weights: dict[int, float] | None,
+    classifier: str | None,
+    forget: bool,
+) -> None:
+    """Trains the model on the consensus labels, and remembers them. `forget`: delete the model first."""
+    project = str(pulled.project["id"])
+    state.renew_lock()
+    with reporter.stage("train", f"Training on {len(consensus)} labels") as stage:
+
+        def progress(note: str, share: float) -> None:
+            state.renew_lock(at_most_every=KEEP_SECONDS)
+            stage.share(note, share)
+
+        if forget:
+            backend.forget_model(project)  # with the encoders that may have been fine-tuned on the test set
+        backend.train(
+            project,
+            pulled.control.classes,
+            class_positions(consensus, pulled.control),
+            multilabel=pulled.control.multiple,
+            weights=weights,
+            classifier=classifier,
+            progress=progress,
+        )
+    state.store_trained(consensus)
+
+
+def _weights(scored: Scored, consensus: ConsensusResult) -> dict[int, float] | None:
+    """{task: how much its label counts in the training}. None: all count alike, as in the first training."""
+    if consensus.weight is None:
         return None
-    weights = given.weights(pred_probs, list(consensus.values()))
-    return None if weights is None else dict(zip(consensus, weights.tolist(), strict=True))
+    return dict(zip(scored.consensus, consensus.weight.tolist(), strict=True))
 
 
 def choose(
@@ -255,17 +241,25 @@ def choose(
     scored: Scored,
     backend: Backend,
     *,
-    strategy: Strategy = STRATEGIES[DEFAULT_STRATEGY],
+    strategy: Strategy | None = None,
     window: int,
     max_annotations: int,
     min_annotations: int = 1,
     seed: int = 0,
 ) -> list[Slot]:
-    """The next window: by the scores, or, before there are any, new tasks spread over the embedding space or at random.
+    """The next window: by the scores, or without any, new tasks spread over the embedding space or at random.
 
-    `min_annotations`: how many the team wants on every task; those with fewer come first. `seed` decides what no score
-    does.
+    Args:
+        pulled: the project as Label Studio has it now.
+        scored: its labels and scores.
+        backend: spreads the first tasks over the embedding space.
+        strategy: None for the default strategy.
+        window: how many tasks to choose, without the tail of new tasks.
+        max_annotations: most labels per task.
+        min_annotations: how many labels the team wants on every task. Tasks with fewer come first.
+        seed: decides where no score does.
     """
+    strategy = strategy or find_strategy()
     counts = Counter(task for task, _ in scored.labels)
     active = active_annotators(row for task in pulled.tasks.values() for row in task.annotations)
     new, labelled = eligible(
@@ -291,30 +285,3 @@ def choose(
         Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
     ]
     return choose_window(candidates, window, len(active))
-
-
-def _score_all(
-    result: Scored,
-    given: Heard,
-    pred_probs: Floats,
-    labelled: list[int],
-    texts: Mapping[int, str],
-    control: Control,
-    known: Probabilities,
-) -> None:
-    """Fills in the scores and the model's labels; `pred_probs` (len(labelled), n_classes)."""
-    unlabelled = sorted(texts.keys() - set(labelled) - result.held_out.keys())
-    tested = sorted(result.held_out)
-    pred_probs_unlabeled = model_rows(known, unlabelled, control)
-    of_labelled, of_unlabelled = given.scores(pred_probs, pred_probs_unlabeled)
-    result.scores = {
-        task: float(value)
-        for task, value in zip([*labelled, *unlabelled], np.concatenate([of_labelled, of_unlabelled]), strict=True)
-    }
-    by_model = predicted(
-        np.concatenate([pred_probs, pred_probs_unlabeled, model_rows(known, tested, control)]), control
-    )
-    result.predicted = dict(zip([*labelled, *unlabelled, *tested], by_model, strict=True))
-    result.accuracy = accuracy(result.held_out, result.predicted)
-    out_of_sample = [task for task in labelled if task in known.place and known.fold[known.place[task]] >= 0]
-    result.agreement = accuracy({task: result.consensus[task] for task in out_of_sample}, result.predicted)

@@ -24,7 +24,8 @@ from connector.progress import Reporter
 from connector.reporting.export import export
 from connector.state import schema
 from connector.state.project_state import State
-from connector.sync.scoring import review, score
+from connector.sync.review import review
+from connector.sync.scoring import score
 
 if TYPE_CHECKING:
     from conftest import LabelStudio, Project
@@ -190,7 +191,7 @@ def expected(story: Story) -> list[dict[str, Any]]:
     """The rows by task, floats and all, as a reader without losses should find them."""
     loop, served = story.loop, Backend(story.loop.backend)
     pulled = loop.read()
-    scored = score(pulled, served, loop.state, "never", Reporter())
+    scored = score(pulled, served, loop.state, Reporter(), train="never")
     quality = review(pulled, served, Reporter()).quality
     known = served.probabilities(str(loop.id))
     served.close()

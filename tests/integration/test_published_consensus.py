@@ -21,7 +21,7 @@ from connector.progress import Reporter
 from connector.queue import consensus_predictions as consensus
 from connector.queue.undo import undo
 from connector.queue.versions import PUBLISHED_CONSENSUS
-from connector.sync.scoring import review
+from connector.sync.review import review
 
 People = Callable[[int], list[Person]]
 Start = Callable[..., Loop]

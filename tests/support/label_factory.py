@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from connector.active_learning.crowdlab import Floats, Labels
+from connector.active_learning.labels import Floats, Labels
 
 Rows = Sequence[tuple[int, int, int]]
 

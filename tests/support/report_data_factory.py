@@ -13,7 +13,7 @@ from connector.backend import Probabilities
 from connector.progress import Reporter
 from connector.reporting.report_data import ReportData
 from connector.state.pull import Pulled
-from connector.sync.scoring import review
+from connector.sync.review import review
 from support.record_factory import project_record
 
 CLASSES = ("Polite", "Impolite", "Rude")

@@ -3,22 +3,17 @@
 import contextlib
 import io
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
 from cleanlab.multiannotator import get_active_learning_scores, get_label_quality_multiannotator
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.label_factory import Rows, labels_of, random_case
 
-from connector.active_learning import activelab
-from connector.active_learning import cleanlab_scorer as oracle
-from connector.active_learning.activelab import heard_consensus, majority_vote, scores
+from connector.active_learning.activelab import scores
 from connector.active_learning.annotator_quality import annotator_stats
-from connector.active_learning.crowdlab import Floats, Ints, Labels, crowdlab
-
-unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
+from connector.active_learning.consensus import by_crowdlab_among_given
+from connector.active_learning.crowdlab import crowdlab
+from connector.active_learning.labels import Floats, Ints, Labels
 
 
 def dense(labels: Labels) -> Floats:
@@ -32,8 +27,8 @@ def dense(labels: Labels) -> Floats:
 
 def consensus(labels: Labels, pred_probs: Floats) -> tuple[Ints, Floats]:
     """Consensus labels and their quality."""
-    known = crowdlab(labels, pred_probs)
-    return known.label, known.quality
+    result = crowdlab(labels, pred_probs)
+    return result.label, result.quality
 
 
 @contextlib.contextmanager
@@ -41,47 +36,6 @@ def silenced():  # type: ignore[no-untyped-def]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-# -- majority vote ---------------------------------------------------------------------------------------------------
-
-
-def test_the_class_most_annotators_chose_wins() -> None:
-    rows = [(0, 0, 1), (0, 1, 1), (0, 2, 0), (1, 0, 0)]
-    assert majority_vote(labels_of(rows)).tolist() == [1, 0]
-
-
-def test_a_tie_goes_to_the_class_that_is_more_frequent_in_all_labels() -> None:
-    rows = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (2, 0, 1)]
-    assert majority_vote(labels_of(rows)).tolist() == [1, 1, 1]
-
-
-def test_a_full_tie_goes_to_the_class_that_comes_first() -> None:
-    assert majority_vote(labels_of([(0, 0, 2), (0, 1, 1)], 3)).tolist() == [1]
-
-
-def test_a_frequent_class_never_outvotes_a_majority() -> None:
-    rows = [(0, 0, 0), (0, 1, 0), (0, 2, 1)] + [(task, 0, 1) for task in range(1, 50)]
-    assert majority_vote(labels_of(rows))[0] == 0
-
-
-def test_without_labels_there_are_no_consensus_labels() -> None:
-    assert majority_vote(labels_of([])).shape == (0,)
-
-
-CELLS = st.lists(
-    st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(0, 2)), min_size=1, unique_by=lambda one: one[:2]
-)
-
-
-@unhurried
-@given(CELLS)
-def test_the_vote_is_always_a_class_with_the_most_votes(cells: list[tuple[int, int, int]]) -> None:
-    place = {task: index for index, task in enumerate(sorted({task for task, _, _ in cells}))}
-    rows = [(place[task], annotator, label) for task, annotator, label in cells]
-    for task, chosen in enumerate(majority_vote(labels_of(rows, 3))):
-        votes = [sum(row[0] == task and row[2] == label for row in rows) for label in range(3)]
-        assert votes[chosen] == max(votes)
 
 
 # -- cleanlab's numbers ----------------------------------------------------------------------------------------------
@@ -131,119 +85,23 @@ def test_without_any_label_new_tasks_still_have_scores() -> None:
 def test_without_anything_to_weigh_by_model_and_annotators_weigh_one_each(rows: Rows) -> None:
     labels = labels_of(rows)
     pred_probs, unlabeled = np.tile([0.2, 0.8], (labels.n_tasks, 1)), np.array([[0.9, 0.1]])
-    known = crowdlab(labels, pred_probs, calibrate=True)
-    assert (known.model_weight, known.temperature) == (1.0, 1.0)
-    assert (known.annotator_weight == 1).all()
-    assert heard_consensus(labels, pred_probs).tolist() == [1] * len(rows)
+    result = crowdlab(labels, pred_probs, calibrate=True)
+    assert (result.model_weight, result.temperature) == (1.0, 1.0)
+    assert (result.annotator_weight == 1).all()
+    assert by_crowdlab_among_given(labels, pred_probs).label.tolist() == [1] * len(rows)
     labelled, new = scores(labels, pred_probs, unlabeled)
     np.testing.assert_allclose(labelled, [(0.8 * 2 + 0.5) / 3] * len(rows))
     np.testing.assert_allclose(new, [(0.9 + 0.5) / 2])
-    assert annotator_stats(labels, known).n_labels.tolist() == [1] * len(rows)
+    assert annotator_stats(labels, result).n_labels.tolist() == [1] * len(rows)
 
 
 def test_who_shares_no_task_is_rated_by_how_probable_their_labels_are() -> None:
     labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1), (2, 2, 1)])
-    known = crowdlab(labels, np.array([[0.8, 0.2], [0.3, 0.7], [0.25, 0.75]]))
-    stats = annotator_stats(labels, known)
+    result = crowdlab(labels, np.array([[0.8, 0.2], [0.3, 0.7], [0.25, 0.75]]))
+    stats = annotator_stats(labels, result)
     assert stats.annotators.tolist() == [0, 1, 2]
-    assert stats.quality[2] == pytest.approx(known.probs[2, 1])
+    assert stats.quality[2] == pytest.approx(result.probs[2, 1])
     assert stats.n_labels.tolist() == [2, 2, 1]
-
-
-WRONG_LABELS = {
-    "a class that is none": ([(0, 0, 0), (1, 0, 2)], "label: row 1 is 2, not between 0 and 1"),
-    "a negative class": ([(0, 0, -1)], "label: row 0 is -1, not between 0 and 1"),
-    "a negative annotator": ([(0, 0, 1), (1, -3, 1)], "annotator: row 1 is -3, not between 0 and"),
-    "an annotator out of range": ([(0, 0, 1), (1, 1 << 31, 1)], "annotator: row 1 is 2147483648, not between 0 and"),
-    "two labels of one annotator": ([(0, 4, 1), (1, 4, 0), (0, 4, 0)], "annotator: row 2 is a second label"),
-    "the first of several such rows": ([(1, 2, 1), (0, 4, 1), (1, 2, 0), (0, 4, 0)], "annotator: row 2 is a second"),
-    "the first of several wrong classes": ([(0, 0, 1), (1, 0, -1), (2, 0, 9)], "label: row 1 is -1, not between"),
-}
-
-
-@pytest.mark.parametrize(("rows", "words"), WRONG_LABELS.values(), ids=WRONG_LABELS)
-def test_wrong_labels_are_named_with_their_first_row(rows: Rows, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        labels_of(rows)
-
-
-def test_labels_of_tasks_that_are_none_and_tasks_without_labels_are_named() -> None:
-    column = np.array([0, 2])
-    with pytest.raises(ValueError, match="task: row 1 is 2, not between 0 and 1"):
-        Labels(column, column, np.array([0, 0]), n_tasks=2, n_classes=2)
-    with pytest.raises(ValueError, match="task: task 1 has no label"):
-        Labels(column, column, np.array([0, 0]), n_tasks=3, n_classes=2)
-    with pytest.raises(ValueError, match="arrays of one length"):
-        Labels(column, column[:1], np.array([0, 0]), n_tasks=3, n_classes=2)
-    with pytest.raises(ValueError, match="n_classes must be at least 2"):
-        Labels(column, column, np.array([0, 0]), n_tasks=3, n_classes=1)
-    with pytest.raises(ValueError, match="task: row 0 is -1, not between 0 and 1"):
-        Labels(np.array([-1, 0]), column, np.array([0, 0]), n_tasks=2, n_classes=2)
-    with pytest.raises(ValueError, match="task, annotator and label must be arrays of one length"):
-        Labels(column[:, None], column[:, None], column[:, None], n_tasks=3, n_classes=2)
-
-
-@pytest.mark.parametrize("place", range(3))
-def test_labels_that_are_no_integers_are_named(place: int) -> None:
-    columns: list[Any] = [np.array([0, 1])] * 3
-    columns[place] = np.array([0.0, np.nan])
-    with pytest.raises(ValueError, match=("task", "annotator", "label")[place] + " must hold integers, not float64"):
-        Labels(*columns, n_tasks=2, n_classes=2)
-
-
-@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint64, np.int32])
-def test_integers_of_any_size_will_do(kind: type[np.integer[Any]]) -> None:
-    labels, pred_probs, unlabeled = random_case(2)
-    small = Labels(
-        labels.task.astype(kind),
-        labels.annotator.astype(kind),
-        labels.label.astype(kind),
-        labels.n_tasks,
-        labels.n_classes,
-    )
-    np.testing.assert_array_equal(scores(small, pred_probs, unlabeled)[0], scores(labels, pred_probs, unlabeled)[0])
-
-
-def test_a_class_that_nobody_chose_is_no_fault() -> None:
-    labels = labels_of([(0, 0, 0), (0, 1, 0), (1, 0, 2)], n_classes=4)
-    assert labels.votes().sum(axis=0).tolist() == [2, 0, 1, 0]
-    assert np.isfinite(scores(labels, np.full((2, 4), 0.25), np.full((1, 4), 0.25))[0]).all()
-
-
-WRONG_PROBS = {
-    "not a number": ([[0.5, 0.5], [np.nan, 1.0]], "row 1 holds"),
-    "negative": ([[1.2, -0.2], [0.5, 0.5]], "row 0 holds"),
-    "infinite": ([[0.5, 0.5], [np.inf, 0.0]], "row 1 holds"),
-    "the first of several": ([[0.5, 0.5], [0.5, 0.4], [1.1, -0.1], [np.nan, 1.0]], "row 1 sums to 0.9, not to one"),
-    "negative before others": ([[1.1, -0.1], [0.5, 0.4]], "row 0 holds"),
-    "not summing to one": ([[0.5, 0.5], [0.5, 0.4]], "row 1 sums to 0.9, not to one"),
-    "another number of classes": ([[1.0], [1.0]], r"must have the shape \(2, 2\), not \(2, 1\)"),
-    "without classes": ([0.5, 0.5], r"must have the shape \(2, 2\), not \(2,\)"),
-    "another number of tasks": ([[0.5, 0.5]], r"must have the shape \(2, 2\), not \(1, 2\)"),
-}
-
-
-@pytest.mark.parametrize(("probs", "words"), WRONG_PROBS.values(), ids=WRONG_PROBS)
-@pytest.mark.parametrize("scorer", [activelab, oracle], ids=["activelab", "cleanlab"])
-def test_wrong_probabilities_are_named_with_their_first_row(scorer: Any, probs: Any, words: str) -> None:
-    rows = len(probs) if len(probs) > 2 else 2
-    labels, right = labels_of([(task, 0, task % 2) for task in range(rows)]), np.full((2, 2), 0.5)
-    with pytest.raises(ValueError, match="pred_probs.* " + words):
-        scorer.scores(labels, np.array(probs), right)
-    with pytest.raises(ValueError, match="pred_probs.* " + words):
-        scorer.heard_consensus(labels, np.array(probs))
-    with pytest.raises(ValueError, match="pred_probs must hold numbers, not <U"):
-        scorer.scores(labels, np.full((rows, 2), "0.5"), right)
-
-
-def test_wrong_probabilities_of_new_tasks_are_named_too() -> None:
-    labels, right = labels_of([(0, 0, 0), (1, 0, 1)]), np.full((2, 2), 0.5)
-    with pytest.raises(ValueError, match=r"pred_probs_unlabeled: row 0 sums to 0\.9"):
-        scores(labels, right, np.array([[0.5, 0.4]]))
-    with pytest.raises(ValueError, match=r"pred_probs_unlabeled must have the shape \(1, 2\)"):
-        scores(labels, right, np.array([[1.0]]))
-    with pytest.raises(ValueError, match=r"pred_probs_unlabeled: row 1 holds \[nan, 1\.0\]"):
-        oracle.scores(labels, right, np.array([[0.5, 0.5], [np.nan, 1.0]]))
 
 
 def test_one_label_each_is_its_own_consensus_and_the_models_probability_its_quality() -> None:
@@ -268,15 +126,15 @@ def test_with_one_label_each_the_label_the_model_doubts_is_worth_most() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_what_is_trained_on_is_crowdlabs_choice_wherever_somebody_made_it(seed: int) -> None:
+def test_the_consensus_is_crowdlabs_choice_if_an_annotator_made_it(seed: int) -> None:
     labels, pred_probs, _ = random_case(seed)
-    chosen, crowdlab = heard_consensus(labels, pred_probs), consensus(labels, pred_probs)[0]
+    chosen, preferred = by_crowdlab_among_given(labels, pred_probs).label, consensus(labels, pred_probs)[0]
     votes = labels.votes()
     every = np.arange(labels.n_tasks)
     assert (votes[every, chosen] > 0).all()
-    heard = votes[every, crowdlab] > 0
-    assert (chosen[heard] == crowdlab[heard]).all()
-    assert (votes[every, chosen][~heard] == votes[~heard].max(axis=1)).all()
+    is_given = votes[every, preferred] > 0
+    assert (chosen[is_given] == preferred[is_given]).all()
+    assert (votes[every, chosen][~is_given] == votes[~is_given].max(axis=1)).all()
 
 
 def test_a_model_that_is_sure_never_overrules_the_only_label() -> None:
@@ -285,7 +143,7 @@ def test_a_model_that_is_sure_never_overrules_the_only_label() -> None:
     labels = labels_of([*contested, *((task, task % 2, 0) for task in range(6, 40))])
     pred_probs = np.tile([0.001, 0.999], (40, 1))
     assert (consensus(labels, pred_probs)[0][6:] == 1).any()
-    assert (heard_consensus(labels, pred_probs)[6:] == 0).all()
+    assert (by_crowdlab_among_given(labels, pred_probs).label[6:] == 0).all()
 
 
 def test_without_unlabelled_tasks_there_are_scores_for_the_labelled_alone() -> None:

@@ -1,4 +1,4 @@
-"""Equal to cleanlab wherever cleanlab answers: 2,000 drawn cases; scores, consensus, weights, annotators."""
+"""Equal to cleanlab wherever cleanlab answers, on drawn cases: scores, consensus, weights, annotators."""
 
 import contextlib
 import io
@@ -13,7 +13,8 @@ from cleanlab.multiannotator import get_active_learning_scores, get_label_qualit
 
 from connector.active_learning.activelab import scores
 from connector.active_learning.annotator_quality import annotator_stats
-from connector.active_learning.crowdlab import Consensus, Floats, Labels, crowdlab
+from connector.active_learning.crowdlab import CrowdlabResult, crowdlab
+from connector.active_learning.labels import Floats, Labels
 
 BATCHES, CASES_A_BATCH = 20, 100
 TOLERANCE = 1e-9
@@ -93,9 +94,9 @@ def cleanlab_answers(function: Any, *arguments: Any, **options: Any) -> Any:
     return None if any("random selection" in str(one.message) for one in warned) else answer
 
 
-def has_near_tie(known: Consensus) -> bool:
+def has_near_tie(result: CrowdlabResult) -> bool:
     """Whether two classes of a task are so close that rounding, or chance, decides between them."""
-    ordered = np.sort(known.probs, axis=1)
+    ordered = np.sort(result.probs, axis=1)
     return bool((ordered[:, -1] - ordered[:, -2] < NEARLY_TIED).any())
 
 
@@ -106,7 +107,7 @@ def test_equal_to_cleanlab(batch: int) -> None:
         shape = SHAPES[number % len(SHAPES)]
         case = draw(random, shape)
         for calibrate in (False, True):
-            known = crowdlab(case.labels, case.pred_probs, calibrate=calibrate)
+            result = crowdlab(case.labels, case.pred_probs, calibrate=calibrate)
             theirs = cleanlab_answers(
                 get_label_quality_multiannotator,
                 case.table,
@@ -118,10 +119,10 @@ def test_equal_to_cleanlab(batch: int) -> None:
             if theirs is None:
                 continue
             answered["crowdlab"] += 1
-            if has_near_tie(known) and (theirs["label_quality"]["consensus_label"] != known.label).any():
+            if has_near_tie(result) and (theirs["label_quality"]["consensus_label"] != result.label).any():
                 nearly_tied["crowdlab"] += 1
                 continue
-            compare(case.labels, known, theirs)
+            compare(case.labels, result, theirs)
         theirs = cleanlab_answers(
             get_active_learning_scores,
             case.table,
@@ -149,19 +150,19 @@ def close(ours: Floats, theirs: Any) -> bool:
     return bool(np.allclose(ours, np.asarray(theirs, np.float64), rtol=0, atol=TOLERANCE))
 
 
-def compare(labels: Labels, known: Consensus, theirs: dict[str, Any]) -> None:
+def compare(labels: Labels, result: CrowdlabResult, theirs: dict[str, Any]) -> None:
     quality = theirs["label_quality"]
-    np.testing.assert_array_equal(known.label, quality["consensus_label"])
-    assert close(known.quality, quality["consensus_quality_score"])
-    assert close(known.agreement, quality["annotator_agreement"])
-    assert abs(known.model_weight - theirs["model_weight"]) < TOLERANCE
-    assert close(known.annotator_weight, theirs["annotator_weight"])
-    stats, ours = theirs["annotator_stats"].sort_index(), annotator_stats(labels, known)
+    np.testing.assert_array_equal(result.label, quality["consensus_label"])
+    assert close(result.quality, quality["consensus_quality_score"])
+    assert close(result.agreement, quality["annotator_agreement"])
+    assert abs(result.model_weight - theirs["model_weight"]) < TOLERANCE
+    assert close(result.annotator_weight, theirs["annotator_weight"])
+    stats, ours = theirs["annotator_stats"].sort_index(), annotator_stats(labels, result)
     rated = stats["annotator_quality"].notna().to_numpy()  # not those who share no task with anybody
     assert close(ours.quality[rated], stats["annotator_quality"][rated])
     assert close(ours.agreement, stats["agreement_with_consensus"])
     np.testing.assert_array_equal(ours.n_labels, stats["num_examples_labeled"])
     np.testing.assert_array_equal(ours.worst_class, stats["worst_class"])
     detailed = theirs["detailed_label_quality"].to_numpy()
-    column = np.searchsorted(known.annotators, labels.annotator)
-    assert close(known.probs[labels.task, labels.label], detailed[labels.task, column])
+    column = np.searchsorted(result.annotators, labels.annotator)
+    assert close(result.probs[labels.task, labels.label], detailed[labels.task, column])

@@ -7,7 +7,8 @@ import krippendorff
 import numpy as np
 import pytest
 
-from connector.active_learning.agreement import Agreed, Ints, in_pairs, krippendorff_alpha
+from connector.active_learning.agreement import Agreed, in_pairs, krippendorff_alpha
+from connector.active_learning.labels import Ints
 from connector.simulation.confidence_intervals import wilson
 
 # Krippendorff, "Computing Krippendorff's alpha-reliability" (2011): four observers, twelve units; 0: not observed.

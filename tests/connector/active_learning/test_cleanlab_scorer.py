@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from connector.active_learning import activelab
-from connector.active_learning import cleanlab_scorer as oracle
-from connector.active_learning.crowdlab import Floats, Labels
-from connector.sync.scoring import SCORERS
+from connector.active_learning import activelab, cleanlab_scorer
+from connector.active_learning.consensus import by_crowdlab_among_given
+from connector.active_learning.labels import Floats, Labels
 
 
 def drawn(seed: int, labels_a_task: int) -> tuple[Labels, Floats, Floats]:
@@ -22,23 +21,21 @@ def drawn(seed: int, labels_a_task: int) -> tuple[Labels, Floats, Floats]:
 @pytest.mark.parametrize("seed", range(5))
 def test_both_scorers_say_the_same(seed: int, labels_a_task: int, capfd: pytest.CaptureFixture[str]) -> None:
     labels, pred_probs, unlabeled = drawn(seed, labels_a_task)
-    np.testing.assert_array_equal(
-        oracle.heard_consensus(labels, pred_probs), activelab.heard_consensus(labels, pred_probs)
-    )
-    for theirs, ours in zip(
-        oracle.scores(labels, pred_probs, unlabeled), activelab.scores(labels, pred_probs, unlabeled), strict=True
+    ours, theirs = by_crowdlab_among_given(labels, pred_probs), cleanlab_scorer.consensus(labels, pred_probs)
+    np.testing.assert_array_equal(ours.label, theirs.label)
+    np.testing.assert_array_equal(ours.probability, theirs.probability)
+    for expected, got in zip(
+        cleanlab_scorer.scores(labels, pred_probs, unlabeled),
+        activelab.scores(labels, pred_probs, unlabeled),
+        strict=True,
     ):
-        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
     assert capfd.readouterr() == ("", "")
 
 
 def test_full_ties_do_not_depend_on_chance() -> None:
     labels = Labels(np.repeat(np.arange(12), 2), np.tile([0, 1], 12), np.tile([0, 1], 12), 12, 2)
     even = np.full((12, 2), 0.5)
-    seen = {tuple(oracle.heard_consensus(labels, even).tolist()) for _ in range(5)}
+    seen = {tuple(cleanlab_scorer.consensus(labels, even).label.tolist()) for _ in range(5)}
     assert len(seen) == 1
-    assert np.isfinite(oracle.scores(labels, even, even[:0])[0]).all()
-
-
-def test_both_scorers_have_the_names_of_the_setting() -> None:
-    assert list(SCORERS) == ["activelab", "cleanlab"]
+    assert np.isfinite(cleanlab_scorer.scores(labels, even, even[:0])[0]).all()

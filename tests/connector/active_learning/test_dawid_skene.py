@@ -8,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.label_factory import labels_of, random_case
 
-from connector.active_learning.activelab import majority_vote
-from connector.active_learning.crowdlab import Floats, Labels, crowdlab
+from connector.active_learning.consensus import by_posterior
+from connector.active_learning.crowdlab import crowdlab
 from connector.active_learning.dawid_skene import (
     ITERATIONS,
     MOST_ACCURATE,
     PSEUDO_LABELS,
-    heard_consensus,
     label_weights,
     posterior,
 )
+from connector.active_learning.labels import Floats, Labels
+from connector.active_learning.majority_vote import majority_vote
 from connector.active_learning.temperature import best_temperature, scaled
 
 unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
@@ -80,7 +81,7 @@ def test_rows_are_probabilities_and_the_consensus_is_of_somebody(seed: int) -> N
     found = posterior(labels, probs)
     assert found.sum(axis=1) == pytest.approx(1)
     assert (found >= 0).all()
-    chosen = heard_consensus(labels, found)
+    chosen = by_posterior(labels, probs).label
     assert (labels.votes()[np.arange(labels.n_tasks), chosen] > 0).all()
 
 
@@ -103,8 +104,7 @@ def crowd(seed: int, n_classes: int = 3, n_tasks: int = 600) -> tuple[Labels, Fl
 def test_it_sees_through_those_who_answer_at_random_or_always_the_same() -> None:
     right = []
     for labels, probs, truth in map(crowd, range(6)):
-        by_posterior = heard_consensus(labels, posterior(labels, probs))
-        chosen = (by_posterior, crowdlab(labels, probs).label, majority_vote(labels))
+        chosen = (by_posterior(labels, probs).label, crowdlab(labels, probs).label, majority_vote(labels))
         right.append([(one == truth).mean() for one in chosen])
     ours, by_crowdlab, by_majority = np.mean(right, axis=0)
     assert ours > by_crowdlab + 0.03 > by_majority + 0.03
@@ -113,7 +113,7 @@ def test_it_sees_through_those_who_answer_at_random_or_always_the_same() -> None
 def test_a_model_that_knows_nothing_leaves_it_to_the_annotators() -> None:
     labels, _, truth = crowd(0)
     even = np.full((600, 3), 1 / 3)
-    chosen = heard_consensus(labels, posterior(labels, even))
+    chosen = by_posterior(labels, even).label
     assert (chosen == truth).mean() > (majority_vote(labels) == truth).mean() + 0.03
 
 
@@ -132,7 +132,7 @@ def test_a_model_that_is_certain_and_wrong_can_be_outvoted_and_nothing_overflows
     probs = np.tile([1.0, 0.0], (60, 1))
     probs[1:40:2] = [0.0, 1.0]
     labels = labels_of(rows)
-    assert heard_consensus(labels, posterior(labels, probs)).tolist() == [task % 2 for task in range(60)]
+    assert by_posterior(labels, probs).label.tolist() == [task % 2 for task in range(60)]
 
 
 def test_one_task_whose_model_is_certain_against_its_annotators_has_probabilities() -> None:
@@ -150,12 +150,13 @@ def test_without_labels_there_is_nothing() -> None:
 
 def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_class() -> None:
     labels, probs, _ = random_case(5)
-    by_posterior, by_crowdlab = posterior(labels, probs), crowdlab(labels, probs).probs
-    chosen = heard_consensus(labels, by_posterior)
-    weights = label_weights(labels, probs, by_posterior, chosen)
+    likely, by_crowdlab = posterior(labels, probs), crowdlab(labels, probs).probs
+    result = by_posterior(labels, probs)
+    chosen, weights = result.label, result.weight
+    assert weights is not None
     for name in np.unique(chosen):
         tasks = np.flatnonzero(chosen == name)
-        cubes = [math.sqrt(by_posterior[task, name] * by_crowdlab[task, name]) ** 3 for task in tasks]
+        cubes = [math.sqrt(likely[task, name] * by_crowdlab[task, name]) ** 3 for task in tasks]
         assert weights[tasks] == pytest.approx(cubes / np.mean(cubes))
 
 
@@ -164,7 +165,7 @@ def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_clas
 def test_weights_are_above_zero_and_one_in_the_mean_of_every_class(seed: int) -> None:
     labels, probs, _ = random_case(seed)
     found = posterior(labels, probs)
-    for chosen in (heard_consensus(labels, found), majority_vote(labels)):
+    for chosen in (by_posterior(labels, probs).label, majority_vote(labels)):
         weights = label_weights(labels, probs, found, chosen)
         assert (weights > 0).all()
         for name in np.unique(chosen):

@@ -1,17 +1,12 @@
 """Who is active, which tasks may be asked, and the order and the end of the window."""
 
-import math
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.active_learning.crowdlab import Labels
 from connector.active_learning.window import (
-    DEFAULT_STRATEGY,
-    STRATEGIES,
     TAIL_MINIMUM,
     TAIL_PER_ANNOTATOR,
     Candidate,
@@ -262,53 +257,3 @@ def test_the_window_does_not_depend_on_the_order_of_candidates(
     shuffled = list(candidates)
     random.shuffle(shuffled)
     assert choose_window(shuffled, size, active) == choose_window(candidates, size, active)
-
-
-# -- strategies ------------------------------------------------------------------------------------------------------
-
-LABELS = Labels(np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1]), np.array([0, 0, 1, 2]), n_tasks=3, n_classes=3)
-PROBS = np.array([[0.5, 0.3, 0.2], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
-UNLABELLED = np.array([[0.4, 0.35, 0.25], [1.0, 0.0, 0.0]])
-FUNCTIONS = {name: one.scores for name, one in STRATEGIES.items() if one.scores is not None}
-
-
-def nats(*probs: float) -> float:
-    return sum(prob * math.log(prob) for prob in probs if prob)
-
-
-@pytest.mark.parametrize(
-    ("name", "labelled", "unlabelled"),
-    [
-        ("least-confidence", [0.5, 0.6, 0.8], [0.4, 1.0]),
-        ("margin", [0.2, 0.4, 0.7], [0.05, 1.0]),
-        ("entropy", [nats(0.5, 0.3, 0.2), nats(0.6, 0.2, 0.2), nats(0.1, 0.1, 0.8)], [nats(0.4, 0.35, 0.25), 0.0]),
-        (
-            "disagreement",
-            [nats(2.5 / 3, 0.3 / 3, 0.2 / 3), nats(0.3, 0.6, 0.1), nats(0.05, 0.05, 0.9)],
-            [nats(0.4, 0.35, 0.25), 0.0],
-        ),
-    ],
-)
-def test_scores_are_those_of_the_formula(name: str, labelled: list[float], unlabelled: list[float]) -> None:
-    of_labelled, of_unlabelled = FUNCTIONS[name](LABELS, PROBS, UNLABELLED)
-    assert of_labelled == pytest.approx(labelled)
-    assert of_unlabelled == pytest.approx(unlabelled)
-
-
-def test_random_scores_are_the_same_for_the_same_labels_and_others_for_others() -> None:
-    first, again = (np.concatenate(FUNCTIONS["random"](LABELS, PROBS, UNLABELLED)) for _ in range(2))
-    other = Labels(LABELS.task, LABELS.annotator, np.array([0, 0, 1, 1]), 3, 3)
-    assert np.array_equal(first, again)
-    assert not np.isin(first, np.concatenate(FUNCTIONS["random"](other, PROBS, UNLABELLED))).any()
-    assert ((first >= 0) & (first < 1)).all()
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_no_tasks_have_no_scores(name: str) -> None:
-    none = Labels(*np.zeros((3, 0), np.int64), n_tasks=0, n_classes=3)
-    labelled, unlabelled = FUNCTIONS[name](none, np.zeros((0, 3)), np.zeros((0, 3)))
-    assert labelled.shape == unlabelled.shape == (0,)
-
-
-def test_the_default_is_one_of_them() -> None:
-    assert DEFAULT_STRATEGY in STRATEGIES

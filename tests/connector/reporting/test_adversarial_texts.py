@@ -33,7 +33,8 @@ from connector.queue.import_tasks import read_rows
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
 from connector.state.project_state import State
-from connector.sync.scoring import Review, Scored
+from connector.sync.review import Review
+from connector.sync.scoring import Scored
 
 AT = "2026-03-01T10:00:00.000000Z"
 class_names = st.lists(names() | fragments.filter(str.strip), min_size=2, max_size=4, unique=True)

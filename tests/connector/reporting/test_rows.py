@@ -22,7 +22,8 @@ from connector.errors import TryAgainLater, UsageError
 from connector.reporting.atomic_output import translate_os_errors
 from connector.reporting.formats import ENDINGS, format_of, require, write
 from connector.reporting.rows import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, task_rows
-from connector.sync.scoring import Review, Scored
+from connector.sync.review import Review
+from connector.sync.scoring import Scored
 
 ODD = ("label", "text", "", "a,b;c", 'quo"ted', "line\nbreak", "é", "É", "_type", "a.b", "1", "prob_1", "consensus")
 CONTROL = Choices("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})

@@ -10,7 +10,7 @@ from connector.reporting.report_data import NAME_LENGTH, TEXT_LENGTH, cut, short
 from connector.reporting.section_annotators import annotators_section
 from connector.reporting.section_labels import class_counts, consensus_section, pace_section
 from connector.reporting.section_window import window_section
-from connector.sync.scoring import Review
+from connector.sync.review import Review
 
 
 def test_suspects_are_the_least_certain_first() -> None:

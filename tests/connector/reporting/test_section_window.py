@@ -3,7 +3,8 @@
 import pytest
 from support.report_data_factory import SURE, SYNCED, TRAINED, make
 
-from connector.active_learning.window import STRATEGIES, Slot
+from connector.active_learning.strategies import STRATEGIES
+from connector.active_learning.window import Slot
 from connector.reporting.content import Text, WindowPlace
 from connector.reporting.report_data import ReportData
 from connector.reporting.section_window import window_section

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from connector.active_learning.stopping import forecast
-from connector.active_learning.window import STRATEGIES
+from connector.active_learning.strategies import STRATEGIES
 from connector.annotations.label_config import find_control
 from connector.backend import Backend
 from connector.simulation.corpus import Corpus

@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from connector.active_learning import activelab, multilabel
-from connector.active_learning import cleanlab_scorer as oracle
-from connector.active_learning.multilabel import LabelSets
+from connector.active_learning.consensus import by_crowdlab_among_given
+from connector.active_learning.multilabel import ClassSets
+from connector.active_learning.strategies import SCORERS, find_strategy
 from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
 from connector.annotations.records import (
@@ -33,8 +34,9 @@ from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
 from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled
-from connector.sync.label_matrix import UNKNOWN_CLASS, model_rows, predicted
-from connector.sync.scoring import Scored, review, score
+from connector.sync.label_matrix import UNKNOWN_CLASS, align_probabilities, predicted_labels
+from connector.sync.review import review
+from connector.sync.scoring import Scored, score
 
 CLASSES = ("rain", "price", "noise")
 CONTROL = Choices(
@@ -164,16 +166,16 @@ def probabilities(
 
 
 def test_rows_are_of_each_class_by_itself() -> None:
-    got = model_rows(probabilities([[0.9, 0.8, 0.1], [0.2, 0.3, 0.4]], [4, 2], CLASSES[::-1]), [2, 4], CONTROL)
+    got = align_probabilities(probabilities([[0.9, 0.8, 0.1], [0.2, 0.3, 0.4]], [4, 2], CLASSES[::-1]), [2, 4], CONTROL)
     np.testing.assert_allclose(got, [[0.4, 0.3, 0.2], [0.1, 0.8, 0.9]])
 
 
 def test_what_the_model_does_not_know_is_undecided_or_improbable_and_not_predicted() -> None:
-    got = model_rows(probabilities([[0.9, 1.0]], [4], CLASSES[:2]), [4, 5], CONTROL)
+    got = align_probabilities(probabilities([[0.9, 1.0]], [4], CLASSES[:2]), [4, 5], CONTROL)
     assert got[0, 2] == UNKNOWN_CLASS
     assert got[0, 1] < 1
     np.testing.assert_allclose(got[1], 0.5)
-    assert predicted(got, CONTROL) == [label("rain", "price"), "[]"]
+    assert predicted_labels(got, CONTROL) == [label("rain", "price"), "[]"]
 
 
 # -- scoring -----------------------------------------------------------------------------------------------------------
@@ -183,7 +185,7 @@ class Model:
     """Plays the ML backend: it is sure to 0.8 of what it was trained on, and undecided where it has seen nothing."""
 
     def __init__(self) -> None:
-        self.known: Probabilities | None = None
+        self.served: Probabilities | None = None
         self.ids: list[int] = []
         self.trainings: list[tuple[dict[int, Any], bool]] = []
 
@@ -194,7 +196,7 @@ class Model:
         self.ids = list(ids)
 
     def probabilities(self, project: str) -> Probabilities | None:
-        return self.known
+        return self.served
 
     def train(
         self,
@@ -209,14 +211,14 @@ class Model:
     ) -> None:
         assert (
             weights is None or not multilabel
-        )  # also where tasks have several answers: see connector.sync.label_matrix
+        )  # also where tasks have several answers: see connector.active_learning.multilabel
         self.trainings.append((labels, multilabel))
         probs = np.full((len(self.ids), len(classes)), 0.45 if multilabel else 1 / len(classes))
         for row, task in enumerate(self.ids):
             if task in labels:
                 probs[row] = 0.2 if multilabel else 0.2 / (len(classes) - 1)
                 probs[row, labels[task]] = 0.8
-        self.known = probabilities(probs, self.ids, tuple(classes), multilabel=multilabel)
+        self.served = probabilities(probs, self.ids, tuple(classes), multilabel=multilabel)
 
 
 def labelled(number: int, *sets: Sequence[str] | None, control: Control = CONTROL) -> Task:
@@ -250,13 +252,14 @@ def model() -> Model:
     return Model()
 
 
-def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto", by: Any = activelab) -> Scored:
-    return score(project, model, state, train, Reporter(), by)  # type: ignore[arg-type]
+def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto", scorer: str = "activelab") -> Scored:
+    strategy = find_strategy(scorer=scorer)
+    return score(project, model, state, Reporter(), train=train, strategy=strategy)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("by", [activelab, oracle], ids=["activelab", "cleanlab"])
-def test_sets_are_trained_on_scored_and_predicted(model: Model, state: ProjectState, by: Any) -> None:
-    result = run(pulled(*a_team()), model, state, by=by)
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_sets_are_trained_on_scored_and_predicted(model: Model, state: ProjectState, scorer: str) -> None:
+    result = run(pulled(*a_team()), model, state, scorer=scorer)
     assert model.trainings == [({n: [CLASSES.index(name) for name in SETS[n % 4]] for n in range(1, 41)}, True)]
     assert result.consensus == {n: label(*SETS[n % 4]) for n in range(1, 41)}
     assert {n: result.predicted[n] for n in range(1, 41)} == result.consensus
@@ -269,19 +272,17 @@ def test_sets_are_trained_on_scored_and_predicted(model: Model, state: ProjectSt
 def test_scores_are_those_of_the_sets(model: Model, state: ProjectState) -> None:
     tasks = [labelled(5, ["rain"], ["rain", "price"]), labelled(3, [], ["noise"]), labelled(9), labelled(8, ["price"])]
     by_task = {5: [0.9, 0.4, 0.1], 3: [0.2, 0.1, 0.6], 9: [0.3, 0.7, 0.5], 8: [0.2, 0.8, 0.3]}
-    model.known = probabilities([by_task[task] for task in (8, 5, 9, 3)], [8, 5, 9, 3])
+    model.served = probabilities([by_task[task] for task in (8, 5, 9, 3)], [8, 5, 9, 3])
     result = run(pulled(*tasks), model, state, "never")
     chosen = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.bool_)
-    sets = LabelSets(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), chosen, 3)
+    sets = ClassSets(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), chosen, 3)
     probs = np.array([by_task[3], by_task[5], by_task[8]])
-    expected, new = multilabel.scores(sets, probs, np.array([by_task[9]]), activelab)
+    expected, new = multilabel.scores(sets, probs, np.array([by_task[9]]), activelab.scores)
     assert result.scores == pytest.approx({3: expected[0], 5: expected[1], 8: expected[2], 9: new[0]}, abs=1e-12)
-    consensus = multilabel.heard_consensus(sets, probs, activelab)
+    consensus = multilabel.consensus(sets, probs, by_crowdlab_among_given)
     reviewed = review(pulled(*tasks), model, Reporter())  # type: ignore[arg-type]
     assert reviewed.scored.consensus == result.consensus
-    assert reviewed.quality == pytest.approx(
-        dict(zip((3, 5, 8), multilabel.quality(sets, probs, consensus), strict=True)), abs=1e-12
-    )
+    assert reviewed.quality == pytest.approx(dict(zip((3, 5, 8), consensus.probability, strict=True)), abs=1e-12)
 
 
 def test_before_there_is_a_model_each_class_goes_by_majority(model: Model, state: ProjectState) -> None:
@@ -323,8 +324,8 @@ def test_a_config_that_goes_from_one_class_to_several_and_back_is_trained_anew(
 
 def test_a_model_of_the_other_kind_is_trained_anew_when_nothing_else_is(model: Model, state: ProjectState) -> None:
     run(pulled(*a_team()), model, state)
-    assert model.known is not None
-    model.known = replace(model.known, multilabel=False)
+    assert model.served is not None
+    model.served = replace(model.served, multilabel=False)
     assert run(pulled(*a_team()), model, state).trained
 
 

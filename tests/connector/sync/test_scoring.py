@@ -1,117 +1,21 @@
 """Consensus, training when it pays, and scores for every task, with an ML backend played in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from support.scoring_factory import CLASSES, Model, both_classes, labelled, probabilities, pulled
 
-from connector.active_learning import activelab
-from connector.active_learning.activelab import Labels, scores
-from connector.active_learning.dawid_skene import posterior
-from connector.active_learning.window import DEFAULT_STRATEGY, STRATEGIES
-from connector.annotations.controls.choices import Choices
-from connector.annotations.label_config import Control
-from connector.annotations.records import Annotation, Task, digest
-from connector.backend import Probabilities
+from connector.active_learning.activelab import scores
+from connector.active_learning.labels import Labels
+from connector.active_learning.strategies import STRATEGIES
+from connector.annotations.records import Task, digest
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled
-from connector.sync.label_matrix import UNKNOWN_CLASS, model_rows
-from connector.sync.scoring import RETRAIN_LABELS, ByStrategy, Scored, choose, score
-
-CLASSES = ("Polite", "Impolite")
-
-
-class Model:
-    """Plays the ML backend: its "model" is sure of a task's label to 0.8, and undecided where it has seen none."""
-
-    def __init__(self) -> None:
-        self.known: Probabilities | None = None
-        self.items: list[tuple[str, list[int], list[str], list[str]]] = []
-        self.trainings: list[tuple[str, tuple[str, ...], dict[int, int]]] = []
-        self.checked = 0
-        self.forgotten: list[str] = []
-        self.weights: Mapping[int, float] | None = None
-        self.classifier: str | None = None
-        self.failure: Exception | None = None
-
-    def check(self) -> None:
-        self.checked += 1
-
-    def forget_model(self, project: str) -> None:
-        self.forgotten.append(project)
-
-    def put_items(
-        self,
-        project: str,
-        ids: Sequence[int],
-        digests: Sequence[str],
-        texts: Callable[[Sequence[int]], Mapping[int, str]],
-        progress: Any = None,
-    ) -> None:
-        self.items.append((project, list(ids), list(digests), list(texts(ids).values())))
-
-    def probabilities(self, project: str) -> Probabilities | None:
-        return self.known
-
-    def train(
-        self,
-        project: str,
-        classes: Sequence[str],
-        labels: dict[int, int],
-        *,
-        multilabel: bool = False,
-        weights: Mapping[int, float] | None = None,
-        classifier: str | None = None,
-        progress: Callable[[str, float], None] = lambda stage, share: None,
-    ) -> str:
-        self.weights, self.classifier = weights, classifier
-        if self.failure is not None:
-            raise self.failure
-        self.trainings.append((project, tuple(classes), dict(labels)))
-        progress("fitting", 1.0)
-        ids = self.items[-1][1]
-        probs = np.full((len(ids), len(classes)), 1 / len(classes))
-        for row, task in enumerate(ids):
-            if task in labels:
-                probs[row] = 0.2 / (len(classes) - 1)
-                probs[row, labels[task]] = 0.8
-        version = f"model-{len(self.trainings)}"
-        self.known = known(probs, ids, tuple(classes), version)
-        return version
-
-
-def known(probs: Any, ids: Sequence[int], classes: tuple[str, ...] = CLASSES, version: str = "v1") -> Probabilities:
-    numbers = np.asarray(ids, np.int64)
-    return Probabilities(version, classes, numbers, np.asarray(probs, np.float64), np.full(len(numbers), -1, np.int8))
-
-
-def labelled(number: int, *labels: str | None) -> Task:
-    """A task with a label (None: a skip) of annotator 1, of annotator 2, and so on."""
-    at = "2026-03-01T10:00:00.000000Z"
-    rows = tuple(
-        Annotation(number * 10 + annotator, number, annotator, label, label is None, False, at)
-        for annotator, label in enumerate(labels, start=1)
-    )
-    return Task(number, digest(f"Text {number}"), bool(rows), 1, at, rows)
-
-
-def control_of(classes: tuple[str, ...]) -> Control:
-    return Choices("politeness", "text", "text", classes, {name: name for name in classes})
-
-
-def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:
-    control = control_of(classes)
-    found = {task.id: task for task in tasks}
-    project = {"id": 7, "skip_queue": "REQUEUE_FOR_OTHERS"}
-    return Pulled(project, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids})
-
-
-def both_classes(count: int, start: int = 1) -> list[Task]:
-    """`count` tasks with one label each, the classes in turn."""
-    return [labelled(number, CLASSES[number % 2]) for number in range(start, start + count)]
+from connector.sync.scoring import RETRAIN_LABELS, Scored, choose, score
 
 
 @pytest.fixture
@@ -120,7 +24,7 @@ def model() -> Model:
 
 
 def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto") -> Scored:
-    return score(project, model, state, train, Reporter())  # type: ignore[arg-type]
+    return score(project, model, state, Reporter(), train=train)  # type: ignore[arg-type]
 
 
 # -- what the backend is told ----------------------------------------------------------------------------------------
@@ -222,7 +126,7 @@ def test_labels_taken_back_count_too(model: Model, state: ProjectState) -> None:
 
 def test_a_backend_that_lost_its_model_is_trained_at_once(model: Model, state: ProjectState) -> None:
     run(pulled(*both_classes(20)), model, state)
-    model.known = None
+    model.served = None
     result = run(pulled(*both_classes(20)), model, state)
     assert (result.trained, result.labels_changed) == (True, 20)
 
@@ -264,7 +168,7 @@ def test_once_there_are_probabilities_they_decide_a_split_vote(model: Model, sta
     tasks = [*alike, labelled(50, "Polite", "Impolite")]
     probs = [[0.9, 0.1] if task.id % 2 == 0 else [0.1, 0.9] for task in tasks[:-1]]
     for favoured, sure in (("Polite", [0.95, 0.05]), ("Impolite", [0.05, 0.95])):
-        model.known = known([*probs, sure], [task.id for task in tasks])
+        model.served = probabilities([*probs, sure], [task.id for task in tasks])
         assert run(pulled(*tasks), model, state, "never").consensus[50] == favoured
 
 
@@ -283,7 +187,7 @@ def test_scores_are_activelabs_on_the_tasks_own_rows(model: Model, state: Projec
     tasks = [labelled(5, "Polite", "Polite"), labelled(3, "Impolite", "Polite"), labelled(9), labelled(8, "Impolite")]
     rows = {5: [0.9, 0.1], 3: [0.6, 0.4], 9: [0.3, 0.7], 8: [0.2, 0.8]}
     shuffled = [8, 5, 9, 3]
-    model.known = known([rows[task][::-1] for task in shuffled], shuffled, classes=("Impolite", "Polite"))
+    model.served = probabilities([rows[task][::-1] for task in shuffled], shuffled, classes=("Impolite", "Polite"))
     result = run(pulled(*tasks), model, state, "never")
     labels = Labels(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), np.array([1, 0, 0, 0, 1]), 3, 2)
     expected, new = scores(labels, np.array([rows[3], rows[5], rows[8]]), np.array([rows[9]]))
@@ -303,7 +207,7 @@ def test_when_every_task_is_labelled_all_have_scores(model: Model, state: Projec
 
 def test_the_seconds_of_each_stage_are_kept(model: Model, state: ProjectState) -> None:
     reporter = Reporter()
-    score(pulled(*both_classes(12)), model, state, "auto", reporter)  # type: ignore[arg-type]
+    score(pulled(*both_classes(12)), model, state, reporter)  # type: ignore[arg-type]
     assert set(reporter.seconds) == {"texts", "probabilities", "train", "score"}
 
 
@@ -317,7 +221,7 @@ def truth(number: int, label: str, *others: str) -> Task:
 
 
 def with_truth(project: Pulled, model: Model, state: ProjectState) -> Scored:
-    return score(project, model, state, "auto", Reporter(), ground_truth=True)  # type: ignore[arg-type]
+    return score(project, model, state, Reporter(), ground_truth=True)  # type: ignore[arg-type]
 
 
 def test_without_being_a_test_set_ground_truth_is_a_label_like_others(model: Model, state: ProjectState) -> None:
@@ -349,8 +253,8 @@ def test_before_there_is_a_model_they_are_not_asked_for_either(model: Model, sta
 def test_the_accuracy_is_the_share_of_ground_truths_that_the_model_says(model: Model, state: ProjectState) -> None:
     tasks = [*both_classes(20), truth(30, "Polite"), truth(31, "Impolite", "Polite"), truth(32, "Polite")]
     rows = [[0.6, 0.4]] * 20 + [[0.7, 0.3], [0.8, 0.2], [0.9, 0.1]]
-    model.known = known(rows, [task.id for task in tasks])
-    result = score(pulled(*tasks), model, state, "never", Reporter(), ground_truth=True)  # type: ignore[arg-type]
+    model.served = probabilities(rows, [task.id for task in tasks])
+    result = score(pulled(*tasks), model, state, Reporter(), train="never", ground_truth=True)  # type: ignore[arg-type]
     assert result.accuracy == pytest.approx(2 / 3)
 
 
@@ -374,53 +278,11 @@ def test_many_ground_truths_may_be_imported_labels(
     assert ("10 of 49 labelled tasks are marked as ground truth" in caplog.text) is warned
 
 
-# -- rows of the model for our tasks and classes ---------------------------------------------------------------------
-
-
-def _rows(from_backend: Probabilities, tasks: list[int], classes: tuple[str, ...]) -> Any:
-    return model_rows(from_backend, tasks, control_of(classes))
-
-
-def test_rows_follow_the_tasks_and_columns_the_config() -> None:
-    from_backend = known([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]], [4, 2], ("c", "a", "b"))
-    np.testing.assert_allclose(_rows(from_backend, [2, 4], ("a", "b", "c")), [[0.3, 0.2, 0.5], [0.2, 0.7, 0.1]])
-
-
-def test_a_task_that_the_backend_does_not_know_is_undecided() -> None:
-    rows = _rows(known([[0.9, 0.1]], [4]), [4, 5], CLASSES)
-    np.testing.assert_allclose(rows, [[0.9, 0.1], [0.5, 0.5]])
-
-
-def test_a_backend_that_knows_no_task_leaves_all_undecided() -> None:
-    np.testing.assert_allclose(_rows(known(np.zeros((0, 2)), []), [4, 5], CLASSES), np.full((2, 2), 0.5))
-
-
-def test_a_class_that_the_model_does_not_know_is_improbable_and_rows_sum_to_one() -> None:
-    rows = _rows(known([[0.6, 0.4]], [4]), [4], (*CLASSES, "Neutral"))
-    assert rows.sum() == pytest.approx(1.0)
-    assert rows[0, 2] == pytest.approx(UNKNOWN_CLASS, rel=0.01)
-    assert rows[0, 0] / rows[0, 1] == pytest.approx(1.5)
-
-
-def test_a_class_that_the_config_no_longer_has_is_left_out_and_rows_sum_to_one() -> None:
-    rows = _rows(known([[0.6, 0.2, 0.2]], [4], ("Neutral", *CLASSES)), [4], CLASSES)
-    np.testing.assert_allclose(rows, [[0.5, 0.5]])
-
-
-def test_a_task_whose_only_class_is_gone_is_undecided() -> None:
-    rows = _rows(known([[1.0, 0.0, 0.0]], [4], ("Neutral", *CLASSES)), [4], CLASSES)
-    np.testing.assert_allclose(rows, [[0.5, 0.5]])
-
-
-def test_no_tasks_give_no_rows() -> None:
-    assert _rows(known([[0.6, 0.4]], [4]), [], CLASSES).shape == (0, 2)
-
-
 # -- strategies ------------------------------------------------------------------------------------------------------
 
 
 def by(name: str, project: Pulled, model: Model, state: ProjectState) -> Scored:
-    return score(project, model, state, "auto", Reporter(), strategy=STRATEGIES[name])  # type: ignore[arg-type]
+    return score(project, model, state, Reporter(), strategy=STRATEGIES[name])  # type: ignore[arg-type]
 
 
 def order(name: str, project: Pulled, scored: Scored, model: Model | None = None, **options: Any) -> list[int]:
@@ -449,18 +311,6 @@ def test_the_first_labels_weigh_alike_and_later_ones_by_their_quality(model: Mod
     assert model.weights[1] > model.weights[2] > model.weights[31] > 0  # two agree with the model, one does, it is even
 
 
-def test_the_posterior_is_computed_once_of_the_same_labels_and_probabilities_and_anew_of_others() -> None:
-    strategy = ByStrategy(STRATEGIES[DEFAULT_STRATEGY], activelab, multiple=False)
-    labels = Labels(np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0]), 3, 2)
-    probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
-    turned = Labels(labels.task, labels.annotator, 1 - labels.label, 3, 2)
-    for given in ((labels, probs), (labels, 1 - probs), (turned, probs)):
-        strategy.heard_consensus(*given)
-        found = strategy.posterior(*given)
-        assert found is strategy.posterior(*given)
-        np.testing.assert_array_equal(found, posterior(*given))
-
-
 @pytest.mark.parametrize(
     ("name", "consensus"), [("activelab", "Polite"), ("activelab-weighted", "Impolite"), ("random", "Impolite")]
 )
@@ -471,18 +321,18 @@ def test_only_crowdlab_as_it_is_overrules_all_annotators(
     tasks += [labelled(number, "Impolite", "Impolite") for number in range(2, 31, 2)]
     probs = [[0.99, 0.01] if task.id % 2 else [0.01, 0.99] for task in tasks]
     alone = labelled(99, "Impolite")
-    model.known = known([*probs, [0.999, 0.001]], [*(task.id for task in tasks), 99])
+    model.served = probabilities([*probs, [0.999, 0.001]], [*(task.id for task in tasks), 99])
     # Annotators who contradict each other elsewhere weigh less than the model.
     others = [labelled(number, "Polite", "Impolite") for number in range(40, 60)]
-    model.known = known(
+    model.served = probabilities(
         [*probs, [0.999, 0.001], *[[0.9, 0.1]] * 20], [*(task.id for task in tasks), 99, *(task.id for task in others)]
     )
     found = score(
         pulled(*tasks, alone, *others),
         model,  # type: ignore[arg-type]
         state,
-        "never",
         Reporter(),
+        train="never",
         strategy=STRATEGIES[name],
     )
     assert found.consensus[99] == consensus
@@ -490,11 +340,11 @@ def test_only_crowdlab_as_it_is_overrules_all_annotators(
 
 def test_the_classifier_that_is_asked_for_is_trained(model: Model, state: ProjectState) -> None:
     project = pulled(*both_classes(12))
-    score(project, model, state, "auto", Reporter(), classifier="logistic")  # type: ignore[arg-type]
+    score(project, model, state, Reporter(), classifier="logistic")  # type: ignore[arg-type]
     assert model.classifier == "logistic"
 
 
-@pytest.mark.parametrize("name", [name for name, one in STRATEGIES.items() if not one.relabels])
+@pytest.mark.parametrize("name", [name for name, strategy in STRATEGIES.items() if not strategy.relabels])
 def test_some_strategies_ask_for_new_tasks_alone(name: str) -> None:
     project = pulled(labelled(1, "Polite"), labelled(2), labelled(3), labelled(4, "Polite", "Polite"))
     labels = {(1, 1): "Polite", (4, 1): "Polite", (4, 2): "Polite"}

@@ -1,0 +1,74 @@
+"""Consensus labels with their quality, and scores, by the model as it is: for exports, reports and publishing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connector.active_learning import DEFAULT_STRATEGY
+from connector.active_learning.strategies import Strategy, find_strategy
+from connector.annotations.records import latest_labels
+from connector.backend import Backend, Probabilities
+from connector.progress import Reporter
+from connector.state.pull import Pulled
+from connector.sync.label_matrix import LabelSet, align_probabilities, predicted_labels
+from connector.sync.scoring import Scored, fetch_probabilities, find_consensus, score_tasks, task_digests
+
+
+@dataclass
+class Review:
+    """Each labelled task's consensus and each task's class probabilities.
+
+    Attributes:
+        scored: labels, consensus labels and scores.
+        quality: {task: the probability that the consensus label is right}. Empty without a model.
+        pred_probs: {task: probabilities (n_classes,) by the config's classes}, out-of-sample for labelled tasks.
+    """
+
+    scored: Scored
+    quality: dict[int, float] = field(default_factory=dict)
+    pred_probs: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+
+
+def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: str = "activelab") -> Review:
+    """The consensus labels, their quality and all scores by the default strategy, without training.
+
+    Without a backend, labels and majority votes alone. `scorer`: the setting CONNECTOR_SCORER.
+    """
+    strategy = find_strategy(scorer=scorer)
+    probabilities = fetch_probabilities(pulled, backend, reporter) if backend is not None else None
+    scored, labels = _consensus(pulled, probabilities, strategy)
+    if probabilities is None:
+        return Review(scored)
+    scored.model_version = probabilities.model_version
+    tasks = sorted(task_digests(pulled))
+    pred_probs = align_probabilities(probabilities, tasks, pulled.control)
+    scored.predicted = dict(zip(tasks, predicted_labels(pred_probs, pulled.control), strict=True))
+    if scored.labels:
+        with reporter.stage("score", "Scoring all tasks"):
+            score_tasks(scored, labels, pulled, strategy)
+    return Review(scored, scored.quality, dict(zip(tasks, pred_probs, strict=True)))
+
+
+def consensus_quality(pulled: Pulled, scored: Scored, strategy_name: str, scorer: str = "activelab") -> Scored:
+    """The consensus labels and their quality after a round, as `review` has them, without scores.
+
+    They are those of the round, unless it went by another strategy, trained the model or held out a test set.
+
+    Args:
+        pulled: the project as Label Studio has it now.
+        scored: what the round found.
+        strategy_name: the strategy of the round.
+        scorer: the setting CONNECTOR_SCORER.
+    """
+    if strategy_name == DEFAULT_STRATEGY and not scored.trained and not scored.held_out:
+        return scored
+    return _consensus(pulled, scored.probabilities, find_strategy(scorer=scorer))[0]
+
+
+def _consensus(pulled: Pulled, probabilities: Probabilities | None, strategy: Strategy) -> tuple[Scored, LabelSet]:
+    annotations = (row for task in task_digests(pulled) for row in pulled.tasks[task].annotations)
+    scored = Scored(latest_labels(annotations), probabilities=probabilities)
+    return scored, find_consensus(scored, pulled.control, strategy)[0]

@@ -1,0 +1,47 @@
+"""The majority vote, and how its ties are broken."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.label_factory import labels_of
+
+from connector.active_learning.majority_vote import majority_vote
+
+unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
+
+
+def test_the_class_most_annotators_chose_wins() -> None:
+    rows = [(0, 0, 1), (0, 1, 1), (0, 2, 0), (1, 0, 0)]
+    assert majority_vote(labels_of(rows)).tolist() == [1, 0]
+
+
+def test_a_tie_goes_to_the_class_that_is_more_frequent_in_all_labels() -> None:
+    rows = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (2, 0, 1)]
+    assert majority_vote(labels_of(rows)).tolist() == [1, 1, 1]
+
+
+def test_a_full_tie_goes_to_the_class_that_comes_first() -> None:
+    assert majority_vote(labels_of([(0, 0, 2), (0, 1, 1)], 3)).tolist() == [1]
+
+
+def test_a_frequent_class_never_outvotes_a_majority() -> None:
+    rows = [(0, 0, 0), (0, 1, 0), (0, 2, 1)] + [(task, 0, 1) for task in range(1, 50)]
+    assert majority_vote(labels_of(rows))[0] == 0
+
+
+def test_without_labels_there_are_no_consensus_labels() -> None:
+    assert majority_vote(labels_of([])).shape == (0,)
+
+
+CELLS = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 4), st.integers(0, 2)), min_size=1, unique_by=lambda cell: cell[:2]
+)
+
+
+@unhurried
+@given(CELLS)
+def test_the_vote_is_always_a_class_with_the_most_votes(cells: list[tuple[int, int, int]]) -> None:
+    place = {task: index for index, task in enumerate(sorted({task for task, _, _ in cells}))}
+    rows = [(place[task], annotator, label) for task, annotator, label in cells]
+    for task, chosen in enumerate(majority_vote(labels_of(rows, 3))):
+        votes = [sum(row[0] == task and row[2] == label for row in rows) for label in range(3)]
+        assert votes[chosen] == max(votes)

@@ -20,10 +20,13 @@ from support.browser_annotator import MILLISECONDS
 from support.label_studio_server import Annotators, LabelStudio, Project, running_label_studio
 from support.missing import missing
 from support.postgresql_server import PostgreSQL
+from support.project_driver import READY_TASKS, texts
+from support.ready_projects import ReadyProjects
 
 from connector.demo import servers
-
-pytest.register_assert_rewrite("support.fault_scenarios", "support.project_driver")  # so that what differs is shown
+from connector.label_studio.client import LabelStudio as Gateway
+from connector.queue.init import adopt
+from connector.state.project_state import State
 
 LABEL_CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
 
@@ -86,16 +89,26 @@ def make_project(label_studio: LabelStudio) -> Callable[..., Project]:
     """`make_project(texts or tasks, config=…, **settings)`: a new project, its tasks as Label Studio imports them."""
 
     def make(tasks: list[str] | list[dict[str, Any]], *, config: str = LABEL_CONFIG, **settings: Any) -> Project:
-        body = {"title": "Test", "label_config": config, **settings}
-        project: int = label_studio.call("POST", "/api/projects", json=body)["id"]
-        if not tasks:
-            return Project(project, [])
-        rows = [{"text": task} if isinstance(task, str) else task for task in tasks]
-        query = {"return_task_ids": "true", "commit_to_project": "true"}
-        imported = label_studio.call("POST", f"/api/projects/{project}/import", params=query, json=rows)
-        return Project(project, sorted(imported["task_ids"]))
+        return label_studio.make_project(tasks, config=config, **settings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ready_projects(label_studio_on_sqlite: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> ReadyProjects:
+    """Copies of a project that init has set up, on the Label Studio on SQLite."""
+    server = label_studio_on_sqlite
+
+    def make_pattern() -> tuple[int, Path]:
+        project = server.make_project(texts(READY_TASKS), config=LABEL_CONFIG)
+        file = tmp_path_factory.mktemp("ready") / "state.sqlite"
+        database, gateway = State(f"sqlite:///{file}"), Gateway(server.url, server.token)
+        adopt(project.id, gateway, database.project(server.url, project.id), confirm=lambda question: True)
+        gateway.close()
+        database.close()
+        return project.id, file
+
+    return ReadyProjects(server.data, make_pattern)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ import pytest
 import requests
 from filelock import FileLock
 
-from connector.demo import people as people_module
 from connector.demo import servers
 from connector.demo.people import Person
 from connector.errors import UsageError
@@ -31,6 +31,14 @@ ANNOTATORS = 9  # as many as a test asks for, the test of the load aside
 CACHE = ROOT / ".cache"
 START_SECONDS = 300
 SQLITE_FILE = "label_studio.sqlite3"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project made for one test; `tasks` are its task ids in the order of the texts."""
+
+    id: int
+    tasks: list[int]
 
 
 @dataclass(frozen=True)
@@ -58,20 +66,31 @@ class LabelStudio:
         assert response.ok, f"{method} {path}: {response.status_code} {response.text[:500]}"
         return response.json() if response.content else None
 
+    def make_project(self, tasks: list[str] | list[dict[str, Any]], *, config: str, **settings: Any) -> Project:
+        """A new project with the tasks as Label Studio imports them."""
+        body = {"title": "Test", "label_config": config, **settings}
+        project: int = self.call("POST", "/api/projects", json=body)["id"]
+        if not tasks:
+            return Project(project, [])
+        rows = [{"text": task} if isinstance(task, str) else task for task in tasks]
+        query = {"return_task_ids": "true", "commit_to_project": "true"}
+        imported = self.call("POST", f"/api/projects/{project}/import", params=query, json=rows)
+        return Project(project, sorted(imported["task_ids"]))
+
+    def tasks_with_drafts(self, tasks: list[int]) -> list[int]:
+        """Those of the tasks that may have drafts: the API tells it task by task only, SQLite's file at once."""
+        if self.database != "sqlite":
+            return tasks
+        with contextlib.closing(sqlite3.connect(self.data / SQLITE_FILE, timeout=60)) as database:
+            drafted = {task for (task,) in database.execute("SELECT task_id FROM tasks_annotationdraft")}
+        return [task for task in tasks if task in drafted]
+
     def annotators(self, count: int) -> list[Person]:
         """The first `count` annotators, logged in; those that the template has not sign up."""
         for number in range(len(self.people) + 1, count + 1):
             enter = Person.log_in if number <= ANNOTATORS else Person.sign_up
             self.people.append(enter(self.url, _email(number)))
         return self.people[:count]
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project made for one test; `tasks` are its task ids in the order of the texts."""
-
-    id: int
-    tasks: list[int]
 
 
 @contextlib.contextmanager
@@ -139,17 +158,17 @@ def _template(postgresql: PostgreSQL | None) -> Path:
     (metadata,) = program.parent.parent.glob("lib/python*/site-packages/label_studio-*.dist-info")
     version = metadata.name.removesuffix(".dist-info").replace("label_studio-", "label-studio-")
     database = "sqlite" if postgresql is None else "postgresql"
-    recipe = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in (servers, people_module)))
-    recipe.update(Path(__file__).read_bytes())
+    ingredients = [LOGIN, ANNOTATORS, *map(inspect.getsource, (_make_template, servers.start_label_studio, Person))]
+    recipe = hashlib.sha256(repr(ingredients).encode()).hexdigest()
     folder = CACHE / version / database
     recipe_file = folder / "recipe"
     CACHE.mkdir(exist_ok=True)
     with FileLock(CACHE / f"{database}.lock"):  # of several test processes one makes it
-        if not recipe_file.exists() or recipe_file.read_text() != recipe.hexdigest():
+        if not recipe_file.exists() or recipe_file.read_text() != recipe:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             _make_template(folder, postgresql)
-            recipe_file.write_text(recipe.hexdigest())
+            recipe_file.write_text(recipe)
     return folder
 
 

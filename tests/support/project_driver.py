@@ -35,9 +35,11 @@ from connector.sync.cycle import SyncOptions, sync
 from support import ROOT
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio, Project
+    from support.label_studio_server import LabelStudio, Project
+    from support.ready_projects import ReadyProjects
 
 OPTIONS = SyncOptions()
+READY_TASKS = 60  # up to so many standard texts make a project that is a copy
 
 # The tests with this mark run on Label Studio on SQLite and on PostgreSQL.
 on_both_databases_by_day = pytest.mark.parametrize(
@@ -191,7 +193,8 @@ class Loop:
         """Everything that the connector could change in Label Studio."""
         backends = self.call("GET", "/api/ml/", params={"project": self.id})
         webhooks = self.call("GET", "/api/webhooks/", params={"project": self.id})
-        by_task = [self.call("GET", f"/api/tasks/{row['id']}/drafts") for row in self.rows()]  # everybody's
+        drafted = self.server.tasks_with_drafts([row["id"] for row in self.rows()])
+        by_task = [self.call("GET", f"/api/tasks/{task}/drafts") for task in drafted]  # everybody's
         drafts = [draft for of_task in by_task for draft in of_task]
         _forget_the_clock(drafts)
         return {
@@ -330,29 +333,49 @@ class Watched(Gateway):
 
 @pytest.fixture
 def project_under_our_queue(
-    label_studio: LabelStudio, make_project: Callable[..., Project], backend: str, tmp_path: Path
+    request: pytest.FixtureRequest,
+    label_studio: LabelStudio,
+    make_project: Callable[..., Project],
+    backend: str,
+    tmp_path: Path,
 ) -> Iterator[Callable[..., Loop]]:
-    """`start(texts or tasks, adopted=True, config=…, **settings)`: a fresh project, set up unless told not to."""
-    with projects_under_our_queue(label_studio, make_project, backend, tmp_path) as make:
+    """`start(texts or tasks, adopted=True, config=…, **settings)`: a fresh project, set up unless told not to.
+
+    `fresh`: made by Label Studio's API and by init in any case, where one of `texts(n)` is a copy otherwise.
+    """
+    ready = request.getfixturevalue("ready_projects") if label_studio.database == "sqlite" else None
+    with projects_under_our_queue(label_studio, make_project, backend, tmp_path, ready) as make:
         yield make
 
 
 @contextlib.contextmanager
 def projects_under_our_queue(
-    label_studio: LabelStudio, make_project: Callable[..., Project], backend: str, directory: Path
+    label_studio: LabelStudio,
+    make_project: Callable[..., Project],
+    backend: str,
+    directory: Path,
+    ready: ReadyProjects | None = None,
 ) -> Iterator[Callable[..., Loop]]:
     """`project_under_our_queue` for a fixture of another scope; the state databases are made in `directory`."""
     opened: list[tuple[State, Loop]] = []
 
-    def make(tasks: Any, *, adopted: bool = True, through: str = label_studio.url, **settings: Any) -> Loop:
-        project = make_project(tasks, **settings)
-        url = f"sqlite:///{directory}/state-{project.id}.sqlite"
+    def make(
+        tasks: Any, *, adopted: bool = True, through: str = label_studio.url, fresh: bool = False, **settings: Any
+    ) -> Loop:
+        count = len(tasks)
+        copied = adopted and not fresh and not settings and 0 < count <= READY_TASKS and tasks == texts(count)
+        if copied and ready is not None:
+            project, file = ready.copy(count, through, directory)
+        else:
+            project = make_project(tasks, **settings)
+            file = directory / f"state-{project.id}.sqlite"
+        url = f"sqlite:///{file}"
         database = State(url)
         gateway = Gateway(through, label_studio.token)
         state = database.project(through, project.id)
         loop = Loop(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
         opened.append((database, loop))
-        if adopted:
+        if adopted and not (copied and ready is not None):
             loop.adopt()
         return loop
 

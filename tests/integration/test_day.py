@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, expect
 from support.browser_annotator import Album, Desk
-from support.project_driver import Loop, connector, texts
+from support.project_driver import Loop, connector_process, texts
 
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway
@@ -55,7 +55,7 @@ class Day:
 
     def run(self, *arguments: str) -> str:
         """One of the commands, as cron or a person runs it."""
-        done = connector(self.loop, *arguments)
+        done = connector_process(self.loop, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -71,18 +71,30 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         context.close()
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme", "media"),
-    [
-        (390, "light", "screen"),
-        (390, "dark", "screen"),
-        (1440, "light", "screen"),
-        (1440, "dark", "screen"),
-        (A4, "light", "print"),
-        (A4, "dark", "print"),
-    ],
-)
-@pytest.mark.parametrize("make", made_up_report.STATES)
+FORMATS = [
+    (390, "light", "screen"),
+    (390, "dark", "screen"),
+    (1440, "light", "screen"),
+    (1440, "dark", "screen"),
+    (A4, "light", "print"),
+    (A4, "dark", "print"),
+]
+
+
+def states_in_formats() -> list[Any]:
+    """(state, width, scheme, media) for all; by day the first state in every format, and the others in one each."""
+    return [
+        pytest.param(
+            *(make, *shape),
+            id="-".join(map(str, (make.__name__, *shape))),
+            marks=() if number == 0 or place == number % len(FORMATS) else pytest.mark.nightly,
+        )
+        for number, make in enumerate(made_up_report.STATES)
+        for place, shape in enumerate(FORMATS)
+    ]
+
+
+@pytest.mark.parametrize(("make", "width", "scheme", "media"), states_in_formats())
 def test_the_page_is_quiet_fits_and_is_accessible(
     opened: Callable[..., Opened], make: Callable[[], Content], width: int, scheme: str, media: str
 ) -> None:

@@ -15,6 +15,7 @@ from support.project_driver import (
     Proxy,
     Watched,
     connector,
+    connector_process,
     new,
     on_both_databases,
     personal_access_token,
@@ -447,7 +448,7 @@ def test_settings_come_from_options_before_the_environment_before_the_env_file(s
     loop = start(texts(2))
     file = {"LABEL_STUDIO_URL": NOWHERE, "LABEL_STUDIO_API_KEY": loop.server.token, "ML_BACKEND_URL": NOWHERE}
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in file.items()))
-    done = connector(
+    done = connector_process(
         loop,
         *("sync", "--project", str(loop.id), "--ml-backend-url", f"{loop.backend}/"),
         unset=["LABEL_STUDIO_API_KEY"],
@@ -460,20 +461,20 @@ def test_settings_come_from_options_before_the_environment_before_the_env_file(s
 def test_project_that_is_not_set_up_and_wrong_usage_end_with_2(start: Start) -> None:
     loop = start(texts(2), adopted=False)
     before = loop.dump()
-    refused = connector(loop, "sync", "--project", str(loop.id))
+    refused = connector_process(loop, "sync", "--project", str(loop.id))
     assert refused.returncode == 2
     assert f"connector init --project {loop.id}" in refused.stderr
-    assert connector(loop, "sync").returncode == 2
-    assert connector(loop, "sync", "--project", "0").returncode == 2
-    assert connector(loop, "init", "--project", "1", "--title", "T").returncode == 2
-    missing = connector(loop, "init", "--project", "999999")
+    assert connector_process(loop, "sync").returncode == 2
+    assert connector_process(loop, "sync", "--project", "0").returncode == 2
+    assert connector_process(loop, "init", "--project", "1", "--title", "T").returncode == 2
+    missing = connector_process(loop, "init", "--project", "999999")
     assert missing.returncode == 2
     assert "no project 999999" in missing.stderr
     assert loop.dump() == before
 
     loop.adopt()
     loop.call("DELETE", f"/api/projects/{loop.id}/")
-    deleted = connector(loop, "sync", "--project", str(loop.id))
+    deleted = connector_process(loop, "sync", "--project", str(loop.id))
     assert deleted.returncode == 2
     assert f"no project {loop.id}" in deleted.stderr
 
@@ -481,11 +482,11 @@ def test_project_that_is_not_set_up_and_wrong_usage_end_with_2(start: Start) -> 
 def test_label_studio_that_is_away_ends_with_3(start: Start, proxy: Proxy) -> None:
     loop = start(texts(3), through=proxy.url)
     proxy.fail_with = 502
-    done = connector(loop, "sync", "--project", str(loop.id))
+    done = connector_process(loop, "sync", "--project", str(loop.id))
     assert (done.returncode, done.stdout) == (3, "")
     assert f"Label Studio at {proxy.url} failed with 502" in done.stderr
     proxy.close()
-    done = connector(loop, "sync", "--project", str(loop.id))
+    done = connector_process(loop, "sync", "--project", str(loop.id))
     assert (done.returncode, done.stdout) == (3, "")
     assert f"Label Studio at {proxy.url} does not answer" in done.stderr
     assert "Traceback" not in done.stderr
@@ -525,7 +526,7 @@ def test_second_sync_of_a_project_ends_with_3_while_the_first_one_runs(start: St
     running = start_connector(loop, "sync", "--project", str(loop.id))
     try:
         assert proxy.wait_until_reached(running)
-        done = connector(loop, "sync", "--project", str(loop.id))
+        done = connector_process(loop, "sync", "--project", str(loop.id))
         assert (done.returncode, done.stdout) == (3, "")
         assert "Another sync holds this project" in done.stderr
         with pytest.raises(TryAgainLater):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,20 +86,21 @@ class Profile:
 
 @pytest.fixture
 def log_in(browser: Browser, label_studio: LabelStudio) -> Iterator[Callable[[str, str], Profile]]:
-    """`log_in(email, password)`: a fresh profile, through the login page."""
+    """`log_in(email, password)`: a fresh profile that holds the session of a user who has logged in.
+
+    The login page itself is for the tests of a whole day.
+    """
     contexts = []
 
     def enter(email: str, password: str) -> Profile:
         context = browser.new_context(viewport={"width": 1400, "height": 900})
         contexts.append(context)
         context.set_default_timeout(MILLISECONDS)
-        page = context.new_page()
-        page.goto(f"{label_studio.url}/user/login/")
-        page.fill("input[name=email]", email)
-        page.fill("input[name=password]", password)
-        page.click("button[type=submit]")
-        page.wait_for_url(re.compile(r"^(?!.*/user/login).*$"))
-        return Profile(page, label_studio.url)
+        session = label_studio.person(email, password).session
+        context.add_cookies(
+            [{"name": cookie.name, "value": cookie.value or "", "url": label_studio.url} for cookie in session.cookies]
+        )
+        return Profile(context.new_page(), label_studio.url)
 
     yield enter
     for context in contexts:

@@ -45,8 +45,8 @@ class Project:
 class LabelStudio:
     """A running Label Studio and its administrator; `api` is a session with the administrator's token.
 
-    `database`: "sqlite" or "postgresql"; `data`: the folder of its data, SQLite's file among it; `people`: the users
-    who have logged in so far.
+    `database`: "sqlite" or "postgresql"; `data`: the folder of its data, SQLite's file among it; `people`: the
+    annotators who have logged in so far; `logged_in`: whoever has a session for a browser, by address.
     """
 
     url: str
@@ -55,6 +55,7 @@ class LabelStudio:
     database: str
     data: Path
     people: list[Person] = field(default_factory=list)
+    logged_in: dict[str, Person] = field(default_factory=dict)
 
     @property
     def token(self) -> str:
@@ -85,6 +86,13 @@ class LabelStudio:
             drafted = {task for (task,) in database.execute("SELECT task_id FROM tasks_annotationdraft")}
         return [task for task in tasks if task in drafted]
 
+    def person(self, email: str, password: str) -> Person:
+        """The user, logged in once for all tests."""
+        if email not in self.logged_in:
+            annotator = next((person for person in self.people if person.email == email), None)
+            self.logged_in[email] = annotator or Person.log_in(self.url, email, password)
+        return self.logged_in[email]
+
     def annotators(self, count: int) -> list[Person]:
         """The first `count` annotators, logged in; those that the template has not sign up."""
         for number in range(len(self.people) + 1, count + 1):
@@ -105,7 +113,7 @@ def running_label_studio(directory: Path, postgresql: PostgreSQL | None = None) 
         database = "sqlite" if postgresql is None else "postgresql"
         server = LabelStudio(url, LOGIN, api, database, directory / servers.LABEL_STUDIO)
         yield server
-        for person in server.people:
+        for person in (*server.people, *server.logged_in.values()):
             person.close()
 
 

@@ -33,6 +33,7 @@ from connector.state.project_state import ProjectState, State
 from connector.state.pull import Pulled, pull, read_project
 from connector.sync.cycle import SyncOptions, sync
 from support import ROOT
+from support.in_process import run_in_process
 
 if TYPE_CHECKING:
     from support.label_studio_server import LabelStudio, Project
@@ -405,17 +406,28 @@ def start_connector(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
 def connector(
     loop: Loop, *arguments: str, unset: Sequence[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
+    """Runs a command within this process, without a terminal."""
+    return run_in_process(arguments, command_environment(loop, unset, environment), _folder(loop))
+
+
+def connector_process(
+    loop: Loop, *arguments: str, unset: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the real command in a process of its own, without a terminal, until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "connector.cli", *arguments],
         env=command_environment(loop, unset, environment),
-        cwd=Path(loop.state_url.removeprefix("sqlite:///")).parent,
+        cwd=_folder(loop),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def _folder(loop: Loop) -> Path:
+    return Path(loop.state_url.removeprefix("sqlite:///")).parent
 
 
 def command_environment(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,14 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 from support import ROOT
 from support.browser_annotator import MILLISECONDS
-from support.label_studio_server import Annotators, LabelStudio, Project, running_label_studio
+from support.browser_pages import log_in as log_in
+from support.command_runner import commands as commands
+from support.command_runner import other_server as other_server
+from support.fault_scenarios import stages as stages
+from support.label_studio_server import Annotators, LabelStudio, MakeProject, Project, running_label_studio
 from support.missing import missing
 from support.postgresql_server import PostgreSQL
-from support.project_driver import READY_TASKS, texts
+from support.project_driver import READY_TASKS, Proxy, StartProject, projects_under_our_queue, texts
 from support.ready_projects import ReadyProjects
 
 from connector.demo import servers
@@ -85,7 +89,7 @@ def people(label_studio: LabelStudio) -> Annotators:
 
 
 @pytest.fixture(scope="session")
-def make_project(label_studio: LabelStudio) -> Callable[..., Project]:
+def make_project(label_studio: LabelStudio) -> MakeProject:
     """`make_project(texts or tasks, config=…, **settings)`: a new project, its tasks as Label Studio imports them."""
 
     def make(tasks: list[str] | list[dict[str, Any]], *, config: str = LABEL_CONFIG, **settings: Any) -> Project:
@@ -109,6 +113,27 @@ def ready_projects(label_studio_on_sqlite: LabelStudio, tmp_path_factory: pytest
         return project.id, file
 
     return ReadyProjects(server.data, make_pattern)
+
+
+@pytest.fixture
+def start(
+    request: pytest.FixtureRequest, label_studio: LabelStudio, make_project: MakeProject, backend: str, tmp_path: Path
+) -> Iterator[StartProject]:
+    """`start(texts or tasks, adopted=True, config=…, **settings)`: a fresh project, set up unless told not to.
+
+    `fresh`: made by Label Studio's API and by init in any case, where one of `texts(n)` is a copy otherwise.
+    """
+    ready = request.getfixturevalue("ready_projects") if label_studio.database == "sqlite" else None
+    with projects_under_our_queue(label_studio, make_project, backend, tmp_path, ready) as make:
+        yield make
+
+
+@pytest.fixture
+def proxy(label_studio: LabelStudio) -> Iterator[Proxy]:
+    """A proxy before the running Label Studio."""
+    proxy = Proxy(label_studio.url)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture(scope="session")

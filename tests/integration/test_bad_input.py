@@ -13,9 +13,7 @@ import jwt
 import pytest
 import requests
 from support.command_runner import ASK_THE_BACKEND, COMMANDS, Answer, Commands, assert_all_fail, kept
-from support.command_runner import commands as commands
-from support.command_runner import other_server as other_server
-from support.project_driver import Loop, project_under_our_queue, texts
+from support.project_driver import Loop, StartProject, texts
 
 from connector.demo.people import Person
 from connector.errors import UsageError
@@ -23,11 +21,9 @@ from connector.label_studio.client import LabelStudio as Gateway
 from connector.state.project_state import State
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
+    from support.label_studio_server import LabelStudio
 
-Start = Callable[..., Loop]
 
-start = project_under_our_queue
 # The SDK reads the exchange of a personal access token in a way that pydantic deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
 
@@ -35,7 +31,7 @@ NOWHERE = "http://127.0.0.1:9"
 PAGE = "<html><title>Welcome</title></html>"
 
 
-def synced(start: Start) -> Loop:
+def synced(start: StartProject) -> Loop:
     """A project with a window and a label that the next sync is to read."""
     loop = start(texts(12))
     loop.sync()
@@ -72,7 +68,7 @@ def legacy_token(person: Person) -> str:
     return token
 
 
-def test_a_wrong_token_is_refused(commands: Commands, start: Start) -> None:
+def test_a_wrong_token_is_refused(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     assert_all_fail(
         commands,
@@ -83,7 +79,9 @@ def test_a_wrong_token_is_refused(commands: Commands, start: Start) -> None:
     )
 
 
-def test_a_personal_access_token_that_was_revoked_is_refused(commands: Commands, start: Start, person: Person) -> None:
+def test_a_personal_access_token_that_was_revoked_is_refused(
+    commands: Commands, start: StartProject, person: Person
+) -> None:
     loop = synced(start)
     token = personal_access_token(person)
     assert commands.run(loop, "status", LABEL_STUDIO_API_KEY=token).code == 0
@@ -113,7 +111,7 @@ def sign(label_studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_a_personal_access_token_whose_time_is_over_is_refused(
-    commands: Commands, start: Start, sign: Callable[[timedelta], str]
+    commands: Commands, start: StartProject, sign: Callable[[timedelta], str]
 ) -> None:
     loop = synced(start)
     assert commands.run(loop, "status", LABEL_STUDIO_API_KEY=sign(timedelta(hours=1))).code == 0
@@ -127,7 +125,7 @@ def test_a_personal_access_token_whose_time_is_over_is_refused(
 
 
 def test_a_personal_access_token_whose_time_ends_while_we_work_is_refused(
-    start: Start, sign: Callable[[timedelta], str]
+    start: StartProject, sign: Callable[[timedelta], str]
 ) -> None:
     loop = start(texts(2))
     gateway = Gateway(loop.server.url, sign(timedelta(seconds=2)))
@@ -138,7 +136,7 @@ def test_a_personal_access_token_whose_time_ends_while_we_work_is_refused(
 
 
 def test_legacy_tokens_that_were_disabled_are_refused_with_that_reason(
-    commands: Commands, start: Start, person: Person
+    commands: Commands, start: StartProject, person: Person
 ) -> None:
     loop = synced(start)
     before, known = loop.dump(), kept(loop.state)
@@ -156,7 +154,9 @@ def test_legacy_tokens_that_were_disabled_are_refused_with_that_reason(
 # -- rights and projects -----------------------------------------------------------------------------------------------
 
 
-def test_a_user_who_was_removed_may_not_see_the_project(commands: Commands, start: Start, person: Person) -> None:
+def test_a_user_who_was_removed_may_not_see_the_project(
+    commands: Commands, start: StartProject, person: Person
+) -> None:
     loop = synced(start)
     token = legacy_token(person)
     assert commands.run(loop, "status", LABEL_STUDIO_API_KEY=token).code == 0
@@ -165,7 +165,7 @@ def test_a_user_who_was_removed_may_not_see_the_project(commands: Commands, star
     assert_all_fail(commands, loop, 2, words, LABEL_STUDIO_API_KEY=token)
 
 
-def test_what_label_studio_forbids_is_told(start: Start, person: Person) -> None:
+def test_what_label_studio_forbids_is_told(start: StartProject, person: Person) -> None:
     loop = synced(start)
     gateway = Gateway(loop.server.url, legacy_token(person))
     loop.gateways.append(gateway)
@@ -177,7 +177,7 @@ def test_what_label_studio_forbids_is_told(start: Start, person: Person) -> None
 
 
 def test_the_personal_access_token_of_a_removed_user_makes_label_studio_fail(
-    commands: Commands, start: Start, person: Person
+    commands: Commands, start: StartProject, person: Person
 ) -> None:
     loop = synced(start)
     token = personal_access_token(person)
@@ -185,7 +185,7 @@ def test_the_personal_access_token_of_a_removed_user_makes_label_studio_fail(
     assert_all_fail(commands, loop, 3, "failed with 500", LABEL_STUDIO_API_KEY=token)
 
 
-def test_a_project_that_was_deleted_is_told(commands: Commands, start: Start) -> None:
+def test_a_project_that_was_deleted_is_told(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     loop.call("DELETE", f"/api/projects/{loop.id}/")
     for name in COMMANDS:
@@ -193,7 +193,7 @@ def test_a_project_that_was_deleted_is_told(commands: Commands, start: Start) ->
         assert (done.code, f"has no project {loop.id}, or none" in done.said) == (2, True), done.said
 
 
-def test_a_project_that_there_never_was_is_told(commands: Commands, start: Start) -> None:
+def test_a_project_that_there_never_was_is_told(commands: Commands, start: StartProject) -> None:
     loop = start([], adopted=False)
     loop.id = 999_999
     for name in ("init", "doctor"):
@@ -226,7 +226,9 @@ def set_up_at(loop: Loop, url: str) -> None:
     ],
     ids=["nothing listens", "no such host"],
 )
-def test_an_address_where_nothing_answers_is_for_later(commands: Commands, start: Start, url: str, words: str) -> None:
+def test_an_address_where_nothing_answers_is_for_later(
+    commands: Commands, start: StartProject, url: str, words: str
+) -> None:
     loop = synced(start)
     set_up_at(loop, url)
     assert_all_fail(commands, loop, 3, words, LABEL_STUDIO_URL=url)
@@ -246,7 +248,12 @@ def test_an_address_where_nothing_answers_is_for_later(commands: Commands, start
     ids=["a page", "an object", "a list", "a page not found", "an object not found", "a failure", "a redirect"],
 )
 def test_another_web_server_is_not_taken_for_label_studio(
-    commands: Commands, start: Start, other_server: Callable[[Answer], str], answer: Answer, code: int, words: str
+    commands: Commands,
+    start: StartProject,
+    other_server: Callable[[Answer], str],
+    answer: Answer,
+    code: int,
+    words: str,
 ) -> None:
     loop = synced(start)
     url = other_server(answer)
@@ -254,14 +261,14 @@ def test_another_web_server_is_not_taken_for_label_studio(
     assert_all_fail(commands, loop, code, words, LABEL_STUDIO_URL=url)
 
 
-def test_the_ml_backend_is_not_taken_for_label_studio(commands: Commands, start: Start) -> None:
+def test_the_ml_backend_is_not_taken_for_label_studio(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     set_up_at(loop, loop.backend)
     words = f"{loop.backend} does not speak Label Studio's API: check LABEL_STUDIO_URL"
     assert_all_fail(commands, loop, 2, words, LABEL_STUDIO_URL=loop.backend)
 
 
-def test_another_name_of_the_same_label_studio_is_another_place(commands: Commands, start: Start) -> None:
+def test_another_name_of_the_same_label_studio_is_another_place(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     other = loop.server.url.replace("127.0.0.1", "localhost")
     words = f"Project {loop.id} of {other} is not set up yet: run connector init --project {loop.id} first."
@@ -271,7 +278,7 @@ def test_another_name_of_the_same_label_studio_is_another_place(commands: Comman
 # -- the ML backend ----------------------------------------------------------------------------------------------------
 
 
-def test_a_backend_that_is_down_is_for_later(commands: Commands, start: Start) -> None:
+def test_a_backend_that_is_down_is_for_later(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     words = f"The ML backend at {NOWHERE} does not answer"
     assert_all_fail(commands, loop, 3, words, names=ASK_THE_BACKEND, ML_BACKEND_URL=NOWHERE)
@@ -291,14 +298,19 @@ def test_a_backend_that_is_down_is_for_later(commands: Commands, start: Start) -
     ids=["another protocol", "no protocol", "a list", "a page", "a page not found", "a failure"],
 )
 def test_what_is_no_backend_of_ours_is_told(
-    commands: Commands, start: Start, other_server: Callable[[Answer], str], answer: Answer, code: int, words: str
+    commands: Commands,
+    start: StartProject,
+    other_server: Callable[[Answer], str],
+    answer: Answer,
+    code: int,
+    words: str,
 ) -> None:
     loop = synced(start)
     assert_all_fail(commands, loop, code, words, names=ASK_THE_BACKEND, ML_BACKEND_URL=other_server(answer))
     assert loop.sync()["round"] == 2, "and then it ends well"
 
 
-def test_label_studio_is_not_taken_for_the_backend(commands: Commands, start: Start) -> None:
+def test_label_studio_is_not_taken_for_the_backend(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     assert_all_fail(commands, loop, 2, "ML_BACKEND_URL", names=ASK_THE_BACKEND, ML_BACKEND_URL=loop.server.url)
     refused = commands.fail(loop, "init", "--connect-backend", ML_BACKEND_URL=loop.server.url)

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.command_runner import Commands
-from support.command_runner import commands as commands
-from support.project_driver import (
-    Loop,
-    Proxy,
-    project_under_our_queue,
-    proxy_to_label_studio,
-    start_connector,
-    texts,
-)
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, Proxy, StartProject, start_connector, texts
 
-from connector.demo.people import Person
 from connector.queue.settings import wrong_settings
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
-proxy = proxy_to_label_studio
 
 PROJECT = r"/api/projects/\d+/"
 
@@ -46,7 +31,7 @@ PROJECT = r"/api/projects/\d+/"
     ids=lambda value: value.strip("/").replace(r"\d+", "7"),
 )
 def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
-    start: Start, people: People, proxy: Proxy, command: str, method: str, path: str
+    start: StartProject, people: Annotators, proxy: Proxy, command: str, method: str, path: str
 ) -> None:
     loop = start(texts(12), through=proxy.url, adopted=False, maximum_annotations=2)
     more = {"init": ["--yes"], "export": ["--out", f"{loop.state_url.removeprefix('sqlite:///')}.csv"]}
@@ -86,7 +71,7 @@ def test_ctrl_c_ends_a_command_and_the_next_one_goes_on(
 
 
 def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
-    commands: Commands, start: Start, proxy: Proxy
+    commands: Commands, start: StartProject, proxy: Proxy
 ) -> None:
     loop = start(texts(12), through=proxy.url)
     proxy.hold("POST", r"/api/projects/\d+/import/predictions")
@@ -117,7 +102,7 @@ def kept(loop: Loop) -> dict[str, Any]:
 
 
 def test_a_label_studio_that_is_slow_to_import_is_told_with_what_helps(
-    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start: StartProject, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     loop = start(texts(3))

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.command_runner import COMMANDS, Commands, assert_all_fail
-from support.command_runner import commands as commands
-from support.project_driver import Loop, project_under_our_queue, texts
-
-from connector.demo.people import Person
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, texts
 
 TEXT = '<Text name="text" value="$text"/>'
 SINGLE = '<Choices name="politeness" toName="text"{}><Choice value="Polite"/><Choice value="Impolite"/></Choices>'
@@ -53,7 +45,7 @@ def config(*tags: str) -> str:
     ids=["per item", "per region", "renamed", "one choice", "another object", "another control", "no control"],
 )
 def test_a_config_that_cannot_be_served_any_more_stops_all_but_undo(
-    commands: Commands, start: Start, changed: str, found: str
+    commands: Commands, start: StartProject, changed: str, found: str
 ) -> None:
     loop = start(texts(8))
     loop.sync()
@@ -69,7 +61,7 @@ def test_a_config_that_cannot_be_served_any_more_stops_all_but_undo(
 # -- tasks whose text is missing, empty or no text ---------------------------------------------------------------------
 
 
-def odd_project(start: Start) -> Loop:
+def odd_project(start: StartProject) -> Loop:
     """Three tasks with a text, the others without; Label Studio takes such tasks before it has a labelling config."""
     odd: list[dict[str, Any]] = [
         {"text": ""},
@@ -85,7 +77,9 @@ def odd_project(start: Start) -> Loop:
     return loop
 
 
-def test_tasks_without_a_text_are_left_out_and_told(commands: Commands, start: Start, people: People) -> None:
+def test_tasks_without_a_text_are_left_out_and_told(
+    commands: Commands, start: StartProject, people: Annotators
+) -> None:
     loop = odd_project(start)
     first, other = people(2)
     with_text, without = loop.tasks[:3], loop.tasks[3:]
@@ -116,7 +110,9 @@ def test_tasks_without_a_text_are_left_out_and_told(commands: Commands, start: S
 # -- choices that the config no longer has -----------------------------------------------------------------------------
 
 
-def test_choices_that_are_gone_are_left_out_and_told(commands: Commands, start: Start, people: People) -> None:
+def test_choices_that_are_gone_are_left_out_and_told(
+    commands: Commands, start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(10))
     first, other = people(2)
     for number, task in enumerate(loop.tasks[:4]):

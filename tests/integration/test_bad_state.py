@@ -10,20 +10,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from support.command_runner import COMMANDS, Commands
-from support.command_runner import commands as commands
-from support.project_driver import Loop, project_under_our_queue, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, texts
 
-from connector.demo.people import Person
 from connector.queue.versions import VERSION_PREFIX
 from connector.state import schema
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
 
-start = project_under_our_queue
-
-
-def synced(start: Start, count: int = 12) -> Loop:
+def synced(start: StartProject, count: int = 12) -> Loop:
     """A project with a window, and an annotation that the next sync is to read."""
     loop = start(texts(count))
     loop.sync()
@@ -65,7 +59,7 @@ SPOIL: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("spoilt", SPOIL)
-def test_a_state_that_cannot_be_used_stops_every_command(commands: Commands, start: Start, spoilt: str) -> None:
+def test_a_state_that_cannot_be_used_stops_every_command(commands: Commands, start: StartProject, spoilt: str) -> None:
     loop = synced(start)
     before = loop.dump()
     spoil, words = SPOIL[spoilt]
@@ -85,7 +79,7 @@ def test_a_state_that_cannot_be_used_stops_every_command(commands: Commands, sta
     assert loop.sync()["round"] == 2, "with the file as it was"
 
 
-def test_a_state_that_may_only_be_read_serves_those_that_only_read(commands: Commands, start: Start) -> None:
+def test_a_state_that_may_only_be_read_serves_those_that_only_read(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     before, known = loop.dump(), loop.state.record()
     read_only = f"sqlite:///file:{file_of(loop)}?mode=ro&uri=true"
@@ -110,7 +104,7 @@ def test_a_state_that_may_only_be_read_serves_those_that_only_read(commands: Com
     ids=["a folder", "below a file", "no address", "a database without its driver"],
 )
 def test_a_state_that_cannot_be_opened_stops_every_command(
-    commands: Commands, start: Start, url: str, words: str
+    commands: Commands, start: StartProject, url: str, words: str
 ) -> None:
     loop = start(texts(3))
     before = loop.dump()
@@ -122,7 +116,7 @@ def test_a_state_that_cannot_be_opened_stops_every_command(
 
 
 def test_a_state_that_is_locked_for_long_is_for_later(
-    commands: Commands, start: Start, monkeypatch: pytest.MonkeyPatch
+    commands: Commands, start: StartProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = synced(start)
     before = loop.dump()
@@ -171,7 +165,7 @@ NO_ROOM = "There is no room left for the state database in CONNECTOR_STATE (data
 
 
 def test_a_disk_that_is_full_while_a_sync_reads_leaves_all_as_it_was(
-    commands: Commands, start: Start, full_disk: Callable[[str], Callable[[], None]]
+    commands: Commands, start: StartProject, full_disk: Callable[[str], Callable[[], None]]
 ) -> None:
     loop = start(texts(1))
     more = [{"text": f"Request {number}: {text}"} for number, text in enumerate(texts(150))]
@@ -189,7 +183,7 @@ def test_a_disk_that_is_full_while_a_sync_reads_leaves_all_as_it_was(
 
 
 def test_a_disk_that_is_full_once_the_window_is_served_is_made_up_for(
-    commands: Commands, start: Start, people: People, full_disk: Callable[[str], Callable[[], None]]
+    commands: Commands, start: StartProject, people: Annotators, full_disk: Callable[[str], Callable[[], None]]
 ) -> None:
     loop = start(texts(400))
     person = people(1)[0]

@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 from support.browser_pages import Profile, Window, read_window
-from support.browser_pages import log_in as log_in
-from support.project_driver import Loop, Watched, new, project_under_our_queue
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, Watched, new
 
 from connector.active_learning.window import Slot
-from connector.demo.people import Person
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
+    from support.label_studio_server import LabelStudio
 
-start = project_under_our_queue
 
 TEXTS = [f"Could you look at section {number}, please?" for number in range(8)]
 
 
 @pytest.fixture
-def loop(people: Callable[[int], list[Person]], start: Callable[..., Loop]) -> Loop:
+def loop(people: Annotators, start: StartProject) -> Loop:
     """A project that `init` has set up before anybody opened it, two of whose eight tasks the first person labelled."""
     started = start(TEXTS)
     for task in second_opinions(started):
@@ -50,7 +48,7 @@ def window(label_studio: LabelStudio, loop: Loop) -> Window:
 
 
 @pytest.fixture
-def annotator(people: Callable[[int], list[Person]], log_in: Callable[[str, str], Profile]) -> Profile:
+def annotator(people: Annotators, log_in: Callable[[str, str], Profile]) -> Profile:
     """The second person's browser: all of the window is new to them."""
     person = people(2)[1]
     return log_in(person.email, person.password)
@@ -63,7 +61,7 @@ def admin(label_studio: LabelStudio, log_in: Callable[[str, str], Profile]) -> P
 
 
 def test_button_serves_window_in_rank_order_with_blank_forms(
-    label_studio: LabelStudio, people: Callable[[int], list[Person]], window: Window, annotator: Profile
+    label_studio: LabelStudio, people: Annotators, window: Window, annotator: Profile
 ) -> None:
     assert window.order != sorted(window.order)
     assert len(window.second_opinions) == 2
@@ -80,7 +78,7 @@ def test_button_serves_window_in_rank_order_with_blank_forms(
 
 
 def test_person_who_labelled_second_opinions_is_not_served_them(
-    people: Callable[[int], list[Person]], window: Window, log_in: Callable[[str, str], Profile]
+    people: Annotators, window: Window, log_in: Callable[[str, str], Profile]
 ) -> None:
     first = people(1)[0]
     profile = log_in(first.email, first.password)

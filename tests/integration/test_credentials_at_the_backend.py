@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 from support.command_runner import Commands
-from support.command_runner import commands as commands
-from support.project_driver import Loop, project_under_our_queue, texts
+from support.label_studio_server import Annotators
+from support.project_driver import StartProject, texts
 
 from connector.demo import servers
-from connector.demo.people import Person
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
+    from support.label_studio_server import LabelStudio
 
 USERNAME, PASSWORD, TOKEN = "label-studio", "p\u00e4ss:word", "token-of-the-connector"
 TOKEN_ALONE = {"ML_BACKEND_TOKEN": TOKEN}
 ALL = {**TOKEN_ALONE, "ML_BACKEND_USERNAME": USERNAME, "ML_BACKEND_PASSWORD": PASSWORD}
-
-start = project_under_our_queue
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +42,9 @@ def answered(url: str, route: str) -> dict[str, float]:
 
 
 def test_everybody_brings_what_the_backend_wants(
-    start: Callable[..., Loop],
+    start: StartProject,
     label_studio: LabelStudio,
-    people: Callable[[int], list[Person]],
+    people: Annotators,
     guarded: str,
     commands: Commands,
 ) -> None:

@@ -24,7 +24,7 @@ from connector.queue.views import QUEUE_TAB, SECOND_OPINIONS_TAB
 from connector.state.project_state import State
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
+    from support.label_studio_server import LabelStudio
 
 TITLE = "How polite are reviewers?"
 TEXTS = texts(40)

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from support.doctor_helpers import CHECKS, FINE, findings, follow, not_fine
-from support.project_driver import (
-    Loop,
-    Proxy,
-    connector,
-    new,
-    project_under_our_queue,
-    proxy_to_label_studio,
-    second,
-    texts,
-)
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, Proxy, StartProject, connector, new, second, texts
 
-from connector.demo.people import Person
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
-proxy = proxy_to_label_studio
 NOWHERE = "http://127.0.0.1:9"
 
 
-def label_some(loop: Loop, people: People, count: int = 6) -> None:
+def label_some(loop: Loop, people: Annotators, count: int = 6) -> None:
     """Two people label the first tasks, each half of them."""
     team = people(2)
     for index, task in enumerate(loop.tasks[:count]):
@@ -46,7 +30,7 @@ def restored(loop: Loop, check: str) -> None:
 # -- a project in order ------------------------------------------------------------------------------------------------
 
 
-def test_a_project_in_order_is_fine_and_stays_as_it_is(start: Start, people: People, proxy: Proxy) -> None:
+def test_a_project_in_order_is_fine_and_stays_as_it_is(start: StartProject, people: Annotators, proxy: Proxy) -> None:
     loop = start(texts(20), through=proxy.url)
     label_some(loop, people)
     loop.sync()
@@ -75,7 +59,7 @@ def test_a_project_in_order_is_fine_and_stays_as_it_is(start: Start, people: Peo
     assert replace(loop.state.record(), lock_until=None) == replace(known, lock_until=None)
 
 
-def test_a_new_project_is_led_from_init_to_sync(start: Start) -> None:
+def test_a_new_project_is_led_from_init_to_sync(start: StartProject) -> None:
     loop = start(texts(6), adopted=False)
     assert not_fine(loop) == {"adopted": "problem"}
     assert connector(loop, "doctor", "--project", str(loop.id)).returncode == 2
@@ -84,7 +68,7 @@ def test_a_new_project_is_led_from_init_to_sync(start: Start) -> None:
     restored(loop, "model_version")
 
 
-def test_a_project_that_is_not_there_is_named(start: Start) -> None:
+def test_a_project_that_is_not_there_is_named(start: StartProject) -> None:
     loop = start(texts(2), adopted=False)
     done = connector(loop, "doctor", "--project", "999999")
     assert done.returncode == 2
@@ -93,7 +77,7 @@ def test_a_project_that_is_not_there_is_named(start: Start) -> None:
     assert "--project" in done.stdout.splitlines()[1]
 
 
-def test_a_control_that_is_gone_from_the_config_is_named(start: Start) -> None:
+def test_a_control_that_is_gone_from_the_config_is_named(start: StartProject) -> None:
     loop = start(texts(4))
     loop.sync()
     config = loop.project()["label_config"]
@@ -109,7 +93,7 @@ def test_a_control_that_is_gone_from_the_config_is_named(start: Start) -> None:
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_changed_setting_is_found_alone_and_set_back_by_sync(start: Start, people: People) -> None:
+def test_a_changed_setting_is_found_alone_and_set_back_by_sync(start: StartProject, people: Annotators) -> None:
     loop = start(texts(16))
     label_some(loop, people)
     loop.sync()
@@ -129,7 +113,7 @@ def test_a_changed_setting_is_found_alone_and_set_back_by_sync(start: Start, peo
     assert done.stdout.splitlines()[1].split()[:2] == ["Problem", "sampling"]
 
 
-def test_sync_that_repairs_a_setting_points_to_doctor(start: Start) -> None:
+def test_sync_that_repairs_a_setting_points_to_doctor(start: StartProject) -> None:
     loop = start(texts(6))
     loop.sync()
     hint = f"connector doctor --project {loop.id}"
@@ -142,7 +126,7 @@ def test_sync_that_repairs_a_setting_points_to_doctor(start: Start) -> None:
     assert not_fine(loop) == FINE
 
 
-def test_annotator_evaluation_breaks_the_order_until_it_is_off(start: Start, people: People) -> None:
+def test_annotator_evaluation_breaks_the_order_until_it_is_off(start: StartProject, people: Annotators) -> None:
     loop = start(texts(12))
     first, other, third = people(3)
     t = loop.tasks
@@ -184,7 +168,7 @@ def delete_one_prediction(loop: Loop) -> None:
     loop.call("DELETE", f"/api/predictions/{loop.predictions()[-1]['id']}/")
 
 
-def test_a_window_that_is_not_served_is_found_and_published_again(start: Start) -> None:
+def test_a_window_that_is_not_served_is_found_and_published_again(start: StartProject) -> None:
     loop = start(texts(16))
     loop.sync()
     for break_it, told in (
@@ -205,7 +189,9 @@ def test_a_window_that_is_not_served_is_found_and_published_again(start: Start) 
 
 
 @pytest.mark.parametrize("rule", ["REQUEUE_FOR_ME", "IGNORE_SKIPPED"])
-def test_skipped_tasks_that_nobody_else_gets_are_counted_and_set_free(start: Start, people: People, rule: str) -> None:
+def test_skipped_tasks_that_nobody_else_gets_are_counted_and_set_free(
+    start: StartProject, people: Annotators, rule: str
+) -> None:
     loop = start(texts(14), skip_queue=rule)
     first, other = people(2)
     loop.sync()
@@ -230,7 +216,9 @@ def test_skipped_tasks_that_nobody_else_gets_are_counted_and_set_free(start: Sta
     assert {loop.turn(other) for _ in range(13)} >= set(skipped)
 
 
-def test_a_labelled_task_that_is_open_and_never_served_is_closed_by_sync(start: Start, people: People) -> None:
+def test_a_labelled_task_that_is_open_and_never_served_is_closed_by_sync(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(20))
     label_some(loop, people)
     loop.sync()
@@ -250,7 +238,7 @@ def test_a_labelled_task_that_is_open_and_never_served_is_closed_by_sync(start: 
     restored(loop, "stuck_tasks")
 
 
-def test_a_second_opinion_that_we_did_not_ask_for_is_found_and_closed(start: Start, people: People) -> None:
+def test_a_second_opinion_that_we_did_not_ask_for_is_found_and_closed(start: StartProject, people: Annotators) -> None:
     loop = start(texts(12))
     first = people(1)[0]
     task = loop.tasks[0]
@@ -268,7 +256,7 @@ def test_a_second_opinion_that_we_did_not_ask_for_is_found_and_closed(start: Sta
 # -- tasks and labels that do not count --------------------------------------------------------------------------------
 
 
-def test_tasks_without_a_text_are_told_until_they_have_one(start: Start) -> None:
+def test_tasks_without_a_text_are_told_until_they_have_one(start: StartProject) -> None:
     loop = start([{"text": "Hello, could you?"}, {"text": " "}, {"text": 5}, {"text": "Do it now."}])
     loop.sync()
     assert not_fine(loop) == {"texts": "warning"}
@@ -279,7 +267,7 @@ def test_tasks_without_a_text_are_told_until_they_have_one(start: Start) -> None
     assert not_fine(loop) == FINE
 
 
-def test_annotations_with_an_unknown_choice_are_told_until_the_config_has_it(start: Start) -> None:
+def test_annotations_with_an_unknown_choice_are_told_until_the_config_has_it(start: StartProject) -> None:
     choice = {"from_name": "politeness", "to_name": "text", "type": "choices", "value": {"choices": ["Rude"]}}
     loop = start(
         [{"data": {"text": "Do it now."}, "annotations": [{"result": [choice]}]}, {"data": {"text": "Thanks."}}]
@@ -297,7 +285,7 @@ def test_annotations_with_an_unknown_choice_are_told_until_the_config_has_it(sta
 # -- the last sync -----------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_sync_is_told_until_the_next_one_ends_well(start: Start) -> None:
+def test_a_failed_sync_is_told_until_the_next_one_ends_well(start: StartProject) -> None:
     loop = start(texts(6))
     sync = ("sync", "--project", str(loop.id))
     assert connector(loop, *sync, ML_BACKEND_URL=NOWHERE).returncode == 3
@@ -315,7 +303,9 @@ def test_a_failed_sync_is_told_until_the_next_one_ends_well(start: Start) -> Non
     restored(loop, "last_sync")
 
 
-def test_annotations_that_no_sync_has_seen_for_long_raise_the_question_of_cron(start: Start, people: People) -> None:
+def test_annotations_that_no_sync_has_seen_for_long_raise_the_question_of_cron(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(14))
     loop.sync()
     ended = {"at": (datetime.now(timezone.utc) - timedelta(hours=2)).isoformat(), "result": "published", "error": None}

@@ -12,17 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.doctor_helpers import FINE, directory_of, findings, follow, not_fine
-from support.project_driver import Loop, new, project_under_our_queue, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, new, texts
 
 from connector.demo.people import Person
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
+    from support.label_studio_server import LabelStudio
 
 
 def work(loop: Loop, team: Sequence[Person], answers: int, give: Callable[[Person], int | None] | None = None) -> None:
@@ -68,7 +64,7 @@ def other_sampling(loop: Loop) -> Iterator[None]:
 
 @pytest.mark.parametrize("cause", ["members", "sampling"])
 def test_random_order_is_seen_in_the_answers_and_ends_with_its_cause(
-    cause: str, start: Start, people: People, database: Path
+    cause: str, start: StartProject, people: Annotators, database: Path
 ) -> None:
     loop, team = start(texts(36)), people(2)
     loop.sync()
@@ -90,7 +86,7 @@ def test_random_order_is_seen_in_the_answers_and_ends_with_its_cause(
     assert not_fine(loop) == FINE
 
 
-def test_people_who_label_by_the_button_are_served_in_order(start: Start, people: People) -> None:
+def test_people_who_label_by_the_button_are_served_in_order(start: StartProject, people: Annotators) -> None:
     loop, team = start(texts(36)), people(3)
     loop.sync()
     work(loop, team, 20)
@@ -99,7 +95,7 @@ def test_people_who_label_by_the_button_are_served_in_order(start: Start, people
     assert not_fine(loop) == FINE
 
 
-def test_a_link_that_serves_another_order_is_seen_in_the_answers(start: Start, people: People) -> None:
+def test_a_link_that_serves_another_order_is_seen_in_the_answers(start: StartProject, people: Annotators) -> None:
     loop, team = start(texts(24)), people(1)
     loop.publish(new(*reversed(loop.tasks)))
 
@@ -112,7 +108,7 @@ def test_a_link_that_serves_another_order_is_seen_in_the_answers(start: Start, p
     assert findings(loop)["served_order"].cause.startswith("11 of 13 answers")
 
 
-def test_a_task_that_somebody_holds_and_left_is_told_until_they_answer(start: Start, people: People) -> None:
+def test_a_task_that_somebody_holds_and_left_is_told_until_they_answer(start: StartProject, people: Annotators) -> None:
     loop, (absent, *team) = start(texts(30)), people(3)
     loop.sync()
     held = loop.give(absent)
@@ -128,7 +124,7 @@ def test_a_task_that_somebody_holds_and_left_is_told_until_they_answer(start: St
     assert not_fine(loop) == FINE
 
 
-def test_a_window_that_is_nearly_used_up_is_told_until_the_next_sync(start: Start, people: People) -> None:
+def test_a_window_that_is_nearly_used_up_is_told_until_the_next_sync(start: StartProject, people: Annotators) -> None:
     loop, team = start(texts(8)), people(2)
     loop.sync()
     work(loop, team, 6)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from support.doctor_helpers import FINE, directory_of, findings, follow, not_fine
-from support.project_driver import Loop, Proxy, connector, project_under_our_queue, texts
+from support.label_studio_server import Annotators, MakeProject
+from support.project_driver import Loop, Proxy, StartProject, connector, texts
 
 from connector.demo import servers
 from connector.demo.people import Person
@@ -26,12 +27,9 @@ from connector.queue.init import initialize
 from connector.state.project_state import State
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio, Project
+    from support.label_studio_server import LabelStudio, Project
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
 
-start = project_under_our_queue
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -45,7 +43,7 @@ def spoken(loop: Loop, **environment: str) -> tuple[int, list[str]]:
 # -- Label Studio: address and token -----------------------------------------------------------------------------------
 
 
-def test_label_studio_away_or_another_server_is_one_finding(start: Start) -> None:
+def test_label_studio_away_or_another_server_is_one_finding(start: StartProject) -> None:
     loop = start(texts(4))
     loop.sync()
     code, lines = spoken(loop, LABEL_STUDIO_URL=NOWHERE)
@@ -82,7 +80,7 @@ def sign_up(loop: Loop) -> Person:
     return Person.sign_up(loop.server.url, f"{uuid.uuid4().hex}@example.com")
 
 
-def test_a_personal_access_token_is_told_with_its_user_and_its_end(start: Start) -> None:
+def test_a_personal_access_token_is_told_with_its_user_and_its_end(start: StartProject) -> None:
     loop = start(texts(4))
     loop.sync()
     person = sign_up(loop)
@@ -126,7 +124,7 @@ def changing(label_studio: LabelStudio) -> Iterator[Changing]:
     proxy.close()
 
 
-def test_another_version_of_label_studio_is_named(start: Start, changing: Changing) -> None:
+def test_another_version_of_label_studio_is_named(start: StartProject, changing: Changing) -> None:
     loop = start(texts(4), through=changing.url)
     loop.sync()
     assert not_fine(loop) == FINE
@@ -138,7 +136,7 @@ def test_another_version_of_label_studio_is_named(start: Start, changing: Changi
     )
 
 
-def test_missing_rights_are_named(start: Start, changing: Changing) -> None:
+def test_missing_rights_are_named(start: StartProject, changing: Changing) -> None:
     loop = start(texts(4), through=changing.url)
     loop.sync()
     held = findings(loop)["rights"]
@@ -156,7 +154,7 @@ def test_missing_rights_are_named(start: Start, changing: Changing) -> None:
     assert "has no right" in findings(loop)["label_studio"].cause
 
 
-def test_members_of_a_project_of_the_enterprise_edition_are_named(start: Start, changing: Changing) -> None:
+def test_members_of_a_project_of_the_enterprise_edition_are_named(start: StartProject, changing: Changing) -> None:
     loop = start(texts(4), through=changing.url)
     loop.sync()
     changing.changes["/api/version/"] = lambda was: {**was, "edition": "Enterprise"}
@@ -183,13 +181,13 @@ def other_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
     servers.stop(directory, servers.ML_BACKEND)
 
 
-def label_both_classes(loop: Loop, people: People) -> None:
+def label_both_classes(loop: Loop, people: Annotators) -> None:
     for index, task in enumerate(loop.tasks[:6]):
         loop.label(people(2)[index // 2 % 2], task, "Impolite" if index % 2 else "Polite")
 
 
 def test_the_backend_is_judged_by_its_answers(
-    start: Start, people: People, other_backend: tuple[str, Callable[[], object]]
+    start: StartProject, people: Annotators, other_backend: tuple[str, Callable[[], object]]
 ) -> None:
     loop = start(texts(14))
     loop.sync()
@@ -220,7 +218,7 @@ def test_the_backend_is_judged_by_its_answers(
 
 
 def test_a_connected_backend_that_went_away_is_told_with_label_studio_s_words(
-    start: Start, other_backend: tuple[str, Callable[[], object]]
+    start: StartProject, other_backend: tuple[str, Callable[[], object]]
 ) -> None:
     address, stop = other_backend
     loop = start(texts(4))
@@ -265,7 +263,7 @@ class Blocking:
 
 
 @pytest.fixture(scope="module")
-def connected_before(make_project: Callable[..., Project], label_studio: LabelStudio, backend: str) -> Project:
+def connected_before(make_project: MakeProject, label_studio: LabelStudio, backend: str) -> Project:
     """A project that the ML backend was connected to while there was no block."""
     project = make_project(texts(4))
     body = {"project": project.id, "url": backend, "title": "ActiveLab"}

@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,14 @@ from typing import Any
 import datasets
 import pandas as pd
 import pytest
-from support.project_driver import (
-    Loop,
-    Proxy,
-    command_environment,
-    connector,
-    project_under_our_queue,
-    proxy_to_label_studio,
-    start_connector,
-    texts,
-)
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, Proxy, StartProject, command_environment, connector, start_connector, texts
 
 from connector.backend import Backend
-from connector.demo.people import Person
 from connector.errors import TryAgainLater, UsageError
 from connector.label_studio.client import LabelStudio as Gateway
 from connector.progress import Reporter
 from connector.reporting.export import export
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
-proxy = proxy_to_label_studio
 
 FORMATS = {
     "csv": "labels.csv",
@@ -88,7 +73,7 @@ def write(loop: Loop, out: Path, file_format: str = "csv", gateway: Gateway | No
     return export(loop.id, gateway or loop.gateway, None, loop.state, out, file_format, Reporter())
 
 
-def label_some(loop: Loop, people: People) -> None:
+def label_some(loop: Loop, people: Annotators) -> None:
     first, second, third = people(3)
     for index, task in enumerate(loop.tasks[:10]):
         loop.label(first, task, "Impolite" if index % 2 else "Polite")
@@ -99,7 +84,7 @@ def label_some(loop: Loop, people: People) -> None:
 # -- what it does and says ---------------------------------------------------------------------------------------------
 
 
-def test_every_format_by_the_command(start: Start, people: People, folder: Path) -> None:
+def test_every_format_by_the_command(start: StartProject, people: Annotators, folder: Path) -> None:
     loop = start(texts(30))
     label_some(loop, people)
     model = loop.sync(window=10)["model_version"]
@@ -125,7 +110,7 @@ def test_every_format_by_the_command(start: Start, people: People, folder: Path)
 
 
 def test_without_a_model_the_majority_decides_and_no_backend_is_asked(
-    start: Start, people: People, folder: Path
+    start: StartProject, people: Annotators, folder: Path
 ) -> None:
     loop = start(texts(20))
     label_some(loop, people)
@@ -141,7 +126,9 @@ def test_without_a_model_the_majority_decides_and_no_backend_is_asked(
     assert list(open_places["task_id"]) == loop.window, "the window needs no model"
 
 
-def test_before_the_first_sync_there_is_neither_model_nor_rank(start: Start, people: People, folder: Path) -> None:
+def test_before_the_first_sync_there_is_neither_model_nor_rank(
+    start: StartProject, people: Annotators, folder: Path
+) -> None:
     loop = start(texts(15))
     label_some(loop, people)
     write(loop, folder / "labels.csv")
@@ -153,7 +140,7 @@ def test_before_the_first_sync_there_is_neither_model_nor_rank(start: Start, peo
     assert pd.read_csv(folder / "labels.csv")["rank"].isna().all()
 
 
-def test_a_sync_at_work_is_not_waited_for(start: Start, people: People, folder: Path) -> None:
+def test_a_sync_at_work_is_not_waited_for(start: StartProject, people: Annotators, folder: Path) -> None:
     loop = start(texts(15))
     label_some(loop, people)
     with loop.state.lock():
@@ -170,7 +157,7 @@ def calls(loop: Loop, out: Path, file_format: str) -> int:
     return loop.gateway.calls
 
 
-def test_a_large_project_costs_no_more_calls_than_a_small_one(start: Start, folder: Path) -> None:
+def test_a_large_project_costs_no_more_calls_than_a_small_one(start: StartProject, folder: Path) -> None:
     loop = start(texts(1200))
     loop.read()
     for file_format in ("csv", "parquet"):
@@ -179,7 +166,7 @@ def test_a_large_project_costs_no_more_calls_than_a_small_one(start: Start, fold
     assert calls(loop, folder / "labels", "label-studio") == 4, "the project and three pages of tasks"
 
 
-def test_many_tasks_without_a_text_are_told_as_they_are(start: Start, folder: Path) -> None:
+def test_many_tasks_without_a_text_are_told_as_they_are(start: StartProject, folder: Path) -> None:
     blank: list[Any] = [" " * (1 + number % 7) if number % 3 else number for number in range(700)]
     loop = start([{"text": value} for value in blank])
     loop.read()
@@ -188,7 +175,7 @@ def test_many_tasks_without_a_text_are_told_as_they_are(start: Start, folder: Pa
     assert [json.loads(line)["text"] for line in lines] == blank
 
 
-def test_a_project_without_tasks(start: Start, folder: Path) -> None:
+def test_a_project_without_tasks(start: StartProject, folder: Path) -> None:
     loop = start([])
     for file_format in ("csv", "jsonl", "parquet", "label-studio"):
         assert write(loop, folder / FORMATS[file_format], file_format)["tasks"] == 0
@@ -203,7 +190,7 @@ def test_a_project_without_tasks(start: Start, folder: Path) -> None:
 # -- how it fails ------------------------------------------------------------------------------------------------------
 
 
-def test_wrong_use_is_told_before_anything_is_read(start: Start, folder: Path, proxy: Proxy) -> None:
+def test_wrong_use_is_told_before_anything_is_read(start: StartProject, folder: Path, proxy: Proxy) -> None:
     loop = start(texts(3), through=proxy.url)
     proxy.calls.clear()
     said = refused(loop, 2, folder / "labels.xlsx")
@@ -219,14 +206,14 @@ def test_wrong_use_is_told_before_anything_is_read(start: Start, folder: Path, p
     assert [path.name for path in folder.iterdir()] == ["labels"]
 
 
-def test_a_project_that_is_not_set_up_is_told_how(start: Start, folder: Path) -> None:
+def test_a_project_that_is_not_set_up_is_told_how(start: StartProject, folder: Path) -> None:
     loop = start(texts(3), adopted=False)
     said = refused(loop, 2, folder / "labels.csv")
     assert f"connector init --project {loop.id}" in said
     assert list(folder.iterdir()) == []
 
 
-def test_a_backend_that_is_away_is_told_with_the_way_round(start: Start, folder: Path, proxy: Proxy) -> None:
+def test_a_backend_that_is_away_is_told_with_the_way_round(start: StartProject, folder: Path, proxy: Proxy) -> None:
     loop = start(texts(3), through=proxy.url)
     proxy.calls.clear()
     said = refused(loop, 3, folder / "labels.csv", ML_BACKEND_URL=NOWHERE)
@@ -236,7 +223,7 @@ def test_a_backend_that_is_away_is_told_with_the_way_round(start: Start, folder:
     assert list(folder.iterdir()) == []
 
 
-def test_label_studio_that_fails_leaves_the_old_file(start: Start, folder: Path, proxy: Proxy) -> None:
+def test_label_studio_that_fails_leaves_the_old_file(start: StartProject, folder: Path, proxy: Proxy) -> None:
     loop = start(texts(3), through=proxy.url)
     (folder / "labels.csv").write_text("old")
     proxy.fail_with = 502
@@ -253,7 +240,7 @@ class HalfWay(Gateway):
         raise TryAgainLater("gone")
 
 
-def test_label_studio_that_goes_away_half_way_leaves_nothing(start: Start, folder: Path) -> None:
+def test_label_studio_that_goes_away_half_way_leaves_nothing(start: StartProject, folder: Path) -> None:
     loop = start(texts(3))
     gateway = HalfWay(loop.gateway.url, loop.server.token)
     loop.gateways.append(gateway)
@@ -263,7 +250,7 @@ def test_label_studio_that_goes_away_half_way_leaves_nothing(start: Start, folde
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_file_that_cannot_grow_leaves_the_old_one(start: Start, folder: Path, file_format: str) -> None:
+def test_a_file_that_cannot_grow_leaves_the_old_one(start: StartProject, folder: Path, file_format: str) -> None:
     """A limit on the size of files stands for a full disk: the system refuses to write on."""
     loop = start(texts(40))
     out = folder / FORMATS[file_format]
@@ -287,7 +274,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_interrupt_leaves_nothing(start: Start, folder: Path, proxy: Proxy) -> None:
+def test_an_interrupt_leaves_nothing(start: StartProject, folder: Path, proxy: Proxy) -> None:
     loop = start(texts(3), through=proxy.url)
     proxy.hold("GET", "/api/tasks")
     out = str(folder / "labels.csv")
@@ -304,7 +291,7 @@ def test_an_interrupt_leaves_nothing(start: Start, folder: Path, proxy: Proxy) -
 # -- what stands there already -----------------------------------------------------------------------------------------
 
 
-def test_a_file_is_replaced_with_its_rights_and_through_its_link(start: Start, folder: Path) -> None:
+def test_a_file_is_replaced_with_its_rights_and_through_its_link(start: StartProject, folder: Path) -> None:
     loop = start(texts(3))
     private, link = folder / "private.csv", folder / "link.csv"
     private.write_text("old")
@@ -319,7 +306,7 @@ def test_a_file_is_replaced_with_its_rights_and_through_its_link(start: Start, f
     assert (folder / "new.csv").stat().st_mode == (folder / "plain").stat().st_mode
 
 
-def test_a_datasets_folder_is_replaced_as_a_whole(start: Start, people: People, folder: Path) -> None:
+def test_a_datasets_folder_is_replaced_as_a_whole(start: StartProject, people: Annotators, folder: Path) -> None:
     loop = start(texts(3))
     out = folder / "labels"
     out.mkdir()
@@ -339,7 +326,7 @@ def test_a_datasets_folder_is_replaced_as_a_whole(start: Start, people: People, 
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "labels.csv", "dataset_dict.json", "train/state.json"])
-def test_a_folder_that_is_not_of_datasets_is_never_deleted(start: Start, folder: Path, name: str) -> None:
+def test_a_folder_that_is_not_of_datasets_is_never_deleted(start: StartProject, folder: Path, name: str) -> None:
     loop = start(texts(3))
     out = folder / "labels"
     write(loop, out, "datasets")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import datasets
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from support.label_studio_server import Annotators, MakeProject
 from support.project_driver import Loop, on_both_databases, texts
 
 from connector.backend import Backend
@@ -28,7 +29,7 @@ from connector.sync.review import review
 from connector.sync.scoring import score
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio, Project
+    from support.label_studio_server import LabelStudio
 
 pytestmark = on_both_databases
 
@@ -86,8 +87,8 @@ class Story:
 @pytest.fixture(scope="module")
 def story(
     label_studio: LabelStudio,
-    make_project: Callable[..., Project],
-    people: Callable[[int], list[Person]],
+    make_project: MakeProject,
+    people: Annotators,
     backend: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Story]:
@@ -381,7 +382,7 @@ def test_datasets_folder_by_load_from_disk(story: Story, expected: list[dict[str
 
 @pytest.mark.parametrize("way", ["the page's upload", "one call with a file", "one call with JSON"])
 def test_label_studio_takes_its_file(
-    story: Story, expected: list[dict[str, Any]], make_project: Callable[..., Project], way: str
+    story: Story, expected: list[dict[str, Any]], make_project: MakeProject, way: str
 ) -> None:
     call = story.loop.call
     written = json.loads(story.files["label-studio"].read_bytes())

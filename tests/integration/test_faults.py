@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from support.fault_proxy import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER, KILL_BEFORE
 from support.fault_scenarios import CALLS, DISPENSABLE, READS, Probes, Stage, Stages, by_day, places, sdk_warning
-from support.fault_scenarios import stages as stages
 
 from connector.label_studio import client as label_studio
 from connector.state import pull as mirror

@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from support.fault_proxy import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER
 from support.fault_scenarios import CALLS, OPTIONS, WINDOW, Probes, Stage, Stages, by_day, sdk_warning
-from support.fault_scenarios import stages as stages
+from support.label_studio_server import Annotators
 from support.project_driver import Expected
 
-from connector.demo.people import Person
 from connector.errors import TryAgainLater
-
-People = Callable[[int], list[Person]]
 
 pytestmark = sdk_warning
 
@@ -103,7 +100,7 @@ def test_sync_recovers_by_itself_when_calls_to_the_backend_fail_once(training: S
     training.check(probes)
 
 
-def test_people_go_on_labelling_while_syncs_fail_wherever_they_may(stages: Stages, people: People) -> None:
+def test_people_go_on_labelling_while_syncs_fail_wherever_they_may(stages: Stages, people: Annotators) -> None:
     stage = dataclasses.replace(stages.wide, options={"window": WINDOW})
     stage.begin()
     loop = stage.loop

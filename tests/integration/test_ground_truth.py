@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import requests
-from support.project_driver import Loop, connector, project_under_our_queue, texts
-
-from connector.demo.people import Person
-
-start = project_under_our_queue
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, connector, texts
 
 
 def imported(text: str, label: str) -> dict[str, Any]:
@@ -33,7 +29,7 @@ def trained_on(loop: Loop) -> int:
 
 
 def test_a_test_set_is_measured_on_and_neither_trained_on_nor_asked_for(
-    start: Callable[..., Loop], people: Callable[[int], list[Person]]
+    start: StartProject, people: Annotators
 ) -> None:
     words = texts(40)
     tests = [imported(text, "Impolite" if number % 2 else "Polite") for number, text in enumerate(words[:4])]
@@ -66,7 +62,7 @@ def test_a_test_set_is_measured_on_and_neither_trained_on_nor_asked_for(
     assert "Forecast    Too early to say" in shown
 
 
-def test_imported_labels_that_are_taken_for_a_test_set_are_warned_of(start: Callable[..., Loop]) -> None:
+def test_imported_labels_that_are_taken_for_a_test_set_are_warned_of(start: StartProject) -> None:
     words = texts(30)
     labels = [imported(text, "Impolite" if number % 2 else "Polite") for number, text in enumerate(words[:20])]
     loop = start([*labels, *words[20:]])

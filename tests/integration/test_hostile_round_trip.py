@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, expect
 from support.adversarial_text import CHARACTERS, FRAGMENTS, IN_XML, examples, long_texts, names, short_texts
 from support.browser_annotator import Desk
+from support.label_studio_server import Annotators, MakeProject
 from support.project_driver import Loop, connector, on_both_databases, on_both_databases_by_day
 
 from connector._compat import long_csv_fields
@@ -34,7 +35,7 @@ from connector.reporting.rows import columns
 from connector.state.project_state import State
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio, Project
+    from support.label_studio_server import LabelStudio
 
 
 TITLE = "<i>Texts</i> \x1b[31mred\x07 \u202e& ünder"
@@ -212,7 +213,7 @@ def test_consensus_labels_are_published_under_their_names(story: Story) -> None:
 
 @on_both_databases
 def test_the_form_submits_classes_as_they_are_read(
-    label_studio: LabelStudio, make_project: Callable[..., Project], browser: Browser
+    label_studio: LabelStudio, make_project: MakeProject, browser: Browser
 ) -> None:
     """Real clicks in Chromium; without its alias the last one would be submitted as "Costs undefined"."""
     with_dollar = config('<Choice value="Costs $5" alias="five"/>')
@@ -276,7 +277,7 @@ def test_datasets_folder(story: Story) -> None:
 
 
 @on_both_databases
-def test_label_studio_takes_its_own_json(story: Story, make_project: Callable[..., Project]) -> None:
+def test_label_studio_takes_its_own_json(story: Story, make_project: MakeProject) -> None:
     other = make_project([], config=config()).id
     with story.files["label-studio"].open("rb") as file:
         story.loop.call("POST", f"/api/projects/{other}/import", files={"file": ("labels.json", file)})
@@ -352,7 +353,7 @@ def test_init_takes_the_same_texts_from_csv(story: Story, label_studio: LabelStu
 
 
 @on_both_databases
-def test_names_of_people_stay_as_label_studio_takes_them(story: Story, people: Callable[[int], list[Person]]) -> None:
+def test_names_of_people_stay_as_label_studio_takes_them(story: Story, people: Annotators) -> None:
     """First and last names stand in no file of ours; all the same they disturb no command."""
     person = people(1)[0]
     before = person._call("GET", "/api/current-user/whoami").json()

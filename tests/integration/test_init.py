@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.project_driver import Loop, connector, on_both_databases, project_under_our_queue, texts
+from support.label_studio_server import Annotators
+from support.project_driver import StartProject, connector, on_both_databases, texts
 
-from connector.demo.people import Person
 from connector.errors import UsageError
 from connector.queue.settings import REQUIRED_SETTINGS
 from connector.queue.views import TAB_TITLES
 from connector.state.project_state import Original
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
+    from support.label_studio_server import LabelStudio
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
 
 pytestmark = on_both_databases
-start = project_under_our_queue
 
 
 def config(*tags: str) -> str:
@@ -38,7 +34,7 @@ SINGLE = '<Choices name="politeness" toName="text"><Choice value="Polite"/><Choi
 # -- what it sets ------------------------------------------------------------------------------------------------------
 
 
-def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Start, people: People) -> None:
+def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: StartProject, people: Annotators) -> None:
     loop = start(
         texts(4), adopted=False, maximum_annotations=2, sampling="Sequential sampling", show_overlap_first=True
     )
@@ -61,7 +57,7 @@ def test_init_sets_what_the_queue_needs_and_remembers_what_was_there(start: Star
     assert {task: (known.overlap, known.is_labeled) for task, known in loop.state.originals().items()} == flags
 
 
-def test_init_twice_is_the_same_as_once(start: Start) -> None:
+def test_init_twice_is_the_same_as_once(start: StartProject) -> None:
     loop = start(texts(4), adopted=False, maximum_annotations=2)
     loop.adopt(min_annotations_per_task=2)
     once, known = loop.dump(), replace(loop.state.record(), lock_until=None)
@@ -72,7 +68,7 @@ def test_init_twice_is_the_same_as_once(start: Start) -> None:
     assert replace(loop.state.record(), lock_until=None) == known
 
 
-def test_init_after_a_sync_leaves_the_queue_alone(start: Start, people: People) -> None:
+def test_init_after_a_sync_leaves_the_queue_alone(start: StartProject, people: Annotators) -> None:
     loop = start(texts(12))
     loop.label(people(1)[0], loop.tasks[0])
     loop.sync()
@@ -82,7 +78,7 @@ def test_init_after_a_sync_leaves_the_queue_alone(start: Start, people: People) 
     assert loop.sync()["seconds"].keys() == {"pull"}
 
 
-def test_init_repairs_settings_and_keeps_the_queue(start: Start) -> None:
+def test_init_repairs_settings_and_keeps_the_queue(start: StartProject) -> None:
     loop = start(texts(12))
     version = loop.sync()["queue_version"]
     loop.set(show_collab_predictions=False, model_version=version)
@@ -91,7 +87,7 @@ def test_init_repairs_settings_and_keeps_the_queue(start: Start) -> None:
     loop.assert_published()
 
 
-def test_init_that_failed_half_way_still_knows_what_was_there(start: Start) -> None:
+def test_init_that_failed_half_way_still_knows_what_was_there(start: StartProject) -> None:
     loop = start(texts(3), adopted=False, maximum_annotations=2)
     with pytest.raises(UsageError, match="could not connect the ML backend"):
         loop.adopt(backend_url="http://127.0.0.1:9")
@@ -101,7 +97,9 @@ def test_init_that_failed_half_way_still_knows_what_was_there(start: Start) -> N
     assert loop.state.originals() == dict.fromkeys(loop.tasks, Original(2, False, answers=0))
 
 
-def test_tab_comes_first_where_there_is_none_and_a_direct_link_follows_the_window(start: Start, people: People) -> None:
+def test_tab_comes_first_where_there_is_none_and_a_direct_link_follows_the_window(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(5))
     assert [tab["data"]["title"] for tab in loop.tabs()] == list(TAB_TITLES)
     loop.sync()
@@ -116,7 +114,7 @@ def test_tab_comes_first_where_there_is_none_and_a_direct_link_follows_the_windo
     assert served == loop.window
 
 
-def test_tabs_that_are_there_stay_as_they_are(start: Start) -> None:
+def test_tabs_that_are_there_stay_as_they_are(start: StartProject) -> None:
     loop = start(texts(3), adopted=False)
     view = {"title": "Ours", "type": "list", "target": "tasks", "ordering": ["-tasks:id"]}
     loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": view})
@@ -130,7 +128,7 @@ def test_tabs_that_are_there_stay_as_they_are(start: Start) -> None:
 # -- a rule of several annotations a task ------------------------------------------------------------------------------
 
 
-def test_rule_of_several_annotations_ends_only_with_a_yes(start: Start, people: People) -> None:
+def test_rule_of_several_annotations_ends_only_with_a_yes(start: StartProject, people: Annotators) -> None:
     loop = start(texts(5), adopted=False, maximum_annotations=3)
     loop.label(people(1)[0], loop.tasks[0])
     before = loop.dump()
@@ -153,7 +151,7 @@ def test_rule_of_several_annotations_ends_only_with_a_yes(start: Start, people: 
     assert {known.overlap for known in loop.state.originals().values()} == {3}
 
 
-def test_refusal_in_a_prompt_changes_nothing(start: Start) -> None:
+def test_refusal_in_a_prompt_changes_nothing(start: StartProject) -> None:
     loop = start(texts(3), adopted=False, maximum_annotations=2)
     before = loop.dump()
     with pytest.raises(UsageError, match="Nothing was changed"):
@@ -162,7 +160,9 @@ def test_refusal_in_a_prompt_changes_nothing(start: Start) -> None:
     assert loop.state.record().adopted_at is None
 
 
-def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(start: Start, people: People) -> None:
+def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(20), adopted=False, maximum_annotations=2)
     first, other, third = people(3)
     t = loop.tasks
@@ -214,7 +214,7 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(s
     ids=["per item", "per region", "image", "no choices", "no control"],
 )
 def test_config_that_cannot_be_served_is_refused_with_what_was_found(
-    start: Start, tags: list[str], found: list[str]
+    start: StartProject, tags: list[str], found: list[str]
 ) -> None:
     loop = start(["https://example.com/1.png", "https://example.com/2.png"], adopted=False, config=config(*tags))
     before = loop.dump()
@@ -243,7 +243,7 @@ def answers(**chosen: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_one_of_several_controls_is_picked_by_name(start: Start) -> None:
+def test_one_of_several_controls_is_picked_by_name(start: StartProject) -> None:
     loop = start(texts(4), adopted=False, config=TWO_CONTROLS)
     before = loop.dump()
     with pytest.raises(UsageError, match="--control politeness, --control topic"):
@@ -256,7 +256,7 @@ def test_one_of_several_controls_is_picked_by_name(start: Start) -> None:
     assert loop.adopt()["control"] == "topic", "the second time it is known"
 
 
-def test_only_the_picked_control_is_read_and_prelabelled(start: Start) -> None:
+def test_only_the_picked_control_is_read_and_prelabelled(start: StartProject) -> None:
     chosen = ["Work", "Home"]
     tasks = [
         {
@@ -283,7 +283,7 @@ def test_only_the_picked_control_is_read_and_prelabelled(start: Start) -> None:
     assert labels == {"Polite"}
 
 
-def test_aliases_are_honoured_in_labels_training_and_prelabels(start: Start, people: People) -> None:
+def test_aliases_are_honoured_in_labels_training_and_prelabels(start: StartProject, people: Annotators) -> None:
     aliased = config(
         TEXT,
         '<Choices name="politeness" toName="text">'
@@ -310,7 +310,7 @@ def test_aliases_are_honoured_in_labels_training_and_prelabels(start: Start, peo
 
 @pytest.mark.parametrize("name", ["texts.csv", "texts.jsonl"])
 def test_title_and_data_make_a_project_and_set_it_up(
-    start: Start, label_studio: LabelStudio, tmp_path: Path, name: str
+    start: StartProject, label_studio: LabelStudio, tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / name
     rows = [
@@ -344,7 +344,7 @@ def test_title_and_data_make_a_project_and_set_it_up(
     ],
 )
 def test_unusable_data_makes_no_project(
-    start: Start, label_studio: LabelStudio, tmp_path: Path, name: str, content: str | None, words: str
+    start: StartProject, label_studio: LabelStudio, tmp_path: Path, name: str, content: str | None, words: str
 ) -> None:
     path = tmp_path / name
     if content is not None:
@@ -358,7 +358,7 @@ def test_unusable_data_makes_no_project(
 
 
 def test_connecting_the_backend_registers_it_once_and_leaves_the_queue_in_charge(
-    start: Start, label_studio: LabelStudio, people: People
+    start: StartProject, label_studio: LabelStudio, people: Annotators
 ) -> None:
     loop = start(texts(14))
     person = people(1)[0]
@@ -385,7 +385,7 @@ def test_connecting_the_backend_registers_it_once_and_leaves_the_queue_in_charge
     assert loop.give(people(2)[1]) == loop.window[0]
 
 
-def test_backend_that_label_studio_cannot_reach_is_refused_with_a_sentence(start: Start) -> None:
+def test_backend_that_label_studio_cannot_reach_is_refused_with_a_sentence(start: StartProject) -> None:
     loop = start(texts(3), adopted=False)
     done = connector(
         loop, "init", "--project", str(loop.id), "--connect-backend", "--ml-backend-url", "http://127.0.0.1:9"

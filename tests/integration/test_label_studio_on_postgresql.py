@@ -9,17 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
+from support.label_studio_server import Annotators
 from support.postgresql_server import PostgreSQL
-from support.project_driver import Loop, new, project_under_our_queue, second, texts
+from support.project_driver import StartProject, new, second, texts
 
 from connector.demo.people import Person
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
 One = TypeVar("One")
 Given = TypeVar("Given")
 
-start = project_under_our_queue
 pytestmark = [pytest.mark.postgresql, pytest.mark.parametrize("label_studio", ["postgresql"], indirect=True)]
 
 
@@ -36,7 +34,7 @@ def at_once(each: Sequence[One], act: Callable[[One], Given]) -> list[Given]:
 
 
 def test_people_who_ask_in_the_same_instant_are_given_different_tasks_the_first_of_the_window(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(30))
     first, *others = people(6)
@@ -56,7 +54,7 @@ def test_people_who_ask_in_the_same_instant_are_given_different_tasks_the_first_
     assert rows == {task: 2 if task in asked else int(task not in left) for task in loop.tasks}
 
 
-def test_people_go_on_labelling_while_syncs_publish(start: Start, people: People) -> None:
+def test_people_go_on_labelling_while_syncs_publish(start: StartProject, people: Annotators) -> None:
     loop = start(texts(40))
     loop.sync(window=10)
     over = threading.Event()
@@ -92,7 +90,7 @@ def test_people_go_on_labelling_while_syncs_publish(start: Start, people: People
 
 
 def test_tasks_that_are_being_written_are_passed_over_and_whoever_holds_one_keeps_it(
-    start: Start, people: People, postgresql: PostgreSQL
+    start: StartProject, people: Annotators, postgresql: PostgreSQL
 ) -> None:
     loop = start(texts(6))
     first, other, third = people(3)
@@ -110,7 +108,7 @@ def test_tasks_that_are_being_written_are_passed_over_and_whoever_holds_one_keep
 
 
 @pytest.mark.parametrize("text", ["a\0b", "half \ud83d"], ids=["NUL", "half a surrogate pair"])
-def test_file_with_a_text_that_postgresql_cannot_hold_is_refused_whole(start: Start, text: str) -> None:
+def test_file_with_a_text_that_postgresql_cannot_hold_is_refused_whole(start: StartProject, text: str) -> None:
     """Why `connector init` refuses it before it makes a project."""
     loop = start(texts(1))
     answer = loop.server.api.post(

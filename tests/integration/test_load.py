@@ -8,22 +8,19 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support.project_driver import Loop, project_under_our_queue, start_connector, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, start_connector, texts
 
 from connector.demo.people import Person
 from connector.errors import ConnectorError
 from connector.queue.versions import published_at
-
-start = project_under_our_queue
-Start = Callable[..., Loop]
-People = Callable[[int], list[Person]]
 
 TEXTS, TIMES = 300, 10  # 3,000 tasks; the ML backend embeds a text once
 WINDOW = 1000
@@ -145,7 +142,7 @@ def in_a_window(windows: list[Window], task: int, asked: float, answered: float)
     ids=["sqlite-short", "sqlite", "postgresql"],
 )
 def test_a_team_labels_while_windows_are_published(
-    start: Start, people: People, annotators: int, held_by_two_at_most: float, seconds_at_least: int
+    start: StartProject, people: Annotators, annotators: int, held_by_two_at_most: float, seconds_at_least: int
 ) -> None:
     loop = start(texts(TEXTS) * TIMES)
     team = people(annotators)

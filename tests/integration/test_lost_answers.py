@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from support.project_driver import Loop, project_under_our_queue, texts
+from support.project_driver import Loop, StartProject, texts
 
 from connector.errors import TryAgainLater
 from connector.label_studio.client import LabelStudio as Gateway
 from connector.queue.versions import new_version, our_versions, unknown_newer
 from connector.retry import Retries
-
-start = project_under_our_queue
-Start = Callable[..., Loop]
 
 
 class Lossy(httpx.BaseTransport):
@@ -54,21 +51,21 @@ def lossy(loop: Loop, *plan: bool, seconds: float = 60.0, **options: Any) -> Gat
     return gateway
 
 
-def test_a_window_that_arrived_is_served_though_its_answer_was_lost(start: Start) -> None:
+def test_a_window_that_arrived_is_served_though_its_answer_was_lost(start: StartProject) -> None:
     loop = start(texts(12))
     assert loop.sync(lossy(loop, True), window=5)["round"] == 1
     loop.assert_published()
     assert len(our_versions(loop.versions())) == 1
 
 
-def test_a_window_that_did_not_arrive_is_sent_again(start: Start) -> None:
+def test_a_window_that_did_not_arrive_is_sent_again(start: StartProject) -> None:
     loop = start(texts(12))
     assert loop.sync(lossy(loop, False, False), window=5)["round"] == 1
     loop.assert_published()
     assert len(our_versions(loop.versions())) == 1
 
 
-def test_a_window_that_nobody_was_told_of_is_never_taken_for_the_published_one(start: Start) -> None:
+def test_a_window_that_nobody_was_told_of_is_never_taken_for_the_published_one(start: StartProject) -> None:
     loop = start(texts(12))
     loop.sync(window=5)
     served = loop.project()["model_version"]
@@ -87,7 +84,7 @@ def test_a_window_that_nobody_was_told_of_is_never_taken_for_the_published_one(s
     assert loop.sync(window=5)["round"] == 2, "the orphan gives no more work"
 
 
-def test_a_window_that_nobody_was_told_of_has_the_next_sync_publish_though_nothing_changed(start: Start) -> None:
+def test_a_window_that_nobody_was_told_of_has_the_next_sync_publish_though_nothing_changed(start: StartProject) -> None:
     loop = start(texts(12))
     loop.sync(window=5)
     served = loop.project()["model_version"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+from support.label_studio_server import Annotators, MakeProject
 from support.project_driver import Expected, Loop, connector
 
 from connector.demo.people import Person
@@ -21,7 +22,7 @@ from connector.label_studio.client import LabelStudio as Gateway
 from connector.state.project_state import State
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio, Project
+    from support.label_studio_server import LabelStudio
 
 CLASSES = ["rain", "price", "noise"]  # as annotations spell them: the first one by its alias
 CONFIG = """<View><Text name="text" value="$text"/><Choices name="topics" toName="text" choice="{kind}">
@@ -82,8 +83,8 @@ class Story:
 @pytest.fixture(scope="module")
 def story(
     label_studio: LabelStudio,
-    make_project: Callable[..., Project],
-    people: Callable[[int], list[Person]],
+    make_project: MakeProject,
+    people: Annotators,
     backend: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Story]:
@@ -240,7 +241,7 @@ def test_every_format_holds_the_same_lists(files: dict[str, Path]) -> None:
 
 
 def test_label_studio_imports_its_file_with_the_consensus(
-    story: Story, files: dict[str, Path], make_project: Callable[..., Project]
+    story: Story, files: dict[str, Path], make_project: MakeProject
 ) -> None:
     other = make_project([], config=MULTIPLE)
     tasks = json.loads(files["label-studio"].read_text(encoding="utf-8"))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from support.browser_pages import Profile, read_window
-from support.browser_pages import log_in as log_in
 from support.doctor_helpers import findings
-from support.project_driver import Loop, Watched, connector, new, project_under_our_queue, second, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, Watched, connector, new, second, texts
 
 from connector.backend import Backend
 from connector.demo.people import Person
@@ -22,11 +22,6 @@ from connector.queue import consensus_predictions as consensus
 from connector.queue.undo import undo
 from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.sync.review import review
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
 
 
 class Counted(Watched):
@@ -41,7 +36,7 @@ class Counted(Watched):
         self._watch("delete_prediction", prediction, lambda: write(prediction))
 
 
-def labelled(start: Start, people: People, count: int = 8) -> Loop:
+def labelled(start: StartProject, people: Annotators, count: int = 8) -> Loop:
     """A project of 16 tasks that has a model and a window, the first `count` tasks labelled by one or two people."""
     loop = start(texts(16))
     first, other = people(2)
@@ -79,7 +74,7 @@ def assert_as_exported(loop: Loop) -> None:
 
 
 def test_consensus_is_as_exported_and_is_kept_up_to_date_by_what_changed(
-    start: Start, people: People, tmp_path: Path
+    start: StartProject, people: Annotators, tmp_path: Path
 ) -> None:
     loop = labelled(start, people)
     first, other = people(2)
@@ -119,7 +114,7 @@ def rows_of(loop: Loop, person: Person) -> list[dict[str, Any]]:
     return [row for row in loop.annotations().values() if row["completed_by"] == person.user_id]
 
 
-def test_without_the_option_the_next_sync_removes_them_and_undo_does(start: Start, people: People) -> None:
+def test_without_the_option_the_next_sync_removes_them_and_undo_does(start: StartProject, people: Annotators) -> None:
     loop = start(texts(12), adopted=False)
     first = people(1)[0]
     for number, task in enumerate(loop.tasks[:6]):
@@ -144,7 +139,7 @@ def test_without_the_option_the_next_sync_removes_them_and_undo_does(start: Star
     assert loop.state.consensus() == {}
 
 
-def test_predictions_that_somebody_deletes_or_adds_are_put_right(start: Start, people: People) -> None:
+def test_predictions_that_somebody_deletes_or_adds_are_put_right(start: StartProject, people: Annotators) -> None:
     loop = labelled(start, people)
     loop.sync(window=6, publish_consensus=True)
     rows = [row for row in loop.predictions() if row["model_version"] == PUBLISHED_CONSENSUS]
@@ -164,7 +159,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("write", ["import_predictions", "update_prediction", "delete_prediction"])
 def test_a_sync_that_is_killed_at_a_write_is_made_good_by_the_next(
-    start: Start, people: People, write: str, moment: str
+    start: StartProject, people: Annotators, write: str, moment: str
 ) -> None:
     loop = labelled(start, people)
     first, other = people(2)
@@ -189,7 +184,7 @@ def test_a_sync_that_is_killed_at_a_write_is_made_good_by_the_next(
     assert loop.sync(window=6, train="never", publish_consensus=True)["seconds"].keys() == {"pull"}
 
 
-def test_a_server_that_fails_at_the_consensus_leaves_the_queue_whole(start: Start, people: People) -> None:
+def test_a_server_that_fails_at_the_consensus_leaves_the_queue_whole(start: StartProject, people: Annotators) -> None:
     loop = labelled(start, people)
     imported: list[int] = []
 
@@ -208,7 +203,7 @@ def test_a_server_that_fails_at_the_consensus_leaves_the_queue_whole(start: Star
 
 
 def test_forms_stay_blank_and_the_score_is_the_queues(
-    start: Start, people: People, log_in: Callable[[str, str], Profile]
+    start: StartProject, people: Annotators, log_in: Callable[[str, str], Profile]
 ) -> None:
     loop = labelled(start, people)
     loop.sync(window=6, publish_consensus=True)
@@ -228,7 +223,7 @@ def test_forms_stay_blank_and_the_score_is_the_queues(
     assert len(mine) == 5
 
 
-def test_doctor_finds_nothing_in_it(start: Start, people: People) -> None:
+def test_doctor_finds_nothing_in_it(start: StartProject, people: Annotators) -> None:
     loop = labelled(start, people)
     loop.sync(window=6, publish_consensus=True)
     found = findings(loop)

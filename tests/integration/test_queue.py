@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from support.project_driver import (
-    OPTIONS,
-    Expected,
-    Loop,
-    Watched,
-    new,
-    on_both_databases,
-    project_under_our_queue,
-    second,
-    texts,
-)
+from support.label_studio_server import Annotators
+from support.project_driver import OPTIONS, Expected, Loop, StartProject, Watched, new, on_both_databases, second, texts
 
-from connector.demo.people import Person
 from connector.errors import ConnectorError, StaleTasks
 from connector.queue.publish import publish
 from connector.queue.settings import wrong_settings
 from connector.queue.versions import VERSION_PREFIX
 
 pytestmark = on_both_databases
-start = project_under_our_queue
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
 
 
 # -- the order -------------------------------------------------------------------------------------------------------
 
 
 def test_people_in_turn_are_served_the_window_in_rank_order_and_a_fourth_continues_it(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(10))
     team = people(4)
@@ -64,7 +49,7 @@ def test_people_in_turn_are_served_the_window_in_rank_order_and_a_fourth_continu
         assert len(annotators[task]) == len(set(annotators[task])) == 2
 
 
-def test_after_the_window_people_are_still_given_the_other_new_tasks(start: Start, people: People) -> None:
+def test_after_the_window_people_are_still_given_the_other_new_tasks(start: StartProject, people: Annotators) -> None:
     loop = start(texts(6))
     first, other = people(2)
     loop.label(first, loop.tasks[0])
@@ -80,7 +65,7 @@ def test_after_the_window_people_are_still_given_the_other_new_tasks(start: Star
     assert loop.give(other) is None
 
 
-def test_people_who_ask_before_anyone_answers_hold_successive_tasks(start: Start, people: People) -> None:
+def test_people_who_ask_before_anyone_answers_hold_successive_tasks(start: StartProject, people: Annotators) -> None:
     loop = start(texts(6))
     first, *others = people(4)
     t = loop.tasks
@@ -96,7 +81,7 @@ def test_people_who_ask_before_anyone_answers_hold_successive_tasks(start: Start
 # -- publishing ------------------------------------------------------------------------------------------------------
 
 
-def test_publishing_writes_in_proportion_to_what_changes(start: Start, people: People) -> None:
+def test_publishing_writes_in_proportion_to_what_changes(start: StartProject, people: Annotators) -> None:
     loop = start(texts(16))
     person = people(1)[0]
     t = loop.tasks
@@ -134,7 +119,7 @@ def test_publishing_writes_in_proportion_to_what_changes(start: Start, people: P
 
 
 def test_predictions_are_ranks_without_an_answer_and_prelabels_never_stand_on_second_opinions(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(4))
     t = loop.tasks
@@ -156,7 +141,7 @@ def test_predictions_are_ranks_without_an_answer_and_prelabels_never_stand_on_se
 
 
 def test_whoever_asks_in_the_middle_gets_the_old_window_the_new_one_or_what_they_hold(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(24))
     first, *others = people(9)
@@ -197,7 +182,7 @@ def test_whoever_asks_in_the_middle_gets_the_old_window_the_new_one_or_what_they
 
 
 def test_a_settings_page_saved_while_a_sync_publishes_does_not_bring_the_old_window_back(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(6))
     t = loop.tasks
@@ -214,7 +199,7 @@ def test_a_settings_page_saved_while_a_sync_publishes_does_not_bring_the_old_win
 
 
 def test_an_old_window_that_a_settings_page_brought_back_is_put_right_by_the_next_sync(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(16))
     old = loop.sync()["queue_version"]
@@ -227,7 +212,7 @@ def test_an_old_window_that_a_settings_page_brought_back_is_put_right_by_the_nex
 
 @pytest.mark.parametrize("relabel", [False, True], ids=["new task", "second opinion"])
 def test_forms_opened_before_a_sync_can_be_submitted_skipped_and_kept_as_drafts_after_it(
-    start: Start, people: People, relabel: bool
+    start: StartProject, people: Annotators, relabel: bool
 ) -> None:
     loop = start(texts(20))
     author, *others = people(4)
@@ -262,7 +247,7 @@ def windows_ago(loop: Loop, *hours: float) -> list[str]:
     return versions
 
 
-def test_windows_that_no_form_can_come_from_any_more_are_deleted(start: Start) -> None:
+def test_windows_that_no_form_can_come_from_any_more_are_deleted(start: StartProject) -> None:
     loop = start(texts(16))
     gone, kept = windows_ago(loop, 25), windows_ago(loop, 23, 1)
     published = loop.publish(new(*loop.tasks))
@@ -270,7 +255,7 @@ def test_windows_that_no_form_can_come_from_any_more_are_deleted(start: Start) -
     assert gone[0] not in loop.versions()
 
 
-def test_a_sync_with_nothing_new_deletes_one_of_them(start: Start) -> None:
+def test_a_sync_with_nothing_new_deletes_one_of_them(start: StartProject) -> None:
     loop = start(texts(16))
     loop.sync()
     oldest, older = windows_ago(loop, 50, 30)
@@ -283,7 +268,9 @@ def test_a_sync_with_nothing_new_deletes_one_of_them(start: Start) -> None:
     assert list(loop.versions()) == [loop.state.record().queue_version]
 
 
-def test_windows_of_a_machine_whose_clock_is_ahead_are_never_newer_than_the_next(start: Start, people: People) -> None:
+def test_windows_of_a_machine_whose_clock_is_ahead_are_never_newer_than_the_next(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(16))
     (ahead,) = windows_ago(loop, -5)
     assert loop.publish(new(*loop.tasks)).version > ahead
@@ -295,7 +282,7 @@ def test_windows_of_a_machine_whose_clock_is_ahead_are_never_newer_than_the_next
 
 
 def test_label_studio_itself_answers_404_when_all_that_is_left_of_a_window_is_locked(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     """Why a window ends in a tail: Label Studio alone, with a window of two tasks."""
     loop = start(texts(6))
@@ -306,7 +293,7 @@ def test_label_studio_itself_answers_404_when_all_that_is_left_of_a_window_is_lo
     assert sum(not row["is_labeled"] for row in loop.rows()) == 6
 
 
-def test_small_window_serves_everybody_who_asks_and_does_not_answer(start: Start, people: People) -> None:
+def test_small_window_serves_everybody_who_asks_and_does_not_answer(start: StartProject, people: Annotators) -> None:
     loop = start(texts(20))
     team = people(6)
     for person, task in zip(team[:4], loop.tasks, strict=False):
@@ -324,7 +311,7 @@ def test_small_window_serves_everybody_who_asks_and_does_not_answer(start: Start
 
 @pytest.mark.parametrize("asked", [True, False], ids=["second opinion", "new task of the window"])
 def test_sync_closes_a_task_that_is_open_with_as_many_rows_as_its_overlap(
-    start: Start, people: People, asked: bool
+    start: StartProject, people: Annotators, asked: bool
 ) -> None:
     loop = start(texts(5))
     first, other = people(2)
@@ -347,7 +334,7 @@ def test_sync_closes_a_task_that_is_open_with_as_many_rows_as_its_overlap(
 
 
 def test_second_opinion_is_asked_beside_two_annotations_of_one_person_and_closed_when_it_came(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(5))
     first, other, third = people(3)
@@ -386,7 +373,7 @@ def test_second_opinion_is_asked_beside_two_annotations_of_one_person_and_closed
     ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
 )
 def test_sync_restores_settings_that_somebody_saved_and_the_order_holds(
-    start: Start, people: People, saved: dict[str, Any], restored: list[str]
+    start: StartProject, people: Annotators, saved: dict[str, Any], restored: list[str]
 ) -> None:
     loop = start(texts(8))
     first, *others = people(4)
@@ -414,7 +401,7 @@ def test_sync_restores_settings_that_somebody_saved_and_the_order_holds(
 
 
 def test_second_opinions_that_a_saved_rule_closed_are_open_again_after_the_next_sync(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(18))
     first, *others = people(3)
@@ -441,7 +428,9 @@ def test_second_opinions_that_a_saved_rule_closed_are_open_again_after_the_next_
 
 
 @pytest.mark.parametrize("how", ["model version", "data manager action"])
-def test_sync_publishes_again_when_somebody_deleted_the_predictions(start: Start, people: People, how: str) -> None:
+def test_sync_publishes_again_when_somebody_deleted_the_predictions(
+    start: StartProject, people: Annotators, how: str
+) -> None:
     loop = start(texts(8))
     first, *others = people(3)
     loop.label(first, loop.tasks[0])
@@ -463,7 +452,7 @@ def test_sync_publishes_again_when_somebody_deleted_the_predictions(start: Start
     assert [loop.turn(person) for person in others] == [expected.turn(person) for person in others]
 
 
-def test_sync_publishes_again_when_part_of_the_window_was_deleted(start: Start, people: People) -> None:
+def test_sync_publishes_again_when_part_of_the_window_was_deleted(start: StartProject, people: Annotators) -> None:
     loop = start(texts(8))
     version = loop.publish(new(*loop.tasks)).version
     action = {"id": "delete_tasks_predictions", "project": loop.id}
@@ -479,7 +468,7 @@ def test_sync_publishes_again_when_part_of_the_window_was_deleted(start: Start, 
 
 
 def test_second_opinion_is_closed_again_when_an_annotation_arrived_since_the_reading(
-    start: Start, people: People
+    start: StartProject, people: Annotators
 ) -> None:
     loop = start(texts(6))
     first, other, third = people(3)
@@ -507,7 +496,9 @@ def test_second_opinion_is_closed_again_when_an_annotation_arrived_since_the_rea
     assert [loop.turn(person) for person in team] == [expected.turn(person) for person in team]
 
 
-def test_new_task_that_is_labelled_while_a_window_is_published_blocks_nobody(start: Start, people: People) -> None:
+def test_new_task_that_is_labelled_while_a_window_is_published_blocks_nobody(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(5))
     first, other = people(2)
     t = loop.tasks
@@ -535,7 +526,7 @@ class Forgetful(Watched):
         return super().import_predictions(project, rows)
 
 
-def test_import_that_keeps_fewer_rows_is_repeated_under_a_new_version(start: Start, people: People) -> None:
+def test_import_that_keeps_fewer_rows_is_repeated_under_a_new_version(start: StartProject, people: Annotators) -> None:
     loop = start(texts(6))
     old = loop.publish(new(*loop.tasks)).version
     gateway = Forgetful(loop, times=1)
@@ -547,7 +538,7 @@ def test_import_that_keeps_fewer_rows_is_repeated_under_a_new_version(start: Sta
     assert [loop.turn(person) for person in people(3)] == loop.tasks[:2:-1]
 
 
-def test_old_window_holds_when_imports_keep_failing(start: Start, people: People) -> None:
+def test_old_window_holds_when_imports_keep_failing(start: StartProject, people: Annotators) -> None:
     loop = start(texts(6))
     old = loop.publish(new(*loop.tasks)).version
     with pytest.raises(ConnectorError, match="kept 5 of 6"):
@@ -559,7 +550,7 @@ def test_old_window_holds_when_imports_keep_failing(start: Start, people: People
 
 @pytest.mark.parametrize("moment", ["import_predictions", "open"])
 def test_sync_succeeds_when_a_task_of_the_window_is_deleted_while_it_publishes(
-    start: Start, people: People, moment: str
+    start: StartProject, people: Annotators, moment: str
 ) -> None:
     loop = start(texts(18))
     first, other = people(2)
@@ -587,7 +578,7 @@ def test_sync_succeeds_when_a_task_of_the_window_is_deleted_while_it_publishes(
     assert [loop.turn(person) for person in people(4)] == [expected.turn(person) for person in people(4)]
 
 
-def test_publishing_a_deleted_task_flips_nothing(start: Start, people: People) -> None:
+def test_publishing_a_deleted_task_flips_nothing(start: StartProject, people: Annotators) -> None:
     loop = start(texts(4))
     old = loop.publish(new(*loop.tasks)).version
 
@@ -618,7 +609,9 @@ def imported(text: str, *labels: str, ground_truth: bool | None = None) -> dict[
     return {"data": {"text": text}, "annotations": annotations}
 
 
-def test_task_with_an_imported_ground_truth_is_asked_of_one_person_at_a_time(start: Start, people: People) -> None:
+def test_task_with_an_imported_ground_truth_is_asked_of_one_person_at_a_time(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start([imported("Thank you.", "Polite"), *texts(4)])
     first, other = people(2)
     truth = loop.tasks[0]
@@ -634,7 +627,7 @@ def test_task_with_an_imported_ground_truth_is_asked_of_one_person_at_a_time(sta
 # -- annotations -----------------------------------------------------------------------------------------------------
 
 
-def test_connector_never_touches_an_annotation(start: Start, people: People) -> None:
+def test_connector_never_touches_an_annotation(start: StartProject, people: Annotators) -> None:
     tasks = [imported("Thank you.", "Polite"), imported("Go.", "Impolite", ground_truth=False), *texts(16)]
     loop = start(tasks, adopted=False, maximum_annotations=2)
     first, other = people(2)

@@ -6,17 +6,11 @@ import contextlib
 import json
 import re
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support.project_driver import Loop, project_under_our_queue, texts
-
-from connector.demo.people import Person
-
-start = project_under_our_queue
-Start = Callable[..., Loop]
-People = Callable[[int], list[Person]]
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, texts
 
 # What no two projects have in common. Ids of tasks and tabs become their places.
 OF_ONE_PROJECT = (
@@ -66,7 +60,7 @@ def in_the_state(loop: Loop) -> dict[str, Any]:
     return without_ids(loop, rows)
 
 
-def test_a_copy_is_what_the_api_and_init_make(start: Start) -> None:
+def test_a_copy_is_what_the_api_and_init_make(start: StartProject) -> None:
     made, copy = start(texts(7), fresh=True), start(texts(7))
     assert copy.id != made.id
     assert in_label_studio(copy) == in_label_studio(made)
@@ -75,7 +69,7 @@ def test_a_copy_is_what_the_api_and_init_make(start: Start) -> None:
     assert moment.fullmatch(copy.project()["created_at"])
 
 
-def test_copies_live_side_by_side(start: Start, people: People) -> None:
+def test_copies_live_side_by_side(start: StartProject, people: Annotators) -> None:
     first, second, larger = start(texts(5)), start(texts(5)), start(texts(9))
     assert len({first.id, second.id, larger.id}) == 3
     assert not set(first.tasks) & set(second.tasks) & set(larger.tasks)

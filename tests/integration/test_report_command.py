@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
-from support.project_driver import Loop, Proxy, connector, project_under_our_queue, proxy_to_label_studio, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, Proxy, StartProject, connector, texts
 
 from connector.backend import Backend
 from connector.demo.people import Person
@@ -20,12 +20,6 @@ from connector.reporting.html import page
 from connector.reporting.report import report
 from connector.simulation.results import results_json
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
-proxy = proxy_to_label_studio
-
 NOWHERE = "http://127.0.0.1:9"
 SUMMARY = {"project", "out", "tasks", "annotations", "suspects", "alpha", "bytes", "model_version"}
 
@@ -34,7 +28,7 @@ def command(loop: Loop, out: Path, *options: str, **environment: str) -> subproc
     return connector(loop, "report", "--project", str(loop.id), "--out", str(out), *options, **environment)
 
 
-def label_some(loop: Loop, people: People) -> list[Person]:
+def label_some(loop: Loop, people: Annotators) -> list[Person]:
     """Three people on ten tasks: the second contradicts the first on one, the third labels two and skips one.
 
     And the first mislabels an eleventh.
@@ -80,7 +74,7 @@ def shown(browser: Browser, file: Path) -> str:
     return text
 
 
-def test_a_report_by_the_command(start: Start, people: People, tmp_path: Path, browser: Browser) -> None:
+def test_a_report_by_the_command(start: StartProject, people: Annotators, tmp_path: Path, browser: Browser) -> None:
     loop = start(texts(30))
     everyone = label_some(loop, people)
     model = loop.sync(window=10)["model_version"]
@@ -108,7 +102,7 @@ def test_a_report_by_the_command(start: Start, people: People, tmp_path: Path, b
     assert [path.name for path in tmp_path.iterdir() if "report" in path.name] == ["report.html"]
 
 
-def test_what_it_tells(start: Start, people: People, tmp_path: Path) -> None:
+def test_what_it_tells(start: StartProject, people: Annotators, tmp_path: Path) -> None:
     loop = start(texts(30))
     first, second, third = label_some(loop, people)
     made = loop.sync(window=10)
@@ -136,7 +130,7 @@ def test_what_it_tells(start: Start, people: People, tmp_path: Path) -> None:
     assert [(one.name, one.labels) for one in content.classes] == [("Polite", 10), ("Impolite", 13)]
 
 
-def test_without_a_model_and_before_the_first_sync(start: Start, people: People, tmp_path: Path) -> None:
+def test_without_a_model_and_before_the_first_sync(start: StartProject, people: Annotators, tmp_path: Path) -> None:
     loop = start(texts(12))
     out = tmp_path / "report.html"
     done = command(loop, out, "--json", "--no-model", ML_BACKEND_URL=NOWHERE)
@@ -159,7 +153,7 @@ def test_without_a_model_and_before_the_first_sync(start: Start, people: People,
     assert alone.consensus.suspects == []
 
 
-def test_what_somebody_changed_in_label_studio_is_told(start: Start, people: People, tmp_path: Path) -> None:
+def test_what_somebody_changed_in_label_studio_is_told(start: StartProject, people: Annotators, tmp_path: Path) -> None:
     loop = start(texts(12))
     label_some(loop, people)
     loop.sync(window=5, strategy="random")
@@ -181,7 +175,7 @@ def test_what_somebody_changed_in_label_studio_is_told(start: Start, people: Peo
     assert "maximum_annotations" in note
 
 
-def test_multiple_choice(start: Start, people: People, tmp_path: Path) -> None:
+def test_multiple_choice(start: StartProject, people: Annotators, tmp_path: Path) -> None:
     config = """<View><Text name="text" value="$text"/><Choices name="politeness" toName="text" choice="multiple">
       <Choice value="Thanks"/><Choice value="Please"/></Choices></View>"""
     loop = start(texts(12), config=config)
@@ -200,13 +194,13 @@ def test_multiple_choice(start: Start, people: People, tmp_path: Path) -> None:
         assert one.quality < 0.5 or one.consensus != one.predicted
 
 
-def test_a_sync_at_work_is_not_waited_for(start: Start, tmp_path: Path) -> None:
+def test_a_sync_at_work_is_not_waited_for(start: StartProject, tmp_path: Path) -> None:
     loop = start(texts(5))
     with loop.state.lock():
         assert command(loop, tmp_path / "report.html", "--no-model").returncode == 0
 
 
-def test_a_replay_is_drawn(start: Start, tmp_path: Path, browser: Browser) -> None:
+def test_a_replay_is_drawn(start: StartProject, tmp_path: Path, browser: Browser) -> None:
     loop = start(texts(5))
     runs = [
         {
@@ -224,7 +218,7 @@ def test_a_replay_is_drawn(start: Start, tmp_path: Path, browser: Browser) -> No
     assert "random order never got there with its 300: 60.0 % was its best." in shown(browser, out)
 
 
-def test_wrong_use_is_told_before_anything_is_read(start: Start, tmp_path: Path, proxy: Proxy) -> None:
+def test_wrong_use_is_told_before_anything_is_read(start: StartProject, tmp_path: Path, proxy: Proxy) -> None:
     loop = start(texts(3), through=proxy.url)
     out = tmp_path / "made" / "report.html"
     out.parent.mkdir()

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from support.project_driver import Loop, connector, project_under_our_queue, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, connector, texts
 
 from connector.active_learning.window import Slot
-from connector.demo.people import Person
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
 
 
-def label(loop: Loop, people: People) -> None:
+def label(loop: Loop, people: Annotators) -> None:
     """Three people label the first tasks, two of them each, and one of them differs now and then."""
     team = people(3)
     for index, task in enumerate(loop.tasks[:12]):
@@ -35,7 +29,7 @@ def published(loop: Loop, train: str, **environment: str) -> tuple[dict[str, Any
     return json.loads(done.stdout), loop.state.window()
 
 
-def test_a_sync_with_cleanlab_publishes_the_same_window(start: Start, people: People) -> None:
+def test_a_sync_with_cleanlab_publishes_the_same_window(start: StartProject, people: Annotators) -> None:
     loop = start(texts(30))
     label(loop, people)
     trained, _ = published(loop, "auto")

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-from support.project_driver import Loop, project_under_our_queue, start_connector, texts
-
-from connector.demo.people import Person
-
-start = project_under_our_queue
+from support.label_studio_server import Annotators
+from support.project_driver import StartProject, start_connector, texts
 
 TASKS = 40
 OPTIONS = ("--initial", "10x2", "--batch", "5", "--rounds", "2", "--seeds", "1", "--jobs", "1", "--no-plot")
 
 
 def test_a_projects_annotations_are_replayed_and_nothing_is_changed(
-    start: Callable[..., Loop], people: Callable[[int], list[Person]], tmp_path: Path
+    start: StartProject, people: Annotators, tmp_path: Path
 ) -> None:
     loop = start(texts(TASKS), adopted=False)
     for person in people(2):

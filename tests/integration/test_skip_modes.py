@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from support.project_driver import Loop, new, on_both_databases, project_under_our_queue, second, texts
-
-from connector.demo.people import Person
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
+from support.label_studio_server import Annotators
+from support.project_driver import StartProject, new, on_both_databases, second, texts
 
 pytestmark = on_both_databases
-start = project_under_our_queue
 
 OTHERS, ME, IGNORE = "REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"
 MODES = pytest.mark.parametrize("mode", [OTHERS, ME, IGNORE])
@@ -21,7 +14,7 @@ MODES = pytest.mark.parametrize("mode", [OTHERS, ME, IGNORE])
 
 @MODES
 def test_second_opinion_on_a_task_that_somebody_skipped_goes_to_the_next_person_and_to_no_one_else(
-    start: Start, people: People, mode: str
+    start: StartProject, people: Annotators, mode: str
 ) -> None:
     loop = start(texts(6), skip_queue=mode)
     first, skipper, third, fourth = people(4)
@@ -51,7 +44,7 @@ def test_second_opinion_on_a_task_that_somebody_skipped_goes_to_the_next_person_
 
 @MODES
 def test_second_opinion_that_is_skipped_is_served_as_the_rule_says_and_to_the_next_person_once_it_is_asked_again(
-    start: Start, people: People, mode: str
+    start: StartProject, people: Annotators, mode: str
 ) -> None:
     loop = start(texts(6), skip_queue=mode)
     first, second_person, third = people(3)
@@ -81,7 +74,9 @@ def test_second_opinion_that_is_skipped_is_served_as_the_rule_says_and_to_the_ne
 
 
 @MODES
-def test_skipped_new_task_goes_to_whom_the_rule_says_and_blocks_nobody(start: Start, people: People, mode: str) -> None:
+def test_skipped_new_task_goes_to_whom_the_rule_says_and_blocks_nobody(
+    start: StartProject, people: Annotators, mode: str
+) -> None:
     loop = start(texts(5), skip_queue=mode)
     first, other = people(2)
     t = loop.tasks
@@ -103,7 +98,7 @@ def test_skipped_new_task_goes_to_whom_the_rule_says_and_blocks_nobody(start: St
 
 @MODES
 def test_next_window_holds_a_skipped_new_task_only_where_others_are_to_get_it(
-    start: Start, people: People, mode: str
+    start: StartProject, people: Annotators, mode: str
 ) -> None:
     loop = start(texts(6), skip_queue=mode)
     first, other, third = people(3)
@@ -124,7 +119,7 @@ def test_next_window_holds_a_skipped_new_task_only_where_others_are_to_get_it(
 
 @MODES
 def test_window_leaves_out_what_every_active_annotator_has_labelled_or_skipped(
-    start: Start, people: People, mode: str
+    start: StartProject, people: Annotators, mode: str
 ) -> None:
     loop = start(texts(6), skip_queue=mode)
     first, other = people(2)
@@ -138,7 +133,7 @@ def test_window_leaves_out_what_every_active_annotator_has_labelled_or_skipped(
     loop.assert_published()
 
 
-def test_rule_changed_after_publishing_is_followed_by_the_next_sync(start: Start, people: People) -> None:
+def test_rule_changed_after_publishing_is_followed_by_the_next_sync(start: StartProject, people: Annotators) -> None:
     loop = start(texts(6), skip_queue=OTHERS)
     first, skipper, third = people(3)
     t = loop.tasks

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import requests
-from support.project_driver import Loop, project_under_our_queue, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, texts
 
 from connector.demo.people import Person
 
-start = project_under_our_queue
 RIGHT = ["Polite", "Impolite"] * 5  # as loop.texts has them
 WRONG = RIGHT[::-1]
 
@@ -47,9 +46,7 @@ def change(person: Person, annotations: list[int], labels: list[str]) -> None:
         person.update(annotation, "politeness", "text", label)
 
 
-def test_the_button_trains_and_the_new_version_serves(
-    start: Callable[..., Loop], people: Callable[[int], list[Person]]
-) -> None:
+def test_the_button_trains_and_the_new_version_serves(start: StartProject, people: Annotators) -> None:
     loop = start(texts(len(RIGHT)), adopted=False)
     connected = {"url": loop.backend, "project": loop.id, "title": "ml-backend"}
     backend: int = loop.call("POST", "/api/ml", json=connected)["id"]

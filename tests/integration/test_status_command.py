@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from support.project_driver import (
-    Loop,
-    Proxy,
-    connector,
-    project_under_our_queue,
-    proxy_to_label_studio,
-    start_connector,
-    texts,
-)
+from support.label_studio_server import Annotators, MakeProject
+from support.project_driver import Loop, Proxy, StartProject, connector, start_connector, texts
 
-from connector.demo.people import Person
 from connector.state import schema
 
 if TYPE_CHECKING:
-    from conftest import Project
+    pass
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
-proxy = proxy_to_label_studio
 
 KEYS = {
     "project": set(),
@@ -77,7 +63,7 @@ def tables() -> dict[str, sa.Table]:
     return dict(schema.metadata.tables)
 
 
-def test_status_follows_a_project_from_init_to_second_opinions(start: Start, people: People) -> None:
+def test_status_follows_a_project_from_init_to_second_opinions(start: StartProject, people: Annotators) -> None:
     loop = start(texts(40))
     first, other = people(2)
     found = told(loop)
@@ -134,7 +120,9 @@ def test_status_follows_a_project_from_init_to_second_opinions(start: Start, peo
     assert f"Model       {done['model_version']}, out of sample it agrees with" in shown.stdout
 
 
-def test_status_changes_nothing_in_label_studio_and_in_the_state(start: Start, people: People, proxy: Proxy) -> None:
+def test_status_changes_nothing_in_label_studio_and_in_the_state(
+    start: StartProject, people: Annotators, proxy: Proxy
+) -> None:
     loop = start(texts(12), through=proxy.url)
     loop.sync()
     loop.label(people(1)[0], loop.window[0])
@@ -149,7 +137,7 @@ def test_status_changes_nothing_in_label_studio_and_in_the_state(start: Start, p
     assert rows(loop) == state
 
 
-def test_status_works_while_a_sync_runs(start: Start, proxy: Proxy) -> None:
+def test_status_works_while_a_sync_runs(start: StartProject, proxy: Proxy) -> None:
     loop = start(texts(12), through=proxy.url)
     proxy.hold("POST", r"/api/projects/\d+/import/predictions")
     running = start_connector(loop, "sync", "--project", str(loop.id))
@@ -166,7 +154,9 @@ def test_status_works_while_a_sync_runs(start: Start, proxy: Proxy) -> None:
     loop.assert_published()
 
 
-def test_what_the_last_sync_knew_is_told_when_label_studio_is_away(start: Start, people: People, proxy: Proxy) -> None:
+def test_what_the_last_sync_knew_is_told_when_label_studio_is_away(
+    start: StartProject, people: Annotators, proxy: Proxy
+) -> None:
     loop = start(texts(12), through=proxy.url)
     loop.label(people(1)[0], loop.tasks[0])
     loop.sync()
@@ -183,7 +173,7 @@ def test_what_the_last_sync_knew_is_told_when_label_studio_is_away(start: Start,
     assert "These are the figures of the last sync" in done.stdout
 
 
-def test_a_failed_sync_is_told_by_the_next_status(start: Start) -> None:
+def test_a_failed_sync_is_told_by_the_next_status(start: StartProject) -> None:
     loop = start(texts(12))
     assert connector(loop, "sync", "--project", str(loop.id), ML_BACKEND_URL="http://127.0.0.1:9").returncode == 3
     found = told(loop)
@@ -193,7 +183,7 @@ def test_a_failed_sync_is_told_by_the_next_status(start: Start) -> None:
     assert found["next_step"].endswith(f"connector doctor --project {loop.id}")
 
 
-def test_one_project_that_is_gone_does_not_hide_the_others(start: Start, make_project: Callable[..., Project]) -> None:
+def test_one_project_that_is_gone_does_not_hide_the_others(start: StartProject, make_project: MakeProject) -> None:
     loop = start(texts(3))
     gone, last = make_project(texts(2)).id, make_project(texts(2)).id
     for project in (gone, last):
@@ -213,7 +203,7 @@ def test_one_project_that_is_gone_does_not_hide_the_others(start: Start, make_pr
     ]
 
 
-def test_the_command_alone_says_where_one_stands(start: Start) -> None:
+def test_the_command_alone_says_where_one_stands(start: StartProject) -> None:
     loop = start(texts(12))
     before = connector(loop)
     assert (before.returncode, before.stderr) == (0, "")
@@ -230,7 +220,7 @@ def test_the_command_alone_says_where_one_stands(start: Start) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)], ids=["words", "json"])
-def test_without_a_project_of_ours_status_says_so(start: Start, arguments: tuple[str, ...]) -> None:
+def test_without_a_project_of_ours_status_says_so(start: StartProject, arguments: tuple[str, ...]) -> None:
     loop = start(texts(2), adopted=False)
     done = connector(loop, "status", *arguments)
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
-from support.project_driver import (
-    Loop,
-    Proxy,
-    project_under_our_queue,
-    proxy_to_label_studio,
-    start_connector,
-    texts,
-)
-
-from connector.demo.people import Person
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
-proxy = proxy_to_label_studio
-
+from support.label_studio_server import Annotators
+from support.project_driver import Proxy, StartProject, start_connector, texts
 
 PROJECT = r"/api/projects/\d+/"
 MOMENTS = {
@@ -36,7 +20,9 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_it_writes_nothing_over_the_other_s_window(start: Start, people: People, proxy: Proxy, moment: str) -> None:
+def test_it_writes_nothing_over_the_other_s_window(
+    start: StartProject, people: Annotators, proxy: Proxy, moment: str
+) -> None:
     method, path, changed = MOMENTS[moment]
     loop = start(texts(20), through=proxy.url)
     first, second = people(2)

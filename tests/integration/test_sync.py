@@ -9,35 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.label_studio_server import Annotators
 from support.project_driver import (
     Expected,
     Loop,
     Proxy,
+    StartProject,
     Watched,
     connector,
     connector_process,
     new,
     on_both_databases,
     personal_access_token,
-    project_under_our_queue,
-    proxy_to_label_studio,
     second,
     start_connector,
     texts,
 )
 
 from connector.backend import Backend
-from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.queue.settings import wrong_settings
 from connector.state.project_state import State
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
 pytestmark = on_both_databases
-start = project_under_our_queue
-proxy = proxy_to_label_studio
 
 KEYS = {
     "project",
@@ -71,7 +65,7 @@ def summary(loop: Loop, *options: str, **environment: str) -> dict[str, Any]:
     return printed
 
 
-def label_some(loop: Loop, people: People, count: int = 8) -> list[int]:
+def label_some(loop: Loop, people: Annotators, count: int = 8) -> list[int]:
     """The first person labels `count` tasks by their texts, the second one two of them: both are active."""
     first, other = people(2)
     labelled = loop.tasks[:count]
@@ -102,7 +96,9 @@ def in_label_studio(loop: Loop, tmp_path: Path) -> dict[int, Any]:
 # -- end to end --------------------------------------------------------------------------------------------------------
 
 
-def test_loop_runs_from_no_label_to_second_opinions_by_the_command_alone(start: Start, people: People) -> None:
+def test_loop_runs_from_no_label_to_second_opinions_by_the_command_alone(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(60), adopted=False)
     assert connector(loop, "init", "--project", str(loop.id)).returncode == 0
     cold = summary(loop, "--window", "20")
@@ -142,7 +138,9 @@ def test_loop_runs_from_no_label_to_second_opinions_by_the_command_alone(start: 
     assert (idle["round"], idle["window"], idle["seconds"].keys()) == (3, again["window"], {"pull"})
 
 
-def test_sync_with_nothing_new_makes_few_calls_and_no_write(start: Start, people: People, proxy: Proxy) -> None:
+def test_sync_with_nothing_new_makes_few_calls_and_no_write(
+    start: StartProject, people: Annotators, proxy: Proxy
+) -> None:
     loop = start(texts(20), through=proxy.url)
     label_some(loop, people)
     assert loop.sync()["window"]["relabel"] > 0
@@ -162,7 +160,7 @@ def test_sync_with_nothing_new_makes_few_calls_and_no_write(start: Start, people
     assert loop.dump() == before
 
 
-def test_whole_sync_runs_with_a_personal_access_token(start: Start) -> None:
+def test_whole_sync_runs_with_a_personal_access_token(start: StartProject) -> None:
     loop = start(texts(12))
     token = personal_access_token(loop)
     done = connector(loop, "sync", "--project", str(loop.id), "--verbose", LABEL_STUDIO_API_KEY=token)
@@ -181,7 +179,9 @@ def test_whole_sync_runs_with_a_personal_access_token(start: Start) -> None:
 # -- what it picks up --------------------------------------------------------------------------------------------------
 
 
-def test_changes_are_picked_up_without_reading_everything_again(start: Start, people: People, tmp_path: Path) -> None:
+def test_changes_are_picked_up_without_reading_everything_again(
+    start: StartProject, people: Annotators, tmp_path: Path
+) -> None:
     loop = start(texts(16))
     first, other = people(2)
     t = loop.tasks
@@ -236,7 +236,7 @@ def test_changes_are_picked_up_without_reading_everything_again(start: Start, pe
 
 
 def test_task_deleted_between_two_pages_of_a_reading_is_no_error(
-    start: Start, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: StartProject, people: Annotators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connector.label_studio.client.PAGE_SIZE", 4)
     loop = start(texts(9))
@@ -283,7 +283,7 @@ class Counting(Backend):
         super().put_items(project, ids, digests, texts, count)
 
 
-def test_only_new_and_changed_texts_travel_to_the_backend(start: Start, people: People) -> None:
+def test_only_new_and_changed_texts_travel_to_the_backend(start: StartProject, people: Annotators) -> None:
     mark = uuid.uuid4().hex  # the backend stores a text once, whatever project it came with
     loop = start([f"{text} {mark}" for text in texts(12)])
     backend = Counting(loop.backend)
@@ -297,7 +297,7 @@ def test_only_new_and_changed_texts_travel_to_the_backend(start: Start, people: 
     assert backend.sent == [12, 0, 2, 0]
 
 
-def test_class_that_the_config_gained_is_trained_at_the_next_sync(start: Start, people: People) -> None:
+def test_class_that_the_config_gained_is_trained_at_the_next_sync(start: StartProject, people: Annotators) -> None:
     loop = start(texts(20))
     label_some(loop, people)
     assert loop.sync()["trained"]
@@ -316,7 +316,7 @@ def test_class_that_the_config_gained_is_trained_at_the_next_sync(start: Start, 
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
-def test_train_option_decides_whether_a_model_is_trained(start: Start, people: People) -> None:
+def test_train_option_decides_whether_a_model_is_trained(start: StartProject, people: Annotators) -> None:
     loop = start(texts(24))
     label_some(loop, people)
     never = loop.sync(train="never")
@@ -333,7 +333,7 @@ def test_train_option_decides_whether_a_model_is_trained(start: Start, people: P
     assert waits["model_version"] == again["model_version"]
 
 
-def test_auto_trains_again_once_ten_labels_changed(start: Start, people: People) -> None:
+def test_auto_trains_again_once_ten_labels_changed(start: StartProject, people: Annotators) -> None:
     loop = start(texts(22))
     label_some(loop, people)
     version = loop.sync()["model_version"]
@@ -344,7 +344,7 @@ def test_auto_trains_again_once_ten_labels_changed(start: Start, people: People)
     assert done["model_version"] != version
 
 
-def test_dry_run_says_the_next_window_and_changes_nothing(start: Start, people: People) -> None:
+def test_dry_run_says_the_next_window_and_changes_nothing(start: StartProject, people: Annotators) -> None:
     loop = start(texts(24))
     loop.sync()
     label_some(loop, people)
@@ -365,7 +365,7 @@ def test_dry_run_says_the_next_window_and_changes_nothing(start: Start, people: 
     loop.assert_published()
 
 
-def test_prelabel_shows_the_model_s_answer_on_new_tasks_only(start: Start, people: People) -> None:
+def test_prelabel_shows_the_model_s_answer_on_new_tasks_only(start: StartProject, people: Annotators) -> None:
     loop = start(texts(20))
     labelled = label_some(loop, people)
     done = summary(loop, "--prelabel", "new")
@@ -385,7 +385,7 @@ def test_prelabel_shows_the_model_s_answer_on_new_tasks_only(start: Start, peopl
     assert {str(row["result"]) for row in loop.served()} == {"[]"}, "another option asks for another window"
 
 
-def test_window_and_maximum_of_annotations_are_kept(start: Start, people: People) -> None:
+def test_window_and_maximum_of_annotations_are_kept(start: StartProject, people: Annotators) -> None:
     loop = start(texts(40))
     label_some(loop, people)
     first = loop.sync(window=15)
@@ -422,7 +422,7 @@ def test_window_and_maximum_of_annotations_are_kept(start: Start, people: People
     ids=lambda value: None,
 )
 def test_wrong_settings_end_with_2_and_one_sentence(
-    start: Start, changed: dict[str, str], unset: list[str], words: str
+    start: StartProject, changed: dict[str, str], unset: list[str], words: str
 ) -> None:
     loop = start([], adopted=False)
     loop.state.put(adopted_at="2026-01-01T00:00:00+00:00")
@@ -435,7 +435,7 @@ def test_wrong_settings_end_with_2_and_one_sentence(
 
 
 @pytest.mark.parametrize("token", ["f" * 40, "eyJhbGciOiJI.eyJzZWNyZXQi.c2VjcmV0", "secret"])
-def test_traceback_comes_only_with_verbose_and_never_with_the_token(start: Start, token: str) -> None:
+def test_traceback_comes_only_with_verbose_and_never_with_the_token(start: StartProject, token: str) -> None:
     loop = start([], adopted=False)
     loop.state.put(adopted_at="2026-01-01T00:00:00+00:00")
     done = connector(loop, "sync", "--project", str(loop.id), "--verbose", LABEL_STUDIO_API_KEY=token)
@@ -444,7 +444,9 @@ def test_traceback_comes_only_with_verbose_and_never_with_the_token(start: Start
     assert not any(part in done.stderr for part in [token, *token.split(".")])
 
 
-def test_settings_come_from_options_before_the_environment_before_the_env_file(start: Start, tmp_path: Path) -> None:
+def test_settings_come_from_options_before_the_environment_before_the_env_file(
+    start: StartProject, tmp_path: Path
+) -> None:
     loop = start(texts(2))
     file = {"LABEL_STUDIO_URL": NOWHERE, "LABEL_STUDIO_API_KEY": loop.server.token, "ML_BACKEND_URL": NOWHERE}
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in file.items()))
@@ -458,7 +460,7 @@ def test_settings_come_from_options_before_the_environment_before_the_env_file(s
     assert "2 new" in done.stdout
 
 
-def test_project_that_is_not_set_up_and_wrong_usage_end_with_2(start: Start) -> None:
+def test_project_that_is_not_set_up_and_wrong_usage_end_with_2(start: StartProject) -> None:
     loop = start(texts(2), adopted=False)
     before = loop.dump()
     refused = connector_process(loop, "sync", "--project", str(loop.id))
@@ -479,7 +481,7 @@ def test_project_that_is_not_set_up_and_wrong_usage_end_with_2(start: Start) -> 
     assert f"no project {loop.id}" in deleted.stderr
 
 
-def test_label_studio_that_is_away_ends_with_3(start: Start, proxy: Proxy) -> None:
+def test_label_studio_that_is_away_ends_with_3(start: StartProject, proxy: Proxy) -> None:
     loop = start(texts(3), through=proxy.url)
     proxy.fail_with = 502
     done = connector_process(loop, "sync", "--project", str(loop.id))
@@ -493,7 +495,9 @@ def test_label_studio_that_is_away_ends_with_3(start: Start, proxy: Proxy) -> No
     assert loop.state.record().lock_holder is None
 
 
-def test_backend_that_is_away_ends_with_3_and_settings_are_restored_all_the_same(start: Start, people: People) -> None:
+def test_backend_that_is_away_ends_with_3_and_settings_are_restored_all_the_same(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(20))
     loop.sync()
     label_some(loop, people)
@@ -512,7 +516,7 @@ def test_backend_that_is_away_ends_with_3_and_settings_are_restored_all_the_same
     loop.assert_published()
 
 
-def test_something_else_at_the_backend_s_address_ends_with_2(start: Start) -> None:
+def test_something_else_at_the_backend_s_address_ends_with_2(start: StartProject) -> None:
     loop = start(texts(3))
     done = connector(loop, "sync", "--project", str(loop.id), ML_BACKEND_URL=loop.server.url)
     assert done.returncode == 2, done.stderr
@@ -520,7 +524,7 @@ def test_something_else_at_the_backend_s_address_ends_with_2(start: Start) -> No
     assert "Traceback" not in done.stderr
 
 
-def test_second_sync_of_a_project_ends_with_3_while_the_first_one_runs(start: Start, proxy: Proxy) -> None:
+def test_second_sync_of_a_project_ends_with_3_while_the_first_one_runs(start: StartProject, proxy: Proxy) -> None:
     loop = start(texts(12), through=proxy.url)
     proxy.hold("POST", r"/api/projects/\d+/import/predictions")
     running = start_connector(loop, "sync", "--project", str(loop.id))
@@ -539,7 +543,7 @@ def test_second_sync_of_a_project_ends_with_3_while_the_first_one_runs(start: St
 
 
 def test_sync_after_one_that_was_killed_leaves_one_window_as_it_was_published(
-    start: Start, people: People, proxy: Proxy
+    start: StartProject, people: Annotators, proxy: Proxy
 ) -> None:
     loop = start(texts(20), through=proxy.url)
     first, other, third = people(3)

@@ -10,27 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.project_driver import (
-    Loop,
-    Proxy,
-    command_environment,
-    project_under_our_queue,
-    proxy_to_label_studio,
-    texts,
-)
+from support.project_driver import Loop, Proxy, StartProject, command_environment, texts
 
 from connector.state.project_state import State
 
-Start = Callable[..., Loop]
 NOWHERE = "http://127.0.0.1:9"
 on_sqlite = pytest.mark.parametrize("state_url", ["sqlite"], indirect=True)
 
-start = project_under_our_queue
-proxy = proxy_to_label_studio
-
 
 @pytest.fixture
-def three(start: Start, state_url: str, request: pytest.FixtureRequest) -> Callable[..., list[Loop]]:
+def three(start: StartProject, state_url: str, request: pytest.FixtureRequest) -> Callable[..., list[Loop]]:
     """`three(through=…)`: three projects that share a state database."""
 
     def make(**more: Any) -> list[Loop]:
@@ -141,7 +130,7 @@ def test_without_the_ml_backend_projects_with_nothing_new_are_synced_all_the_sam
     assert {loop.project()["sampling"] for loop in loops} == {"Uncertainty sampling"}
 
 
-def test_who_has_nothing_set_up_is_told_what_to_do(start: Start) -> None:
+def test_who_has_nothing_set_up_is_told_what_to_do(start: StartProject) -> None:
     loop = start(texts(1), adopted=False)
     done = sync_all(loop)
     assert (done.returncode, done.stdout) == (2, "")

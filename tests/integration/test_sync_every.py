@@ -16,25 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.project_driver import (
-    Loop,
-    Proxy,
-    command_environment,
-    project_under_our_queue,
-    proxy_to_label_studio,
-    texts,
-)
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, Proxy, StartProject, command_environment, texts
 
 from connector.cli.main import main
-from connector.demo.people import Person
 from connector.state.project_state import State
 from connector.sync.signals import GRACE_SECONDS, StopSignals
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
-proxy = proxy_to_label_studio
 
 PATIENCE_SECONDS = 120
 PROJECT = r"/api/projects/\d+/"
@@ -128,7 +115,7 @@ Serve = Callable[..., Service]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_window_is_refilled_when_half_of_it_is_used_up_and_a_wait_ends_at_once(
-    start: Start, people: People, serve: Serve, number: int
+    start: StartProject, people: Annotators, serve: Serve, number: int
 ) -> None:
     loop = start(texts(30))
     service = serve(loop, "--project", str(loop.id), "--every", "3600", "--window", "10", "--json")
@@ -152,7 +139,7 @@ def test_the_window_is_refilled_when_half_of_it_is_used_up_and_a_wait_ends_at_on
 
 
 def test_a_log_is_one_line_for_what_was_done_and_none_for_nothing_new(
-    start: Start, people: People, serve: Serve
+    start: StartProject, people: Annotators, serve: Serve
 ) -> None:
     loop = start(texts(12))
     service = serve(loop, "--project", str(loop.id), "--every", "5", "--train", "never")
@@ -177,7 +164,7 @@ def test_a_log_is_one_line_for_what_was_done_and_none_for_nothing_new(
     ids=lambda value: value.strip("/").replace(r"\d+", "7"),
 )
 def test_a_sync_at_work_ends_after_its_step_and_the_next_one_goes_on(
-    start: Start, people: People, serve: Serve, proxy: Proxy, method: str, path: str
+    start: StartProject, people: Annotators, serve: Serve, proxy: Proxy, method: str, path: str
 ) -> None:
     loop = start(texts(20), through=proxy.url)
     for number, task in enumerate(loop.tasks[:6]):
@@ -203,7 +190,7 @@ def test_a_sync_at_work_ends_after_its_step_and_the_next_one_goes_on(
 
 @pytest.mark.parametrize("again", [signal.SIGINT, None], ids=["a second signal", "the grace"])
 def test_a_server_that_does_not_answer_does_not_keep_the_service_from_ending(
-    start: Start, serve: Serve, proxy: Proxy, again: int | None
+    start: StartProject, serve: Serve, proxy: Proxy, again: int | None
 ) -> None:
     loop = start(texts(12), through=proxy.url)
     proxy.hold("POST", r"/api/projects/\d+/import/predictions")
@@ -223,7 +210,9 @@ def test_a_server_that_does_not_answer_does_not_keep_the_service_from_ending(
     loop.assert_published()
 
 
-def test_a_round_that_fails_is_one_line_and_the_next_one_goes_on(start: Start, serve: Serve, proxy: Proxy) -> None:
+def test_a_round_that_fails_is_one_line_and_the_next_one_goes_on(
+    start: StartProject, serve: Serve, proxy: Proxy
+) -> None:
     loop = start(texts(12), through=proxy.url)
     service = serve(loop, "--project", str(loop.id), "--every", "5")
     assert "round 1" in service.line()
@@ -238,7 +227,7 @@ def test_a_round_that_fails_is_one_line_and_the_next_one_goes_on(start: Start, s
     assert not [line for line in err if "Traceback" in line]
 
 
-def test_what_will_not_heal_ends_the_service_of_a_single_project(start: Start, serve: Serve) -> None:
+def test_what_will_not_heal_ends_the_service_of_a_single_project(start: StartProject, serve: Serve) -> None:
     loop = start(texts(3))
     wrong = serve(loop, "--project", str(loop.id), "--every", "5", LABEL_STUDIO_API_KEY="0" * 40)
     code, out, err = wrong.end(None)
@@ -257,7 +246,7 @@ def test_what_will_not_heal_ends_the_service_of_a_single_project(start: Start, s
 @pytest.mark.postgresql
 @pytest.mark.parametrize("state_url", ["postgresql"], indirect=True)
 def test_of_three_projects_the_bad_one_is_told_once_and_the_others_go_on(
-    start: Start, people: People, serve: Serve, state_url: str, request: pytest.FixtureRequest
+    start: StartProject, people: Annotators, serve: Serve, state_url: str, request: pytest.FixtureRequest
 ) -> None:
     database = State(state_url)
     request.addfinalizer(database.close)
@@ -286,7 +275,7 @@ def test_of_three_projects_the_bad_one_is_told_once_and_the_others_go_on(
 
 
 def test_a_hundred_rounds_with_nothing_new_leave_no_file_or_connection_open(
-    start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    start: StartProject, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     loop = start(texts(50))
     loop.sync()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Request, expect
 from support.browser_pages import Profile
-from support.browser_pages import log_in as log_in
 from support.fault_proxy import ANSWER_500, FaultyProxy
-from support.project_driver import Loop, new, project_under_our_queue, second, texts
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, StartProject, new, second, texts
 
 from connector.active_learning.window import open_places
 from connector.demo.people import Person
@@ -21,12 +21,8 @@ from connector.queue.views import QUEUE_TAB, SECOND_OPINIONS_TAB, TAB_ORDERING, 
 from connector.retry import Retries
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
+    from support.label_studio_server import LabelStudio
 
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
 
 SHOWN = {
     "tasks:total_annotations",
@@ -61,7 +57,7 @@ def by_hand(loop: Loop, title: str, **changes: Any) -> dict[str, Any]:
 # -- what the tabs are -------------------------------------------------------------------------------------------------
 
 
-def test_tabs_hide_every_column_but_a_leads_in_both_modes(start: Start) -> None:
+def test_tabs_hide_every_column_but_a_leads_in_both_modes(start: StartProject) -> None:
     loop = start([{"text": text, "source": "mail", "n": number} for number, text in enumerate(texts(3))])
     columns = loop.call("GET", "/api/dm/columns", params={"project": loop.id})["columns"]
     names = {f"tasks:{'data.' if one.get('parent') else ''}{one['id']}" for one in columns} - {"tasks:data"}
@@ -77,7 +73,9 @@ def test_tabs_hide_every_column_but_a_leads_in_both_modes(start: Start) -> None:
         }
 
 
-def test_tabs_show_what_the_window_holds_after_every_sync_without_being_changed(start: Start, people: People) -> None:
+def test_tabs_show_what_the_window_holds_after_every_sync_without_being_changed(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(24))
     first, other = people(2)
     assert shown(loop, QUEUE_TAB) == []
@@ -98,7 +96,9 @@ def test_tabs_show_what_the_window_holds_after_every_sync_without_being_changed(
     assert loop.tabs() == before
 
 
-def test_a_direct_link_serves_the_window_alone_and_goes_on_with_the_next(start: Start, people: People) -> None:
+def test_a_direct_link_serves_the_window_alone_and_goes_on_with_the_next(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(8))
     first, other = people(2)
     t = loop.tasks
@@ -125,7 +125,9 @@ def by_link(person: Person, loop: Loop, data: dict[str, Any]) -> int | None:
 # -- what people do to them --------------------------------------------------------------------------------------------
 
 
-def test_a_tab_that_somebody_sorted_is_put_right_and_all_else_of_it_stays(start: Start, people: People) -> None:
+def test_a_tab_that_somebody_sorted_is_put_right_and_all_else_of_it_stays(
+    start: StartProject, people: Annotators
+) -> None:
     loop = start(texts(6))
     columns = {"explore": ["tasks:id"], "labeling": []}
     filters = {"conjunction": "and", "items": [filter_item("id", "greater", "Number", 1)]}
@@ -142,7 +144,9 @@ def test_a_tab_that_somebody_sorted_is_put_right_and_all_else_of_it_stays(start:
 
 
 @pytest.mark.parametrize("call", ["read tabs", "change tab"])
-def test_a_tab_that_cannot_be_read_or_changed_fails_no_sync(start: Start, faulty: FaultyProxy, call: str) -> None:
+def test_a_tab_that_cannot_be_read_or_changed_fails_no_sync(
+    start: StartProject, faulty: FaultyProxy, call: str
+) -> None:
     loop = start(texts(4), through=faulty.url)
     by_hand(loop, QUEUE_TAB, ordering=["tasks:id"])
     faulty.fault({(call, number): ANSWER_500 for number in range(1, 9)})
@@ -164,7 +168,7 @@ def faulty(label_studio: LabelStudio) -> Iterator[FaultyProxy]:
     proxy.close()
 
 
-def test_init_makes_a_deleted_tab_again_with_the_queue_first(start: Start) -> None:
+def test_init_makes_a_deleted_tab_again_with_the_queue_first(start: StartProject) -> None:
     loop = start(texts(3))
     queue_tab, opinions = loop.tabs()
     loop.call("DELETE", f"/api/dm/views/{opinions['id']}/")
@@ -179,7 +183,7 @@ def test_init_makes_a_deleted_tab_again_with_the_queue_first(start: Start) -> No
     assert [one["data"]["title"] for one in loop.tabs()] == list(TAB_TITLES)
 
 
-def test_a_projects_own_tabs_stay_byte_for_byte(start: Start, people: People) -> None:
+def test_a_projects_own_tabs_stay_byte_for_byte(start: StartProject, people: Annotators) -> None:
     loop = start(texts(6), adopted=False)
     views = [
         {"title": "Default", "type": "list", "hiddenColumns": {"explore": ["tasks:id"], "labeling": []}},
@@ -213,7 +217,7 @@ def test_a_projects_own_tabs_stay_byte_for_byte(start: Start, people: People) ->
     assert [one["id"] for one in loop.tabs()] == theirs
 
 
-def test_undo_removes_the_tabs_that_init_made_whatever_they_are_called(start: Start) -> None:
+def test_undo_removes_the_tabs_that_init_made_whatever_they_are_called(start: StartProject) -> None:
     loop = start(texts(6))
     ours = loop.tabs()[0]
     renamed = {**ours["data"], "title": "What is next"}
@@ -233,7 +237,7 @@ def lead(label_studio: LabelStudio, log_in: Callable[[str, str], Profile]) -> Pr
 
 
 def test_a_fresh_browser_opens_on_the_queue_with_its_columns_and_writes_nothing(
-    start: Start, people: People, lead: Profile
+    start: StartProject, people: Annotators, lead: Profile
 ) -> None:
     loop = start([{"text": text, "source": "mail"} for text in texts(8)])
     first, other = people(2)

@@ -7,28 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.project_driver import (
-    Loop,
-    Proxy,
-    Watched,
-    connector,
-    new,
-    project_under_our_queue,
-    second,
-    start_connector,
-    texts,
-)
-from support.project_driver import proxy_to_label_studio as proxy_to_label_studio
+from support.label_studio_server import Annotators
+from support.project_driver import Loop, Proxy, StartProject, Watched, connector, new, second, start_connector, texts
 
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
 from connector.queue.undo import undo
-
-People = Callable[[int], list[Person]]
-Start = Callable[..., Loop]
-
-start = project_under_our_queue
 
 # What every save of a project or a task sets, whoever saves: nobody can put that back.
 STAMPS = ("updated_at", "updated_by")
@@ -56,7 +41,7 @@ def give_back(loop: Loop, gateway: Any = None) -> dict[str, Any]:
     return undo(loop.id, gateway or loop.gateway, loop.state, Reporter())
 
 
-def team_project(start: Start, people: People, count: int = 24, **options: Any) -> Loop:
+def team_project(start: StartProject, people: Annotators, count: int = 24, **options: Any) -> Loop:
     """A project in the middle of its life: three annotations a task asked for, overlaps mixed, skips, a draft, more."""
     loop = start(texts(count), adopted=False, maximum_annotations=3, sampling="Uniform sampling", **options)
     loop.set(show_overlap_first=True, show_collab_predictions=False)
@@ -114,7 +99,7 @@ def label_everything_of(loop: Loop, person: Person, count: int, label: str, work
     indirect=["label_studio"],
 )
 def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
-    start: Start, people: People, rounds: int
+    start: StartProject, people: Annotators, rounds: int
 ) -> None:
     crowd = people(3)
     loop, twin = team_project(start, people), team_project(start, people)
@@ -162,7 +147,7 @@ def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
     assert counted == {name: twin.project()[name] for name in COUNTERS}
 
 
-def test_undo_may_be_killed_at_any_write_and_repeated(start: Start, people: People) -> None:
+def test_undo_may_be_killed_at_any_write_and_repeated(start: StartProject, people: Annotators) -> None:
     first, other = people(2)
 
     def under_our_queue() -> Loop:
@@ -213,7 +198,7 @@ def shape(loop: Loop) -> dict[str, Any]:
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-def test_the_command_says_what_it_did_and_can_be_given_twice(start: Start, people: People) -> None:
+def test_the_command_says_what_it_did_and_can_be_given_twice(start: StartProject, people: Annotators) -> None:
     loop = team_project(start, people, 12)
     before = comparable(loop.dump())
     loop.adopt()
@@ -238,9 +223,8 @@ def test_the_command_says_what_it_did_and_can_be_given_twice(start: Start, peopl
 
 
 def test_a_command_killed_in_the_middle_is_made_good_by_the_next(
-    start: Start, people: People, proxy_to_label_studio: Proxy
+    start: StartProject, people: Annotators, proxy: Proxy
 ) -> None:
-    proxy = proxy_to_label_studio
     loop = team_project(start, people, 12, through=proxy.url)
     before = comparable(loop.dump())
     loop.adopt()
@@ -256,7 +240,7 @@ def test_a_command_killed_in_the_middle_is_made_good_by_the_next(
     assert comparable(loop.dump()) == before
 
 
-def test_a_project_taken_over_again_after_undo_works_as_before(start: Start, people: People) -> None:
+def test_a_project_taken_over_again_after_undo_works_as_before(start: StartProject, people: Annotators) -> None:
     loop = start(texts(14), maximum_annotations=2)
     loop.sync(window=4)
     give_back(loop)
@@ -271,7 +255,7 @@ def test_a_project_taken_over_again_after_undo_works_as_before(start: Start, peo
 # -- what people and time do -------------------------------------------------------------------------------------------
 
 
-def test_who_labels_while_undo_works_is_counted_as_label_studio_would(start: Start, people: People) -> None:
+def test_who_labels_while_undo_works_is_counted_as_label_studio_would(start: StartProject, people: Annotators) -> None:
     third = people(3)[2]
     loop = team_project(start, people, 12)
     loop.adopt()
@@ -292,7 +276,7 @@ def labelled_by(loop: Loop, task: int) -> set[int]:
     return {row["completed_by"]["id"] for row in rows}
 
 
-def test_tasks_imported_since_are_asked_for_as_often_as_all_others(start: Start, people: People) -> None:
+def test_tasks_imported_since_are_asked_for_as_often_as_all_others(start: StartProject, people: Annotators) -> None:
     person = people(1)[0]
     loop = start(texts(6), maximum_annotations=3)
     loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"text": "Imported since."}, {"text": "So was this."}])
@@ -303,7 +287,7 @@ def test_tasks_imported_since_are_asked_for_as_often_as_all_others(start: Start,
     assert loop.flags(*loop.tasks[1:], *fresh) == [(3, False)] * 7
 
 
-def test_a_share_of_tasks_with_several_annotations_is_the_same_one_again(start: Start) -> None:
+def test_a_share_of_tasks_with_several_annotations_is_the_same_one_again(start: StartProject) -> None:
     loop = start(texts(10), adopted=False, maximum_annotations=2)
     loop.set(overlap_cohort_percentage=40)
     before = loop.flags(*loop.tasks)
@@ -315,7 +299,7 @@ def test_a_share_of_tasks_with_several_annotations_is_the_same_one_again(start: 
     assert loop.project()["overlap_cohort_percentage"] == 40
 
 
-def test_a_model_version_whose_predictions_are_gone_is_left_empty(start: Start, people: People) -> None:
+def test_a_model_version_whose_predictions_are_gone_is_left_empty(start: StartProject, people: Annotators) -> None:
     loop = team_project(start, people, 12)
     loop.adopt()
     loop.publish(new(*loop.tasks[5:9]))
@@ -325,7 +309,7 @@ def test_a_model_version_whose_predictions_are_gone_is_left_empty(start: Start, 
     assert loop.versions() == {}
 
 
-def test_tasks_say_again_how_many_predictions_they_have(start: Start, people: People) -> None:
+def test_tasks_say_again_how_many_predictions_they_have(start: StartProject, people: Annotators) -> None:
     loop = team_project(start, people, 12)
     before = comparable(loop.dump())
     loop.adopt()
@@ -339,7 +323,7 @@ def test_tasks_say_again_how_many_predictions_they_have(start: Start, people: Pe
     assert after == before
 
 
-def test_a_backend_and_a_tab_that_were_there_before_stay(start: Start) -> None:
+def test_a_backend_and_a_tab_that_were_there_before_stay(start: StartProject) -> None:
     loop = start(texts(4), adopted=False)
     loop.call("POST", "/api/ml/", json={"project": loop.id, "url": loop.backend, "title": "ActiveLab"})
     loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": "ActiveLab queue"}})
@@ -352,7 +336,7 @@ def test_a_backend_and_a_tab_that_were_there_before_stay(start: Start) -> None:
     assert after["project"]["model_version"] == before["project"]["model_version"]
 
 
-def test_undo_gives_up_when_tasks_change_as_fast_as_it_restores_them(start: Start) -> None:
+def test_undo_gives_up_when_tasks_change_as_fast_as_it_restores_them(start: StartProject) -> None:
     loop = start(texts(4), adopted=False)
     loop.adopt()
 

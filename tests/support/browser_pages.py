@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from support.browser_annotator import MILLISECONDS
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio
+    from support.label_studio_server import LabelStudio
 
 
 @dataclass(frozen=True)

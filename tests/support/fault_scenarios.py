@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -43,9 +43,8 @@ from support.project_driver import (
 )
 
 if TYPE_CHECKING:
-    from conftest import LabelStudio, Project
+    from support.label_studio_server import Annotators, LabelStudio, MakeProject
 
-People = Callable[[int], list[Person]]
 
 # The SDK's own, when it exchanges a personal access token.
 sdk_warning = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
@@ -232,9 +231,9 @@ class Stages:
 @pytest.fixture(scope="module")
 def stages(
     label_studio: LabelStudio,
-    make_project: Callable[..., Project],
+    make_project: MakeProject,
     backend: str,
-    people: People,
+    people: Annotators,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stages]:
     """All three projects, in one snapshot."""

@@ -101,6 +101,10 @@ class LabelStudio:
         return self.people[:count]
 
 
+Annotators = Callable[[int], list[Person]]
+MakeProject = Callable[..., Project]
+
+
 @contextlib.contextmanager
 def running_label_studio(directory: Path, postgresql: PostgreSQL | None = None) -> Iterator[LabelStudio]:
     """Starts a Label Studio in `directory`: on SQLite, or on a database of its own on the server `postgresql`."""
@@ -193,6 +197,3 @@ def _make_template(folder: Path, postgresql: PostgreSQL | None) -> None:
     if postgresql is not None:
         postgresql.dump_database(_DATABASE, folder / "postgresql.dump")
         postgresql.drop_database(_DATABASE)
-
-
-Annotators = Callable[[int], list[Person]]

@@ -36,7 +36,7 @@ from support import ROOT
 from support.in_process import run_in_process
 
 if TYPE_CHECKING:
-    from support.label_studio_server import LabelStudio, Project
+    from support.label_studio_server import LabelStudio, MakeProject
     from support.ready_projects import ReadyProjects
 
 OPTIONS = SyncOptions()
@@ -232,6 +232,9 @@ def _forget_the_clock(rows: list[dict[str, Any]]) -> None:
         row.pop("created_ago", None)
 
 
+StartProject = Callable[..., Loop]
+
+
 class Expected:
     """Who is to be given what: the window in rank order, one more annotation a place, nobody the same task twice."""
 
@@ -332,32 +335,15 @@ class Watched(Gateway):
         return answer
 
 
-@pytest.fixture
-def project_under_our_queue(
-    request: pytest.FixtureRequest,
-    label_studio: LabelStudio,
-    make_project: Callable[..., Project],
-    backend: str,
-    tmp_path: Path,
-) -> Iterator[Callable[..., Loop]]:
-    """`start(texts or tasks, adopted=True, config=…, **settings)`: a fresh project, set up unless told not to.
-
-    `fresh`: made by Label Studio's API and by init in any case, where one of `texts(n)` is a copy otherwise.
-    """
-    ready = request.getfixturevalue("ready_projects") if label_studio.database == "sqlite" else None
-    with projects_under_our_queue(label_studio, make_project, backend, tmp_path, ready) as make:
-        yield make
-
-
 @contextlib.contextmanager
 def projects_under_our_queue(
     label_studio: LabelStudio,
-    make_project: Callable[..., Project],
+    make_project: MakeProject,
     backend: str,
     directory: Path,
     ready: ReadyProjects | None = None,
-) -> Iterator[Callable[..., Loop]]:
-    """`project_under_our_queue` for a fixture of another scope; the state databases are made in `directory`."""
+) -> Iterator[StartProject]:
+    """Makes projects as the fixture `start` does, for a fixture of another scope. Their states are in `directory`."""
     opened: list[tuple[State, Loop]] = []
 
     def make(
@@ -542,11 +528,3 @@ def personal_access_token(loop: Loop) -> str:
     assert answer.status_code == 201, answer.text
     token: str = answer.json()["token"]
     return token
-
-
-@pytest.fixture
-def proxy_to_label_studio(label_studio: LabelStudio) -> Iterator[Proxy]:
-    """A proxy before the running Label Studio."""
-    proxy = Proxy(label_studio.url)
-    yield proxy
-    proxy.close()

@@ -29,7 +29,7 @@ from support.ready_projects import ReadyProjects
 
 from connector.demo import servers
 from connector.label_studio.client import LabelStudio as Gateway
-from connector.queue.init import adopt
+from connector.queue.init import initialize
 from connector.state.project_state import State
 
 LABEL_CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def ready_projects(label_studio_on_sqlite: LabelStudio, tmp_path_factory: pytest
         project = server.make_project(texts(READY_TASKS), config=LABEL_CONFIG)
         file = tmp_path_factory.mktemp("ready") / "state.sqlite"
         database, gateway = State(f"sqlite:///{file}"), Gateway(server.url, server.token)
-        adopt(project.id, gateway, database.project(server.url, project.id), confirm=lambda question: True)
+        initialize(project.id, gateway, database.project(server.url, project.id), confirm=lambda question: True)
         gateway.close()
         database.close()
         return project.id, file

@@ -32,7 +32,7 @@ from connector.backend import Backend
 from connector.simulation.local_backend import model_directory, start_ml_backend, stop_ml_backend
 from ml_backend.features.encoder import Encoder
 from ml_backend.settings import DEFAULT_ENCODER
-from ml_backend.storage.dataset import Pool
+from ml_backend.storage.dataset import Dataset
 
 NAMES = ("predict", "rescore")
 CLASSES = ("Polite", "Impolite")
@@ -200,11 +200,11 @@ def texts(seed: int) -> Iterator[str]:
 def made_up(directory: Path, hashes: Sequence[str]) -> None:
     """Random embeddings for texts, in the places of the encoder's."""
     fingerprint, random = Encoder(DEFAULT_ENCODER).fingerprint, np.random.default_rng(0)
-    pool = Pool(model_directory(directory) / "projects" / "1" / "pool.sqlite")
+    dataset = Dataset(model_directory(directory) / "projects" / "1" / "pool.sqlite")
     for start in range(0, len(hashes), 5000):
         part = [bytes.fromhex(one) for one in hashes[start : start + 5000]]
         vectors = random.normal(size=(len(part), DIMENSIONS)).astype(np.float32)
-        pool.add_features(fingerprint, part, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        dataset.add_features(fingerprint, part, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Reviews that mention none, one or several of five topics, and five people who mi
 there. Both orders start from the same 60 texts and spend the same number of annotations. Ours is what `connector sync`
 does, function by function: consensus, training, scores, window. Random order asks for one annotation of a random text
 without any, as Label Studio does by itself, and trains on what people answered. The model is the ML backend's
-classifier on TF-IDF, with its folds. Measured is how often the model gets all topics of new texts right.
+classifier on TF-IDF, with its folds. RequestMetrics is how often the model gets all topics of new texts right.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from connector.state.project_state import ProjectState, State
 from connector.state.pull import Pulled
 from connector.sync.label_matrix import class_positions, label_set
 from connector.sync.scoring import choose, score
-from ml_backend.classifiers.one_vs_rest import YES, OneVsRestClassifier
+from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD, OneVsRestClassifier
 from ml_backend.training.folds import assign_folds
 from ml_backend.training.train import strata
 
@@ -141,7 +141,7 @@ def accuracy(
     world: World, tasks: NDArray[np.int64], sets: NDArray[np.int64], weights: NDArray[np.float64] | None = None
 ) -> float:
     """The share of new texts all of whose topics a model gets right that was trained on the `sets` of `tasks`."""
-    predicted = _fitted(world.features[tasks], sets, weights)(world.features[TEXTS:]) >= YES
+    predicted = _fitted(world.features[tasks], sets, weights)(world.features[TEXTS:]) >= DECISION_THRESHOLD
     return float((predicted == world.truth[TEXTS:]).all(axis=1).mean())
 
 

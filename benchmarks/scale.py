@@ -3,8 +3,8 @@
     python benchmarks/scale.py [folds] [score] [embed] [--processes N] [--ray ADDRESS] [--items N] [--labels N]
 
 `folds`: training logistic-cv on six classes, whose embeddings are made up: six strengths of the penalty for each of
-three folds. `score`: the out-of-sample probabilities of a pool. `embed`: texts embedded by the default encoder, which
-are not divided among processes of this machine, since one takes all cores. Without --ray, a cluster of its own on this
+three folds. `score`: the out-of-sample probabilities of a dataset. `embed`: texts embedded by the default encoder,
+which are not divided among processes of this machine, since one takes all cores. Without --ray, a cluster of its own on this
 machine. A run ahead of each measured one starts processes and connects. Ends with code 1 where probabilities differ.
 """
 
@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.feature_store import Recipe
-from ml_backend.features.lru_cache import Recent
+from ml_backend.features.feature_store import FeatureSpec
+from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.out_of_sample import out_of_sample
 from ml_backend.progress import Progress
 from ml_backend.project import Project
@@ -117,8 +117,8 @@ def folds(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
 
 
 def trained(project: Project, request: TrainingRequest, settings: Settings) -> np.ndarray:
-    model = train(request, project.features, None, Progress(lambda standing: None))
-    return out_of_sample(model, project.pool, settings)[1]
+    model = train(request, project.features, None, Progress(lambda update: None))
+    return out_of_sample(model, project.dataset, settings)[1]
 
 
 def score(directory: Path, settings: Settings, size: int) -> tuple[float, np.ndarray]:
@@ -126,8 +126,8 @@ def score(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
     labels = tuple(np.random.default_rng(1).integers(len(CLASSES), size=2_000).tolist())
     keys = tuple(map(digest, texts[:2_000]))
     request = TrainingRequest(classes=CLASSES, digests=keys, labels=labels, folds=3, seed=0, c=10.0)
-    model = train(request, project.features, None, Progress(lambda standing: None))
-    return timed(lambda: out_of_sample(model, project.pool, settings)[1])
+    model = train(request, project.features, None, Progress(lambda update: None))
+    return timed(lambda: out_of_sample(model, project.dataset, settings)[1])
 
 
 def embed(directory: Path, settings: Settings, size: int) -> tuple[float, np.ndarray]:
@@ -137,11 +137,11 @@ def embed(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
 
     def embedded() -> np.ndarray:
         place = directory / str(time.perf_counter_ns())
-        project = Project(place, encoder, Recent(), settings)
+        project = Project(place, encoder, LruCache(), settings)
         hold(project, texts)
         project.features.embed(lambda done, total: None)
         keys = [digest(text) for text in texts]
-        return project.features.matrix(Recipe(encoder.fingerprint, encoder.fingerprint), keys)[0]
+        return project.features.matrix(FeatureSpec(encoder.fingerprint, encoder.fingerprint), keys)[0]
 
     return timed(embedded)
 
@@ -149,22 +149,22 @@ def embed(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
 def made_up(directory: Path, settings: Settings, size: int) -> tuple[Project, list[str]]:
     """A project of texts with random embeddings, made once."""
     encoder = Encoder(DEFAULT_ENCODER, 1)
-    project = Project(directory, encoder, Recent(), settings)
+    project = Project(directory, encoder, LruCache(), settings)
     texts = [f"text {number}" for number in range(size)]
-    if project.pool.count_texts() < size:
+    if project.dataset.count_texts() < size:
         hold(project, texts)
         random = np.random.default_rng(0)
         for start in range(0, size, 5_000):
             keys = [digest(text) for text in texts[start : start + 5_000]]
             vectors = random.normal(size=(len(keys), DIMENSIONS)).astype(np.float32)
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            project.pool.add_features(encoder.fingerprint, keys, vectors)
+            project.dataset.add_features(encoder.fingerprint, keys, vectors)
     return project, texts
 
 
 def hold(project: Project, texts: list[str]) -> None:
-    project.pool.set_items(range(len(texts)), [digest(text) for text in texts])
-    project.pool.add_texts(texts)
+    project.dataset.set_items(range(len(texts)), [digest(text) for text in texts])
+    project.dataset.add_texts(texts)
 
 
 def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:

@@ -1,32 +1,41 @@
 """What can go wrong, by what the caller can do about it.
 
 BackendError
- ├── InvalidRequest      the request must change
- ├── NotFound            something must be sent or trained first
- ├── Conflict            it cannot be done now
- ├── EncoderUnavailable  the sentence encoder must be installed or configured
- ├── ClusterUnavailable  the processes that work is divided among must be started, or have more memory
- ├── CorruptModel        files of a model were damaged; train again
- └── CannotStart         the command line or the machine must change
+ ├── InvalidRequest          the request must change
+ │    └── LabelledTextsChanged   the training must start again
+ ├── NotFound                something must be sent or trained first
+ ├── Conflict                it cannot be done now
+ ├── EncoderUnavailable      the sentence encoder must be installed or configured
+ ├── ClusterUnavailable      the worker processes must be started, or need more memory
+ ├── CorruptModel            files of a model were damaged, so it must be trained again
+ └── CannotStart             the command line or the machine must change
 
-Every message is one sentence that says what to do, fit to be shown to a person.
+Every message says in plain sentences what to do, and can be shown to a person.
 """
 
 
 class BackendError(Exception):
-    """Anything this package refuses or fails at on purpose."""
+    """Anything that this package refuses, or fails at, on purpose."""
 
 
 class InvalidRequest(BackendError):
-    """The request cannot be carried out as it stands."""
+    """The request cannot be carried out in this form."""
+
+
+class LabelledTextsChanged(InvalidRequest):
+    """Labelled texts were removed while a training used them."""
+
+    def __init__(self, message: str = "Labelled texts were removed during the training. Start it again.") -> None:
+        """Take a message, so that the error can be sent between processes."""
+        super().__init__(message)
 
 
 class NotFound(BackendError):
-    """The project, job or model asked for is not there."""
+    """The requested project, job or model does not exist."""
 
 
 class Conflict(BackendError):
-    """The request is fine, the state of the project is against it."""
+    """The request conflicts with the current state of the project."""
 
 
 class EncoderUnavailable(BackendError):
@@ -34,11 +43,11 @@ class EncoderUnavailable(BackendError):
 
 
 class ClusterUnavailable(BackendError):
-    """The Ray cluster cannot be reached, or a process that work was divided among died."""
+    """The Ray cluster cannot be reached, or a worker process died."""
 
 
 class CorruptModel(BackendError):
-    """A model's files are missing, damaged or of another format."""
+    """The files of a model are missing, damaged or in another format."""
 
 
 class CannotStart(BackendError):

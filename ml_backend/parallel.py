@@ -34,14 +34,14 @@ _connecting = Lock()
 _dividing = Lock()  # the processes of this machine are one set, which an error in one thread would take from another
 
 
-class Portable(NamedTuple):
+class RemoteCall(NamedTuple):
     """A function of a module, to be called with these arguments and one more, wherever it runs."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
 
 
-class Cluster:
+class ParallelRunner:
     """Runs the parts of a piece of work through joblib; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:

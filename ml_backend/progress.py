@@ -1,16 +1,18 @@
-"""How far a piece of work is."""
+"""The progress of a training, in stages."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_FIRST_ESTIMATE = 0.02  # share of the work that must be done before the remaining time is estimated
+
 
 @dataclass(frozen=True)
-class Standing:
-    """How far the work is: `step` of `steps` of the stage; `progress` of it all, from 0 to 1.
+class ProgressUpdate:
+    """How far the work is.
 
-    `fold`: the one whose model is at work, None for the final one and elsewhere; `seconds_left`: None where nobody can
-    tell.
+    `step` of `steps` counts within the stage. `progress` is the share of all the work, from 0 to 1. `fold` is the fold
+    whose model is in work, None for the final model and outside of a fit. `seconds_left` is None without an estimate.
     """
 
     stage: str
@@ -22,24 +24,24 @@ class Standing:
 
 
 class Progress:
-    """Where the work of a job says how far it is."""
+    """Collects what the stages of a job report, and passes it on."""
 
-    def __init__(self, update: Callable[[Standing], None]) -> None:
-        """Call `update` at every report; what it raises ends the work."""
-        self._update = update
+    def __init__(self, on_update: Callable[[ProgressUpdate], None]) -> None:
+        """Call `on_update` at every report. An exception that it raises ends the work."""
+        self._on_update = on_update
         self._started = time.monotonic()
         self._costs: dict[str, float] = {}
 
     def plan(self, costs: dict[str, float]) -> None:
-        """State the stages in order, each with its estimated seconds."""
+        """Set the stages in order, each with its estimated seconds."""
         self._costs = costs
 
     def report(self, stage: str, done: float = 0, total: float = 1, fold: int | None = None) -> None:
-        """Say that `done` of `total` steps of a planned stage are behind us, and which fold's model is at work."""
+        """Report that `done` of `total` steps of a planned stage are complete, for the model of `fold`."""
         stages = list(self._costs)
         before = sum(self._costs[name] for name in stages[: stages.index(stage)])
         share = self._costs[stage] * (done / total if total else 1.0)
         progress = (before + share) / sum(self._costs.values())
         elapsed = time.monotonic() - self._started
-        left = elapsed * (1 - progress) / progress if progress > 0.02 else None
-        self._update(Standing(stage, fold, int(done), int(total), round(progress, 4), left))
+        left = elapsed * (1 - progress) / progress if progress > _FIRST_ESTIMATE else None
+        self._on_update(ProgressUpdate(stage, fold, int(done), int(total), round(progress, 4), left))

@@ -7,13 +7,13 @@ from threading import Lock
 
 from ml_backend.errors import CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.feature_store import Features, Recipe
-from ml_backend.features.lru_cache import Recent
+from ml_backend.features.feature_store import FeatureSpec, FeatureStore
+from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.progress import Progress
 from ml_backend.settings import Settings
 from ml_backend.storage import locks
-from ml_backend.storage.dataset import Pool
+from ml_backend.storage.dataset import Dataset
 from ml_backend.training.train import TrainingRequest, finetune, finetuning_is_due, train
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -22,18 +22,18 @@ log = logging.getLogger(__name__)
 
 
 class Project:
-    """One project: its pool, the features of its texts and its model versions. Several processes may have it open."""
+    """One project: its dataset, its features and its model versions. Several processes may have it open."""
 
-    def __init__(self, directory: Path, encoder: Encoder, recent: Recent, settings: Settings) -> None:
+    def __init__(self, directory: Path, encoder: Encoder, cache: LruCache, settings: Settings) -> None:
         """Open the project in `directory`, without loading a model."""
-        self.pool = Pool(directory / "pool.sqlite")
-        self.features = Features(self.pool, encoder, recent, directory, settings)
+        self.dataset = Dataset(directory / "pool.sqlite")
+        self.features = FeatureStore(self.dataset, encoder, cache, directory, settings)
         self.registry = Registry(directory, settings.keep_versions)
         self.directory = directory
         self._loading = Lock()
         self._version: str | None = None  # the registry's current one when last looked at
         self._model: TrainedModel | None = None
-        self._recipe: Recipe | None = None
+        self._feature_spec: FeatureSpec | None = None
 
     @property
     def model(self) -> TrainedModel | None:
@@ -54,10 +54,10 @@ class Project:
 
     def train(self, request: TrainingRequest, progress: Progress) -> str:
         """Train and publish a new model; its version. Whatever fails, the model before goes on serving."""
-        previous = self.model.recipe if self.model is not None else self._recipe
+        previous = self.model.feature_spec if self.model is not None else self._feature_spec
         model = self.registry.publish(train(request, self.features, previous, progress))
-        self._version, self._model, self._recipe = model.version, model, model.recipe
-        self.features.forget_all_but(model.recipe, self.registry.prune(model.version))
+        self._version, self._model, self._feature_spec = model.version, model, model.feature_spec
+        self.features.forget_all_but(model.feature_spec, self.registry.prune(model.version))
         return model.version
 
     def finetuning_is_due(self, request: TrainingRequest) -> bool:
@@ -66,14 +66,14 @@ class Project:
 
     def finetune(self, request: TrainingRequest, progress: Progress) -> None:
         """Fine-tune encoders for the trainings to come, which meanwhile go on with those there are."""
-        finetune(request, self.features, self.model.recipe if self.model is not None else None, progress)
+        finetune(request, self.features, self.model.feature_spec if self.model is not None else None, progress)
 
     def forget_model(self) -> None:
         """Serve no model, as before the first training; the texts and their features stay.
 
         Raises Conflict while a training or a fine-tuning runs, here or in another server.
         """
-        with locks.unused(self.directory, "its model can be forgotten"):
+        with locks.require_idle(self.directory, "its model can be forgotten"):
             self.registry.clear()
             self.features.forget()
 
@@ -89,11 +89,11 @@ class Project:
             self._version = version  # not again with every request
             return None
         if model is not None:
-            self._recipe = model.recipe
-            self.features.prepare(model.recipe)
+            self._feature_spec = model.feature_spec
+            self.features.prepare(model.feature_spec)
         self._version, self._model = version, model
         if model is not None:
-            self.features.release(model.recipe)
+            self.features.release(model.feature_spec)
         return None
 
 
@@ -104,7 +104,7 @@ class Projects:
         """Open none yet."""
         self._settings = settings
         self._encoder = encoder
-        self._recent = Recent()
+        self._cache = LruCache()
         self._lock = Lock()
         self._open: dict[str, Project] = {}
 
@@ -128,7 +128,7 @@ class Projects:
         directory = _directory(self._settings, name)
         with self._lock:
             if name not in self._open and (create or (directory / "pool.sqlite").is_file()):
-                self._open[name] = Project(directory, self._encoder, self._recent, self._settings)
+                self._open[name] = Project(directory, self._encoder, self._cache, self._settings)
             return self._open.get(name)
 
 

@@ -11,21 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.classifiers.logistic import LogisticClassifier
-from ml_backend.classifiers.one_vs_rest import YES
+from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.diversity import cluster_centres
 from ml_backend.features.encoder import Encoder
-from ml_backend.jobs.queue import Jobs
-from ml_backend.jobs.records import Job, Presence, Records
-from ml_backend.jobs.worker import Outcome, Task, Worker
-from ml_backend.labeling.label_config import change_since, control_of, remembered_controls
-from ml_backend.labeling.webhook import Events
+from ml_backend.jobs.queue import JobQueue
+from ml_backend.jobs.records import Job, JobRecords, ServerLiveness
+from ml_backend.jobs.worker import TrainingResult, TrainingTask, Worker
+from ml_backend.labeling.label_config import cached_controls, describe_change, match_control
+from ml_backend.labeling.webhook import WebhookHandler
 from ml_backend.models.out_of_sample import out_of_sample
 from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.project import Project, Projects, directory_of, registry_of
 from ml_backend.schemas import ModelState, Prediction, PredictResponse, TrainRequest
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import DIGEST_BYTES, Consensus
+from ml_backend.storage.dataset import DIGEST_BYTES, ConsensusLabel
 from ml_backend.training.train import Label, TrainingRequest
 
 Array = npt.NDArray[Any]
@@ -52,19 +52,19 @@ class Service:
         self._encoder = Encoder(settings.encoder, settings.threads)
         # A process that is connected to a Ray cluster ends with it.
         self._projects = Projects(settings.model_copy(update={"ray": None}), self._encoder)
-        self._presence = Presence(settings.model_dir / "servers")
+        self._liveness = ServerLiveness(settings.model_dir / "servers")
         self._jobs = self._started("jobs", self._trained)
         self._finetuning = self._started("finetunings", self._finetuned)
-        self._last: dict[str, Task] = {}  # of each project, since the server started
-        self._controls = remembered_controls()
+        self._last: dict[str, TrainingTask] = {}  # of each project, since the server started
+        self._controls = cached_controls()
         self._warn_once = lru_cache(maxsize=1024)(_warn)
-        self._events = Events(settings, self._projects, self._controls, self.start)
+        self._events = WebhookHandler(settings, self._projects, self._controls, self.start)
 
     def close(self, seconds: float = 5.0) -> None:
         """End all trainings, waiting for each `seconds` at most."""
         self._finetuning.close(seconds)
         self._jobs.close(seconds)
-        self._presence.end()
+        self._liveness.end()
 
     def version(self, uid: str) -> str:
         """The current model version of a Label Studio project, "ID" or "ID.TIMESTAMP"; empty where there is none."""
@@ -84,8 +84,8 @@ class Service:
         results = [Prediction(model_version=model.version) for _ in tasks]
         response = PredictResponse(results=results, model_version=model.version)
         controls = self._controls(config)
-        control = control_of(controls, model.classes, model.multilabel)
-        response.message = change_since(model.version, controls, control, model.classes, model.multilabel)
+        control = match_control(controls, model.classes, model.multilabel)
+        response.message = describe_change(model.version, controls, control, model.classes, model.multilabel)
         if response.message:
             self._warn_once(name, hash(config), response.message)
         if control is None:
@@ -94,12 +94,12 @@ class Service:
         features = self._project(name).features
         if not texts:
             return response
-        if not features.matches(model.recipe):
+        if not features.matches(model.feature_spec):
             response.message = f"Model version {model.version} was trained with another sentence encoder; train again."
             self._warn_once(name, 0, response.message)
             return response
         try:
-            probabilities = model.final.predict_proba(features.of_texts(model.recipe, list(texts.values())))
+            probabilities = model.final.predict_proba(features.of_texts(model.feature_spec, list(texts.values())))
         except CorruptModel:
             if self._project(name).model is not model:  # a newer one took its place, and its files, meanwhile
                 return self.predict(uid, config, tasks)
@@ -126,11 +126,11 @@ class Service:
         if len(np.unique(ids)) != len(ids):
             raise InvalidRequest("An id occurs twice in 'ids'; send each item once.")
         digests = [row.tobytes() for row in hashes]
-        return np.array(self._projects.create(project).pool.set_items(ids.tolist(), digests), dtype=np.int64)
+        return np.array(self._projects.create(project).dataset.set_items(ids.tolist(), digests), dtype=np.int64)
 
     def add_texts(self, project: str, texts: list[str]) -> int:
         """Store texts; how many of them are held now. Raises NotFound before the first `set_items`."""
-        self._project(project).pool.add_texts(texts)
+        self._project(project).dataset.add_texts(texts)
         return len(texts)
 
     def train(self, project: str, request: TrainRequest) -> Job:
@@ -152,7 +152,7 @@ class Service:
         if not used <= set(range(len(classes))):
             raise InvalidRequest("A label is no position in 'classes'; count from 0.")
         opened = self._project(project)
-        digests = opened.pool.digests_of_items()
+        digests = opened.dataset.digests_of_items()
         weights = request.weights or [1.0] * len(ids)
         known = [
             (digests[item], label, weight)
@@ -168,8 +168,10 @@ class Service:
             seed=request.seed,
             classifier=request.classifier,
         )
-        opened.pool.set_consensus(
-            Consensus(key, [classes[index] for index in label] if isinstance(label, tuple) else classes[label], weight)
+        opened.dataset.set_consensus(
+            ConsensusLabel(
+                key, [classes[index] for index in label] if isinstance(label, tuple) else classes[label], weight
+            )
             for key, label, weight in known
         )
         return self.start(project, work, stated=True)
@@ -179,7 +181,7 @@ class Service:
 
         Labels that the connector `stated` know the annotators: where such a request waits, no other takes its place.
         """
-        task = Task(project, request, fingerprint=self._encoder.loaded, stated=stated)
+        task = TrainingTask(project, request, fingerprint=self._encoder.loaded, stated=stated)
         self._last[project] = task
         return self._jobs.start(task, unless=lambda waiting: waiting.stated and not stated)
 
@@ -202,7 +204,7 @@ class Service:
             model_version=model.version,
             classes=list(model.classes),
             multilabel=model.multilabel,
-            labels=len(model.training.labels),
+            labels=len(model.training_set.labels),
             trained_at=model.trained_at,
             versions=opened.registry.versions()[::-1],
             accuracy=model.accuracy,
@@ -217,7 +219,7 @@ class Service:
         if self._jobs.is_active(project) or self._finetuning.is_active(project):
             raise Conflict("A training of this project runs; its model can be forgotten when it has ended.")
         opened.forget_model()
-        opened.pool.set_consensus([])
+        opened.dataset.set_consensus([])
 
     def versions(self, project: str | None = None) -> list[str]:
         """The model versions that are kept, newest first: of a project, "ID" or "ID.TIMESTAMP", or of all."""
@@ -253,13 +255,13 @@ class Service:
         model = opened.model
         if model is None:
             raise NotFound("The project has no model yet; train one first.")
-        if not opened.features.matches(model.recipe):
+        if not opened.features.matches(model.feature_spec):
             raise Conflict("The model was trained with another sentence encoder; train again.")
         try:
-            opened.features.fill(model.recipe)
+            opened.features.fill(model.feature_spec)
         except CorruptModel as error:
             raise Conflict(str(error)) from error
-        ids, pred_probs, fold = out_of_sample(model, opened.pool, self._settings)
+        ids, pred_probs, fold = out_of_sample(model, opened.dataset, self._settings)
         now = opened.model
         if now is not None and now.version != model.version:  # its training has dropped features that were being read
             return self.probabilities(project)
@@ -278,7 +280,7 @@ class Service:
         Items that are unknown or whose text is not held are left out. Raises NotFound before the first `set_items`.
         """
         opened = self._project(project)
-        digests = opened.pool.digests_of_items()
+        digests = opened.dataset.digests_of_items()
         known = sorted({item for item in ids if item in digests})
         if len(known) > _SPREAD_SAMPLE:
             sample = np.random.default_rng(seed).choice(len(known), _SPREAD_SAMPLE, replace=False)
@@ -288,18 +290,18 @@ class Service:
         points, positions = opened.features.embeddings([digests[item] for item in known])
         return [known[positions[row]] for row in cluster_centres(points, count, seed)]
 
-    def _started(self, kind: str, ended: Callable[[Task, Outcome], None]) -> Jobs:
-        return Jobs(Worker(self._settings), Records(directory_of(self._settings), kind, self._presence), ended)
+    def _started(self, kind: str, ended: Callable[[TrainingTask, TrainingResult], None]) -> JobQueue:
+        return JobQueue(Worker(self._settings), JobRecords(directory_of(self._settings), kind, self._liveness), ended)
 
-    def _trained(self, task: Task, outcome: Outcome) -> None:
+    def _trained(self, task: TrainingTask, result: TrainingResult) -> None:
         """Load the new model before its job is done; where that is due, have encoders fine-tuned behind it."""
         opened = self._project(task.project)
-        if opened.model is None or opened.model.version != outcome.version:
+        if opened.model is None or opened.model.version != result.version:
             log.warning("Project %s: another model than the one just trained serves.", task.project)
-        if outcome.due:
+        if result.due:
             self._finetuning.start(replace(task, finetune=True))
 
-    def _finetuned(self, task: Task, outcome: Outcome) -> None:
+    def _finetuned(self, task: TrainingTask, result: TrainingResult) -> None:
         """Train once more, on the newest labels; a training that waits will do."""
         self._jobs.start(self._last[task.project], unless=lambda waiting: True)
 
@@ -332,7 +334,7 @@ def _choose(probabilities: npt.NDArray[np.float64], multilabel: bool) -> tuple[l
         best = int(probabilities.argmax())
         return [best], float(probabilities[best])
     sure = np.maximum(probabilities, 1 - probabilities).min()
-    return np.flatnonzero(probabilities >= YES).tolist(), float(sure)
+    return np.flatnonzero(probabilities >= DECISION_THRESHOLD).tolist(), float(sure)
 
 
 def _warn(project: str, config: int, message: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.classifiers.one_vs_rest import OneVsRestClassifier
 from ml_backend.classifiers.protocol import Classifier
-from ml_backend.classifiers.softmax import LogitsClassifier
+from ml_backend.classifiers.softmax import SoftmaxClassifier
 from ml_backend.settings import ClassifierName
 
 
@@ -35,12 +35,12 @@ CLASSIFIERS: Mapping[ClassifierName, Kind] = {
 def create(name: ClassifierName, multilabel: bool, c: float) -> Classifier:
     """A classifier to fit, with `c` as the inverse strength of its penalty where it has one."""
     if CLASSIFIERS[name].transformer:
-        return LogitsClassifier(multilabel)
+        return SoftmaxClassifier(multilabel)
     return OneVsRestClassifier(c) if multilabel else LogisticClassifier(c)
 
 
 def load(name: ClassifierName, multilabel: bool, path: Path) -> Classifier:
     """Read what a classifier of that name saved; raises CorruptModel."""
     if CLASSIFIERS[name].transformer:
-        return LogitsClassifier.load(path)
+        return SoftmaxClassifier.load(path)
     return OneVsRestClassifier.load(path) if multilabel else LogisticClassifier.load(path)

@@ -13,7 +13,7 @@ from ml_backend.classifiers.protocol import Weights
 from ml_backend.errors import CorruptModel
 
 # Far below any probability that matters, far above where float32 loses it: logarithms of the result stay finite.
-_LEAST = 1e-7
+_MIN_PROBABILITY = 1e-7
 
 
 class LogisticClassifier:
@@ -64,10 +64,10 @@ class LogisticClassifier:
         absent = 1 / (labels + classes)
         probabilities = np.full((len(features), classes), absent)
         rest = 1 - (classes - len(self._present)) * absent
-        # float32: half the memory and twice the speed over a large pool
+        # float32: half the memory and twice the speed over a large dataset
         logits = features @ self._weights.T.astype(np.float32) + self._bias
         probabilities[:, self._present] = rest * softmax(logits, axis=1)
-        probabilities = np.maximum(probabilities, _LEAST)
+        probabilities = np.maximum(probabilities, _MIN_PROBABILITY)
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
     def save(self, path: Path) -> None:

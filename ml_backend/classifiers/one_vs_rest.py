@@ -13,8 +13,8 @@ from ml_backend.classifiers.protocol import Weights
 from ml_backend.errors import CorruptModel
 
 # As in the logistic classifier: logarithms of the result and of its complement stay finite.
-_LEAST = 1e-7
-YES = 0.5  # a class is predicted from this probability on
+_MIN_PROBABILITY = 1e-7
+DECISION_THRESHOLD = 0.5  # a class is predicted from this probability on
 
 
 class OneVsRestClassifier:
@@ -58,9 +58,9 @@ class OneVsRestClassifier:
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """The probability (n, `classes`) that each class applies, above 0 and below 1."""
-        # float32: half the memory and twice the speed over a large pool
+        # float32: half the memory and twice the speed over a large dataset
         logits = features @ self._weights.T.astype(np.float32) + self._bias
-        return np.asarray(np.clip(expit(logits), _LEAST, 1 - _LEAST))
+        return np.asarray(np.clip(expit(logits), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""

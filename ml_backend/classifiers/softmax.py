@@ -12,10 +12,10 @@ from ml_backend.classifiers.protocol import Weights
 from ml_backend.errors import CorruptModel
 
 # As in the logistic classifier: logarithms of the result, and of its complement, stay finite.
-_LEAST = 1e-7
+_MIN_PROBABILITY = 1e-7
 
 
-class LogitsClassifier:
+class SoftmaxClassifier:
     """The softmax of features that are logits, with `multilabel` the sigmoid of each."""
 
     def __init__(self, multilabel: bool = False) -> None:
@@ -35,7 +35,7 @@ class LogitsClassifier:
         """Take features (n, `classes`) as they are; there is nothing to learn."""
         self._classes = classes
 
-    def at_temperature(self, temperature: float) -> "LogitsClassifier":
+    def at_temperature(self, temperature: float) -> "SoftmaxClassifier":
         """The same with logits divided by `temperature`: below 1 it is surer of itself."""
         other = copy(self)
         other._temperature = self._temperature * temperature
@@ -50,8 +50,8 @@ class LogitsClassifier:
             raise CorruptModel("A model was made for another number of classes; train again.")
         logits = features.astype(np.float64) / self._temperature
         if self._multilabel:
-            return np.asarray(np.clip(expit(logits), _LEAST, 1 - _LEAST))
-        probabilities = np.maximum(softmax(logits, axis=1), _LEAST)
+            return np.asarray(np.clip(expit(logits), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
+        probabilities = np.maximum(softmax(logits, axis=1), _MIN_PROBABILITY)
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
     def save(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class LogitsClassifier:
         save_file({name: np.array(number, dtype=np.float64) for name, number in numbers.items()}, path)
 
     @classmethod
-    def load(cls, path: Path) -> "LogitsClassifier":
+    def load(cls, path: Path) -> "SoftmaxClassifier":
         """Read what `save` wrote; raises CorruptModel."""
         try:
             numbers = {name: float(array) for name, array in load_file(path).items()}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features.finetune import precision, variant
-from ml_backend.parallel import Portable
+from ml_backend.parallel import RemoteCall
 from ml_backend.settings import DEFAULT_ENCODER
 from ml_backend.storage.atomic_files import sha256
 
@@ -73,9 +73,9 @@ class Encoder:
         """What `same_encoder` finds it by in another process; raises EncoderUnavailable."""
         return self._name, self._threads, self.fingerprint
 
-    def portable(self, trained: "Mapping[str, Tensor] | None" = None) -> Portable:
+    def remote_call(self, trained: "Mapping[str, Tensor] | None" = None) -> RemoteCall:
         """What embeds texts as this encoder does, or a `variant` of it, in any process that can load it."""
-        return Portable(_embed, (self.identity, trained))
+        return RemoteCall(_embed, (self.identity, trained))
 
     def copy(self, trained: "Mapping[str, Tensor] | None" = None) -> "SentenceTransformer":
         """A `variant` of the model; raises EncoderUnavailable."""

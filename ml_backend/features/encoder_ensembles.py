@@ -17,7 +17,7 @@ from ml_backend.errors import CorruptModel
 from ml_backend.features import manifest
 from ml_backend.features.encoder import Encoder, Identity, encode, same_encoder
 from ml_backend.features.finetune import SECONDS_A_STEP, Schedule, finetune, precision
-from ml_backend.parallel import Cluster, Portable
+from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, write_atomically
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _POINTER = "newest"
 
 
 @dataclass(frozen=True)
-class EncoderSet:
+class EncoderEnsemble:
     """A set by its name: the fingerprint of the encoder it came from, and how many labels it saw.
 
     `fold` is the fold of each text, {digest: fold}, out of `folds`: the encoder of a fold never saw its labels.
@@ -43,25 +43,25 @@ class EncoderSet:
     fold: Mapping[bytes, int]
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """What their vectors are called in the pool: of the folds in order, then of the one on all labels."""
+    def feature_keys(self) -> tuple[str, ...]:
+        """What their vectors are called in the dataset: of the folds in order, then of the one on all labels."""
         return tuple(f"{self.name}{_SEPARATOR}{number}" for number in range(self.folds + 1))
 
 
-class FineTuned:
+class EncoderEnsembles:
     """The sets of one project; safe to share between threads."""
 
-    def __init__(self, directory: Path, encoder: Encoder, schedule: Schedule, cluster: Cluster) -> None:
+    def __init__(self, directory: Path, encoder: Encoder, schedule: Schedule, parallel: ParallelRunner) -> None:
         """Keep sets in `directory`; nothing is loaded yet."""
-        self._cluster = cluster
+        self._parallel = parallel
         self._directory = directory
         self._encoder = encoder
         self.schedule = schedule
         self._lock = Lock()
-        self._sets: dict[str, EncoderSet] = {}
+        self._sets: dict[str, EncoderEnsemble] = {}
         self._models: dict[str, tuple[SentenceTransformer, Lock]] = {}
 
-    def newest(self) -> EncoderSet | None:
+    def newest(self) -> EncoderEnsemble | None:
         """The set published last; None where there is none, or where it is damaged."""
         published = self._published()
         with suppress(CorruptModel):
@@ -73,17 +73,17 @@ class FineTuned:
             return (self._directory / _POINTER).read_text()
         return None
 
-    def read(self, name: str) -> EncoderSet:
+    def read(self, name: str) -> EncoderEnsemble:
         """A set by name; raises CorruptModel."""
         if name not in self._sets:
             self._sets[name] = self._read(name)
         return self._sets[name]
 
-    def _read(self, name: str) -> EncoderSet:
+    def _read(self, name: str) -> EncoderEnsemble:
         told = manifest.read(self._directory / name, "fine-tuned encoders")
         known = load_arrays(self._directory / name / "folds.safetensors")
         fold = dict(zip(map(bytes, known["digests"]), known["folds"].tolist(), strict=True))
-        return EncoderSet(name, told["encoder"], told["labels"], told["folds"], fold)
+        return EncoderEnsemble(name, told["encoder"], told["labels"], told["folds"], fold)
 
     def make(
         self,
@@ -95,7 +95,7 @@ class FineTuned:
         folds: npt.NDArray[np.int8],
         seed: int,
         report: Callable[[int, int], None],
-    ) -> EncoderSet:
+    ) -> EncoderEnsemble:
         """Fine-tune and write a set, on n texts and what is known of each; `report(step, steps)` may raise to end it.
 
         It is kept, but not the newest one before it is published.
@@ -117,9 +117,9 @@ class FineTuned:
             }
 
         members, seconds = [], SECONDS_A_STEP * steps
-        if self._cluster.distributed and self._cluster.divides(seconds):
+        if self._parallel.distributed and self._parallel.divides(seconds):
             parts = ((self._encoder.identity, known(number)) for number in range(count + 1))
-            for trained in self._cluster.run(_finetune_elsewhere, parts, count + 1, seconds=seconds):
+            for trained in self._parallel.run(_finetune_elsewhere, parts, count + 1, seconds=seconds):
                 members.append(trained)
                 report(of_one * len(members), steps)
         else:  # one after the other: each takes all cores
@@ -128,47 +128,51 @@ class FineTuned:
                 members.append(finetune(self._encoder.copy(), **known(number), report=told))
         return self._write(encoder, digests, folds, members)
 
-    def encode(self, kind: str, texts: Sequence[str]) -> Matrix:
+    def encode(self, feature_key: str, texts: Sequence[str]) -> Matrix:
         """The embeddings by one encoder of a set, float32 (n, d); raises CorruptModel, EncoderUnavailable."""
-        model, lock = self._model(kind)
+        model, lock = self._model(feature_key)
         with precision(model.device):
             return encode(model, lock, texts)
 
-    def portable(self, kind: str) -> Portable:
+    def remote_call(self, feature_key: str) -> RemoteCall:
         """What `encode` does, in any process that can load the encoder; raises CorruptModel, EncoderUnavailable."""
-        return self._encoder.portable(self._trained(kind))
+        return self._encoder.remote_call(self._trained(feature_key))
 
     def publish(self, name: str) -> None:
         """Make a set the newest."""
         write_atomically(self._directory / _POINTER, name.encode())
 
-    def keep_only(self, kinds: Collection[str]) -> list[str]:
-        """Remove all sets but those of `kinds`, the newest, and later ones: these are yet to be published.
+    def keep_only(self, feature_keys: Collection[str]) -> list[str]:
+        """Remove all sets but those of `feature_keys`, the newest, and later ones: these are yet to be published.
 
-        Returns the kinds of the newest and of later ones. What an interrupted fine-tuning has left goes when a later
-        set is published.
+        Returns the keys of the newest and of later ones. What an interrupted fine-tuning has left goes when a later set
+        is published.
         """
         with self._lock:
             published = self._published() or ""
-            keep_only(self._directory, {*map(_name, kinds), published}, newer_than=published)
+            keep_only(self._directory, {*map(_name, feature_keys), published}, newer_than=published)
             left = {path.name for path in self._directory.glob("[!.]*") if path.is_dir()}
             self._sets = {name: found for name, found in self._sets.items() if name in left}
-            self._models = {kind: model for kind, model in self._models.items() if _name(kind) in left}
+            self._models = {
+                feature_key: model for feature_key, model in self._models.items() if _name(feature_key) in left
+            }
             recent: list[str] = []
             for name in sorted(name for name in left if name >= published):
                 with suppress(CorruptModel):
-                    recent += self.read(name).kinds
+                    recent += self.read(name).feature_keys
             return recent
 
-    def prepare(self, kinds: Sequence[str]) -> None:
-        """Load the last one of `kinds`, where one was needed so far; raises CorruptModel, EncoderUnavailable."""
-        if self._models and kinds:
-            self._model(kinds[-1])
+    def prepare(self, feature_keys: Sequence[str]) -> None:
+        """Load the last one of `feature_keys`, where one was needed so far; raises CorruptModel, EncoderUnavailable."""
+        if self._models and feature_keys:
+            self._model(feature_keys[-1])
 
-    def release(self, kinds: Collection[str]) -> None:
-        """Keep no other encoders in memory than those of `kinds`."""
+    def release(self, feature_keys: Collection[str]) -> None:
+        """Keep no other encoders in memory than those of `feature_keys`."""
         with self._lock:
-            self._models = {kind: model for kind, model in self._models.items() if kind in kinds}
+            self._models = {
+                feature_key: model for feature_key, model in self._models.items() if feature_key in feature_keys
+            }
 
     def forget(self) -> None:
         """Remove all sets."""
@@ -176,17 +180,17 @@ class FineTuned:
         keep_only(self._directory, set())
         self._sets, self._models = {}, {}
 
-    def _model(self, kind: str) -> "tuple[SentenceTransformer, Lock]":
+    def _model(self, feature_key: str) -> "tuple[SentenceTransformer, Lock]":
         with self._lock:
-            if kind not in self._models:
-                self._models[kind] = self._encoder.copy(self._trained(kind)), Lock()
-            return self._models[kind]
+            if feature_key not in self._models:
+                self._models[feature_key] = self._encoder.copy(self._trained(feature_key)), Lock()
+            return self._models[feature_key]
 
-    def _trained(self, kind: str) -> "dict[str, Tensor]":
+    def _trained(self, feature_key: str) -> "dict[str, Tensor]":
         from safetensors.torch import load_file
 
-        found = self.read(_name(kind))
-        return load_file(self._directory / found.name / _file(found.kinds.index(kind)))
+        found = self.read(_name(feature_key))
+        return load_file(self._directory / found.name / _file(found.feature_keys.index(feature_key)))
 
     def _write(
         self,
@@ -194,7 +198,7 @@ class FineTuned:
         digests: npt.NDArray[np.uint8],
         folds: npt.NDArray[np.int8],
         members: Sequence[Mapping[str, Any]],
-    ) -> EncoderSet:
+    ) -> EncoderEnsemble:
         from safetensors.torch import save_file
 
         name = new_name()
@@ -214,13 +218,13 @@ def _finetune_elsewhere(identity: Identity, known: dict[str, Any]) -> "dict[str,
     return finetune(same_encoder(identity).copy(), **known, report=lambda step, steps: None)
 
 
-def is_finetuned(kind: str) -> bool:
-    """Whether vectors of a kind are by an encoder of a set."""
-    return _SEPARATOR in kind
+def is_finetuned(feature_key: str) -> bool:
+    """Whether vectors of a feature_key are by an encoder of a set."""
+    return _SEPARATOR in feature_key
 
 
-def _name(kind: str) -> str:
-    return kind.partition(_SEPARATOR)[0]
+def _name(feature_key: str) -> str:
+    return feature_key.partition(_SEPARATOR)[0]
 
 
 def _file(number: int) -> str:

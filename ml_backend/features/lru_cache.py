@@ -13,8 +13,8 @@ Matrix = npt.NDArray[np.float32]
 LIMIT = 20_000  # vectors, some 25 MB
 
 
-class Recent:
-    """The latest vectors, by kind and text; safe to share between threads and projects."""
+class LruCache:
+    """The latest vectors, by feature_key and text; safe to share between threads and projects."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         """Remember `limit` vectors."""
@@ -22,9 +22,9 @@ class Recent:
         self._lock = Lock()
         self._vectors: OrderedDict[tuple[str, bytes], Matrix] = OrderedDict()
 
-    def vectors(self, kind: str, texts: Sequence[str], compute: Callable[[Sequence[str]], Matrix]) -> Matrix:
-        """One vector a text, float32 (n, d): remembered, else computed and remembered under `kind`."""
-        keys = [(kind, digest(text)) for text in texts]
+    def vectors(self, feature_key: str, texts: Sequence[str], compute: Callable[[Sequence[str]], Matrix]) -> Matrix:
+        """One vector a text, float32 (n, d): remembered, else computed and remembered under `feature_key`."""
+        keys = [(feature_key, digest(text)) for text in texts]
         with self._lock:
             known = {key: self._vectors[key] for key in keys if key in self._vectors}
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}

@@ -26,7 +26,7 @@ _SVD_SEED = 0
 
 
 @dataclass(frozen=True)
-class Lexical:
+class TfidfMap:
     """A fitted map from text to numbers; `id` is its own digest, `pool_size` how many texts there were."""
 
     id: str
@@ -41,8 +41,8 @@ class Lexical:
         return np.asarray(_terms(self.vectorizers, texts) @ self.components.T, dtype=np.float32)
 
 
-def fit(texts: Sequence[str], max_dims: int, pool_size: int, root: Path) -> Lexical:
-    """Fit on `texts`, a sample of a pool of `pool_size`, and write `root/<id>`.
+def fit(texts: Sequence[str], max_dims: int, pool_size: int, root: Path) -> TfidfMap:
+    """Fit on `texts`, a sample of a dataset of `pool_size`, and write `root/<id>`.
 
     There are fewer dimensions than `max_dims` where the texts are few, and none where fewer than two are not blank.
     """
@@ -65,7 +65,7 @@ def fit(texts: Sequence[str], max_dims: int, pool_size: int, root: Path) -> Lexi
     return _write(root, vocabularies, arrays, pool_size)
 
 
-def read(root: Path, identifier: str) -> Lexical:
+def read(root: Path, identifier: str) -> TfidfMap:
     """Read `root/<identifier>`; raises CorruptModel where it is not what was written."""
     try:
         terms = (root / identifier / "terms.json").read_bytes()
@@ -80,10 +80,10 @@ def read(root: Path, identifier: str) -> Lexical:
         vectorizer = TfidfVectorizer(vocabulary=vocabulary, **_options(_ANALYZERS[number]))
         vectorizer.idf_ = arrays[f"idf{number}"]
         vectorizers.append(vectorizer)
-    return Lexical(identifier, described["pool_size"], arrays["components"], tuple(vectorizers))
+    return TfidfMap(identifier, described["pool_size"], arrays["components"], tuple(vectorizers))
 
 
-def _write(root: Path, vocabularies: list[list[str]], arrays: dict[str, npt.NDArray[Any]], pool_size: int) -> Lexical:
+def _write(root: Path, vocabularies: list[list[str]], arrays: dict[str, npt.NDArray[Any]], pool_size: int) -> TfidfMap:
     terms = json.dumps({"pool_size": pool_size, "vocabularies": vocabularies}).encode()
     weights = save(arrays)
     identifier = _digest(terms, weights)

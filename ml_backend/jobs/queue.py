@@ -9,9 +9,9 @@ from threading import Condition, Thread
 from typing import Protocol
 
 from ml_backend.errors import BackendError, Conflict, NotFound
-from ml_backend.jobs.records import Job, Records
-from ml_backend.jobs.worker import Died, Outcome, Task, Unexpected
-from ml_backend.progress import Standing
+from ml_backend.jobs.records import Job, JobRecords
+from ml_backend.jobs.worker import TrainingResult, TrainingTask, UnexpectedFailure, WorkerDied
+from ml_backend.progress import ProgressUpdate
 from ml_backend.storage.atomic_files import new_name
 
 _IDLE_SECONDS = 600.0  # after so long without work the process goes, and its memory with it
@@ -24,27 +24,29 @@ CANCELLED = "The training was cancelled."
 log = logging.getLogger(__name__)
 
 
-class Trains(Protocol):
+class TrainingWorker(Protocol):
     """What does the work (ml_backend.jobs.worker.Worker)."""
 
-    def run(self, task: Task, report: Callable[[Standing], None]) -> Outcome: ...
+    def run(self, task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult: ...
 
     def kill(self) -> None: ...
 
 
-class Jobs:
+class JobQueue:
     """The jobs of this server, one after the other, so that memory is that of one training.
 
     A project has one that runs and one that waits at most: a newer request takes the place of the one that waits.
     """
 
-    def __init__(self, worker: Trains, records: Records, ended: Callable[[Task, Outcome], None]) -> None:
+    def __init__(
+        self, worker: TrainingWorker, records: JobRecords, ended: Callable[[TrainingTask, TrainingResult], None]
+    ) -> None:
         """Do the work in `worker` and keep `records`; `ended` is called when a task is done, before its job is."""
         self._worker = worker
         self._records = records
         self._ended = ended
         self._condition = Condition()
-        self._waiting: dict[str, tuple[Job, Task]] = {}  # by project, the longest waiting first
+        self._waiting: dict[str, tuple[Job, TrainingTask]] = {}  # by project, the longest waiting first
         self._running: tuple[str, Job] | None = None
         self._stopping: str | None = None  # why the job that runs is to end
         self._past: dict[tuple[str, str], Job] = {}  # the last that have ended, should the disk have failed them
@@ -53,7 +55,7 @@ class Jobs:
         self._thread = Thread(target=self._loop, name=records.kind, daemon=True)
         self._thread.start()
 
-    def start(self, task: Task, *, unless: Callable[[Task], bool] = lambda waiting: False) -> Job:
+    def start(self, task: TrainingTask, *, unless: Callable[[TrainingTask], bool] = lambda waiting: False) -> Job:
         """A new job, behind those that run or wait; `unless` the project's task that waits already will do: its job."""
         project = task.project
         with self._condition:
@@ -138,24 +140,24 @@ class Jobs:
                 self._records.write(project, job)
             self._run(project, task)
 
-    def _run(self, project: str, task: Task) -> None:
-        def report(standing: Standing) -> None:
+    def _run(self, project: str, task: TrainingTask) -> None:
+        def report(update: ProgressUpdate) -> None:
             with self._condition:
                 assert self._running is not None
-                self._running = project, self._running[1].at(standing)
+                self._running = project, self._running[1].at(update)
                 self._records.write(project, self._running[1], progress=True)
                 if self._stopping is not None:  # it was asked for before there was a process to kill
                     self._worker.kill()
 
-        error, retriable, outcome = None, False, Outcome()
+        error, retriable, result = None, False, TrainingResult()
         try:
-            outcome = self._worker.run(task, report)
-            self._ended(task, outcome)
-        except Died as death:
+            result = self._worker.run(task, report)
+            self._ended(task, result)
+        except WorkerDied as death:
             error, retriable = str(death), True
         except BackendError as refusal:
             error = str(refusal)
-        except Unexpected as unexpected:
+        except UnexpectedFailure as unexpected:
             error = _unforeseen(project, *unexpected.args)
         except Exception as unexpected:
             error = _unforeseen(project, type(unexpected).__name__, "".join(traceback.format_exception(unexpected)))
@@ -164,7 +166,7 @@ class Jobs:
             job = self._running[1]
             stopped, self._stopping, self._running = self._stopping, None, None
             if error is None:
-                job = replace(job, stage="done", progress=1.0, seconds_left=0.0, model_version=outcome.version)
+                job = replace(job, stage="done", progress=1.0, seconds_left=0.0, model_version=result.version)
                 self._end(project, job, "done", None)
             elif stopped is not None:
                 self._end(project, job, "cancelled" if stopped == CANCELLED else "failed", stopped, retriable=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from ml_backend.progress import Standing
+from ml_backend.progress import ProgressUpdate
 from ml_backend.storage.atomic_files import new_name, write_atomically
 
 KEPT = 20  # of a project
@@ -45,12 +45,12 @@ class Job:
         """Whether it has not ended."""
         return self.state in ("queued", "running")
 
-    def at(self, standing: Standing) -> "Job":
+    def at(self, update: ProgressUpdate) -> "Job":
         """The same, so far."""
-        return replace(self, **vars(standing))
+        return replace(self, **vars(update))
 
 
-class Presence:
+class ServerLiveness:
     """That this server lives: a lock on a file, which the system releases when the process ends, however it ends."""
 
     def __init__(self, directory: Path) -> None:
@@ -87,14 +87,14 @@ class Presence:
         return self._directory / f"{name}.lock"
 
 
-class Records:
+class JobRecords:
     """The records of all projects' jobs of one kind, each project's in a folder of its own."""
 
-    def __init__(self, projects: Path, kind: str, presence: Presence) -> None:
+    def __init__(self, projects: Path, kind: str, liveness: ServerLiveness) -> None:
         """Keep them in `projects`/<project>/`kind`; jobs of servers that have ended are marked as failed."""
         self._projects = projects
         self.kind = kind
-        self._presence = presence
+        self._liveness = liveness
         self._written: dict[str, float] = {}
         for path in projects.glob(f"*/{kind}/*.json"):
             self._read(path)
@@ -112,7 +112,7 @@ class Records:
                 directory.mkdir(parents=True, exist_ok=True)
                 for old in sorted(directory.glob("*.json"))[: -KEPT + 1]:
                     old.unlink(missing_ok=True)
-            self._write(directory / f"{job.job}.json", job, self._presence.name)
+            self._write(directory / f"{job.job}.json", job, self._liveness.name)
         except OSError as error:
             log.error("The record of job %s cannot be written: %s.", job.job, error.strerror)
         self._written[job.job] = time.monotonic()
@@ -132,7 +132,7 @@ class Records:
             server = str(told["server"])
         except (OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or of another version of this server
             return None
-        if job.active and not self._presence.is_alive(server):
+        if job.active and not self._liveness.is_alive(server):
             job = replace(job, state="failed", error=GONE, retriable=True, seconds_left=None)
             with suppress(OSError):  # somebody else may be doing the same
                 self._write(path, job, server)

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ml_backend.errors import BackendError
-from ml_backend.progress import Progress, Standing
+from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.settings import Settings
 from ml_backend.storage import locks
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from ml_backend.training.train import TrainingRequest
 
 _NICER = 10  # requests are answered first where both want the processor
-_WAITING = Standing("waiting for another server", None, 0, 0, 0.0, None)
+_WAITING = ProgressUpdate("waiting for another server", None, 0, 0, 0.0, None)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What a training process is to do.
 
     `finetune`: encoders for the trainings to come, instead of a model. `fingerprint`: the sentence encoder's, where it
@@ -46,22 +46,22 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """What came of a task: the model version, and whether encoders are due to be fine-tuned on the same labels."""
 
     version: str | None = None
     due: bool = False
 
 
-class Died(Exception):
+class WorkerDied(Exception):
     """The process ended in the middle of its task."""
 
 
-class Unexpected(Exception):
+class UnexpectedFailure(Exception):
     """An error that nobody foresaw, by its name and its traceback in the other process."""
 
 
-class _Gone(Exception):
+class _ServerGone(Exception):
     """The server has ended."""
 
 
@@ -77,8 +77,8 @@ class Worker:
         atexit.register(_kill, weakref.ref(self))
         self._connection: Connection | None = None
 
-    def run(self, task: Task, report: Callable[[Standing], None]) -> Outcome:
-        """Do a task, calling `report` with each standing; raises BackendError, Died. For one thread at a time."""
+    def run(self, task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:
+        """Do a task, calling `report` with each update; raises BackendError, WorkerDied. For one thread at a time."""
         process, connection = self._started()
         try:
             connection.send(task)
@@ -89,9 +89,9 @@ class Worker:
                 told = connection.recv()
             except (EOFError, OSError) as error:
                 raise self._died(process) from error
-            if isinstance(told, Outcome):
+            if isinstance(told, TrainingResult):
                 return told
-            if not isinstance(told, Standing):
+            if not isinstance(told, ProgressUpdate):
                 raise told
             try:
                 report(told)
@@ -107,10 +107,10 @@ class Worker:
                 self._process.join()
             self._process = None
 
-    def _died(self, process: BaseProcess) -> Died:
+    def _died(self, process: BaseProcess) -> WorkerDied:
         process.join(5)
         self.kill()
-        return Died(_of_death(process.exitcode))
+        return WorkerDied(_of_death(process.exitcode))
 
     def _started(self) -> tuple[BaseProcess, Connection]:
         with self._lock:
@@ -145,7 +145,7 @@ def _kill(reference: "weakref.ref[Worker]") -> None:
 def _main(connection: Connection, settings: Settings) -> None:
     try:
         _serve(connection, settings)
-    except _Gone:
+    except _ServerGone:
         os._exit(0)  # without waiting for processes of ours that wait for more to do: they follow
 
 
@@ -161,33 +161,33 @@ def _serve(connection: Connection, settings: Settings) -> None:
         try:
             connection.send(told)
         except OSError as error:
-            raise _Gone from error
+            raise _ServerGone from error
 
     encoder = Encoder(settings.encoder, settings.threads)
     projects = Projects(settings, encoder)
     while True:
         try:
-            task: Task = connection.recv()
+            task: TrainingTask = connection.recv()
         except (EOFError, OSError) as error:
-            raise _Gone from error
+            raise _ServerGone from error
         if task.fingerprint is not None:
             encoder.expect(task.fingerprint)
         try:
             send(_do(projects.create(task.project), task, send))
-        except _Gone:
+        except _ServerGone:
             raise
         except BackendError as error:
             send(error)
         except Exception as error:
-            send(Unexpected(type(error).__name__, traceback.format_exc()))
+            send(UnexpectedFailure(type(error).__name__, traceback.format_exc()))
 
 
-def _do(project: "Project", task: Task, send: Callable[[Standing], None]) -> Outcome:
+def _do(project: "Project", task: TrainingTask, send: Callable[[ProgressUpdate], None]) -> TrainingResult:
     work: locks.Work = "finetuning" if task.finetune else "training"
-    with locks.held(project.directory, work, lambda: send(_WAITING)):
+    with locks.hold(project.directory, work, lambda: send(_WAITING)):
         progress = Progress(send)
         if task.finetune:
             project.finetune(task.request, progress)
-            return Outcome()
+            return TrainingResult()
         version = project.train(task.request, progress)
-        return Outcome(version, project.finetuning_is_due(task.request))
+        return TrainingResult(version, project.finetuning_is_due(task.request))

@@ -56,7 +56,7 @@ def find_controls(config: str) -> tuple[Control, ...]:
     return tuple(control for control in found if control is not None)
 
 
-def remembered_controls() -> Callable[[str], tuple[Control, ...]]:
+def cached_controls() -> Callable[[str], tuple[Control, ...]]:
     """`find_controls` that remembers the latest configs of a common length, and finds nothing in endless ones."""
     remembered = lru_cache(maxsize=64)(find_controls)
 
@@ -69,7 +69,7 @@ def remembered_controls() -> Callable[[str], tuple[Control, ...]]:
     return controls
 
 
-def control_of(controls: Iterable[Control], classes: Sequence[str], multiple: bool = False) -> Control | None:
+def match_control(controls: Iterable[Control], classes: Sequence[str], multiple: bool = False) -> Control | None:
     """The first control whose classes are the model's, in any order, else the one that shares most of them.
 
     None where no control shares a class. It lets choose as many as the model does: one, or with `multiple` several.
@@ -80,10 +80,10 @@ def control_of(controls: Iterable[Control], classes: Sequence[str], multiple: bo
     return next(same, nearest if nearest is not None and set(nearest.classes) & set(classes) else None)
 
 
-def change_since(
+def describe_change(
     version: str, controls: Sequence[Control], control: Control | None, classes: Sequence[str], multiple: bool
 ) -> str:
-    """A sentence on how a config differs from the model's: from `control`, that of `control_of`; empty if nowhere."""
+    """A sentence on how a config differs from the model's: from `control` of `match_control`; empty if nowhere."""
     if not controls:
         return (
             f"The labelling config cannot be read or has no Choices on a Text that model version {version} could "

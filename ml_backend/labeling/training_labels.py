@@ -14,23 +14,23 @@ from ml_backend.labeling.label_config import Control
 from ml_backend.models.registry import TrainedModel
 from ml_backend.project import Project
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import Consensus
+from ml_backend.storage.dataset import ConsensusLabel
 from ml_backend.training.train import Label, TrainingRequest
 
-Said = str | list[str]
+LabelNames = str | list[str]
 
 
-def request_of(project: Project, control: Control, settings: Settings) -> TrainingRequest:
+def training_request(project: Project, control: Control, settings: Settings) -> TrainingRequest:
     """A training on all that is known of a project, its classes those of `control`; raises InvalidRequest."""
     stated = _consensus(project)
     known = [
         (row.digest, label, row.weight) for row in stated if (label := _still_valid(row.label, control)) is not None
     ]
     stated_texts = {row.digest for row in stated}
-    told = project.pool.annotations(control.data_key)
+    told = project.dataset.annotations(control.data_key)
     # The connector may keep tasks with a ground truth as a test set, which nothing is ever trained on.
     kept_back = {row.item for row in told if row.ground_truth} if stated else set()
-    votes: dict[tuple[int, bytes], list[Said]] = {}
+    votes: dict[tuple[int, bytes], list[LabelNames]] = {}
     for row in told:
         label = _said(row.answers, control)
         if label is not None and row.digest not in stated_texts and row.item not in kept_back:
@@ -40,7 +40,7 @@ def request_of(project: Project, control: Control, settings: Settings) -> Traini
     return TrainingRequest.of(settings, control.classes, labelled, multilabel=control.multiple)
 
 
-def majority(labels: Sequence[Said], control: Control) -> Said:
+def majority(labels: Sequence[LabelNames], control: Control) -> LabelNames:
     """What most of at least one label say, each a class or, of a multiple choice, a list of them."""
     if control.multiple:
         return [name for name in control.classes if 2 * sum(name in label for label in labels) > len(labels)]
@@ -48,27 +48,30 @@ def majority(labels: Sequence[Said], control: Control) -> Said:
     return max(control.classes, key=lambda name: counts[name])
 
 
-def _consensus(project: Project) -> list[Consensus]:
+def _consensus(project: Project) -> list[ConsensusLabel]:
     """What the connector had trained on last."""
-    stated = project.pool.consensus()
+    stated = project.dataset.consensus()
     if stated is None:
-        # A pool of before these labels were kept: the model's snapshot has them. From here on only those that are
+        # A dataset of before these labels were kept: the model's snapshot has them. From here on only those that are
         # stated count, so that no model trained on annotations is taken for the connector's word.
-        project.pool.set_consensus(_snapshot(project.model) if project.model is not None else [])
-        stated = project.pool.consensus() or []
+        project.dataset.set_consensus(_snapshot(project.model) if project.model is not None else [])
+        stated = project.dataset.consensus() or []
     return stated
 
 
-def _snapshot(model: TrainedModel) -> list[Consensus]:
+def _snapshot(model: TrainedModel) -> list[ConsensusLabel]:
     """What a model was trained on, by the names of its classes."""
-    keys = [key.tobytes() for key in model.training.digests]
+    keys = [key.tobytes() for key in model.training_set.digests]
     if not model.multilabel:
-        return [Consensus(key, model.classes[label]) for key, label in zip(keys, model.training.labels, strict=True)]
-    sets = [[name for name, has in zip(model.classes, row, strict=True) if has] for row in model.training.labels]
-    return [Consensus(key, names) for key, names in zip(keys, sets, strict=True)]
+        return [
+            ConsensusLabel(key, model.classes[label])
+            for key, label in zip(keys, model.training_set.labels, strict=True)
+        ]
+    sets = [[name for name, has in zip(model.classes, row, strict=True) if has] for row in model.training_set.labels]
+    return [ConsensusLabel(key, names) for key, names in zip(keys, sets, strict=True)]
 
 
-def _still_valid(label: Said, control: Control) -> Said | None:
+def _still_valid(label: LabelNames, control: Control) -> LabelNames | None:
     """What is left of a label of an older config, None where that says nothing."""
     if not control.multiple:
         return label if isinstance(label, str) and label in control.classes else None
@@ -79,7 +82,7 @@ def _still_valid(label: Said, control: Control) -> Said | None:
     return kept if kept or not label else None
 
 
-def _said(answers: Mapping[str, list[str]], control: Control) -> Said | None:
+def _said(answers: Mapping[str, list[str]], control: Control) -> LabelNames | None:
     """The label that an annotation gives, None where it gives none."""
     names = answers.get(control.from_name, [])
     if not control.multiple:
@@ -87,7 +90,7 @@ def _said(answers: Mapping[str, list[str]], control: Control) -> Said | None:
     return _still_valid(names, control) if names or control.none_counts else None
 
 
-def _positions(label: Said, control: Control) -> Label:
+def _positions(label: LabelNames, control: Control) -> Label:
     if isinstance(label, str):
         return control.classes.index(label)
     return tuple(control.classes.index(name) for name in label)

@@ -15,8 +15,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_val
 
 from ml_backend.errors import BackendError, InvalidRequest
 from ml_backend.jobs.records import Job
-from ml_backend.labeling.label_config import Control, control_of
-from ml_backend.labeling.training_labels import request_of
+from ml_backend.labeling.label_config import Control, match_control
+from ml_backend.labeling.training_labels import training_request
 from ml_backend.project import Projects
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import Annotation
@@ -76,7 +76,7 @@ class _TasksDeleted(_Event):
     tasks: list[_Row]
 
 
-class Events:
+class WebhookHandler:
     """What is done at each event. Safe to call from several threads."""
 
     def __init__(
@@ -128,17 +128,17 @@ class Events:
             )
             for row in event.annotation
         ]
-        self._projects.create(name).pool.add_annotations(told)
+        self._projects.create(name).dataset.add_annotations(told)
 
     def _forget_annotations(self, event: _AnnotationsDeleted) -> None:
         project = self._projects.get(str(event.project.id))
         if project is not None:
-            project.pool.forget_annotations([row.id for row in event.annotations])
+            project.dataset.forget_annotations([row.id for row in event.annotations])
 
     def _forget_tasks(self, event: _TasksDeleted) -> None:
         project = self._projects.get(str(event.project.id))
         if project is not None:
-            project.pool.forget_items([row.id for row in event.tasks])
+            project.dataset.forget_items([row.id for row in event.tasks])
 
     def _train(self, told: _Project) -> dict[str, Any]:
         name = str(told.id)
@@ -146,7 +146,7 @@ class Events:
         try:
             if control is None:
                 raise InvalidRequest("The labelling config cannot be read or has no Choices on a Text; put it right.")
-            request = request_of(self._projects.create(name), control, self._settings)
+            request = training_request(self._projects.create(name), control, self._settings)
             return {"job": self._start(name, request).job}
         except BackendError as error:
             # Label Studio shows nothing of the answer: a person finds the sentence in the log.
@@ -162,7 +162,7 @@ class Events:
             return next(iter(controls), None)
         if not config:  # then the model's classes are the best guess, and no annotation can be read
             return Control("", "", "", model.classes, model.multilabel)
-        return control_of(controls, model.classes, model.multilabel) or next(iter(controls), None)
+        return match_control(controls, model.classes, model.multilabel) or next(iter(controls), None)
 
 
 def _answers(result: list[Any]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Out-of-sample probabilities of a whole pool, in shards."""
+"""Out-of-sample probabilities of a whole dataset, in shards."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from ml_backend.errors import ClusterUnavailable
 from ml_backend.features.feature_store import Block, read_block
 from ml_backend.models.registry import TrainedModel
-from ml_backend.parallel import Cluster
+from ml_backend.parallel import ParallelRunner
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import Pool
+from ml_backend.storage.dataset import Dataset
 
 Scores = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int8]]
 
@@ -21,30 +21,30 @@ SHARD = 10_000  # items
 _SECONDS_AN_ITEM = 3e-5  # to read and score one, most of it reading
 
 
-def out_of_sample(model: TrainedModel, pool: Pool, settings: Settings) -> Scores:
+def out_of_sample(model: TrainedModel, dataset: Dataset, settings: Settings) -> Scores:
     """Ids int64 (n,), probabilities float32 (n, k) and folds int8 (n,) of all items that have the model's features.
 
     Processes of this machine read their shards themselves; others are sent them, by a process that ends then.
     Raises ClusterUnavailable.
     """
-    if settings.ray is None or not Cluster(settings).divides(_SECONDS_AN_ITEM * pool.count_items()):
-        return _out_of_sample(model, pool, settings.model_copy(update={"ray": None}))
+    if settings.ray is None or not ParallelRunner(settings).divides(_SECONDS_AN_ITEM * dataset.count_items()):
+        return _out_of_sample(model, dataset, settings.model_copy(update={"ray": None}))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
         try:
-            return apart.submit(_out_of_sample, model, pool, settings).result()
+            return apart.submit(_out_of_sample, model, dataset, settings).result()
         except BrokenExecutor as error:
             raise ClusterUnavailable(
                 "The Ray cluster of ML_BACKEND_RAY went away; try again when it is back."
             ) from error
 
 
-def _out_of_sample(model: TrainedModel, pool: Pool, settings: Settings) -> Scores:
-    cluster, shards = Cluster(settings), pool.shards(SHARD)
+def _out_of_sample(model: TrainedModel, dataset: Dataset, settings: Settings) -> Scores:
+    cluster, shards = ParallelRunner(settings), dataset.shards(SHARD)
     seconds = _SECONDS_AN_ITEM * SHARD * len(shards)
     if cluster.distributed:
-        scored = list(cluster.run(_score, _read(model, pool, shards), len(shards), seconds=seconds))
+        scored = list(cluster.run(_score, _read(model, dataset, shards), len(shards), seconds=seconds))
     else:
-        ranges = ((model, pool, *shard) for shard in shards)
+        ranges = ((model, dataset, *shard) for shard in shards)
         scored = list(cluster.run(_read_and_score, ranges, len(shards), seconds=seconds))
     nothing = (
         np.zeros(0, dtype=np.int64),
@@ -55,13 +55,13 @@ def _out_of_sample(model: TrainedModel, pool: Pool, settings: Settings) -> Score
     return np.concatenate(ids), np.concatenate(probabilities), np.concatenate(folds)
 
 
-def _read(model: TrainedModel, pool: Pool, shards: list[tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
+def _read(model: TrainedModel, dataset: Dataset, shards: list[tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
     for first, last in shards:
-        yield model, read_block(pool, model.recipe, len(model.by_fold), first, last)
+        yield model, read_block(dataset, model.feature_spec, len(model.by_fold), first, last)
 
 
-def _read_and_score(model: TrainedModel, pool: Pool, first: int, last: int) -> Scores | None:
-    return _score(model, read_block(pool, model.recipe, len(model.by_fold), first, last))
+def _read_and_score(model: TrainedModel, dataset: Dataset, first: int, last: int) -> Scores | None:
+    return _score(model, read_block(dataset, model.feature_spec, len(model.by_fold), first, last))
 
 
 def _score(model: TrainedModel, block: Block | None) -> Scores | None:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from ml_backend.classifiers import catalog
 from ml_backend.classifiers.protocol import Classifier
 from ml_backend.errors import CorruptModel, NotFound
-from ml_backend.features.feature_store import Recipe
+from ml_backend.features.feature_store import FeatureSpec
 from ml_backend.settings import ClassifierName
 from ml_backend.storage import locks
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, sha256, write_atomically
@@ -24,7 +24,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSet:
     """What a model was trained on: text digests uint8 (n, 16), labels int64 (n,) or (n, k), folds int8 (n,)."""
 
     digests: npt.NDArray[np.uint8]
@@ -42,11 +42,11 @@ class TrainedModel:
 
     version: str
     classes: tuple[str, ...]
-    recipe: Recipe
+    feature_spec: FeatureSpec
     settings: Mapping[str, Any]
     accuracy: float
     trained_at: str
-    training: Training
+    training_set: TrainingSet
     final: Classifier
     by_fold: Sequence[Classifier]
     multilabel: bool = False
@@ -59,7 +59,7 @@ class TrainedModel:
 
         `features` are of n texts for the model of each fold.
         """
-        trained = dict(zip(map(bytes, self.training.digests), self.training.folds.tolist(), strict=True))
+        trained = dict(zip(map(bytes, self.training_set.digests), self.training_set.folds.tolist(), strict=True))
         folds = np.array([trained.get(key, -1) for key in digests], dtype=np.int8)
         each = np.stack([model.predict_proba(x) for model, x in zip(self.by_fold, features, strict=True)])
         probabilities = each.mean(axis=0)
@@ -110,7 +110,7 @@ class Registry:
         Raises NotFound where there is none, CorruptModel where it is damaged, and Conflict while a training runs, whose
         version would take its place.
         """
-        with locks.unused(self._directory, "an older version can serve again"):
+        with locks.require_idle(self._directory, "an older version can serve again"):
             self._roll_back(version)
 
     def _roll_back(self, version: str | None) -> None:
@@ -141,14 +141,14 @@ class Registry:
 
         Returns the kinds of features by fine-tuned models that the versions kept rest on.
         """
-        keep: dict[str, Recipe] = {}
+        keep: dict[str, FeatureSpec] = {}
         for version in [current, *(name for name in reversed(self.versions()) if name != current)]:
             if len(keep) < self._keep:
                 with suppress(CorruptModel):
-                    keep[version] = _recipe(_manifest(self._versions / version))
+                    keep[version] = _feature_spec(_manifest(self._versions / version))
         keep_only(self._versions, set(keep))
-        keep_only(self._lexical, {recipe.lexical for recipe in keep.values()})
-        return {kind for recipe in keep.values() for kind in recipe.of_sets}
+        keep_only(self._lexical, {spec.lexical for spec in keep.values()})
+        return {kind for spec in keep.values() for kind in spec.ensemble_keys}
 
     def _read(self, version: str) -> TrainedModel:
         try:
@@ -172,11 +172,11 @@ class Registry:
         return TrainedModel(
             version=version,
             classes=tuple(manifest["classes"]),
-            recipe=_recipe(manifest),
+            feature_spec=_feature_spec(manifest),
             settings=manifest["settings"],
             accuracy=manifest["accuracy"],
             trained_at=manifest["trained_at"],
-            training=Training(**load_file(directory / "training.safetensors")),
+            training_set=TrainingSet(**load_file(directory / "training.safetensors")),
             final=catalog.load(classifier, multilabel, directory / "final.safetensors"),
             by_fold=[catalog.load(classifier, multilabel, directory / name) for name in files],
             multilabel=multilabel,
@@ -189,7 +189,7 @@ def _write(model: TrainedModel, directory: Path) -> None:
     for number, classifier in enumerate(model.by_fold):
         classifier.save(directory / f"fold-{number:02}.safetensors")
     save_file(
-        {name: np.ascontiguousarray(array) for name, array in vars(model.training).items()},
+        {name: np.ascontiguousarray(array) for name, array in vars(model.training_set).items()},
         directory / "training.safetensors",
     )
     manifest = {
@@ -197,7 +197,7 @@ def _write(model: TrainedModel, directory: Path) -> None:
         "classes": model.classes,
         "multilabel": model.multilabel,
         "classifier": model.classifier,
-        "recipe": asdict(model.recipe),
+        "recipe": asdict(model.feature_spec),
         "settings": model.settings,
         "accuracy": model.accuracy,
         "trained_at": model.trained_at,
@@ -206,12 +206,12 @@ def _write(model: TrainedModel, directory: Path) -> None:
     (directory / "version.json").write_text(json.dumps(manifest, indent=2))
 
 
-def _recipe(manifest: Mapping[str, Any]) -> Recipe:
+def _feature_spec(manifest: Mapping[str, Any]) -> FeatureSpec:
     try:
         told = dict(manifest["recipe"])
         # Versions of before there were fine-tuned encoders, or transformers, name none.
         finetuned, transformers = (tuple(map(str, told.get(kind, ()))) for kind in ("finetuned", "transformers"))
-        return Recipe(told["encoder"], told["lexical"], finetuned, transformers)
+        return FeatureSpec(told["encoder"], told["lexical"], finetuned, transformers)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptModel("A model version rests on features that this server does not know; train again.") from error
 

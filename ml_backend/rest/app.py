@@ -14,8 +14,8 @@ from ml_backend import schemas
 from ml_backend.errors import InvalidRequest
 from ml_backend.rest.auth import Authentication, accepted, warn_where_open
 from ml_backend.rest.body_limit import BodyLimit
-from ml_backend.rest.error_responses import MEANING, add_handlers
-from ml_backend.rest.metrics import Measured, Metrics
+from ml_backend.rest.error_responses import STATUS_DESCRIPTIONS, add_handlers
+from ml_backend.rest.metrics import Metrics, RequestMetrics
 from ml_backend.rest.npz import pack, unpack
 from ml_backend.rest.openapi import ANY_BODY, NPZ_BODY, Npz, describe
 from ml_backend.service import MODEL_CLASS, Service
@@ -39,10 +39,12 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one is the outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_mb << 20)
     app.add_middleware(Authentication, settings=settings)
-    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(RequestMetrics, metrics=metrics)
 
     def add(method: str, path: str, endpoint: Callable[..., Any], *refusals: int, **more: Any) -> None:
-        responses: dict[int | str, dict[str, Any]] = {status: {"description": MEANING[status]} for status in refusals}
+        responses: dict[int | str, dict[str, Any]] = {
+            status: {"description": STATUS_DESCRIPTIONS[status]} for status in refusals
+        }
         app.add_api_route(path, endpoint, methods=[method], responses=responses, **more)
 
     add("GET", "/health", routes.health)

@@ -24,7 +24,7 @@ STATUSES: dict[type[errors.BackendError], HTTPStatus] = {
 }
 
 # For the OpenAPI document.
-MEANING: Mapping[int, str] = {
+STATUS_DESCRIPTIONS: Mapping[int, str] = {
     401: "No credentials, or wrong ones",
     404: "Something must be sent or trained first",
     409: "The state of the project is against it",

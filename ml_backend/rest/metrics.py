@@ -52,7 +52,7 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
 
 
-class Measured:
+class RequestMetrics:
     """Counts and times every request, by the template of its route: paths themselves have no end of values."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 
 from ml_backend.rest.auth import OPEN_PATH
-from ml_backend.rest.error_responses import MEANING, Refusal
+from ml_backend.rest.error_responses import STATUS_DESCRIPTIONS, Refusal
 
 NPZ = "application/x-npz"
 BINARY = {"type": "string", "format": "binary"}
@@ -40,14 +40,14 @@ def describe(app: FastAPI, *, guarded: bool) -> None:
 
 def _describe(operation: dict[str, Any], *, guarded: bool) -> None:
     responses: dict[str, Any] = operation["responses"]
-    refusals = {status for status in responses if int(status) in MEANING}
+    refusals = {status for status in responses if int(status) in STATUS_DESCRIPTIONS}
     if "requestBody" in operation:
         refusals |= {"413", "422"}
     if guarded:
         refusals.add("401")
         operation["security"] = [{name: []} for name in _SCHEMES]
     for status in sorted(refusals):
-        responses[status] = {"description": MEANING[int(status)], "content": _REFUSAL}
+        responses[status] = {"description": STATUS_DESCRIPTIONS[int(status)], "content": _REFUSAL}
     for answer in responses.values():
         if NPZ in answer.get("content", {}):
             answer["content"][NPZ]["schema"] = BINARY

@@ -40,7 +40,7 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
 
 
-class Consensus(NamedTuple):
+class ConsensusLabel(NamedTuple):
     """The label that the connector found for a text: a class, or a list of those that apply, and how much it counts."""
 
     digest: bytes
@@ -73,7 +73,7 @@ class Answer(NamedTuple):
     ground_truth: bool
 
 
-class Pool:
+class Dataset:
     """The items of one project; a file that several threads may use at once."""
 
     def __init__(self, path: Path) -> None:
@@ -171,7 +171,7 @@ class Pool:
         ids, digests, *vectors = zip(*found, strict=True)
         return list(ids), list(digests), [_as_matrix(of_kind) for of_kind in vectors]
 
-    def kinds(self) -> list[str]:
+    def feature_keys(self) -> list[str]:
         """The kinds of which there are features."""
         # The next kind after each, by the key: as a plain SELECT DISTINCT it would read every row.
         query = """
@@ -188,7 +188,7 @@ class Pool:
         with self._connection() as connection, connection:
             connection.executemany("DELETE FROM features WHERE kind = ?", [(kind,) for kind in kinds])
 
-    def set_consensus(self, labels: Iterable[Consensus]) -> None:
+    def set_consensus(self, labels: Iterable[ConsensusLabel]) -> None:
         """State what the connector found, instead of what it found before."""
         rows = [(key, json.dumps(label), weight) for key, label, weight in labels]
         with self._connection() as connection, connection:
@@ -196,13 +196,13 @@ class Pool:
             connection.executemany("INSERT INTO consensus VALUES (?, ?, ?)", rows)
             connection.execute(f"PRAGMA user_version = {_CONSENSUS_STATED}")
 
-    def consensus(self) -> list[Consensus] | None:
+    def consensus(self) -> list[ConsensusLabel] | None:
         """What the connector found for texts that are held, as it was stated; None where it never was."""
         query = "SELECT digest, label, weight FROM consensus JOIN texts USING (digest) ORDER BY consensus.rowid"
         with self._connection() as connection:
             if connection.execute("PRAGMA user_version").fetchone()[0] < _CONSENSUS_STATED:
                 return None
-            return [Consensus(key, json.loads(label), weight) for key, label, weight in connection.execute(query)]
+            return [ConsensusLabel(key, json.loads(label), weight) for key, label, weight in connection.execute(query)]
 
     def add_annotations(self, told: Iterable[Annotation]) -> None:
         """Remember annotations unless a later state is known; items too, with their texts, where they are not."""

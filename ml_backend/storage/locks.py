@@ -16,7 +16,7 @@ _LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def held(directory: Path, work: Work, waiting: Callable[[], None]) -> Iterator[None]:
+def hold(directory: Path, work: Work, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold a kind of work on the project in `directory`; the system frees it when the process ends, however it ends.
 
     `waiting` is called now and then until it is free, and what it raises ends the waiting.
@@ -36,7 +36,7 @@ def held(directory: Path, work: Work, waiting: Callable[[], None]) -> Iterator[N
 
 
 @contextmanager
-def unused(directory: Path, what: str) -> Iterator[None]:
+def require_idle(directory: Path, what: str) -> Iterator[None]:
     """Keep all work off the project; raises Conflict, saying what has to wait, where some is going on."""
     with ExitStack() as locks:
         for work in ("training", "finetuning"):

@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import InvalidRequest
-from ml_backend.features.encoder_ensembles import EncoderSet
-from ml_backend.features.feature_store import Features, Recipe
-from ml_backend.training.folds import NONE, assign_folds, join_folds
+from ml_backend.features.encoder_ensembles import EncoderEnsemble
+from ml_backend.features.feature_store import FeatureSpec, FeatureStore
+from ml_backend.training import folds as fold_assignment
 
 FIRST = 100  # labelled texts; after that whenever they have doubled
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledItems:
     """The items of a training, whose texts are held: digests (n, 16), labels (n,) or (n, k), weights (n,).
 
     `groups` (n,) are alike for items of the same text, `strata` (n,) for those whose labels are to be spread evenly.
@@ -29,7 +29,7 @@ class Labelled:
     classes: int
 
 
-def usable(features: Features, keys: Collection[bytes], folds: int) -> EncoderSet | None:
+def usable_ensemble(features: FeatureStore, keys: Collection[bytes], folds: int) -> EncoderEnsemble | None:
     """The newest encoders for a training on the texts `keys` (digests) in `folds`; raises EncoderUnavailable.
 
     None where they are of another encoder or number of folds, or where most of their labels were taken back.
@@ -41,27 +41,29 @@ def usable(features: Features, keys: Collection[bytes], folds: int) -> EncoderSe
     return newest if len(keys) >= newest.labels / 2 and len(present) == folds else None
 
 
-def is_due(features: Features, keys: Collection[bytes], folds: int) -> bool:
+def is_due(features: FeatureStore, keys: Collection[bytes], folds: int) -> bool:
     """Whether there are labels enough for new encoders; raises EncoderUnavailable."""
-    current = usable(features, keys, folds)
+    current = usable_ensemble(features, keys, folds)
     return len(keys) >= (2 * current.labels if current is not None else FIRST)
 
 
-def deal(current: EncoderSet | None, labelled: Labelled, folds: int, seed: int) -> npt.NDArray[np.int8]:
+def assign_folds(
+    current: EncoderEnsemble | None, labelled: LabelledItems, folds: int, seed: int
+) -> npt.NDArray[np.int8]:
     """The fold (n,) of each item: the one its text had when the encoders were made, of which others join.
 
     So no fold's encoder has seen the label of a text in that fold, then or now.
     """
     if current is None:
-        return assign_folds(labelled.groups, labelled.strata, folds, seed)
-    kept = np.array([current.fold.get(bytes(key), NONE) for key in labelled.digests], dtype=np.int8)
-    return join_folds(kept, labelled.groups, labelled.strata, folds, seed)
+        return fold_assignment.assign_folds(labelled.groups, labelled.strata, folds, seed)
+    kept = np.array([current.fold.get(bytes(key), fold_assignment.NO_FOLD) for key in labelled.digests], dtype=np.int8)
+    return fold_assignment.join_folds(kept, labelled.groups, labelled.strata, folds, seed)
 
 
-def advance(
-    features: Features,
-    recipe: Recipe,
-    labelled: Labelled,
+def finetune_encoders(
+    features: FeatureStore,
+    spec: FeatureSpec,
+    labelled: LabelledItems,
     folds: int,
     seed: int,
     finetuning: Callable[[int, int], None],
@@ -80,11 +82,11 @@ def advance(
         labelled.labels,
         labelled.classes,
         labelled.weights,
-        assign_folds(labelled.groups, labelled.strata, folds, seed),
+        fold_assignment.assign_folds(labelled.groups, labelled.strata, folds, seed),
         seed,
         finetuning,
     )
-    features.fill(replace(recipe, finetuned=made.kinds), embedding)
+    features.fill(replace(spec, finetuned=made.feature_keys), embedding)
     features.finetuned.publish(made.name)
 
 

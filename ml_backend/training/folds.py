@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-NONE = -1
+NO_FOLD = -1
 
 
 def assign_folds(
@@ -30,7 +30,7 @@ def join_folds(
     folds: int,
     seed: int,
 ) -> npt.NDArray[np.int8]:
-    """Like `assign_folds` into exactly `folds`, where items that have a fold in `kept` (n,), not NONE, stay in it.
+    """Like `assign_folds` into exactly `folds`, where items that have a fold in `kept` (n,), not NO_FOLD, stay in it.
 
     Each group without one goes, in random order, to the fold with the fewest groups of its class, of those alike to the
     one with the fewest groups. All items of a group have the same fold in `kept`.
@@ -39,7 +39,7 @@ def join_folds(
     classes = np.unique(labels[first], return_inverse=True)[1]
     fold_of_group = kept[first]
     counts = np.zeros((folds, int(classes.max()) + 1), dtype=np.int64)
-    has = fold_of_group != NONE
+    has = fold_of_group != NO_FOLD
     np.add.at(counts, (fold_of_group[has], classes[has]), 1)
     for group in np.random.default_rng(seed).permutation(np.flatnonzero(~has)):
         fold = int(np.lexsort((counts.sum(axis=1), counts[:, classes[group]]))[0])

@@ -11,13 +11,13 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from ml_backend.classifiers import catalog
-from ml_backend.classifiers.one_vs_rest import YES
+from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD
 from ml_backend.classifiers.protocol import Classifier
 from ml_backend.errors import InvalidRequest
-from ml_backend.features.feature_store import FINAL, SECONDS_A_TEXT, Compute, Features, Recipe
+from ml_backend.features.feature_store import FINAL, SECONDS_A_TEXT, Compute, FeatureSpec, FeatureStore
 from ml_backend.features.finetune import SECONDS_A_STEP
-from ml_backend.models.registry import TrainedModel, Training
-from ml_backend.parallel import Portable
+from ml_backend.models.registry import TrainedModel, TrainingSet
+from ml_backend.parallel import RemoteCall
 from ml_backend.progress import Progress
 from ml_backend.settings import ClassifierName, FineTune, Settings
 from ml_backend.training import encoder_schedule
@@ -97,7 +97,9 @@ def require_two_labels(labels: Collection[Hashable]) -> None:
         raise InvalidRequest("Training needs labelled items of at least two classes whose texts are here; add labels.")
 
 
-def train(request: TrainingRequest, features: Features, previous: Recipe | None, progress: Progress) -> TrainedModel:
+def train(
+    request: TrainingRequest, features: FeatureStore, previous: FeatureSpec | None, progress: Progress
+) -> TrainedModel:
     """Train on the request; the model is not yet published and has no version.
 
     Raises EncoderUnavailable, ClusterUnavailable, CorruptModel, or InvalidRequest where the labelled texts have gone
@@ -106,34 +108,36 @@ def train(request: TrainingRequest, features: Features, previous: Recipe | None,
     if catalog.CLASSIFIERS[request.classifier].transformer:
         return _train_transformers(request, features, progress)
     due = request.finetune == "now" and finetuning_is_due(request, features)
-    recipe, labelled = _prepare(request, features, previous, progress, due)
+    spec, labelled = _prepare(request, features, previous, progress, due)
     current = None
     if catalog.CLASSIFIERS[request.classifier].finetuned:
         if due:
-            _advance(request, features, recipe, labelled, progress)
-        current = encoder_schedule.usable(features, request.digests, request.fold_count)
+            _advance(request, features, spec, labelled, progress)
+        current = encoder_schedule.usable_ensemble(features, request.digests, request.fold_count)
     if current is not None:
-        recipe = replace(recipe, finetuned=current.kinds)
-        features.fill(recipe, partial(progress.report, EMBEDDING_ANEW))
-    folds = encoder_schedule.deal(current, labelled, request.fold_count, request.seed)
-    return _fit(request, features, recipe, labelled, folds, progress)
+        spec = replace(spec, finetuned=current.feature_keys)
+        features.fill(spec, partial(progress.report, EMBEDDING_ANEW))
+    folds = encoder_schedule.assign_folds(current, labelled, request.fold_count, request.seed)
+    return _fit(request, features, spec, labelled, folds, progress)
 
 
-def finetuning_is_due(request: TrainingRequest, features: Features) -> bool:
+def finetuning_is_due(request: TrainingRequest, features: FeatureStore) -> bool:
     """Whether the classifier fine-tunes encoders and has labels enough for new ones; raises EncoderUnavailable."""
     finetuned = catalog.CLASSIFIERS[request.classifier].finetuned
     return finetuned and encoder_schedule.is_due(features, request.digests, request.fold_count)
 
 
-def finetune(request: TrainingRequest, features: Features, previous: Recipe | None, progress: Progress) -> None:
+def finetune(
+    request: TrainingRequest, features: FeatureStore, previous: FeatureSpec | None, progress: Progress
+) -> None:
     """Fine-tune encoders on the request, for the trainings to come; raises what `train` does."""
-    recipe, labelled = _prepare(request, features, previous, progress, finetuning=True)
-    _advance(request, features, recipe, labelled, progress)
+    spec, labelled = _prepare(request, features, previous, progress, finetuning=True)
+    _advance(request, features, spec, labelled, progress)
 
 
 def _prepare(
-    request: TrainingRequest, features: Features, previous: Recipe | None, progress: Progress, finetuning: bool
-) -> tuple[Recipe, encoder_schedule.Labelled]:
+    request: TrainingRequest, features: FeatureStore, previous: FeatureSpec | None, progress: Progress, finetuning: bool
+) -> tuple[FeatureSpec, encoder_schedule.LabelledItems]:
     """Compute what does not depend on labels, and look the labelled texts up."""
     unembedded, size = features.count_unembedded(), len(request.digests)
     encoders = request.fold_count + 1 if finetuning else 0
@@ -149,19 +153,19 @@ def _prepare(
     progress.report(EMBEDDING, 0, unembedded)
     features.embed(partial(progress.report, EMBEDDING))
     progress.report(REDUCING)
-    recipe = features.recipe(previous)
-    features.fill(recipe, partial(progress.report, REDUCING))
+    spec = features.next_spec(previous)
+    features.fill(spec, partial(progress.report, REDUCING))
 
-    return recipe, _labelled(request, features.matrix(recipe, request.digests)[1])
+    return spec, _labelled(request, features.matrix(spec, request.digests)[1])
 
 
-def _labelled(request: TrainingRequest, positions: Sequence[int]) -> encoder_schedule.Labelled:
+def _labelled(request: TrainingRequest, positions: Sequence[int]) -> encoder_schedule.LabelledItems:
     """What is known of the items at these positions of the request; raises InvalidRequest where it is too little."""
     size = len(request.digests)
     labels = _as_array(request)[positions]
     require_two_labels({label.tobytes() for label in labels})
     digests = np.frombuffer(b"".join(request.digests), dtype=np.uint8).reshape(size, -1)[positions]
-    return encoder_schedule.Labelled(
+    return encoder_schedule.LabelledItems(
         digests=digests,
         labels=labels,
         weights=np.array(request.weights if request.weights is not None else [1.0] * size)[positions],
@@ -173,20 +177,20 @@ def _labelled(request: TrainingRequest, positions: Sequence[int]) -> encoder_sch
 
 def _advance(
     request: TrainingRequest,
-    features: Features,
-    recipe: Recipe,
-    labelled: encoder_schedule.Labelled,
+    features: FeatureStore,
+    spec: FeatureSpec,
+    labelled: encoder_schedule.LabelledItems,
     progress: Progress,
 ) -> None:
     stages = partial(progress.report, FINETUNING), partial(progress.report, EMBEDDING_ANEW)
-    encoder_schedule.advance(features, recipe, labelled, request.fold_count, request.seed, *stages)
+    encoder_schedule.finetune_encoders(features, spec, labelled, request.fold_count, request.seed, *stages)
 
 
-def _train_transformers(request: TrainingRequest, features: Features, progress: Progress) -> TrainedModel:
+def _train_transformers(request: TrainingRequest, features: FeatureStore, progress: Progress) -> TrainedModel:
     """Train a transformer a fold and one on all labels, and score all texts with each while it is in memory."""
     held = features.held(request.digests)
     labelled = _labelled(request, [position for position, key in enumerate(request.digests) if key in held])
-    folds = encoder_schedule.deal(None, labelled, request.fold_count, request.seed)
+    folds = encoder_schedule.assign_folds(None, labelled, request.fold_count, request.seed)
     count, schedule = int(folds.max()) + 1, features.transformers.schedule
     stages = [
         (f"training transformer {number} of {count + 1}", f"scoring texts with transformer {number} of {count + 1}")
@@ -199,7 +203,7 @@ def _train_transformers(request: TrainingRequest, features: Features, progress: 
     def report(which: int, number: int, done: int, total: int) -> None:
         progress.report(stages[number][which], done, total, number if number < count else None)
 
-    def score(number: int, kind: str, logits: Compute | Portable) -> None:
+    def score(number: int, kind: str, logits: Compute | RemoteCall) -> None:
         features.fill_with(logits, kind, partial(report, 1, number))
 
     texts = features.texts([bytes(key) for key in labelled.digests])
@@ -215,14 +219,14 @@ def _train_transformers(request: TrainingRequest, features: Features, progress: 
         partial(report, 0),
         score,
     )
-    return _fit(request, features, Recipe(transformers=kinds), labelled, folds, progress)
+    return _fit(request, features, FeatureSpec(transformers=kinds), labelled, folds, progress)
 
 
 def _fit(
     request: TrainingRequest,
-    features: Features,
-    recipe: Recipe,
-    labelled: encoder_schedule.Labelled,
+    features: FeatureStore,
+    spec: FeatureSpec,
+    labelled: encoder_schedule.LabelledItems,
     folds: npt.NDArray[np.int8],
     progress: Progress,
 ) -> TrainedModel:
@@ -232,9 +236,9 @@ def _fit(
 
     def matrix(member: int) -> npt.NDArray[np.float32]:
         """The features of all labelled items for the models of a fold, or FINAL."""
-        kinds = recipe.kinds(member)
+        kinds = spec.feature_keys(member)
         if kinds not in of_kinds:
-            of_kinds[kinds], positions = features.matrix(recipe, keys, member)
+            of_kinds[kinds], positions = features.matrix(spec, keys, member)
             if len(positions) < len(keys):
                 raise encoder_schedule.gone()
         return of_kinds[kinds]
@@ -252,7 +256,7 @@ def _fit(
     members = [*range(count), *([FINAL] if len(strengths) == 1 else [])]
     progress.report(FITTING, 0, count + 1, 0)
     paths: list[list[Classifier]] = []  # of each fold, a classifier a strength
-    for path in features.cluster.run(
+    for path in features.parallel.run(
         fit_all, (part(member, strengths) for member in members), len(members), seconds=seconds
     ):
         paths.append(path)
@@ -269,13 +273,13 @@ def _fit(
         for fold, classifier in enumerate(by_fold):
             out_of_sample[folds == fold] = classifier.predict_proba(held_out[fold][0])
     if not finals:
-        finals = list(features.cluster.run(fit_all, [part(FINAL, strengths[place : place + 1])], 1, seconds=0))
+        finals = list(features.parallel.run(fit_all, [part(FINAL, strengths[place : place + 1])], 1, seconds=0))
     ((final,),) = finals
     progress.report(FITTING, count + 1, count + 1)  # what nobody waits for any more is not published
     return TrainedModel(
         version="",
         classes=request.classes,
-        recipe=recipe,
+        feature_spec=spec,
         settings={
             **(features.transformers.settings if kind.transformer else {"c": strengths[place]}),
             "temperature": temperature,
@@ -284,7 +288,7 @@ def _fit(
         },
         accuracy=_accuracy(out_of_sample, labels),
         trained_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        training=Training(labelled.digests, labels, folds),
+        training_set=TrainingSet(labelled.digests, labels, folds),
         final=final.at_temperature(temperature),
         by_fold=by_fold,
         multilabel=request.multilabel,
@@ -334,4 +338,4 @@ def _accuracy(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int
     """The share of items whose class, or whole set of classes, is the predicted one."""
     if labels.ndim == 1:
         return float(np.mean(probabilities.argmax(axis=1) == labels))
-    return float(np.mean(((probabilities >= YES) == labels).all(axis=1)))
+    return float(np.mean(((probabilities >= DECISION_THRESHOLD) == labels).all(axis=1)))

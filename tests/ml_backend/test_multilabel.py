@@ -161,7 +161,9 @@ def test_the_score_is_the_confidence_in_the_least_certain_class(bench: Bench) ->
     bench.train(labels)
     project = bench.service._project("p")
     assert project.model is not None
-    (row,) = project.model.final.predict_proba(project.features.of_texts(project.model.recipe, ["trucks at night"]))
+    (row,) = project.model.final.predict_proba(
+        project.features.of_texts(project.model.feature_spec, ["trucks at night"])
+    )
     (entry,) = bench.predict(["trucks at night"])
     assert entry.score == pytest.approx(np.maximum(row, 1 - row).min())
     assert chosen(entry) == [name for name, p in zip(CLASSES, row, strict=True) if p >= 0.5]

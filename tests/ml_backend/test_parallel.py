@@ -16,12 +16,12 @@ import pytest
 import torch
 from support import ROOT
 from support.pickled_functions import perish, refuse, sleeping, whereabouts
-from support.training_harness import Bench
+from support.training_harness import TrainingHarness
 
 from ml_backend.errors import ClusterUnavailable, EncoderUnavailable, InvalidRequest
 from ml_backend.features.encoder import Encoder, same_encoder
 from ml_backend.models.out_of_sample import out_of_sample
-from ml_backend.parallel import Cluster
+from ml_backend.parallel import ParallelRunner
 from ml_backend.settings import DEFAULT_ENCODER, Settings
 
 TESTS = ROOT / "tests"
@@ -66,7 +66,7 @@ def one_thread() -> Iterator[Encoder]:
 
 
 def test_results_come_in_order_from_other_processes(elsewhere: dict[str, Any]) -> None:
-    cluster = Cluster(Settings(**elsewhere))
+    cluster = ParallelRunner(Settings(**elsewhere))
     asked: list[int] = []
 
     def parts() -> Iterator[tuple[int]]:
@@ -86,18 +86,18 @@ def test_results_come_in_order_from_other_processes(elsewhere: dict[str, Any]) -
 
 def test_an_error_over_there_is_raised_here(elsewhere: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match=r"^Not 3\.$"):
-        list(Cluster(Settings(**elsewhere)).run(refuse, ((number,) for number in range(6)), 6, seconds=0))
+        list(ParallelRunner(Settings(**elsewhere)).run(refuse, ((number,) for number in range(6)), 6, seconds=0))
 
 
 def test_short_work_and_one_part_are_done_here() -> None:
     for settings, count, seconds in (({}, 5, 1.0), ({"processes": 1}, 5, LONG), ({"processes": 4}, 1, LONG)):
-        found = list(Cluster(Settings(**settings)).run(whereabouts, zip(range(count)), count, seconds=seconds))
+        found = list(ParallelRunner(Settings(**settings)).run(whereabouts, zip(range(count)), count, seconds=seconds))
         assert found == [(number, os.getpid()) for number in range(count)]
 
 
 def test_there_are_no_more_processes_than_ray_has_processors(ray_address: str) -> None:
     for asked in (0, 7):
-        cluster = Cluster(Settings(processes=asked, ray=ray_address))
+        cluster = ParallelRunner(Settings(processes=asked, ray=ray_address))
         found = list(cluster.run(whereabouts, zip(range(5)), 5, seconds=LONG))
         assert [number for number, _ in found] == [0, 1, 2, 3, 4]
         assert len({process for _, process in found} - {os.getpid()}) == 2
@@ -105,13 +105,13 @@ def test_there_are_no_more_processes_than_ray_has_processors(ray_address: str) -
 
 def test_a_process_that_is_killed_over_there_is_named(elsewhere: dict[str, Any]) -> None:
     with pytest.raises(ClusterUnavailable, match="memory runs out"):
-        list(Cluster(Settings(**elsewhere)).run(perish, zip(range(4)), 4, seconds=LONG))
-    found = list(Cluster(Settings(**elsewhere)).run(whereabouts, zip(range(4)), 4, seconds=LONG))
+        list(ParallelRunner(Settings(**elsewhere)).run(perish, zip(range(4)), 4, seconds=LONG))
+    found = list(ParallelRunner(Settings(**elsewhere)).run(whereabouts, zip(range(4)), 4, seconds=LONG))
     assert [number for number, _ in found] == [0, 1, 2, 3]
 
 
 def test_an_error_in_one_thread_is_none_in_another() -> None:
-    cluster = Cluster(Settings(processes=2, divide_seconds=0))
+    cluster = ParallelRunner(Settings(processes=2, divide_seconds=0))
 
     def failing() -> None:
         with pytest.raises(InvalidRequest):
@@ -128,7 +128,7 @@ def test_a_cluster_that_cannot_be_reached_is_named_with_the_remedy(monkeypatch: 
 
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
-        cluster = Cluster(Settings(ray=f"127.0.0.1:{nobody.getsockname()[1]}"))
+        cluster = ParallelRunner(Settings(ray=f"127.0.0.1:{nobody.getsockname()[1]}"))
         monkeypatch.setattr(ray, "is_initialized", lambda: False)  # by the tests beside this one
         with pytest.raises(ClusterUnavailable, match="ray start --head"):
             list(cluster.run(refuse, zip(range(2)), 2, seconds=LONG))
@@ -199,10 +199,10 @@ def test_probabilities_are_those_of_this_process(
         del places["processes"]  # which fine-tune one after the other: each fine-tuning takes all cores
     found = {}
     for name, place in places.items():
-        bench = Bench(tmp_path / name, one_thread, "sets", classifier=classifier, threads=1, **FEW, **place)
+        bench = TrainingHarness(tmp_path / name, one_thread, "sets", classifier=classifier, threads=1, **FEW, **place)
         bench.hold(texts)
         bench.train(texts[:102], labels[:102])
-        ids, probabilities, folds = out_of_sample(bench.model, bench.project.pool, bench.settings)
+        ids, probabilities, folds = out_of_sample(bench.model, bench.project.dataset, bench.settings)
         assert ids.tolist() == list(range(112))
         assert (folds >= 0).sum() == 102
         found[name] = probabilities, folds, bench.model.accuracy

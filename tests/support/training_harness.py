@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.lru_cache import Recent
+from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.registry import TrainedModel
 from ml_backend.progress import Progress
 from ml_backend.project import Project
@@ -14,18 +14,18 @@ from ml_backend.storage.dataset import digest
 from ml_backend.training.train import TrainingRequest
 
 
-class Bench:
+class TrainingHarness:
     """A project; `folder` is where its sets of fine-tuned models are."""
 
     def __init__(self, directory: Path, encoder: Encoder, folder: str, **settings: object) -> None:
         self.settings = Settings(model_dir=directory, **settings)  # type: ignore[arg-type]
         self.directory = directory
         self.folder = folder
-        self.project = Project(directory, encoder, Recent(), self.settings)
+        self.project = Project(directory, encoder, LruCache(), self.settings)
 
     def hold(self, texts: list[str]) -> None:
-        self.project.pool.set_items(range(len(texts)), [digest(text) for text in texts])
-        self.project.pool.add_texts(texts)
+        self.project.dataset.set_items(range(len(texts)), [digest(text) for text in texts])
+        self.project.dataset.add_texts(texts)
 
     def request(self, texts: list[str], labels: list[int], **options: object) -> TrainingRequest:
         keys = tuple(map(digest, texts))
@@ -34,7 +34,7 @@ class Bench:
         return TrainingRequest(("one", "two"), keys, tuple(labels), **{**two, **options})  # type: ignore[arg-type]
 
     def train(self, texts: list[str], labels: list[int], **options: object) -> TrainedModel:
-        self.project.train(self.request(texts, labels, **options), Progress(lambda standing: None))
+        self.project.train(self.request(texts, labels, **options), Progress(lambda update: None))
         return self.model
 
     @property
@@ -49,12 +49,12 @@ class Bench:
 
     def right(self, texts: list[str], labels: list[int]) -> float:
         """The accuracy of the final model."""
-        features = self.project.features.of_texts(self.model.recipe, texts)
+        features = self.project.features.of_texts(self.model.feature_spec, texts)
         return float((self.model.final.predict_proba(features).argmax(axis=1) == labels).mean())
 
     def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        of_texts, recipe = self.project.features.of_texts, self.model.recipe
-        features = [of_texts(recipe, texts, fold) for fold in range(len(self.model.by_fold))]
+        of_texts, spec = self.project.features.of_texts, self.model.feature_spec
+        features = [of_texts(spec, texts, fold) for fold in range(len(self.model.by_fold))]
         return self.model.out_of_sample(features, [digest(text) for text in texts])
 
     def folds(self) -> dict[bytes, int]:

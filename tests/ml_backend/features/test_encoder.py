@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features.encoder import Encoder, _fingerprint, packaged_weights
-from ml_backend.features.lru_cache import Recent
+from ml_backend.features.lru_cache import LruCache
 
 TEXTS = ["Would you please look at this?", "Stop it.", "", "long " * 400, "Stop it."]
 
@@ -46,7 +46,7 @@ def test_recent_texts_are_not_computed_twice() -> None:
         asked.extend(texts)
         return np.array([[len(text)] for text in texts], dtype=np.float32)
 
-    recent = Recent(limit=3)
+    recent = LruCache(limit=3)
     assert recent.vectors("a", ["one text", "another", "one text"], compute).tolist() == [[8], [7], [8]]
     assert recent.vectors("a", ["another", "a third", "one text"], compute).tolist() == [[7], [7], [8]]
     assert asked == ["one text", "another", "a third"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.training_harness import Bench
+from support.training_harness import TrainingHarness
 
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.finetune import variant
-from ml_backend.progress import Progress, Standing
+from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
 from ml_backend.settings import Settings
@@ -23,7 +23,7 @@ Sentences = Callable[..., tuple[list[str], list[int]]]
 FEW = {"finetune": "now", "finetune_steps": 20, "finetune_learning_rate": 2e-4, "finetune_batch_size": 8}
 
 
-class TwoSpeed(Bench):
+class TwoSpeed(TrainingHarness):
     """A project that fine-tunes encoders, at once."""
 
     def __init__(self, directory: Path, encoder: Encoder, **settings: object) -> None:
@@ -49,7 +49,7 @@ def test_what_the_encoders_remember_is_not_in_the_out_of_sample_probabilities(
     bench: TwoSpeed, words: list[str], by_chance: list[int]
 ) -> None:
     # Labels by chance can only be remembered: the final model does, the out-of-sample rows cannot.
-    assert len(bench.model.recipe.finetuned) == 3
+    assert len(bench.model.feature_spec.finetuned) == 3
     assert bench.right(words[:100], by_chance[:100]) > 0.8
     probabilities, folds = bench.out_of_sample(words[:100])
     guessed = (probabilities.argmax(axis=1) == by_chance[:100]).mean()
@@ -61,10 +61,10 @@ def test_what_the_encoders_remember_is_not_in_the_out_of_sample_probabilities(
 def test_labels_that_come_or_change_later_tell_nothing_either(
     bench: TwoSpeed, words: list[str], by_chance: list[int]
 ) -> None:
-    before, encoders = bench.folds(), bench.model.recipe.finetuned
+    before, encoders = bench.folds(), bench.model.feature_spec.finetuned
     labels = [1 - label if number < 30 else label for number, label in enumerate(by_chance)]
     bench.train(words[:199], labels[:199])
-    assert bench.model.recipe.finetuned == encoders
+    assert bench.model.feature_spec.finetuned == encoders
     after = bench.folds()
     assert {key: after[key] for key in before} == before
     assert sorted(np.bincount(list(after.values()))) == [99, 100]
@@ -85,7 +85,7 @@ def test_out_of_sample_accuracy_is_that_on_fresh_texts(
     on_fresh = [
         (model.predict_proba(features).argmax(axis=1) == fresh_truth).mean()
         for fold, model in enumerate(bench.model.by_fold)
-        for features in [bench.project.features.of_texts(bench.model.recipe, fresh, fold)]
+        for features in [bench.project.features.of_texts(bench.model.feature_spec, fresh, fold)]
     ]
     out_of_sample = (bench.out_of_sample(texts)[0].argmax(axis=1) == truth).mean()
     assert min(on_fresh) > 0.7
@@ -98,18 +98,18 @@ def test_encoders_are_made_anew_when_labels_have_doubled_and_the_old_ones_go_wit
     old_version, (old,) = bench.model.version, bench.sets
     bench.train(words, by_chance)
     (new,) = bench.sets - {old}  # the version before rests on the old
-    assert {kind.partition("/")[0] for kind in bench.model.recipe.finetuned} == {new}
-    pool = bench.project.pool
-    assert not pool.features(f"{old}/0", [digest(words[0])])
-    assert pool.features(f"{new}/0", [digest(words[0])])
-    assert pool.features(bench.project.features.fingerprint, [digest(words[0])])
+    assert {kind.partition("/")[0] for kind in bench.model.feature_spec.finetuned} == {new}
+    dataset = bench.project.dataset
+    assert not dataset.features(f"{old}/0", [digest(words[0])])
+    assert dataset.features(f"{new}/0", [digest(words[0])])
+    assert dataset.features(bench.project.features.fingerprint, [digest(words[0])])
     expected = bench.out_of_sample(words)[0]
     again = TwoSpeed(bench.directory, encoder, keep_versions=1)  # a restart
     assert np.array_equal(again.out_of_sample(words)[0], expected)
 
     (bench.directory / "current").write_text(old_version)  # taken back
     older = TwoSpeed(bench.directory, encoder)
-    older.project.features.fill(older.model.recipe)
+    older.project.features.fill(older.model.feature_spec)
     assert older.model.version == old_version
     guessed = older.out_of_sample(words[:100])[0].argmax(axis=1) == by_chance[:100]
     assert older.model.accuracy == pytest.approx(guessed.mean(), abs=0.01)
@@ -140,7 +140,7 @@ def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, encoder: Enco
     bench.hold(texts)
     sets = [(0, 1) if label else (0,) if number % 2 else () for number, label in enumerate(truth)]
     model = bench.train(texts, sets, multilabel=True)  # type: ignore[arg-type]
-    assert len(model.recipe.finetuned) == 3
+    assert len(model.feature_spec.finetuned) == 3
     probabilities, _ = bench.out_of_sample(texts)
     assert ((probabilities[:, 1] >= 0.5) == np.array(truth)).mean() > 0.8
 
@@ -153,9 +153,9 @@ def test_damaged_encoders_are_refused_and_made_anew(
     path.write_bytes(path.read_bytes()[:-1])
     again = TwoSpeed(bench.directory, encoder, finetune_steps=2)
     with pytest.raises(CorruptModel, match="damaged; train again"):
-        again.project.features.of_texts(again.model.recipe, ["a text of no item"])
+        again.project.features.of_texts(again.model.feature_spec, ["a text of no item"])
     again.train(words[:100], by_chance[:100])
-    assert old not in {kind.partition("/")[0] for kind in again.model.recipe.finetuned}
+    assert old not in {kind.partition("/")[0] for kind in again.model.feature_spec.finetuned}
 
 
 def test_a_server_that_stops_loses_only_the_fine_tuning(
@@ -168,8 +168,8 @@ def test_a_server_that_stops_loses_only_the_fine_tuning(
     request = bench.request(texts, labels)
     assert bench.project.finetuning_is_due(request)
 
-    def stop(standing: Standing) -> None:
-        if standing.stage == "embedding texts anew":
+    def stop(update: ProgressUpdate) -> None:
+        if update.stage == "embedding texts anew":
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
@@ -179,7 +179,7 @@ def test_a_server_that_stops_loses_only_the_fine_tuning(
     assert again.project.finetuning_is_due(request)
     again.train(texts, labels)
     (left,) = again.sets  # for all that this process knows, another one is about to publish it
-    again.project.finetune(request, Progress(lambda standing: None))
+    again.project.finetune(request, Progress(lambda update: None))
     again.train(texts, labels)
     assert len(again.sets) == 1
     assert left not in again.sets

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.training_harness import Bench
+from support.training_harness import TrainingHarness
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import (
@@ -22,16 +22,16 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ml_backend.classifiers.softmax import LogitsClassifier
+from ml_backend.classifiers.softmax import SoftmaxClassifier
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.feature_store import Recipe, read_block
+from ml_backend.features.feature_store import FeatureSpec, read_block
 from ml_backend.features.finetune import Schedule
 from ml_backend.features.sequence_classifier import SequenceClassifier, fit
-from ml_backend.features.transformer_ensembles import Transformers
+from ml_backend.features.transformer_ensembles import TransformerEnsembles
 from ml_backend.models.registry import Registry
-from ml_backend.parallel import Cluster
-from ml_backend.progress import Progress, Standing
+from ml_backend.parallel import ParallelRunner
+from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
 from ml_backend.settings import DEFAULT_ENCODER, Settings
@@ -48,7 +48,7 @@ class NoEncoder(Encoder):
         raise AssertionError("the sentence encoder was loaded")
 
 
-class OfTransformers(Bench):
+class OfTransformers(TrainingHarness):
     """A project that trains transformers, and has no sentence encoder."""
 
     def __init__(self, directory: Path, **settings: object) -> None:
@@ -96,12 +96,12 @@ def test_it_learns_and_says_nothing_on_standard_output(
     bench = OfTransformers(tmp_path / "project", transformer_steps=20)
     bench.hold(texts)
     gc.collect()  # what other tests have left
-    seen: list[Standing] = []
+    seen: list[ProgressUpdate] = []
     alive: list[int] = []
 
-    def report(standing: Standing) -> None:
-        seen.append(standing)
-        if standing.step == 1 or standing.stage.startswith("scoring"):
+    def report(update: ProgressUpdate) -> None:
+        seen.append(update)
+        if update.step == 1 or update.stage.startswith("scoring"):
             alive.append(models_alive())
 
     bench.project.train(bench.request(texts[:40], truth[:40]), Progress(report))
@@ -113,8 +113,8 @@ def test_it_learns_and_says_nothing_on_standard_output(
     stages = [
         f"{work} transformer {number} of 3" for number in (1, 2, 3) for work in ("training", "scoring texts with")
     ]
-    assert list(dict.fromkeys(standing.stage for standing in seen)) == [*stages, "training"]
-    of_last = [standing for standing in seen if standing.stage == "training transformer 3 of 3"]
+    assert list(dict.fromkeys(update.stage for update in seen)) == [*stages, "training"]
+    of_last = [update for update in seen if update.stage == "training transformer 3 of 3"]
     assert [(one.fold, one.step, one.steps) for one in of_last] == [(None, step, 20) for step in range(20)]
     assert {one.fold for one in seen if one.stage == "scoring texts with transformer 2 of 3"} == {1}
     assert max(alive) == 1
@@ -148,22 +148,22 @@ def test_several_classes_a_text(tmp_path: Path, make_sentences: Sentences) -> No
     probabilities, _ = bench.out_of_sample(texts)
     assert ((probabilities[:, 1] >= 0.5) == np.array(truth)).mean() > 0.7
     assert not np.allclose(probabilities.sum(axis=1), 1)
-    name = model.recipe.transformers[-1].partition(":")[0]
+    name = model.feature_spec.transformers[-1].partition(":")[0]
     told = json.loads((bench.directory / "transformers" / name / "model-02" / "config.json").read_text())
     assert told["problem_type"] == "multi_label_classification"
 
 
 def test_texts_that_come_later_have_the_mean_over_the_folds(bench: OfTransformers, words: list[str]) -> None:
     bench.hold([*words[:60], "a text that came later"])
-    features, recipe = bench.project.features, bench.model.recipe
+    features, spec = bench.project.features, bench.model.feature_spec
     gc.collect()  # what other tests have left
-    features.fill(recipe)
+    features.fill(spec)
     bench.right(["another text"], [0])  # by the model of all labels, which stays in memory
     assert models_alive() == 2
-    features.release(recipe)
+    features.release(spec)
     assert models_alive() == 2
-    pool = bench.project.pool
-    held = [block for shard in pool.shards(25) if (block := read_block(pool, recipe, 2, *shard)) is not None]
+    dataset = bench.project.dataset
+    held = [block for shard in dataset.shards(25) if (block := read_block(dataset, spec, 2, *shard)) is not None]
     assert [len(block.ids) for block in held] == [25, 25, 11]
     new, key = "a text that came later", digest("a text that came later")
     probabilities, folds = bench.model.out_of_sample([x[-1:] for x in held[-1].features], [key])
@@ -171,14 +171,14 @@ def test_texts_that_come_later_have_the_mean_over_the_folds(bench: OfTransformer
     # Each model's folder is what anybody's transformers can read.
     expected = []
     for number, classifier in enumerate(bench.model.by_fold):
-        name = recipe.transformers[number].partition(":")[0]
+        name = spec.transformers[number].partition(":")[0]
         folder = bench.directory / "transformers" / name / f"model-{number:02}"
         tokens = AutoTokenizer.from_pretrained(folder)(new, return_tensors="pt")
         with torch.inference_mode():
             logits = AutoModelForSequenceClassification.from_pretrained(folder)(**tokens).logits.numpy()
         expected.append(classifier.predict_proba(logits)[0])
     assert probabilities[0] == pytest.approx(np.mean(expected, axis=0), abs=0.02)  # bfloat16 beside float32
-    features.release(Recipe())
+    features.release(FeatureSpec())
     gc.collect()
     assert models_alive() == 0
 
@@ -202,8 +202,8 @@ def test_models_go_with_their_version_and_what_an_interruption_left_with_the_nex
     (old,), version = bench.sets, bench.model.version
     expected = bench.out_of_sample(words[:40])[0]
 
-    def stop(standing: Standing) -> None:
-        if standing.stage == "training transformer 2 of 3":
+    def stop(update: ProgressUpdate) -> None:
+        if update.stage == "training transformer 2 of 3":
             raise BrokenPipeError
 
     again = OfTransformers(bench.directory, keep_versions=1)
@@ -214,11 +214,11 @@ def test_models_go_with_their_version_and_what_an_interruption_left_with_the_nex
     again = OfTransformers(bench.directory, keep_versions=1)
     assert again.model.version == version
     assert np.array_equal(again.out_of_sample(words[:40])[0], expected)
-    pool = again.project.pool
-    assert len(pool.kinds()) == 4  # of one model that was stopped, too
+    dataset = again.project.dataset
+    assert len(dataset.feature_keys()) == 4  # of one model that was stopped, too
     again.train(words[:40], by_chance[:40])
-    assert again.sets == {kind.partition(":")[0] for kind in again.model.recipe.transformers} != {old}
-    assert set(pool.kinds()) == set(again.model.recipe.transformers)
+    assert again.sets == {kind.partition(":")[0] for kind in again.model.feature_spec.transformers} != {old}
+    assert set(dataset.feature_keys()) == set(again.model.feature_spec.transformers)
     again.project.features.forget()
     assert again.sets == set()
 
@@ -244,7 +244,7 @@ def test_every_setting_is_honoured(tmp_path: Path, words: list[str], by_chance: 
         transformer_max_length=40,
     )
     told = {"transformer": "a", "steps": 1, "learning_rate": 2, "batch_size": 3, "max_length": 40}
-    assert Transformers(tmp_path, settings, Cluster(settings)).settings == told
+    assert TransformerEnsembles(tmp_path, settings, ParallelRunner(settings)).settings == told
 
 
 def test_any_model_will_do_and_one_that_cannot_be_loaded_is_named(tmp_path: Path, make_sentences: Sentences) -> None:
@@ -271,23 +271,23 @@ def test_embeddings_outlive_a_training_of_transformers(
     tmp_path: Path, encoder: Encoder, make_sentences: Sentences
 ) -> None:
     texts, truth = make_sentences(20)
-    bench = Bench(
+    bench = TrainingHarness(
         tmp_path / "project", encoder, "transformers", classifier="logistic", **{**FEW, "transformer_steps": 1}
     )
     bench.hold(texts)
-    recipe = bench.train(texts, truth).recipe
+    spec = bench.train(texts, truth).feature_spec
     bench.train(texts, truth, classifier="transformer")
-    assert len(bench.model.recipe.transformers) == 3
-    assert len(bench.project.pool.features(encoder.fingerprint, [digest(text) for text in texts])) == 20
-    assert bench.train(texts, truth).recipe.encoder == recipe.encoder
-    assert set(bench.project.pool.kinds()) == set(bench.model.recipe.all_kinds)
+    assert len(bench.model.feature_spec.transformers) == 3
+    assert len(bench.project.dataset.features(encoder.fingerprint, [digest(text) for text in texts])) == 20
+    assert bench.train(texts, truth).feature_spec.encoder == spec.encoder
+    assert set(bench.project.dataset.feature_keys()) == set(bench.model.feature_spec.all_feature_keys)
 
 
 def test_a_version_that_is_not_as_ours_are_is_refused(
     tmp_path: Path, encoder: Encoder, make_sentences: Sentences
 ) -> None:
     texts, truth = make_sentences(20)
-    bench = Bench(tmp_path / "project", encoder, "transformers", classifier="logistic")
+    bench = TrainingHarness(tmp_path / "project", encoder, "transformers", classifier="logistic")
     bench.hold(texts)
     version = bench.train(texts, truth).version
     path = bench.directory / "versions" / version / "version.json"
@@ -295,7 +295,7 @@ def test_a_version_that_is_not_as_ours_are_is_refused(
     registry = Registry(bench.directory, 3)
     older = {"encoder": told["recipe"]["encoder"], "lexical": told["recipe"]["lexical"]}
     path.write_text(json.dumps({**told, "recipe": older}))  # as before there were others
-    assert registry.read(version).recipe == bench.model.recipe
+    assert registry.read(version).feature_spec == bench.model.feature_spec
     for wrong in (
         {key: value for key, value in told.items() if key != "accuracy"},
         {key: value for key, value in told.items() if key != "files"},
@@ -313,11 +313,11 @@ def test_a_version_that_is_not_as_ours_are_is_refused(
 def test_probabilities_of_logits(tmp_path: Path) -> None:
     logits = np.array([[0.0, 2.0, -900.0], [1.0, 1.0, 1.0]], dtype=np.float32)
     for several in (False, True):
-        made = LogitsClassifier(several)
+        made = SoftmaxClassifier(several)
         made.fit(logits, np.array([0, 1]), 3, 0)
         made = made.at_temperature(2.0)
         made.save(tmp_path / "logits.safetensors")
-        found = LogitsClassifier.load(tmp_path / "logits.safetensors").predict_proba(logits)
+        found = SoftmaxClassifier.load(tmp_path / "logits.safetensors").predict_proba(logits)
         assert np.array_equal(found, made.predict_proba(logits))
         assert 0 < found.min() < 1e-6
         if several:
@@ -329,7 +329,7 @@ def test_probabilities_of_logits(tmp_path: Path) -> None:
             made.predict_proba(logits[:, :2])
     (tmp_path / "logits.safetensors").write_bytes(b"")
     with pytest.raises(CorruptModel, match="cannot be read"):
-        LogitsClassifier.load(tmp_path / "logits.safetensors")
+        SoftmaxClassifier.load(tmp_path / "logits.safetensors")
 
 
 def test_over_the_service_the_model_is_made_in_another_process_than_it_serves_in(

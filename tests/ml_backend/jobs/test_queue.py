@@ -1,4 +1,4 @@
-"""Jobs: which one runs, which waits, and how they end, whatever happens to the process that does the work."""
+"""JobQueue: which one runs, which waits, and how they end, whatever happens to the process that does the work."""
 
 import dataclasses
 import json
@@ -12,10 +12,10 @@ from queue import Queue
 import pytest
 
 from ml_backend.errors import Conflict, InvalidRequest, NotFound
-from ml_backend.jobs.queue import CANCELLED, STOPPED, SUPERSEDED, Jobs
-from ml_backend.jobs.records import GONE, KEPT, Job, Presence, Records
-from ml_backend.jobs.worker import Died, Outcome, Task, Unexpected
-from ml_backend.progress import Progress, Standing
+from ml_backend.jobs.queue import CANCELLED, STOPPED, SUPERSEDED, JobQueue
+from ml_backend.jobs.records import GONE, KEPT, Job, JobRecords, ServerLiveness
+from ml_backend.jobs.worker import TrainingResult, TrainingTask, UnexpectedFailure, WorkerDied
+from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.service import Service
 from ml_backend.settings import Settings
 from ml_backend.training.train import TrainingRequest
@@ -27,23 +27,23 @@ class Scripted:
     """Work that ends as it is told to."""
 
     def __init__(self) -> None:
-        self.begun: Queue[Task] = Queue()
-        self.orders: Queue[Outcome | Exception | Standing] = Queue()
+        self.begun: Queue[TrainingTask] = Queue()
+        self.orders: Queue[TrainingResult | Exception | ProgressUpdate] = Queue()
 
-    def run(self, task: Task, report: Callable[[Standing], None]) -> Outcome:
+    def run(self, task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:
         self.begun.put(task)
         while True:
             order = self.orders.get(timeout=10)
-            if isinstance(order, Standing):
+            if isinstance(order, ProgressUpdate):
                 report(order)
-            elif isinstance(order, Outcome):
+            elif isinstance(order, TrainingResult):
                 return order
             else:
                 raise order
 
     def kill(self) -> None:
         if self.begun.qsize():
-            self.orders.put(Died("killed"))
+            self.orders.put(WorkerDied("killed"))
 
 
 class Bench:
@@ -51,15 +51,15 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.work = Scripted()
-        self.presence = Presence(directory / "servers")
+        self.liveness = ServerLiveness(directory / "servers")
         self.ended: list[tuple[str, str | None]] = []
-        self.records = Records(directory / "projects", "jobs", self.presence)
-        self.jobs = Jobs(
-            self.work, self.records, lambda task, outcome: self.ended.append((task.project, outcome.version))
+        self.records = JobRecords(directory / "projects", "jobs", self.liveness)
+        self.jobs = JobQueue(
+            self.work, self.records, lambda task, result: self.ended.append((task.project, result.version))
         )
 
     def start(self, project: str, *, unless: bool = False) -> str:
-        return self.jobs.start(Task(project, REQUEST), unless=lambda waiting: unless).job
+        return self.jobs.start(TrainingTask(project, REQUEST), unless=lambda waiting: unless).job
 
     def until(self, project: str, job: str, state: str) -> Job:
         deadline = time.monotonic() + 10
@@ -81,11 +81,11 @@ def test_a_job_waits_runs_tells_how_far_it_is_and_is_done(bench: Bench) -> None:
     assert bench.work.begun.get(timeout=10).project == "7"
     running = bench.until("7", job, "running")
     assert (running.stage, running.progress, running.model_version) == ("starting", 0.0, None)
-    bench.work.orders.put(Standing("training", 1, 30, 100, 0.4, 12.5))
+    bench.work.orders.put(ProgressUpdate("training", 1, 30, 100, 0.4, 12.5))
     while (running := bench.jobs.get("7", job)).stage != "training":
         time.sleep(0.005)
     assert (running.fold, running.step, running.steps, running.seconds_left) == (1, 30, 100, 12.5)
-    bench.work.orders.put(Outcome("v1"))
+    bench.work.orders.put(TrainingResult("v1"))
     done = bench.until("7", job, "done")
     assert (done.model_version, done.progress, done.seconds_left, done.error) == ("v1", 1.0, 0.0, None)
     assert bench.ended == [("7", "v1")]
@@ -105,7 +105,7 @@ def test_projects_take_turns_and_a_newer_request_takes_the_place_of_one_that_wai
     assert bench.jobs.counts() == {("7", "running"): 1, ("7", "queued"): 1, ("8", "queued"): 1, ("7", "cancelled"): 1}
     for _ in range(3):
         bench.work.begun.get(timeout=10)
-        bench.work.orders.put(Outcome("v"))
+        bench.work.orders.put(TrainingResult("v"))
     for project, job in (("7", first), ("8", other), ("7", third)):
         bench.until(project, job, "done")
     assert [project for project, _ in bench.ended] == ["7", "8", "7"]
@@ -121,7 +121,7 @@ def test_one_that_runs_or_waits_can_be_cancelled_and_one_that_has_ended_stays(be
     assert bench.jobs.cancel("7", running) == cancelled
     bench.work.begun.queue.clear()
     after = bench.start("7")
-    bench.work.orders.put(Outcome("v"))
+    bench.work.orders.put(TrainingResult("v"))
     assert bench.until("7", after, "done").model_version == "v"
     with pytest.raises(NotFound, match="no such job"):
         bench.jobs.cancel("7", "other")
@@ -133,8 +133,12 @@ def test_one_that_runs_or_waits_can_be_cancelled_and_one_that_has_ended_stays(be
     ("end", "error", "retriable"),
     [
         (InvalidRequest("Add labels."), "Add labels.", False),
-        (Died("It was killed."), "It was killed.", True),
-        (Unexpected("OSError", "at /secret/path"), "Training failed unexpectedly (OSError); the server's log", False),
+        (WorkerDied("It was killed."), "It was killed.", True),
+        (
+            UnexpectedFailure("OSError", "at /secret/path"),
+            "Training failed unexpectedly (OSError); the server's log",
+            False,
+        ),
         (
             ZeroDivisionError("/secret/path"),
             "Training failed unexpectedly (ZeroDivisionError); the server's log",
@@ -153,7 +157,7 @@ def test_a_failure_is_one_sentence_and_the_next_job_runs(
     assert "secret" not in failed.error
     assert failed.retriable == retriable
     after = bench.start("7")
-    bench.work.orders.put(Outcome("v"))
+    bench.work.orders.put(TrainingResult("v"))
     bench.until("7", after, "done")
 
 
@@ -161,7 +165,7 @@ def test_what_is_cancelled_before_its_process_is_there_ends_at_its_first_word(be
     held = threading.Event()
     run = bench.work.run
 
-    def slow(task: Task, report: Callable[[Standing], None]) -> Outcome:
+    def slow(task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:
         assert held.wait(10)
         return run(task, report)
 
@@ -172,7 +176,7 @@ def test_what_is_cancelled_before_its_process_is_there_ends_at_its_first_word(be
         cancelling = thread.submit(bench.jobs.cancel, "7", job)
         time.sleep(0.05)
         held.set()
-        bench.work.orders.put(Standing("training", None, 0, 1, 0.1, None))
+        bench.work.orders.put(ProgressUpdate("training", None, 0, 1, 0.1, None))
         assert cancelling.result(timeout=10).state == "cancelled"
 
 
@@ -182,8 +186,8 @@ def test_a_disk_that_fails_loses_no_job_and_stops_none(tmp_path: Path, bench: Be
     for _ in range(2):
         jobs.append(bench.start("7"))
         bench.work.begun.get(timeout=10)
-        bench.work.orders.put(Standing("training", None, 0, 1, 0.1, None))
-        bench.work.orders.put(Outcome("v"))
+        bench.work.orders.put(ProgressUpdate("training", None, 0, 1, 0.1, None))
+        bench.work.orders.put(TrainingResult("v"))
         bench.until("7", jobs[-1], "done")
     assert [bench.jobs.get("7", job).model_version for job in jobs] == ["v", "v"]
 
@@ -210,27 +214,27 @@ def test_what_the_connector_stated_keeps_its_place_and_encoders_are_followed_by_
         made.jobs._ended = ended[name]
     service._jobs, service._finetuning = bench.jobs, encoders.jobs
     later = dataclasses.replace(REQUEST, labels=(1, 0))
-    bench.work.orders.put(Outcome("v1", due=True))
+    bench.work.orders.put(TrainingResult("v1", due=True))
     bench.until("7", service.start("7", REQUEST, stated=True).job, "done")
     assert encoders.work.begun.get(timeout=10).finetune
     bench.work.begun.get(timeout=10)
 
     running = service.start("7", later, stated=True)
     assert bench.work.begun.get(timeout=10).request == later
-    encoders.work.orders.put(Outcome())
+    encoders.work.orders.put(TrainingResult())
     while not (waiting := bench.jobs._waiting.get("7")):
         time.sleep(0.005)
     assert waiting[1].request == later  # not those that the encoders were made for
     newest = service.start("7", REQUEST, stated=True)
     assert bench.jobs.get("7", waiting[0].job).error == SUPERSEDED
     assert service.start("7", later) == newest  # as Start Training does
-    bench.work.orders.put(Outcome("v2"))
+    bench.work.orders.put(TrainingResult("v2"))
     bench.until("7", running.job, "done")
     bench.until("7", newest.job, "running")
     pressed = [service.start("7", request) for request in (REQUEST, later)]
     assert bench.jobs.get("7", pressed[0].job).error == SUPERSEDED
     encoders.jobs.close(5)
-    service._presence.end()
+    service._liveness.end()
 
 
 def test_a_server_that_stops_fails_its_jobs_and_the_next_one_tells_so(tmp_path: Path, bench: Bench) -> None:
@@ -245,11 +249,13 @@ def test_a_server_that_stops_fails_its_jobs_and_the_next_one_tells_so(tmp_path: 
 
 
 def test_jobs_of_a_server_that_died_are_marked_as_failed_and_those_of_one_that_lives_are_not(tmp_path: Path) -> None:
-    dead, living = Presence(tmp_path / "servers"), Presence(tmp_path / "servers")
-    for presence, project in ((dead, "7"), (living, "8")):
-        Records(tmp_path / "projects", "jobs", presence).write(project, Job("one", "running", "training", progress=0.5))
+    dead, living = ServerLiveness(tmp_path / "servers"), ServerLiveness(tmp_path / "servers")
+    for liveness, project in ((dead, "7"), (living, "8")):
+        JobRecords(tmp_path / "projects", "jobs", liveness).write(
+            project, Job("one", "running", "training", progress=0.5)
+        )
     dead._lock.release()  # as the system does at its death
-    reader = Records(tmp_path / "projects", "jobs", Presence(tmp_path / "servers"))
+    reader = JobRecords(tmp_path / "projects", "jobs", ServerLiveness(tmp_path / "servers"))
     written = json.loads((tmp_path / "projects/7/jobs/one.json").read_text())
     assert (written["state"], written["error"]) == ("failed", GONE)
     found = reader.read("7", "one")
@@ -259,14 +265,14 @@ def test_jobs_of_a_server_that_died_are_marked_as_failed_and_those_of_one_that_l
     assert other is not None
     assert (other.state, other.progress) == ("running", 0.5)
     assert [path.name for path in (tmp_path / "servers").iterdir() if dead.name in path.name] == []
-    another = Presence(tmp_path / "servers")
+    another = ServerLiveness(tmp_path / "servers")
     another._lock.release()
-    Presence(tmp_path / "servers")  # removes what nobody asked for
+    ServerLiveness(tmp_path / "servers")  # removes what nobody asked for
     assert not (tmp_path / "servers" / f"{another.name}.lock").exists()
 
 
 def test_the_last_records_of_a_project_are_kept_and_damaged_ones_are_as_none(tmp_path: Path) -> None:
-    records = Records(tmp_path, "jobs", Presence(tmp_path / "servers"))
+    records = JobRecords(tmp_path, "jobs", ServerLiveness(tmp_path / "servers"))
     for number in range(KEPT + 5):
         records.write("7", Job(f"job-{number:02}", "done"))
     assert records.read("7", "job-04") is None
@@ -281,13 +287,13 @@ def test_the_last_records_of_a_project_are_kept_and_damaged_ones_are_as_none(tmp
 
 
 def test_progress_goes_by_what_the_stages_cost() -> None:
-    told: list[Standing] = []
+    told: list[ProgressUpdate] = []
     progress = Progress(told.append)
     progress.plan({"one": 1.0, "two": 3.0})
     progress.report("one", 1, 2)
     progress.report("two", 0, 0)
     progress.report("two", 1, 3, fold=2)
-    assert [standing.progress for standing in told] == [0.125, 1.0, 0.5]
+    assert [update.progress for update in told] == [0.125, 1.0, 0.5]
     assert (told[2].stage, told[2].fold, told[2].step, told[2].steps) == ("two", 2, 1, 3)
     assert told[2].seconds_left == pytest.approx(0, abs=0.1)
 

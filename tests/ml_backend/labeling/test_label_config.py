@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from ml_backend.labeling.label_config import Control, change_since, control_of, find_controls
+from ml_backend.labeling.label_config import Control, describe_change, find_controls, match_control
 
 TEXT = '<Text name="t" value="$body"/>'
 
@@ -38,9 +38,9 @@ def test_where_the_form_insists_or_hides_the_control_nothing_chosen_is_no_answer
 def test_a_model_answers_only_where_as_many_classes_can_be_chosen() -> None:
     single, several = choices(name="single"), choices('choice="multiple"', name="several")
     controls = find_controls(config(single + several))
-    found = [control_of(controls, ("B", "A"), multiple) for multiple in (False, True)]
+    found = [match_control(controls, ("B", "A"), multiple) for multiple in (False, True)]
     assert [control.from_name for control in found if control is not None] == ["single", "several"]
-    assert control_of(controls[:1], ("A", "B"), multiple=True) is None
+    assert match_control(controls[:1], ("A", "B"), multiple=True) is None
 
 
 def test_an_alias_is_what_annotations_hold() -> None:
@@ -89,13 +89,13 @@ def lists(*inner: str, multiple: bool = False) -> tuple[Control, ...]:
 def test_the_same_classes_count_first_and_then_most_in_common(
     controls: list[str], classes: str, found: str | None
 ) -> None:
-    control = control_of(lists(*controls), tuple(classes))
+    control = match_control(lists(*controls), tuple(classes))
     assert (control and control.from_name) == found
 
 
 def test_another_kind_of_choice_answers_nothing() -> None:
-    assert control_of(lists("AB", multiple=True), ("A", "B")) is None
-    assert control_of(lists("AB"), ("A", "B"), multiple=True) is None
+    assert match_control(lists("AB", multiple=True), ("A", "B")) is None
+    assert match_control(lists("AB"), ("A", "B"), multiple=True) is None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_another_kind_of_choice_answers_nothing() -> None:
 )
 def test_the_difference_is_told_in_a_sentence(now: str | None, then: str, says: str) -> None:
     controls = lists(now) if now is not None else ()
-    sentence = change_since("v7", controls, control_of(controls, tuple(then)), tuple(then), multiple=False)
+    sentence = describe_change("v7", controls, match_control(controls, tuple(then)), tuple(then), multiple=False)
     assert says in sentence
     assert bool(sentence) == bool(says)
     assert sentence.count("\n") == 0

@@ -16,12 +16,12 @@ import requests
 from ml_backend.features.encoder import Encoder
 from ml_backend.jobs.records import Job
 from ml_backend.labeling.label_config import find_controls
-from ml_backend.labeling.webhook import Events
+from ml_backend.labeling.webhook import WebhookHandler
 from ml_backend.project import Projects
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import Consensus, Pool, digest
+from ml_backend.storage.dataset import ConsensusLabel, Dataset, digest
 from ml_backend.training.train import TrainingRequest
 
 RECORDED = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[1] / "webhooks").glob("*.json")}
@@ -43,7 +43,7 @@ class Told:
         settings = Settings(model_dir=directory)
         self.started: list[tuple[str, TrainingRequest]] = []
         self.projects = Projects(settings, Encoder(settings.encoder))
-        self.events = Events(settings, self.projects, find_controls, self._start)
+        self.events = WebhookHandler(settings, self.projects, find_controls, self._start)
 
     def _start(self, project: str, request: TrainingRequest) -> Job:
         self.started.append((project, request))
@@ -72,7 +72,7 @@ class Told:
     def trained(self, config: str = "") -> dict[str, Any]:
         """The button: {text: names} of what would be trained on."""
         request = self.train(config)
-        texts = self.pool.texts(request.digests)
+        texts = self.dataset.texts(request.digests)
         names = [
             [request.classes[index] for index in label] if isinstance(label, tuple) else request.classes[label]
             for label in request.labels
@@ -80,12 +80,12 @@ class Told:
         return dict(zip((texts[key] for key in request.digests), names, strict=True))
 
     @property
-    def pool(self) -> Any:
-        return self.projects.create("1").pool
+    def dataset(self) -> Any:
+        return self.projects.create("1").dataset
 
     def known(self) -> list[tuple[int, dict[str, list[str]]]]:
         """Item and answers of all annotations that are remembered, skips left out."""
-        return [(row.item, row.answers) for row in self.pool.annotations("text")]
+        return [(row.item, row.answers) for row in self.dataset.annotations("text")]
 
 
 @pytest.fixture
@@ -107,13 +107,13 @@ def test_an_annotation_is_remembered_changed_and_forgotten(told: Told) -> None:
     told.send(EVENTS["annotation_created"])
     assert told.known() == [(1, {"politeness": ["Polite"]})]
     text = EVENTS["annotation_created"]["task"]["data"]["text"]
-    assert told.pool.digests_of_items() == {1: digest(text)}
-    assert told.pool.texts([digest(text)]) == {digest(text): text}
+    assert told.dataset.digests_of_items() == {1: digest(text)}
+    assert told.dataset.texts([digest(text)]) == {digest(text): text}
     told.send(EVENTS["annotation_updated"])
     assert told.known() == [(1, {"politeness": ["Impolite"]})]
     told.send(EVENTS["annotation_deleted"])
     assert told.known() == []
-    assert told.pool.digests_of_items() == {1: digest(text)}
+    assert told.dataset.digests_of_items() == {1: digest(text)}
 
 
 def test_a_skip_is_remembered_as_no_label(told: Told) -> None:
@@ -138,11 +138,11 @@ def test_many_annotations_come_in_one_event_and_go_in_another(told: Told) -> Non
 def test_deleted_tasks_are_forgotten_with_their_texts(told: Told) -> None:
     for name in ("annotation_created", "annotations_created_from_predictions"):
         told.send(EVENTS[name])
-    assert told.pool.count_texts() == 4
+    assert told.dataset.count_texts() == 4
     told.send(EVENTS["task_deleted"])
     assert [item for item, _ in told.known()] == [2, 3, 4]
     told.send(EVENTS["tasks_deleted_in_the_data_manager"])
-    assert (told.known(), told.pool.count_texts(), told.pool.digests_of_items()) == ([], 0, {})
+    assert (told.known(), told.dataset.count_texts(), told.dataset.digests_of_items()) == ([], 0, {})
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -244,13 +244,13 @@ def test_without_an_inline_text_nothing_is_made_known(told: Told, data: Any) -> 
     assert told.send(event) == {}
     del event["task"]
     assert told.send(event) == {}
-    assert (told.known(), told.pool.digests_of_items(), told.pool.count_texts()) == ([], {}, 0)
+    assert (told.known(), told.dataset.digests_of_items(), told.dataset.count_texts()) == ([], {}, 0)
 
 
 @pytest.mark.parametrize("text", ["please \ud800 look", "a\0b"])
 def test_a_text_is_known_as_the_connector_states_it(told: Told, text: str) -> None:
     told.annotate(1, 1, "Polite", text=text)
-    assert told.pool.digests_of_items() == {1: digest(text.replace("\ud800", "?").replace("\0", "?"))}
+    assert told.dataset.digests_of_items() == {1: digest(text.replace("\ud800", "?").replace("\0", "?"))}
 
 
 @pytest.mark.parametrize("project", [1, None])
@@ -306,14 +306,16 @@ def test_of_a_multiple_choice_each_class_is_voted_on(told: Told) -> None:
 
 
 def test_the_connectors_word_comes_first(told: Told) -> None:
-    told.pool.set_items([1, 2, 3], [digest(f"text {item}") for item in (1, 2, 3)])
-    told.pool.add_texts([f"text {item}" for item in (1, 2, 3)])
-    told.pool.set_consensus([Consensus(digest("text 1"), "Polite", 0.7), Consensus(digest("text 2"), "Impolite", 0.9)])
+    told.dataset.set_items([1, 2, 3], [digest(f"text {item}") for item in (1, 2, 3)])
+    told.dataset.add_texts([f"text {item}" for item in (1, 2, 3)])
+    told.dataset.set_consensus(
+        [ConsensusLabel(digest("text 1"), "Polite", 0.7), ConsensusLabel(digest("text 2"), "Impolite", 0.9)]
+    )
     for number, item in enumerate([1, 1, 2, 2, 3, 4]):
         told.annotate(number, item, "Impolite" if item == 1 else "Polite")
     assert told.trained() == {"text 1": "Polite", "text 2": "Impolite", "text 3": "Polite", "text 4": "Polite"}
     assert told.started[0][1].weights == (0.7, 0.9, 1.0, 1.0)
-    told.pool.set_consensus([Consensus(digest("text 4"), "Impolite")])
+    told.dataset.set_consensus([ConsensusLabel(digest("text 4"), "Impolite")])
     assert told.trained() == {"text 4": "Impolite", "text 1": "Impolite", "text 2": "Polite", "text 3": "Polite"}
 
 
@@ -323,7 +325,7 @@ def test_beside_the_connectors_labels_a_ground_truth_may_be_of_a_test_set(told: 
     told.annotate(3, 2, "Impolite")
     told.annotate(4, 3, "Polite")
     assert told.trained() == {"text 1": "Polite", "text 2": "Impolite", "text 3": "Polite"}
-    told.pool.set_consensus([Consensus(digest("text 2"), "Impolite")])
+    told.dataset.set_consensus([ConsensusLabel(digest("text 2"), "Impolite")])
     assert told.trained() == {"text 2": "Impolite", "text 3": "Polite"}
 
 
@@ -331,28 +333,30 @@ def test_a_statement_of_all_items_ends_what_was_told_of_others(told: Told) -> No
     told.annotate(1, 1, "Polite")
     told.annotate(2, 2, "Impolite")
     told.annotate(3, 3, "Impolite")
-    told.pool.set_consensus([Consensus(digest("text 2"), "Polite")])
-    assert told.pool.set_items([1, 3], [digest("text 1"), digest("changed")]) == [1]
-    told.pool.add_texts(["changed"])
+    told.dataset.set_consensus([ConsensusLabel(digest("text 2"), "Polite")])
+    assert told.dataset.set_items([1, 3], [digest("text 1"), digest("changed")]) == [1]
+    told.dataset.add_texts(["changed"])
     assert [item for item, _ in told.known()] == [1]  # what was said of another text says nothing of this one
-    assert told.pool.consensus() == []
+    assert told.dataset.consensus() == []
     told.annotate(4, 3, "Impolite", text="changed")
     assert told.trained() == {"text 1": "Polite", "changed": "Impolite"}
 
 
 def test_an_item_that_the_connector_stated_keeps_its_text(told: Told) -> None:
-    told.pool.set_items([1], [digest("as stated")])
+    told.dataset.set_items([1], [digest("as stated")])
     told.annotate(1, 1, "Polite", text="as told")
-    told.pool.add_texts(["as stated"])
-    assert told.pool.digests_of_items() == {1: digest("as stated")}
+    told.dataset.add_texts(["as stated"])
+    assert told.dataset.digests_of_items() == {1: digest("as stated")}
 
 
 def test_labels_of_classes_that_are_gone_are_left_out(told: Told) -> None:
     for item, choice in enumerate(["Polite", "Impolite", "Rude", "Rude"]):
         told.annotate(item, item, choice)
-    told.pool.set_items(range(6), [digest(f"text {item}") for item in range(6)])
-    told.pool.add_texts(["text 4", "text 5"])
-    told.pool.set_consensus([Consensus(digest("text 4"), "Polite"), Consensus(digest("text 5"), "Impolite")])
+    told.dataset.set_items(range(6), [digest(f"text {item}") for item in range(6)])
+    told.dataset.add_texts(["text 4", "text 5"])
+    told.dataset.set_consensus(
+        [ConsensusLabel(digest("text 4"), "Polite"), ConsensusLabel(digest("text 5"), "Impolite")]
+    )
     said = told.trained(question("Rude", "Impolite", "Neutral"))
     assert said == {"text 5": "Impolite", "text 1": "Impolite", "text 2": "Rude", "text 3": "Rude"}
     assert told.started[-1][1].classes == ("Rude", "Impolite", "Neutral")
@@ -363,7 +367,9 @@ def test_labels_of_classes_that_are_gone_are_left_out(told: Told) -> None:
 def test_one_label_is_not_another_kind_of_label(told: Told) -> None:
     told.annotate(1, 1, "rain", config=TOPICS.format(""))
     told.annotate(2, 2, "price", config=TOPICS.format(""))
-    told.pool.set_consensus([Consensus(digest("text 1"), "rain"), Consensus(digest("text 2"), ["rain", "hail"])])
+    told.dataset.set_consensus(
+        [ConsensusLabel(digest("text 1"), "rain"), ConsensusLabel(digest("text 2"), ["rain", "hail"])]
+    )
     told.annotate(3, 3, "noise", config=TOPICS.format(""))
     assert told.trained(TOPICS.format("")) == {"text 2": ["rain"], "text 3": ["noise"]}
 
@@ -427,7 +433,7 @@ def snapshot(service: Service) -> dict[bytes, int]:
     assert project is not None
     model = project.model
     assert model is not None
-    return dict(zip(map(bytes, model.training.digests), model.training.labels.tolist(), strict=True))
+    return dict(zip(map(bytes, model.training_set.digests), model.training_set.labels.tolist(), strict=True))
 
 
 def test_the_button_trains_on_the_last_labels_and_on_what_was_told_since(
@@ -453,12 +459,12 @@ def test_the_button_trains_on_the_last_labels_and_on_what_was_told_since(
 
 def test_a_pool_of_an_older_release_takes_the_labels_from_the_model(service: Service, label_config: str) -> None:
     last = snapshot(service)
-    (pool,) = (service._settings.model_dir / "projects" / "1").glob("pool.sqlite")
-    with closing(sqlite3.connect(pool)) as connection, connection:
+    (dataset,) = (service._settings.model_dir / "projects" / "1").glob("pool.sqlite")
+    with closing(sqlite3.connect(dataset)) as connection, connection:
         connection.execute("DROP TABLE consensus")
         connection.execute("DROP TABLE annotations")
         connection.execute("PRAGMA user_version = 0")
-    assert Pool(pool).consensus() is None  # opened as by the next server
+    assert Dataset(dataset).consensus() is None  # opened as by the next server
     press(service, label_config)
     assert snapshot(service) == last
 

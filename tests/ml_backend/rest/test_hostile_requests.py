@@ -30,7 +30,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from ml_backend.labeling.label_config import remembered_controls
+from ml_backend.labeling.label_config import cached_controls
 
 REQUESTS = int(os.environ.get("ML_BACKEND_FUZZ_REQUESTS", "300"))
 TOKEN = "a-token"
@@ -159,7 +159,7 @@ def test_no_version_reaches_a_path(server: Any, version: str) -> None:
     client.put_items([1], ["a"])
     answer = client.post("rollback", model_version=version)
     assert answer.status_code in (404, 409, 422)
-    assert not any(word in answer.text for word in ("passwd", "pool", "models"))
+    assert not any(word in answer.text for word in ("passwd", "dataset", "models"))
 
 
 def raw(server: Any, *parts: bytes, stay: bool = True) -> bytes:
@@ -245,7 +245,7 @@ def test_every_operation_answers_as_the_openapi_document_says(limited: Any) -> N
 
 
 def test_endless_labelling_configs_are_not_remembered() -> None:
-    controls = remembered_controls()
+    controls = cached_controls()
     choices = '<View><Text name="t" value="$text"/><Choices name="c" toName="t">{}</Choices></View>'
     some = choices.format('<Choice value="A"/><Choice value="B"/>')
     assert controls(some) is controls(some)

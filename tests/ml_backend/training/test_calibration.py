@@ -12,7 +12,7 @@ from ml_backend.training.calibration import STRENGTHS, HeldOut, choose, cross_en
 
 
 def noisy(count: int, dims: int, wrong: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, labels of which a share is wrong, and the true ones."""
+    """FeatureStore, labels of which a share is wrong, and the true ones."""
     random = np.random.default_rng(seed)
     features = random.normal(size=(count, dims)).astype(np.float32)
     truth = (features[:, :3].sum(axis=1) > 0).astype(np.int64)

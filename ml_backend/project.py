@@ -1,4 +1,4 @@
-"""What is held of one project, and which model serves."""
+"""Everything that the server has of a project, and which model serves."""
 
 import logging
 import re
@@ -7,39 +7,49 @@ from threading import Lock
 
 from ml_backend.errors import CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.feature_store import FeatureSpec, FeatureStore
+from ml_backend.features.feature_spec import FeatureSpec
+from ml_backend.features.feature_store import FeatureStore
 from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.progress import Progress
 from ml_backend.settings import Settings
-from ml_backend.storage import locks
-from ml_backend.storage.dataset import Dataset
-from ml_backend.training.train import TrainingRequest, finetune, finetuning_is_due, train
+from ml_backend.storage import Dataset, locks
+from ml_backend.training import encoder_schedule
+from ml_backend.training.request import TrainingRequest
+from ml_backend.training.train import finetune, train
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LOAD_ATTEMPTS = 5  # another process may replace and remove a version while it is read
 
 log = logging.getLogger(__name__)
 
 
 class Project:
-    """One project: its dataset, its features and its model versions. Several processes may have it open."""
+    """A project: its dataset, its features and its model versions. Several processes may have it open."""
 
     def __init__(self, directory: Path, encoder: Encoder, cache: LruCache, settings: Settings) -> None:
-        """Open the project in `directory`, without loading a model."""
+        """Open the project in `directory`, without loading a model.
+
+        Args:
+            directory: The project's folder, which is created if it is missing.
+            encoder: The sentence encoder, which all projects share.
+            cache: Features of texts that belong to no item, which all projects share.
+            settings: The server's settings.
+        """
         self.dataset = Dataset(directory / "pool.sqlite")
         self.features = FeatureStore(self.dataset, encoder, cache, directory, settings)
         self.registry = Registry(directory, settings.keep_versions)
         self.directory = directory
         self._loading = Lock()
-        self._version: str | None = None  # the registry's current one when last looked at
+        self._version: str | None = None  # the registry's current one at the last check
         self._model: TrainedModel | None = None
-        self._feature_spec: FeatureSpec | None = None
+        self._last_spec: FeatureSpec | None = None
 
     @property
     def model(self) -> TrainedModel | None:
-        """The registry's current model, whoever made it so; None where there is none.
+        """The registry's current model, whichever process published it. None without one.
 
-        A new one is loaded before the one before goes. Where it is damaged, the one before stays.
+        A new model is loaded before the previous one is released. If the new one is damaged, the previous one stays.
         """
         if self.registry.current_version() != self._version:
             with self._loading:
@@ -49,27 +59,27 @@ class Project:
 
     @property
     def serving(self) -> TrainedModel | None:
-        """The same for those who cannot wait: while a new one is loaded, the one before."""
+        """The current model, without waiting: while a new one is loaded, this is the previous one."""
         return self._model if self._model is not None and self._loading.locked() else self.model
 
     def train(self, request: TrainingRequest, progress: Progress) -> str:
-        """Train and publish a new model; its version. Whatever fails, the model before goes on serving."""
-        previous = self.model.feature_spec if self.model is not None else self._feature_spec
+        """Train and publish a new model, and return its version. If it fails, the previous model goes on serving."""
+        previous = self.model.feature_spec if self.model is not None else self._last_spec
         model = self.registry.publish(train(request, self.features, previous, progress))
-        self._version, self._model, self._feature_spec = model.version, model, model.feature_spec
+        self._version, self._model, self._last_spec = model.version, model, model.feature_spec
         self.features.forget_all_but(model.feature_spec, self.registry.prune(model.version))
         return model.version
 
     def finetuning_is_due(self, request: TrainingRequest) -> bool:
-        """Whether encoders should be fine-tuned on what was just trained on; raises EncoderUnavailable."""
-        return finetuning_is_due(request, self.features)
+        """Whether encoders should be fine-tuned in the background, after this training. Raises EncoderUnavailable."""
+        return encoder_schedule.is_due(request, self.features, "background")
 
     def finetune(self, request: TrainingRequest, progress: Progress) -> None:
-        """Fine-tune encoders for the trainings to come, which meanwhile go on with those there are."""
+        """Fine-tune encoders for later trainings. Meanwhile, trainings use the existing ones."""
         finetune(request, self.features, self.model.feature_spec if self.model is not None else None, progress)
 
     def forget_model(self) -> None:
-        """Serve no model, as before the first training; the texts and their features stay.
+        """Remove all models, as before the first training. The texts and their features stay.
 
         Raises Conflict while a training or a fine-tuning runs, here or in another server.
         """
@@ -78,23 +88,24 @@ class Project:
             self.features.forget()
 
     def _load(self) -> None:
-        version = self.registry.current_version()
-        try:
-            model = self.registry.read(version) if version is not None else None
-        except CorruptModel as error:
-            now = self.registry.current_version()
-            if now != version:  # it was replaced, and removed, in between
-                return self._load()
-            log.error("Project %s: %s", self.directory.name, error)
-            self._version = version  # not again with every request
-            return None
+        for _ in range(_LOAD_ATTEMPTS):
+            version = self.registry.current_version()
+            try:
+                model = self.registry.read(version) if version is not None else None
+                break
+            except CorruptModel as error:
+                if self.registry.current_version() == version:
+                    log.error("Project %s: %s", self.directory.name, error)
+                    self._version = version  # not again at every request
+                    return
+        else:
+            return  # the next request tries again
         if model is not None:
-            self._feature_spec = model.feature_spec
+            self._last_spec = model.feature_spec
             self.features.prepare(model.feature_spec)
         self._version, self._model = version, model
         if model is not None:
             self.features.release(model.feature_spec)
-        return None
 
 
 class Projects:
@@ -110,16 +121,16 @@ class Projects:
 
     @property
     def names(self) -> list[str]:
-        """All that something was ever sent for."""
-        found = (path.parent.name for path in directory_of(self._settings).glob("*/pool.sqlite"))
-        return sorted(name for name in found if _NAME.fullmatch(name))
+        """All projects for which something was ever sent."""
+        names = (path.parent.name for path in directory_of(self._settings).glob("*/pool.sqlite"))
+        return sorted(name for name in names if _NAME.fullmatch(name))
 
     def get(self, name: str) -> Project | None:
-        """A project, None where nothing was ever sent for it; raises InvalidRequest for a name that cannot be one."""
+        """A project, or None if nothing was ever sent for it. Raises InvalidRequest for an invalid name."""
         return self._get(name, create=False)
 
     def create(self, name: str) -> Project:
-        """A project, made where it is missing; raises InvalidRequest for a name that cannot be one."""
+        """A project, created if it is missing. Raises InvalidRequest for an invalid name."""
         project = self._get(name, create=True)
         assert project is not None
         return project
@@ -133,19 +144,19 @@ class Projects:
 
 
 def directory_of(settings: Settings) -> Path:
-    """Where the projects are."""
+    """The folder of the projects."""
     return settings.model_dir / "projects"
 
 
 def registry_of(settings: Settings, name: str) -> Registry:
-    """The model versions of a project, without opening it; raises InvalidRequest, NotFound."""
+    """The model versions of a project, without opening it. Raises InvalidRequest, NotFound."""
     directory = _directory(settings, name)
     if not directory.is_dir():
-        raise NotFound(f"Nothing is known of project {name} in {settings.model_dir}; is it the right --model-dir?")
+        raise NotFound(f"Project {name} is not in {settings.model_dir}. Check --model-dir.")
     return Registry(directory, settings.keep_versions)
 
 
 def _directory(settings: Settings, name: str) -> Path:
     if not _NAME.fullmatch(name):
-        raise InvalidRequest("A project's name is 1 to 64 letters, digits, underscores and hyphens; use its id.")
+        raise InvalidRequest("A project's name is 1 to 64 letters, digits, underscores and hyphens. Use its id.")
     return directory_of(settings) / name

@@ -1,13 +1,16 @@
-"""The JSON that goes over the wire, Label Studio's and the connector's."""
+"""The JSON of requests and responses, for Label Studio and for the connector."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ml_backend.settings import ClassifierName
 
 MAX_CLASS = 10_000  # characters of a class's name
 MAX_IDS = 5_000_000
+REFUSED = "refused"  # type of the validation errors whose message is a whole sentence
 
 
 class _Wire(BaseModel):
@@ -32,19 +35,19 @@ class Versions(_Wire):
 
 
 class SetupRequest(_Wire):
-    """Body of POST /setup; of all that Label Studio sends only the project matters."""
+    """Body of POST /setup. Of all that Label Studio sends, only the project matters."""
 
     project: str | int | None = None
 
 
 class SetupResponse(_Wire):
-    """Answer of POST /setup; the version is empty before the first training."""
+    """Answer of POST /setup. The version is empty before the first training."""
 
     model_version: str
 
 
 class PredictRequest(_Wire):
-    """Body of POST /predict; whatever is not a task with a text gets an empty entry."""
+    """Body of POST /predict. Anything that is not a task with a text gets an empty entry."""
 
     tasks: list[Any]
     project: str | int | None = None
@@ -52,19 +55,45 @@ class PredictRequest(_Wire):
 
 
 class Prediction(_Wire):
-    """One task's entry: an empty result where there is nothing to say."""
+    """The entry of one task. `result` is empty without an answer."""
 
     result: list[dict[str, Any]] = []
     score: float = 0.0
     model_version: str
 
+    @classmethod
+    def of_choices(
+        cls, choices: Sequence[str], score: float, *, from_name: str, to_name: str, model_version: str
+    ) -> "Prediction":
+        """A prediction of classes, as Label Studio stores it.
+
+        Args:
+            choices: The predicted classes. Without any, the result is empty and the score stays.
+            score: The confidence of the model, from 0 to 1.
+            from_name: The name of the `Choices` in the labelling config.
+            to_name: The name of the object tag that it refers to.
+            model_version: The version that predicted.
+        """
+        value = {"choices": list(choices)}
+        region = {"from_name": from_name, "to_name": to_name, "type": "choices", "value": value}
+        return cls(result=[region] if choices else [], score=score, model_version=model_version)
+
 
 class PredictResponse(_Wire):
-    """Answer of POST /predict, one entry a task; `message` tells where the labelling config is not the model's."""
+    """Answer of POST /predict, one entry per task.
+
+    `message` explains how the labelling config differs from that of the model.
+    """
 
     results: list[Prediction]
     model_version: str
     message: str = ""
+
+    @classmethod
+    def empty(cls, count: int, model_version: str = "", message: str = "") -> "PredictResponse":
+        """A response with `count` empty entries."""
+        results = [Prediction(model_version=model_version) for _ in range(count)]
+        return cls(results=results, model_version=model_version, message=message)
 
 
 class TextsRequest(_Wire):
@@ -74,15 +103,16 @@ class TextsRequest(_Wire):
 
 
 class TextsResponse(_Wire):
-    """Answer of POST …/texts: how many of the call's texts are held now, which is all of them."""
+    """Answer of POST …/texts: the number of texts in the call, all of which are stored."""
 
     stored: int
 
 
 class TrainRequest(_Wire):
-    """Body of POST …/train; `labels` are positions in `classes`: one an id, with `multilabel` a list an id.
+    """Body of POST …/train.
 
-    `weights`, one an id, say how much each label counts (1); `classifier` is the server's setting where it is absent.
+    `labels` are positions in `classes`: one per id, or with `multilabel` a list per id. `weights`, one per id, state
+    how much each label counts (1). Without a `classifier` the server's setting applies.
     """
 
     classes: Annotated[
@@ -96,9 +126,32 @@ class TrainRequest(_Wire):
     folds: Annotated[int | None, Field(ge=2, le=20)] = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
+    @model_validator(mode="after")
+    def _require_consistency(self) -> "TrainRequest":
+        if len(set(self.classes)) != len(self.classes):
+            raise _refused("A class occurs twice in 'classes'. Name each class once.")
+        if len(self.ids) != len(self.labels) or len(set(self.ids)) != len(self.ids):
+            raise _refused("Send one label per id, and each id once.")
+        if any(isinstance(label, list) != self.multilabel for label in self.labels):
+            raise _refused("Send a list of positions as a label with 'multilabel', one position without.")
+        if self.weights is not None and len(self.weights) != len(self.ids):
+            raise _refused("Send one weight per id, or no 'weights'.")
+        positions = {place for label in self.labels for place in (label if isinstance(label, list) else (label,))}
+        if not positions <= set(range(len(self.classes))):
+            raise _refused("A label is no position in 'classes'. Count from 0.")
+        return self
+
+
+def _refused(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError(REFUSED, "{sentence}", {"sentence": sentence})
+
 
 class JobState(_Wire):
-    """A training job: `step` of `steps` of its stage, `progress` of it all; `retriable`: why it failed may pass."""
+    """A training job.
+
+    `step` of `steps` counts within its stage, and `progress` is the share of all the work. If `retriable`, the cause of
+    its failure may pass.
+    """
 
     job: str
     state: Literal["queued", "running", "done", "failed", "cancelled"]
@@ -114,13 +167,13 @@ class JobState(_Wire):
 
 
 class RollBackRequest(_Wire):
-    """Body of POST …/rollback; without a version the one before the current."""
+    """Body of POST …/rollback. Without a version, the one before the current is meant."""
 
     model_version: Annotated[str | None, Field(max_length=100)] = None
 
 
 class ModelState(_Wire):
-    """Answer of GET …/model; empty before the first training."""
+    """Answer of GET …/model. It is empty before the first training."""
 
     model_version: str | None = None
     classes: list[str] = []

@@ -1,4 +1,4 @@
-"""One frozen object with every setting, read from `ML_BACKEND_*` when it is made, never at import."""
+"""All settings in one frozen object, read from `ML_BACKEND_*` when it is created, never at import."""
 
 import re
 from pathlib import Path
@@ -14,42 +14,44 @@ DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, from the environment (`ML_BACKEND_FOLDS=5`) or by keyword."""
+    """All settings, from the environment (`ML_BACKEND_FOLDS=5`) or by keyword."""
 
     model_config = SettingsConfigDict(env_prefix="ML_BACKEND_", frozen=True, extra="ignore", protected_namespaces=())
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(9090, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    model_dir: Path = Field(Path("ml_backend_data"), description="where texts, features and models are kept")
+    port: int = Field(9090, ge=0, le=65535, description="port to listen on (0: a free one)")
+    model_dir: Path = Field(Path("ml_backend_data"), description="folder of texts, features and models")
     encoder: str = Field(DEFAULT_ENCODER, min_length=1, description="a sentence-transformers model: a name or a folder")
-    classifier: ClassifierName = Field("logistic", description="the classifier, where a call states none")
+    classifier: ClassifierName = Field("logistic", description="the classifier, if a call names none")
     c: float = Field(10.0, gt=0, description="inverse strength of the penalty of `logistic`")
-    folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, where a call states none")
+    folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, if a call names none")
     lexical_dims: int = Field(
-        256, ge=0, le=1024, description="most dimensions of the word and character n-grams; 0: none"
+        256, ge=0, le=1024, description="largest number of dimensions of the word and character n-grams (0: none)"
     )
-    finetune: FineTune = Field("background", description="`two-speed` fine-tunes behind the training, or in it")
-    finetune_steps: int = Field(100, ge=1, description="steps of fine-tuning an encoder")
+    finetune: FineTune = Field(
+        "background", description="`two-speed` fine-tunes in the background, or within the training"
+    )
+    finetune_steps: int = Field(100, ge=1, description="steps of the fine-tuning of an encoder")
     finetune_learning_rate: float = Field(1e-4, gt=0, description="largest learning rate of the fine-tuning")
-    finetune_batch_size: int = Field(16, ge=1, description="texts a step of the fine-tuning")
+    finetune_batch_size: int = Field(16, ge=1, description="texts per step of the fine-tuning")
     finetune_max_length: int = Field(128, ge=8, description="tokens of a text that the fine-tuning reads")
     transformer: str = Field(
         DEFAULT_ENCODER, min_length=1, description="the model that `transformer` fine-tunes: a name or a folder"
     )
-    transformer_steps: int = Field(100, ge=1, description="steps of training a transformer")
+    transformer_steps: int = Field(100, ge=1, description="steps of the training of a transformer")
     transformer_learning_rate: float = Field(1e-4, gt=0, description="largest learning rate of a transformer")
-    transformer_batch_size: int = Field(16, ge=1, description="texts a step of a transformer")
+    transformer_batch_size: int = Field(16, ge=1, description="texts per step of a transformer")
     transformer_max_length: int = Field(128, ge=8, description="tokens of a text that a transformer reads")
-    keep_versions: int = Field(3, ge=1, description="how many model versions of a project stay on disk")
-    threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder; 0 leaves it to PyTorch")
-    processes: int = Field(0, ge=0, description="most processes for folds and shards; 0: as many as there are cores")
-    divide_seconds: float = Field(20.0, ge=0, description="shorter work is not divided among processes")
-    ray: str | None = Field(None, description="address of a Ray cluster for folds and shards, as auto")
+    keep_versions: int = Field(3, ge=1, description="number of model versions per project that stay on disk")
+    threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder (0: PyTorch decides)")
+    processes: int = Field(0, ge=0, description="largest number of processes for folds and shards (0: one per core)")
+    divide_seconds: float = Field(20.0, ge=0, description="shorter work stays in one process")
+    ray: str | None = Field(None, description="address of a Ray cluster for folds and shards, such as auto")
     max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")
-    max_tasks: int = Field(100_000, ge=1, description="most tasks of one call of /predict")
-    username: str | None = Field(None, max_length=1000, description="of HTTP basic authentication")
+    max_tasks: int = Field(100_000, ge=1, description="largest number of tasks per call of /predict")
+    username: str | None = Field(None, max_length=1000, description="user name of HTTP basic authentication")
     password: SecretStr | None = Field(
-        None, max_length=1000, validate_default=True, description="of HTTP basic authentication"
+        None, max_length=1000, validate_default=True, description="password of HTTP basic authentication"
     )
     token: SecretStr | None = Field(None, max_length=1000, description="bearer token of the connector")
 
@@ -62,7 +64,7 @@ class Settings(BaseSettings):
     @classmethod
     def _without_colon(cls, value: str | None) -> str | None:
         if value is not None and (":" in value or not value):
-            raise PydanticCustomError("username", "HTTP basic authentication wants a name, without a colon")
+            raise PydanticCustomError("username", "HTTP basic authentication needs a name without a colon")
         return value
 
     @field_validator("password")
@@ -77,7 +79,7 @@ class Settings(BaseSettings):
     @field_validator("token")
     @classmethod
     def _fits_in_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        token = value.get_secret_value().strip() if value is not None else ""  # one read from a file may end a line
+        token = value.get_secret_value().strip() if value is not None else ""  # a file may end with a newline
         if value is not None and not re.fullmatch("[!-~]+", token):
             raise PydanticCustomError("token", "a token is one or more ASCII letters, digits and signs, without spaces")
         return SecretStr(token) if value is not None else None

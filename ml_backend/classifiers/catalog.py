@@ -1,4 +1,4 @@
-"""The classifiers by name: the values of the setting ML_BACKEND_CLASSIFIER and of the request's `classifier`."""
+"""The classifiers by name: the values of ML_BACKEND_CLASSIFIER and of the `classifier` of a request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from ml_backend.settings import ClassifierName
 
 @dataclass(frozen=True)
 class Kind:
-    """What is behind a name: logistic regression on features, or else a `transformer` that is trained whole.
+    """What a name means: logistic regression on features, or a `transformer` whose every layer is trained.
 
-    `tuned`: the folds choose the temperature and, of logistic regression, the strength of the penalty; else 1 and
-    `ML_BACKEND_C` hold. `finetuned`: the embeddings are by encoders fine-tuned on the labels, once there are some.
+    If `tuned`, the folds choose the temperature and, for logistic regression, the strength of the penalty. Otherwise 1
+    and `ML_BACKEND_C` apply. If `finetuned`, the embeddings come from fine-tuned encoders as soon as there are some.
     """
 
     tuned: bool
@@ -33,14 +33,14 @@ CLASSIFIERS: Mapping[ClassifierName, Kind] = {
 
 
 def create(name: ClassifierName, multilabel: bool, c: float) -> Classifier:
-    """A classifier to fit, with `c` as the inverse strength of its penalty where it has one."""
+    """A classifier to fit. `c` is the inverse strength of its penalty, if it has one."""
     if CLASSIFIERS[name].transformer:
         return SoftmaxClassifier(multilabel)
     return OneVsRestClassifier(c) if multilabel else LogisticClassifier(c)
 
 
 def load(name: ClassifierName, multilabel: bool, path: Path) -> Classifier:
-    """Read what a classifier of that name saved; raises CorruptModel."""
+    """Read what a classifier of that name saved. Raises CorruptModel."""
     if CLASSIFIERS[name].transformer:
         return SoftmaxClassifier.load(path)
     return OneVsRestClassifier.load(path) if multilabel else LogisticClassifier.load(path)

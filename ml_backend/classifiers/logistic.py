@@ -12,15 +12,15 @@ from sklearn.linear_model import LogisticRegression
 from ml_backend.classifiers.protocol import Weights
 from ml_backend.errors import CorruptModel
 
-# Far below any probability that matters, far above where float32 loses it: logarithms of the result stay finite.
+# Far below any probability that matters, far above the smallest float32. Logarithms of the result stay finite.
 _MIN_PROBABILITY = 1e-7
 
 
 class LogisticClassifier:
-    """Scikit-learn's logistic regression over the classes with labels, Laplace's estimate for those without.
+    """Scikit-learn's logistic regression over the classes with labels, and Laplace's estimate for the others.
 
-    With n labels, K classes and m of them absent, each absent class gets 1 / (n + K), what add-one smoothing gives a
-    count of zero, and the regression's probabilities are scaled to the rest, 1 - m / (n + K).
+    With n labels, K classes and m of them without a label, each of these m gets 1 / (n + K), as add-one smoothing gives
+    a count of zero. The probabilities of the regression are scaled to the rest, 1 - m / (n + K).
     """
 
     def __init__(self, c: float = 10.0) -> None:
@@ -39,7 +39,7 @@ class LogisticClassifier:
         seed: int,
         weights: Weights | None = None,
     ) -> None:
-        """Learn from features (n, d), labels (n,) and `weights` (n,), else 1 each; one class alone is enough."""
+        """Learn from features (n, d), labels (n,) and `weights` (n,). One class is enough."""
         self._present = np.unique(labels).astype(np.int64)
         self._counts = np.array([len(labels), classes], dtype=np.int64)
         if len(self._present) == 1:
@@ -53,18 +53,18 @@ class LogisticClassifier:
             self._bias = np.concatenate([[0.0], self._bias])
 
     def at_temperature(self, temperature: float) -> "LogisticClassifier":
-        """The same with its logits divided by `temperature`: below 1 it is surer of itself."""
+        """A copy whose logits are divided by `temperature`. Below 1 it is more confident."""
         other = copy(self)
         other._weights, other._bias = self._weights / temperature, self._bias / temperature
         return other
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probabilities (n, classes), each above 0, rows summing to one."""
+        """Probabilities (n, classes), each above 0. Rows sum to one."""
         labels, classes = self._counts.tolist()
         absent = 1 / (labels + classes)
         probabilities = np.full((len(features), classes), absent)
         rest = 1 - (classes - len(self._present)) * absent
-        # float32: half the memory and twice the speed over a large dataset
+        # float32: half the memory and twice the speed for a large dataset
         logits = features @ self._weights.T.astype(np.float32) + self._bias
         probabilities[:, self._present] = rest * softmax(logits, axis=1)
         probabilities = np.maximum(probabilities, _MIN_PROBABILITY)
@@ -77,12 +77,12 @@ class LogisticClassifier:
 
     @classmethod
     def load(cls, path: Path) -> "LogisticClassifier":
-        """Read what `save` wrote, for `predict_proba`; raises CorruptModel."""
+        """Read what `save` wrote, for `predict_proba`. Raises CorruptModel."""
         model = cls()
         try:
             arrays = load_file(path)
             model._weights, model._bias = arrays["weights"], arrays["bias"]
             model._present, model._counts = arrays["present"], arrays["counts"]
-        except Exception as error:  # safetensors raises its own error type, files theirs
-            raise CorruptModel("The weights of a model cannot be read; train again.") from error
+        except Exception as error:  # errors of safetensors and of the file system
+            raise CorruptModel("The weights of a model cannot be read. Train again.") from error
         return model

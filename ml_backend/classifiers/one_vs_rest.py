@@ -1,4 +1,4 @@
-"""Logistic regression of each class against the rest, where several classes may apply."""
+"""Logistic regression of each class against the rest, for several classes per item."""
 
 from copy import copy
 from pathlib import Path
@@ -14,13 +14,13 @@ from ml_backend.errors import CorruptModel
 
 # As in the logistic classifier: logarithms of the result and of its complement stay finite.
 _MIN_PROBABILITY = 1e-7
-DECISION_THRESHOLD = 0.5  # a class is predicted from this probability on
+DECISION_THRESHOLD = 0.5  # a class with this probability or more is predicted
 
 
 class OneVsRestClassifier:
-    """Scikit-learn's logistic regression for each class, Laplace's estimate for those that all items have or none.
+    """Scikit-learn's logistic regression for each class, or Laplace's estimate if its labels are all alike.
 
-    With n items, a class that none has gets 1 / (n + 2), one that all have (n + 1) / (n + 2).
+    With n items, a class that none has gets 1 / (n + 2), and one that all have gets (n + 1) / (n + 2).
     """
 
     def __init__(self, c: float = 10.0) -> None:
@@ -37,7 +37,7 @@ class OneVsRestClassifier:
         seed: int,
         weights: Weights | None = None,
     ) -> None:
-        """Learn from features (n, d), labels (n, `classes`), 1 where the class applies, and `weights` (n,), else 1."""
+        """Learn from features (n, d), labels (n, `classes`), 1 for a class that applies, and `weights` (n,)."""
         exact = features.astype(np.float64)
         self._weights, self._bias = np.zeros((classes, features.shape[1])), np.empty(classes)
         for index in range(classes):
@@ -49,7 +49,7 @@ class OneVsRestClassifier:
             self._weights[index], self._bias[index] = model.coef_[0], model.intercept_[0]
 
     def at_temperature(self, temperature: float) -> "OneVsRestClassifier":
-        """The same with its logits divided by `temperature`, but for Laplace's estimates."""
+        """A copy whose logits are divided by `temperature`, except those of Laplace's estimates."""
         other = copy(self)
         fitted = self._weights.any(axis=1)
         other._weights = self._weights / temperature
@@ -58,7 +58,7 @@ class OneVsRestClassifier:
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """The probability (n, `classes`) that each class applies, above 0 and below 1."""
-        # float32: half the memory and twice the speed over a large dataset
+        # float32: half the memory and twice the speed for a large dataset
         logits = features @ self._weights.T.astype(np.float32) + self._bias
         return np.asarray(np.clip(expit(logits), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
 
@@ -68,11 +68,11 @@ class OneVsRestClassifier:
 
     @classmethod
     def load(cls, path: Path) -> "OneVsRestClassifier":
-        """Read what `save` wrote, for `predict_proba`; raises CorruptModel."""
+        """Read what `save` wrote, for `predict_proba`. Raises CorruptModel."""
         model = cls()
         try:
             arrays = load_file(path)
             model._weights, model._bias = arrays["weights"], arrays["bias"]
-        except Exception as error:  # safetensors raises its own error type, files theirs
-            raise CorruptModel("The weights of a model cannot be read; train again.") from error
+        except Exception as error:  # errors of safetensors and of the file system
+            raise CorruptModel("The weights of a model cannot be read. Train again.") from error
         return model

@@ -1,4 +1,4 @@
-"""One model a file, behind one protocol."""
+"""What every classifier can do."""
 
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +10,7 @@ Weights = npt.NDArray[np.float64]
 
 
 class Classifier(Protocol):
-    """A model of classes given features."""
+    """Predicts classes from features."""
 
     def fit(
         self,
@@ -20,11 +20,15 @@ class Classifier(Protocol):
         seed: int,
         weights: Weights | None = None,
     ) -> None:
-        """Learn from features (n, d) and labels, some classes of which may be absent.
+        """Learn from features and labels. Some classes may have no label.
 
-        Where one class applies, labels (n,) are positions in 0 … `classes` - 1; where several may, labels
-        (n, `classes`) are 1 for those that do, else 0. `weights` (n,), above 0, say how much each label counts; None
-        is 1 each.
+        Args:
+            features: float32 (n, d).
+            labels: For one class per item, positions from 0 to `classes` - 1 (n,). For several classes per item, 1 for
+                each class that applies and else 0 (n, `classes`).
+            classes: The number of classes.
+            seed: Makes the fit repeatable.
+            weights: How much each label counts (n,), above 0. None: 1 each.
         """
         ...
 
@@ -33,7 +37,7 @@ class Classifier(Protocol):
         ...
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probabilities (n, `classes`), each above 0, rows summing to one where one class applies."""
+        """Probabilities (n, `classes`), each above 0. For one class per item, rows sum to one."""
         ...
 
     def save(self, path: Path) -> None:
@@ -42,5 +46,5 @@ class Classifier(Protocol):
 
     @classmethod
     def load(cls, path: Path) -> "Classifier":
-        """Read what `save` wrote; raises CorruptModel."""
+        """Read what `save` wrote. Raises CorruptModel."""
         ...

@@ -1,4 +1,4 @@
-"""Probabilities of what is a logit a class already: the last step of a model that was trained elsewhere."""
+"""Probabilities from logits: the last step of a model that was trained elsewhere."""
 
 from copy import copy
 from pathlib import Path
@@ -11,15 +11,15 @@ from scipy.special import expit, softmax
 from ml_backend.classifiers.protocol import Weights
 from ml_backend.errors import CorruptModel
 
-# As in the logistic classifier: logarithms of the result, and of its complement, stay finite.
+# As in the logistic classifier: logarithms of the result and of its complement stay finite.
 _MIN_PROBABILITY = 1e-7
 
 
 class SoftmaxClassifier:
-    """The softmax of features that are logits, with `multilabel` the sigmoid of each."""
+    """The softmax of features that are logits, or with `multilabel` the sigmoid of each."""
 
     def __init__(self, multilabel: bool = False) -> None:
-        """`multilabel`: several classes may apply to an item."""
+        """If `multilabel`, several classes may apply to an item."""
         self._multilabel = multilabel
         self._classes: int
         self._temperature = 1.0
@@ -32,22 +32,22 @@ class SoftmaxClassifier:
         seed: int,
         weights: Weights | None = None,
     ) -> None:
-        """Take features (n, `classes`) as they are; there is nothing to learn."""
+        """Take features (n, `classes`) without a change. There is nothing to learn."""
         self._classes = classes
 
     def at_temperature(self, temperature: float) -> "SoftmaxClassifier":
-        """The same with logits divided by `temperature`: below 1 it is surer of itself."""
+        """A copy whose logits are divided by `temperature`. Below 1 it is more confident."""
         other = copy(self)
         other._temperature = self._temperature * temperature
         return other
 
     def predict_proba(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Probabilities (n, classes), each above 0, rows summing to one where one class applies.
+        """Probabilities (n, classes), each above 0. For one class per item, rows sum to one.
 
-        Raises CorruptModel where there are not as many logits as classes.
+        Raises CorruptModel if the number of logits is not that of the classes.
         """
         if features.shape[1] != self._classes:
-            raise CorruptModel("A model was made for another number of classes; train again.")
+            raise CorruptModel("A model was made for another number of classes. Train again.")
         logits = features.astype(np.float64) / self._temperature
         if self._multilabel:
             return np.asarray(np.clip(expit(logits), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY))
@@ -61,11 +61,11 @@ class SoftmaxClassifier:
 
     @classmethod
     def load(cls, path: Path) -> "SoftmaxClassifier":
-        """Read what `save` wrote; raises CorruptModel."""
+        """Read what `save` wrote. Raises CorruptModel."""
         try:
             numbers = {name: float(array) for name, array in load_file(path).items()}
             model = cls(bool(numbers["multilabel"]))
             model._classes, model._temperature = int(numbers["classes"]), numbers["temperature"]
-        except Exception as error:  # safetensors raises its own error type, files theirs
-            raise CorruptModel("The weights of a model cannot be read; train again.") from error
+        except Exception as error:  # errors of safetensors and of the file system
+            raise CorruptModel("The weights of a model cannot be read. Train again.") from error
         return model

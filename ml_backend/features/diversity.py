@@ -1,23 +1,23 @@
-"""Points that stand for all, in an order whose every prefix covers the space."""
+"""Points that represent all others, in an order in which every prefix covers the space."""
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-_ITERATIONS = 20  # the centres hardly move after that, and only their neighbours are asked for
+_ITERATIONS = 20  # after that the centres hardly move, and only the points nearest to them matter
 
 
 def cluster_centres(points: npt.NDArray[np.float32], count: int, seed: int) -> list[int]:
-    """Positions of at most `count` of the points (n, d): of each k-means cluster the one nearest to its centre.
+    """Positions of at most `count` of the points (n, d): the nearest one to the centre of each k-means cluster.
 
-    They come in the order of `farthest_first` among themselves, and so do all points where there are no more than
-    `count`. A start from the centres of clusters avoids the outliers that `farthest_first` by itself begins with.
+    They are ordered by `farthest_first` among themselves. So are all points, if there are no more than `count`. The
+    centres of clusters avoid the outliers that `farthest_first` alone would choose early.
     """
     distinct = np.sort(np.unique(points, axis=0, return_index=True)[1])
     if len(distinct) <= count or count == 0:
         return farthest_first(points, count)
-    # One thread: with several, sums in another order give another result.
+    # One thread, because sums in another order give another result.
     with threadpool_limits(1):
         means = KMeans(count, n_init=1, max_iter=_ITERATIONS, random_state=seed).fit(points[distinct])
         distances = ((points[distinct] - means.cluster_centers_[means.labels_]) ** 2).sum(axis=1)
@@ -29,10 +29,11 @@ def cluster_centres(points: npt.NDArray[np.float32], count: int, seed: int) -> l
 
 
 def farthest_first(points: npt.NDArray[np.float32], count: int) -> list[int]:
-    """Positions of at most `count` of the points (n, d): the most central, then always the farthest from those before.
+    """Positions of at most `count` of the points (n, d): the most central one, then always the farthest one.
 
-    Gonzalez, "Clustering to minimize the maximum intercluster distance" (1985): every prefix covers the points within
-    twice the least possible radius. Ties go to the lower position.
+    The distance is that to the nearest point chosen before. Every prefix covers the points within twice the least
+    possible radius (Gonzalez, "Clustering to minimize the maximum intercluster distance", 1985). Ties go to the lower
+    position.
     """
     if not len(points) or not count:
         return []
@@ -40,6 +41,6 @@ def farthest_first(points: npt.NDArray[np.float32], count: int) -> list[int]:
     nearest = np.full(len(points), np.inf)
     while len(chosen) < min(count, len(points)):
         nearest = np.minimum(nearest, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
-        nearest[chosen] = -1  # identical points are all at distance 0, and none is taken twice
+        nearest[chosen] = -1  # identical points are all at distance 0, and none is chosen twice
         chosen.append(int(nearest.argmax()))
     return chosen

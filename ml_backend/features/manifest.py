@@ -1,4 +1,4 @@
-"""Sets of fine-tuned models on disk: a directory each, described by what must be in it."""
+"""The manifest of an ensemble on disk: a description, and the digest of every file in its directory."""
 
 import json
 from collections.abc import Mapping
@@ -8,23 +8,24 @@ from typing import Any
 from ml_backend.errors import CorruptModel
 from ml_backend.storage.atomic_files import sha256
 
-_DESCRIPTION = "set.json"
+_FILE = "set.json"
 
 
-def describe(directory: Path, told: Mapping[str, Any]) -> None:
-    """Write `told` and the digests of all files, as the last file of a set."""
+def describe(directory: Path, description: Mapping[str, Any]) -> None:
+    """Write `description` and the digests of all files. Call it last."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     digests = {path.relative_to(directory).as_posix(): sha256(path) for path in files}
-    (directory / _DESCRIPTION).write_text(json.dumps({**told, "files": digests}, indent=2))
+    (directory / _FILE).write_text(json.dumps({**description, "files": digests}, indent=2))
 
 
 def read(directory: Path, what: str) -> dict[str, Any]:
-    """What `describe` was told; raises CorruptModel, naming the set as `what`, where its files are not the same."""
+    """Read what `describe` wrote. If files differ, raises CorruptModel, which calls the ensemble `what`."""
     try:
-        told: dict[str, Any] = json.loads((directory / _DESCRIPTION).read_text())
-        damaged = [file for file, expected in told["files"].items() if sha256(directory / file) != expected]
+        description: dict[str, Any] = json.loads((directory / _FILE).read_text())
+        digests = description["files"].items()
+        is_damaged = any(sha256(directory / file) != expected for file, expected in digests)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptModel(f"The {what} of a model are missing; train again.") from error
-    if damaged:
-        raise CorruptModel(f"The {what} of a model are damaged; train again.")
-    return told
+        raise CorruptModel(f"The {what} of a model are missing. Train again.") from error
+    if is_damaged:
+        raise CorruptModel(f"The {what} of a model are damaged. Train again.")
+    return description

@@ -1,4 +1,4 @@
-"""A transformer with a head of classes, fitted to labels by transformers' Trainer."""
+"""A transformer with a head of classes, which transformers' Trainer fits to labels."""
 
 import gc
 import logging
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Matrix = npt.NDArray[np.float32]
-_WARM_UP = 0.1  # of the steps, to the full learning rate; it falls to zero over the rest
-_BATCH = 16  # texts of like lengths that are scored together
+_WARM_UP = 0.1  # share of the steps up to the full learning rate, which then falls to zero
+_BATCH = 16  # texts of similar lengths that are scored together
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SequenceClassifier:
-    """A model, its tokenizer, and how many tokens of a text it reads; safe to share between threads."""
+    """A model, its tokenizer, and how many tokens of a text it reads. Safe to share between threads."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     max_length: int
-    lock: Lock  # the tokenizer cannot be shared by two threads at a time
+    lock: Lock  # two threads cannot use the tokenizer at the same time
 
     def logits(self, texts: Sequence[str]) -> Matrix:
         """The logits, float32 (n, classes), in the order of `texts`."""
@@ -44,7 +44,7 @@ class SequenceClassifier:
         parts = []
         for start in range(0, len(order), _BATCH):
             batch = order[start : start + _BATCH]
-            # A batch at a time, so that a prediction need not wait for all texts of another thread.
+            # One batch at a time, so that a prediction does not wait for all texts of another thread.
             with self.lock, torch.inference_mode(), precision(self.model.device):
                 tokens = self.tokenizer(
                     [texts[position] for position in batch],
@@ -76,22 +76,34 @@ def fit(
     threads: int,
     report: Callable[[int, int], None],
 ) -> SequenceClassifier:
-    """Fine-tune a model of the hub, or of a folder, on labels and weights (n,), working in `directory`.
+    """Fine-tune a model of the hub or of a folder.
 
-    Labels (n, `classes`) are of several classes an item. `report(step, steps)` is called before each step, and what it
-    raises ends the work. The same seed gives the same weights on the same machine. Raises EncoderUnavailable, or
-    InvalidRequest where the learning rate is too high.
+    Args:
+        name: The model's name or folder.
+        texts: n texts.
+        labels: Positions of classes (n,), or for several classes per item 0 and 1 (n, `classes`).
+        classes: The number of classes.
+        weights: How much each label counts (n,).
+        schedule: The steps.
+        seed: The same seed gives the same weights on the same machine.
+        directory: Where the Trainer works.
+        threads: Threads of PyTorch (0: its default).
+        report: `report(step, steps)` is called before each step. An exception that it raises ends the work.
+
+    Raises:
+        EncoderUnavailable: The model cannot be loaded.
+        InvalidRequest: The learning rate is too high.
     """
     import torch
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from transformers import set_seed as seed_everything
 
     _set_up(threads)
-    seed_everything(seed)  # the head's weights are drawn when the model is opened
+    seed_everything(seed)  # opening the model draws the weights of the head
     opened = _open(name, classes, labels.ndim == 2, schedule.max_length)
 
     class WeightedTrainer(Trainer):
-        """Each item's loss counts by its weight."""
+        """Multiplies each item's loss by its weight."""
 
         def compute_loss(
             self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -120,8 +132,8 @@ def fit(
             bf16=has_fast_bfloat16("cuda" if on_gpu else "cpu"),
             use_cpu=not on_gpu,
             seed=seed,
-            full_determinism=on_gpu,  # a CPU is deterministic as it is
-            remove_unused_columns=False,  # or the weights would be
+            full_determinism=on_gpu,  # a CPU is deterministic without it
+            remove_unused_columns=False,  # or the Trainer would remove the weights
             dataloader_pin_memory=on_gpu,
             disable_tqdm=True,
             logging_strategy="no",
@@ -133,20 +145,20 @@ def fit(
         data_collator=DataCollatorWithPadding(opened.tokenizer),
         callbacks=[Reporting()],
     )
-    trainer.remove_callback(PrinterCallback)  # standard output is not ours to write to
+    trainer.remove_callback(PrinterCallback)  # it would write to standard output
     trainer.train()
-    # Without the wrapping for bfloat16, which would hold the model in a cycle.
+    # The wrapping for bfloat16 would hold the model in a reference cycle.
     trainer.accelerator.unwrap_model(opened.model, keep_fp32_wrapper=False)
     opened.model.train(False)
-    del trainer  # the optimizer holds more than the model, and is held in cycles
+    del trainer  # the optimizer is larger than the model, and reference cycles hold it
     gc.collect()
     if not all(bool(parameter.isfinite().all()) for parameter in opened.model.parameters()):
-        raise InvalidRequest("The transformer diverged; lower ML_BACKEND_TRANSFORMER_LEARNING_RATE and train again.")
+        raise InvalidRequest("The transformer diverged. Lower ML_BACKEND_TRANSFORMER_LEARNING_RATE and train again.")
     return opened
 
 
 def losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
-    """The loss (n,) of each item: cross-entropy, of targets (n, classes) the mean of that of yes and no."""
+    """The cross-entropy (n,) of each item. For targets (n, classes) it is the mean over the classes, yes or no."""
     from torch.nn import functional
 
     if targets.ndim == 1:
@@ -155,12 +167,12 @@ def losses(logits: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
 
 
 def read(directory: Path, max_length: int, threads: int) -> SequenceClassifier:
-    """What `save` wrote; raises CorruptModel."""
+    """Read what `save` wrote. Raises CorruptModel."""
     _set_up(threads)
     try:
         return _from_pretrained(str(directory), max_length, {})
-    except Exception as error:  # the file system's, the tokenizer's and the model's own errors alike
-        raise CorruptModel("A fine-tuned transformer cannot be read; train again.") from error
+    except Exception as error:  # errors of the file system, of the tokenizer and of the model
+        raise CorruptModel("A fine-tuned transformer cannot be read. Train again.") from error
 
 
 def _open(name: str, classes: int, multilabel: bool, max_length: int) -> SequenceClassifier:
@@ -170,11 +182,11 @@ def _open(name: str, classes: int, multilabel: bool, max_length: int) -> Sequenc
     log.info("Loading the transformer %s.", folder or name)
     try:
         return _from_pretrained(str(folder or name), max_length, {**options, "ignore_mismatched_sizes": True})
-    except Exception as error:  # the hub's, the file system's and the model's own errors alike
+    except Exception as error:  # errors of the hub, of the file system and of the model
         log.warning("The transformer could not be loaded.", exc_info=True)
         raise EncoderUnavailable(
-            f"The transformer {Path(name).name!r} cannot be loaded: set ML_BACKEND_TRANSFORMER to a local folder,"
-            " or to the name of a text model where its hub can be reached."
+            f"The transformer {Path(name).name!r} cannot be loaded. Set ML_BACKEND_TRANSFORMER to a local folder,"
+            " or to the name of a text model on a hub that can be reached."
         ) from error
 
 
@@ -183,9 +195,9 @@ def _from_pretrained(name: str, max_length: int, options: dict[str, Any]) -> Seq
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=options.get("local_files_only", False))
-    # float32 whatever the weights are kept in: steps of training are too small for bfloat16.
+    # Always float32: steps of training are too small for bfloat16.
     model = AutoModelForSequenceClassification.from_pretrained(name, **options).float().train(False)
-    if tokenizer.pad_token is None:  # models that were made to go on with a text know none
+    if tokenizer.pad_token is None:  # models that continue a text have none
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     most = [max_length, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
@@ -211,4 +223,4 @@ def _set_up(threads: int) -> None:
     from transformers.utils import logging as transformers_logging
 
     set_up(threads)
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that a head is new is no news
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # or it warns that the head is new

@@ -21,16 +21,16 @@ from ml_backend.storage.atomic_files import new_directory
 # Words and single punctuation marks, so that every text that is not blank has a term.
 _WORD = r"(?u)\w+|[^\w\s]"
 _ANALYZERS, _MAX_TERMS = ("word", "char_wb"), (20_000, 30_000)
-# It is fitted once for many trainings, whatever seeds they have; a constant keeps it the same for the same texts.
+# A map serves many trainings with different seeds. A constant keeps it the same for the same texts.
 _SVD_SEED = 0
 
 
 @dataclass(frozen=True)
 class TfidfMap:
-    """A fitted map from text to numbers; `id` is its own digest, `pool_size` how many texts there were."""
+    """A fitted map from text to numbers. `id` is its digest, and `text_count` the number of texts at its fit."""
 
     id: str
-    pool_size: int
+    text_count: int
     components: npt.NDArray[np.float32]
     vectorizers: tuple[TfidfVectorizer, ...]
 
@@ -41,39 +41,43 @@ class TfidfMap:
         return np.asarray(_terms(self.vectorizers, texts) @ self.components.T, dtype=np.float32)
 
 
-def fit(texts: Sequence[str], max_dims: int, pool_size: int, root: Path) -> TfidfMap:
-    """Fit on `texts`, a sample of a dataset of `pool_size`, and write `root/<id>`.
+def fit(texts: Sequence[str], max_dims: int, text_count: int, root: Path) -> TfidfMap:
+    """Fit a map and write it to `root/<id>`.
 
-    There are fewer dimensions than `max_dims` where the texts are few, and none where fewer than two are not blank.
+    Args:
+        texts: A sample of the project's texts.
+        max_dims: The largest number of dimensions. Few texts give fewer, and less than two with a term give none.
+        text_count: The number of texts that the project has.
+        root: The folder of the project's maps.
     """
     texts = [text for text in texts if text.strip()]
     if len(texts) < 2 or max_dims == 0:
-        return _write(root, [], {"components": np.zeros((0, 0), dtype=np.float32)}, pool_size)
+        return _write(root, [], {"components": np.zeros((0, 0), dtype=np.float32)}, text_count)
     vectorizers = [
         TfidfVectorizer(max_features=most, **_options(analyzer))
         for analyzer, most in zip(_ANALYZERS, _MAX_TERMS, strict=True)
     ]
     terms = sparse.hstack([vectorizer.fit_transform(texts) for vectorizer in vectorizers], format="csr")
     dims = min(max_dims, *terms.shape)
-    # What sklearn's TruncatedSVD runs, without its pass over the variances.
+    # What scikit-learn's TruncatedSVD runs, without its pass over the variances.
     _, _, components = randomized_svd(terms, n_components=dims, n_iter=2, random_state=_SVD_SEED)
     arrays = {"components": np.ascontiguousarray(components, dtype=np.float32)}
     vocabularies = []
     for number, vectorizer in enumerate(vectorizers):
         vocabularies.append(vectorizer.get_feature_names_out().tolist())
         arrays[f"idf{number}"] = vectorizer.idf_
-    return _write(root, vocabularies, arrays, pool_size)
+    return _write(root, vocabularies, arrays, text_count)
 
 
 def read(root: Path, identifier: str) -> TfidfMap:
-    """Read `root/<identifier>`; raises CorruptModel where it is not what was written."""
+    """Read `root/<identifier>`. Raises CorruptModel if it is not what was written."""
     try:
         terms = (root / identifier / "terms.json").read_bytes()
         weights = (root / identifier / "weights.safetensors").read_bytes()
     except OSError as error:
-        raise CorruptModel("The term features of a model are missing; train again.") from error
+        raise CorruptModel("The term features of a model are missing. Train again.") from error
     if _digest(terms, weights) != identifier:
-        raise CorruptModel("The term features of a model are damaged; train again.")
+        raise CorruptModel("The term features of a model are damaged. Train again.")
     described, arrays = json.loads(terms), load(weights)
     vectorizers = []
     for number, vocabulary in enumerate(described["vocabularies"]):
@@ -83,12 +87,12 @@ def read(root: Path, identifier: str) -> TfidfMap:
     return TfidfMap(identifier, described["pool_size"], arrays["components"], tuple(vectorizers))
 
 
-def _write(root: Path, vocabularies: list[list[str]], arrays: dict[str, npt.NDArray[Any]], pool_size: int) -> TfidfMap:
-    terms = json.dumps({"pool_size": pool_size, "vocabularies": vocabularies}).encode()
+def _write(root: Path, vocabularies: list[list[str]], arrays: dict[str, npt.NDArray[Any]], text_count: int) -> TfidfMap:
+    terms = json.dumps({"pool_size": text_count, "vocabularies": vocabularies}).encode()
     weights = save(arrays)
     identifier = _digest(terms, weights)
     with suppress(CorruptModel):
-        return read(root, identifier)  # never replaced while it is whole: versions rest on it
+        return read(root, identifier)  # never replaced while it is whole, because versions need it
     with new_directory(root / identifier) as directory:
         (directory / "terms.json").write_bytes(terms)
         (directory / "weights.safetensors").write_bytes(weights)

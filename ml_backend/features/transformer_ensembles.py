@@ -1,4 +1,4 @@
-"""Fine-tuned transformers of a project: sets on disk, each of one model a fold and a last one on all labels."""
+"""Fine-tuned transformers of a project: ensembles on disk of one model per fold, and a last one on all labels."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -19,21 +19,21 @@ from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.settings import Settings
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name
 
-_SEPARATOR = ":"  # between the name of a set and the number of the model in it; encoders have another
+_SEPARATOR = ":"  # between the name of an ensemble and the number of the model in it (encoders have another)
 
 Logits = Callable[[Sequence[str]], Matrix]
-Files = Mapping[str, bytes]  # of a model, by name
+Files = Mapping[str, bytes]  # the files of a model, by name
 
 
 class TransformerEnsembles:
-    """The sets of one project; safe to share between threads.
+    """The ensembles of one project. Safe to share between threads.
 
-    Of many models that are large, few are in memory: while a set is made one at a time, afterwards the one on all
-    labels that was last asked for, and one of a fold.
+    The models are large, so few are in memory. While an ensemble is made, it is one at a time. Afterwards it is the
+    last one used of those on all labels, and the last one used of those of a fold.
     """
 
     def __init__(self, directory: Path, settings: Settings, parallel: ParallelRunner) -> None:
-        """Keep sets in `directory`; nothing is loaded yet."""
+        """Keep ensembles in `directory`. Nothing is loaded yet."""
         self._parallel = parallel
         self._directory = directory
         self._name = settings.transformer
@@ -46,12 +46,12 @@ class TransformerEnsembles:
         )
         self._lock = Lock()
         self._loading = Lock()
-        self._held: dict[bool, tuple[str, SequenceClassifier]] = {}  # by whether it is the one on all labels
-        self._sets: dict[str, dict[str, Any]] = {}
+        self._loaded: dict[bool, tuple[str, SequenceClassifier]] = {}  # by whether it is the one on all labels
+        self._descriptions: dict[str, dict[str, Any]] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What models are made of, for the record."""
+        """What is recorded of a model's training."""
         return {"transformer": self._name, **asdict(self.schedule)}
 
     def make(
@@ -62,20 +62,34 @@ class TransformerEnsembles:
         weights: npt.NDArray[np.float64],
         folds: npt.NDArray[np.int8],
         seed: int,
-        training: Callable[[int, int, int], None],
-        made: Callable[[int, str, Logits | RemoteCall], None],
+        on_step: Callable[[int, int, int], None],
+        on_model: Callable[[int, str, Logits | RemoteCall], None],
     ) -> tuple[str, ...]:
-        """Train and write a set on n texts and what is known of each: its keys, of the folds in order, then of all.
+        """Train and write an ensemble. If anything is raised, nothing is left.
 
-        `training(number, step, steps)` is called before each step of a model, or on a cluster when it is trained, and
-        `made(number, feature_key, logits)` when it is trained and still in memory; what they raise ends it all and nothing
-        is left. Raises EncoderUnavailable, ClusterUnavailable.
+        Args:
+            texts: n texts.
+            labels: Positions of classes (n,), or for several classes per item 0 and 1 (n, `classes`).
+            classes: The number of classes.
+            weights: How much each label counts (n,).
+            folds: The fold of each text (n,).
+            seed: The same seed gives the same ensemble on the same machine.
+            on_step: `on_step(number, step, steps)` is called before each step of a model. On a cluster, it is called
+                once when the model is trained.
+            on_model: `on_model(number, feature_key, logits)` is called while a trained model is still in memory.
+
+        Returns:
+            The keys of the features: those of the folds in order, then that of the one on all labels.
+
+        Raises:
+            EncoderUnavailable: The model cannot be loaded.
+            ClusterUnavailable: The Ray cluster cannot be reached, or a process died.
         """
         name, count = new_name(), int(folds.max()) + 1
         feature_keys = tuple(f"{name}{_SEPARATOR}{number}" for number in range(count + 1))
 
-        def known(number: int) -> dict[str, Any]:
-            """What the model of a fold, or the last one, is trained on, and how."""
+        def arguments(number: int) -> dict[str, Any]:
+            """The arguments of `fit` for the model of a fold, or the last one."""
             seen = np.flatnonzero(folds != number)
             return {
                 "name": self._name,
@@ -89,102 +103,100 @@ class TransformerEnsembles:
             }
 
         with new_directory(self._directory / name) as directory:
-            each = map(known, range(count + 1))
+            arguments_of_models = map(arguments, range(count + 1))
             seconds = SECONDS_A_STEP * self.schedule.steps * len(feature_keys)
             if self._parallel.distributed and self._parallel.divides(seconds):
-                trained = self._parallel.run(_fit_elsewhere, zip(each), len(feature_keys), seconds=seconds)
+                parts = zip(arguments_of_models)
+                trained = self._parallel.run(_fit_remotely, parts, len(feature_keys), seconds=seconds)
                 for number, files in enumerate(trained):
-                    training(number, self.schedule.steps, self.schedule.steps)
+                    on_step(number, self.schedule.steps, self.schedule.steps)
                     _unpack(files, directory / _folder(number))
                 for number, feature_key in enumerate(feature_keys):
-                    made(number, feature_key, self._remote_call(_pack(directory / _folder(number))))
-            else:  # one after the other: each takes all cores, or the GPU, and much memory
-                for number, (feature_key, told) in enumerate(zip(feature_keys, each, strict=True)):
+                    on_model(number, feature_key, self._call_with(_pack(directory / _folder(number))))
+            else:  # in sequence, because each takes all cores, or the GPU, and much memory
+                for number, feature_key in enumerate(feature_keys):
                     folder = directory / _folder(number)
                     folder.mkdir()
-                    model = fit(**told, directory=folder, report=partial(training, number))
+                    model = fit(**next(arguments_of_models), directory=folder, report=partial(on_step, number))
                     model.save(folder)
-                    made(number, feature_key, model.logits)
+                    on_model(number, feature_key, model.logits)
                     del model  # before the next one is opened
             manifest.describe(directory, {"models": len(feature_keys), "max_length": self.schedule.max_length})
         return feature_keys
 
     def logits(self, feature_key: str, texts: Sequence[str]) -> Matrix:
-        """The logits by one model of a set, float32 (n, classes); raises CorruptModel."""
+        """The logits by one model, float32 (n, classes). Raises CorruptModel."""
         return self._model(feature_key).logits(texts)
 
     def remote_call(self, feature_key: str) -> RemoteCall:
-        """What `logits` does, in any process; raises CorruptModel."""
-        return self._remote_call(
-            _pack(self._directory / _name(feature_key) / _folder(_number(feature_key))), self._max_length(feature_key)
-        )
+        """What `logits` does, in any process. Raises CorruptModel."""
+        return self._call_with(_pack(self._folder_of(feature_key)), self._max_length(feature_key))
 
     def keep_only(self, feature_keys: Collection[str]) -> None:
-        """Remove all sets but those of `feature_keys`, leftovers of interrupted trainings included."""
-        kept = {_name(feature_key) for feature_key in feature_keys}
+        """Remove all ensembles except those of `feature_keys`, and what interrupted trainings left."""
+        kept = {_name(key) for key in feature_keys}
         keep_only(self._directory, kept)
-        self._sets = {name: told for name, told in self._sets.items() if name in kept}
+        self._descriptions = {name: description for name, description in self._descriptions.items() if name in kept}
 
     def prepare(self, feature_keys: Sequence[str]) -> None:
-        """Load the last one of `feature_keys`, where one on all labels was needed so far; raises CorruptModel."""
-        if True in self._held and feature_keys:
+        """Load the last one of `feature_keys`, if a model on all labels was loaded so far. Raises CorruptModel."""
+        if True in self._loaded and feature_keys:
             self._model(feature_keys[-1])
 
     def release(self, feature_keys: Collection[str]) -> None:
-        """Hold no other models in memory than those of `feature_keys`."""
+        """Keep only the models of `feature_keys` in memory."""
         with self._lock:
-            self._held = {final: held for final, held in self._held.items() if held[0] in feature_keys}
+            self._loaded = {final: loaded for final, loaded in self._loaded.items() if loaded[0] in feature_keys}
 
     def _model(self, feature_key: str) -> SequenceClassifier:
         final = self._is_final(feature_key)
         with self._lock:
-            held = self._held.get(final)
-        if held is not None and held[0] == feature_key:
-            return held[1]
+            loaded = self._loaded.get(final)
+        if loaded is not None and loaded[0] == feature_key:
+            return loaded[1]
         with self._loading:
             with self._lock:
-                held = self._held.get(final)
-                if held is not None and held[0] == feature_key:  # loaded while this thread waited
-                    return held[1]
+                loaded = self._loaded.get(final)
+                if loaded is not None and loaded[0] == feature_key:  # loaded while this thread waited
+                    return loaded[1]
                 if not final:
-                    del held
-                    self._held.pop(False, None)
-            model = read(
-                self._directory / _name(feature_key) / _folder(_number(feature_key)),
-                self._max_length(feature_key),
-                self._threads,
-            )
+                    del loaded
+                    self._loaded.pop(False, None)
+            model = read(self._folder_of(feature_key), self._max_length(feature_key), self._threads)
             with self._lock:
-                self._held[final] = feature_key, model
+                self._loaded[final] = feature_key, model
         return model
 
-    def _remote_call(self, files: Files, max_length: int | None = None) -> RemoteCall:
-        return RemoteCall(_logits_elsewhere, (files, max_length or self.schedule.max_length, self._threads))
+    def _call_with(self, files: Files, max_length: int | None = None) -> RemoteCall:
+        return RemoteCall(_logits_remotely, (files, max_length or self.schedule.max_length, self._threads))
+
+    def _folder_of(self, feature_key: str) -> Path:
+        return self._directory / _name(feature_key) / _folder(_number(feature_key))
 
     def _is_final(self, feature_key: str) -> bool:
-        return bool(_number(feature_key) == self._told(feature_key)["models"] - 1)
+        return bool(_number(feature_key) == self._description(feature_key)["models"] - 1)
 
     def _max_length(self, feature_key: str) -> int:
-        return int(self._told(feature_key)["max_length"])
+        return int(self._description(feature_key)["max_length"])
 
-    def _told(self, feature_key: str) -> dict[str, Any]:
+    def _description(self, feature_key: str) -> dict[str, Any]:
         name = _name(feature_key)
-        if name not in self._sets:
-            told = manifest.read(self._directory / name, "fine-tuned transformers")
-            if not all(isinstance(told.get(key), int) for key in ("models", "max_length")):
-                raise CorruptModel("The fine-tuned transformers of a model are damaged; train again.")
-            self._sets[name] = told
-        return self._sets[name]
+        if name not in self._descriptions:
+            description = manifest.read(self._directory / name, "fine-tuned transformers")
+            if not all(isinstance(description.get(key), int) for key in ("models", "max_length")):
+                raise CorruptModel("The fine-tuned transformers of a model are damaged. Train again.")
+            self._descriptions[name] = description
+        return self._descriptions[name]
 
 
-def _fit_elsewhere(known: dict[str, Any]) -> Files:
+def _fit_remotely(arguments: dict[str, Any]) -> Files:
     with TemporaryDirectory() as name:
         directory = Path(name)
-        fit(**known, directory=directory, report=lambda step, steps: None).save(directory)
+        fit(**arguments, directory=directory, report=lambda step, steps: None).save(directory)
         return _pack(directory)
 
 
-def _logits_elsewhere(files: Files, max_length: int, threads: int, texts: Sequence[str]) -> Matrix:
+def _logits_remotely(files: Files, max_length: int, threads: int, texts: Sequence[str]) -> Matrix:
     if not texts:
         return np.zeros((0, 0), dtype=np.float32)
     with TemporaryDirectory() as directory:
@@ -203,7 +215,7 @@ def _unpack(files: Files, directory: Path) -> None:
 
 
 def is_of_transformer(feature_key: str) -> bool:
-    """Whether vectors of a feature_key are logits by a model of a set."""
+    """Whether features under a key are logits by a fine-tuned transformer."""
     return _SEPARATOR in feature_key
 
 

@@ -1,4 +1,4 @@
-"""What is known of each job, in a file a job, so that another server, or the next one, can say how it stands."""
+"""The records of jobs, one file per job, so that another server, or the next one, can report their state."""
 
 import json
 import logging
@@ -14,10 +14,10 @@ from filelock import FileLock, Timeout
 from ml_backend.progress import ProgressUpdate
 from ml_backend.storage.atomic_files import new_name, write_atomically
 
-KEPT = 20  # of a project
-_PROGRESS_SECONDS = 1.0  # between two writes of how far a job is
+KEPT = 20  # per project
+_PROGRESS_SECONDS = 1.0  # between two writes of the progress of a job
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-GONE = "The server ended during the training; start it again."
+SERVER_ENDED = "The server ended during the training. Start it again."
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class Job:
-    """A job and where it stands; `retriable`: it failed for a reason that may pass."""
+    """A job and its state. If `retriable`, the cause of its failure may pass."""
 
     job: str
     state: State = "queued"
@@ -42,29 +42,29 @@ class Job:
 
     @property
     def active(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the job waits or runs."""
         return self.state in ("queued", "running")
 
     def at(self, update: ProgressUpdate) -> "Job":
-        """The same, so far."""
+        """The same job with this progress."""
         return replace(self, **vars(update))
 
 
 class ServerLiveness:
-    """That this server lives: a lock on a file, which the system releases when the process ends, however it ends."""
+    """Shows that this server lives: a lock on a file, which the system releases when the process ends."""
 
     def __init__(self, directory: Path) -> None:
-        """Take a name of its own in `directory`."""
+        """Take a new name in `directory`, and remove the files of servers that were killed."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.name = new_name()
         for path in directory.glob("*.lock"):
-            self.is_alive(path.stem)  # removes what the killed have left
+            self.is_alive(path.stem)
         self._lock = FileLock(self._path(self.name), thread_local=False)
         self._lock.acquire()
 
     def is_alive(self, name: str) -> bool:
-        """Whether the server of that name lives, on whatever machine shares the directory."""
+        """Whether the server of that name lives. If not, its file is removed."""
         if name == self.name:
             return True
         if not _NAME.fullmatch(name) or not self._path(name).exists():
@@ -79,7 +79,7 @@ class ServerLiveness:
         return False
 
     def end(self) -> None:
-        """Live no longer."""
+        """Show that this server has ended."""
         self._path(self.name).unlink(missing_ok=True)
         self._lock.release()
 
@@ -88,25 +88,25 @@ class ServerLiveness:
 
 
 class JobRecords:
-    """The records of all projects' jobs of one kind, each project's in a folder of its own."""
+    """The records of one queue's jobs, in one folder per project."""
 
-    def __init__(self, projects: Path, kind: str, liveness: ServerLiveness) -> None:
-        """Keep them in `projects`/<project>/`kind`; jobs of servers that have ended are marked as failed."""
+    def __init__(self, projects: Path, folder: str, liveness: ServerLiveness) -> None:
+        """Keep the records in `projects`/<project>/`folder`. Jobs of servers that have ended are marked as failed."""
         self._projects = projects
-        self.kind = kind
+        self.folder = folder
         self._liveness = liveness
         self._written: dict[str, float] = {}
-        for path in projects.glob(f"*/{kind}/*.json"):
+        for path in projects.glob(f"*/{folder}/*.json"):
             self._read(path)
 
     def write(self, project: str, job: Job, *, progress: bool = False) -> None:
-        """Write a job down; of its `progress` alone, not more than once a second.
+        """Write a job. If only its `progress` changed, it is written at most once per second.
 
-        A disk that fails is told of in the log: this server knows its jobs without it.
+        If the disk fails, the log reports it. This server knows its own jobs without their records.
         """
         if progress and time.monotonic() - self._written.get(job.job, 0.0) < _PROGRESS_SECONDS:
             return
-        directory = self._projects / project / self.kind
+        directory = self._projects / project / self.folder
         try:
             if job.job not in self._written:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -120,21 +120,21 @@ class JobRecords:
             del self._written[job.job]
 
     def read(self, project: str, job: str) -> Job | None:
-        """A job; None where there is none, or none any more."""
+        """A job, or None if it does not exist or its record was removed."""
         if not _NAME.fullmatch(job):
             return None
-        return self._read(self._projects / project / self.kind / f"{job}.json")
+        return self._read(self._projects / project / self.folder / f"{job}.json")
 
     def _read(self, path: Path) -> Job | None:
         try:
-            told: dict[str, Any] = json.loads(path.read_text())
-            job = Job(**{field.name: told[field.name] for field in fields(Job)})
-            server = str(told["server"])
-        except (OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or of another version of this server
+            record: dict[str, Any] = json.loads(path.read_text())
+            job = Job(**{field.name: record[field.name] for field in fields(Job)})
+            server = str(record["server"])
+        except (OSError, ValueError, KeyError, TypeError):  # removed meanwhile, or damaged
             return None
         if job.active and not self._liveness.is_alive(server):
-            job = replace(job, state="failed", error=GONE, retriable=True, seconds_left=None)
-            with suppress(OSError):  # somebody else may be doing the same
+            job = replace(job, state="failed", error=SERVER_ENDED, retriable=True, seconds_left=None)
+            with suppress(OSError):  # another server may do the same
                 self._write(path, job, server)
         return job
 

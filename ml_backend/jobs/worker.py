@@ -1,4 +1,4 @@
-"""Training in a process of its own: what happens to it, running out of memory included, happens to no request."""
+"""Run training in a separate process, so that a crash (for example out of memory) cannot affect requests."""
 
 import atexit
 import logging
@@ -21,9 +21,9 @@ from ml_backend.storage import locks
 
 if TYPE_CHECKING:
     from ml_backend.project import Project
-    from ml_backend.training.train import TrainingRequest
+    from ml_backend.training.request import TrainingRequest
 
-_NICER = 10  # requests are answered first where both want the processor
+_NICENESS = 10  # requests come first if both need the processor
 _WAITING = ProgressUpdate("waiting for another server", None, 0, 0, 0.0, None)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -33,32 +33,32 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class TrainingTask:
     """What a training process is to do.
 
-    `finetune`: encoders for the trainings to come, instead of a model. `fingerprint`: the sentence encoder's, where it
-    is known already: then weights are loaded only where there is something to embed. `stated`: by the connector,
-    which knows the annotators.
+    If `finetune`, it fine-tunes encoders for later trainings instead of training a model. `fingerprint` is that of the
+    sentence encoder, if the server has loaded it. Then the process loads the weights only to embed texts.
+    `from_connector`: the labels come from the connector, which knows the annotators.
     """
 
     project: str
     request: "TrainingRequest"
     finetune: bool = False
     fingerprint: str | None = None
-    stated: bool = False
+    from_connector: bool = False
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of a task: the model version, and whether encoders are due to be fine-tuned on the same labels."""
+    """The result of a task: the model version, and whether encoders are to be fine-tuned on the same labels."""
 
     version: str | None = None
-    due: bool = False
+    finetuning_due: bool = False
 
 
 class WorkerDied(Exception):
-    """The process ended in the middle of its task."""
+    """The process ended during its task."""
 
 
 class UnexpectedFailure(Exception):
-    """An error that nobody foresaw, by its name and its traceback in the other process."""
+    """An error of any other kind, as its name and its traceback in the other process."""
 
 
 class _ServerGone(Exception):
@@ -66,19 +66,22 @@ class _ServerGone(Exception):
 
 
 class Worker:
-    """A process that trains, started when it is first needed and anew when it has ended."""
+    """A process that trains. It is started on first need, and again if it has ended."""
 
     def __init__(self, settings: Settings) -> None:
         """Start nothing yet."""
         self._settings = settings
         self._lock = Lock()
         self._process: BaseProcess | None = None
-        # Ahead of those that close whoever has us: at the end of Python the last registered is first.
+        # Runs before the handlers of our owners, because Python calls the last registered handler first.
         atexit.register(_kill, weakref.ref(self))
         self._connection: Connection | None = None
 
     def run(self, task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:
-        """Do a task, calling `report` with each update; raises BackendError, WorkerDied. For one thread at a time."""
+        """Do a task, and call `report` at each update. Only one thread at a time may call it.
+
+        Raises BackendError, WorkerDied, or UnexpectedFailure.
+        """
         process, connection = self._started()
         try:
             connection.send(task)
@@ -86,21 +89,21 @@ class Worker:
             raise self._died(process) from error
         while True:
             try:
-                told = connection.recv()
+                message = connection.recv()
             except (EOFError, OSError) as error:
                 raise self._died(process) from error
-            if isinstance(told, TrainingResult):
-                return told
-            if not isinstance(told, ProgressUpdate):
-                raise told
+            if isinstance(message, TrainingResult):
+                return message
+            if not isinstance(message, ProgressUpdate):
+                raise message
             try:
-                report(told)
+                report(message)
             except BaseException:
-                self.kill()  # what it has yet to tell is of no task that comes
+                self.kill()  # its later messages would be mistaken for those of the next task
                 raise
 
     def kill(self) -> None:
-        """End the process at once, in whatever it does; nothing it writes can be half there."""
+        """End the process at once. Everything that it writes is either complete or absent."""
         with self._lock:
             if self._process is not None:
                 self._process.kill()
@@ -110,7 +113,7 @@ class Worker:
     def _died(self, process: BaseProcess) -> WorkerDied:
         process.join(5)
         self.kill()
-        return WorkerDied(_of_death(process.exitcode))
+        return WorkerDied(_cause_of_death(process.exitcode))
 
     def _started(self) -> tuple[BaseProcess, Connection]:
         with self._lock:
@@ -118,22 +121,22 @@ class Worker:
                 # Neither PyTorch's threads nor ours survive a fork.
                 context = multiprocessing.get_context("spawn")
                 ours, theirs = context.Pipe()
-                # No daemon: those may start no processes. But like one it must not be waited for when the server ends.
+                # Not a daemon, because a daemon may start no processes. `atexit` ends it with the server.
                 process = context.Process(target=_main, args=(theirs, self._settings), name="training")
                 process.start()
-                theirs.close()  # so that its end is the pipe's end
+                theirs.close()  # so that the pipe ends with the process
                 self._process, self._connection = process, ours
             assert self._connection is not None
             return self._process, self._connection
 
 
-def _of_death(code: int | None) -> str:
+def _cause_of_death(code: int | None) -> str:
     if code == -getattr(signal, "SIGKILL", 9):
         return (
-            "The training process was killed, as the system does where memory runs out: give the machine more, or train"
-            " a smaller model."
+            "The training process was killed, as the system does when memory runs out. Give the machine more memory,"
+            " or train a smaller model."
         )
-    return f"The training process ended in the middle (exit code {code}); the server's log may say why."
+    return f"The training process ended during the training (exit code {code}). The server's log may have the reason."
 
 
 def _kill(reference: "weakref.ref[Worker]") -> None:
@@ -146,20 +149,20 @@ def _main(connection: Connection, settings: Settings) -> None:
     try:
         _serve(connection, settings)
     except _ServerGone:
-        os._exit(0)  # without waiting for processes of ours that wait for more to do: they follow
+        os._exit(0)  # does not wait for our own processes, which end after this one
 
 
 def _serve(connection: Connection, settings: Settings) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's business, and so are we
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C and ends this process
     if hasattr(os, "nice"):
-        os.nice(_NICER)
+        os.nice(_NICENESS)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     from ml_backend.features.encoder import Encoder
     from ml_backend.project import Projects
 
-    def send(told: object) -> None:
+    def send(message: object) -> None:
         try:
-            connection.send(told)
+            connection.send(message)
         except OSError as error:
             raise _ServerGone from error
 

@@ -1,8 +1,7 @@
-"""What Label Studio's events do: annotations are remembered as they are told of, and "Start Training" trains on them.
+"""Handles Label Studio's events: stores the annotations that they report, and trains on "Start Training".
 
-The shapes are those that Label Studio 1.23.2 sends (tests/ml_backend/webhooks). Any other event does nothing, and
-neither does what cannot be read. A deleted project keeps its models: Label Studio tells no project's webhook of it, and
-a few megabytes are not worth a message that could delete a model.
+The shapes are those that Label Studio 1.23.2 sends (tests/ml_backend/webhooks). Any other event, and one that cannot be
+read, does nothing. A deleted project keeps its models, because Label Studio notifies no project's webhook of it.
 """
 
 import json
@@ -20,7 +19,7 @@ from ml_backend.labeling.training_labels import training_request
 from ml_backend.project import Projects
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import Annotation
-from ml_backend.training.train import TrainingRequest
+from ml_backend.training.request import TrainingRequest
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +54,12 @@ class _Event(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _find_project(cls, body: Any) -> Any:
-        """An event's project is an object; its id alone, or an annotation's project, will do."""
+        """An event has its project as an object. The id alone, or the project of an annotation, is accepted, too."""
         if not isinstance(body, dict) or isinstance(body.get("project"), dict):
             return body
         annotation = body.get("annotation")
-        told = body.get("project") or (annotation.get("project") if isinstance(annotation, dict) else None)
-        return body | {"project": {"id": told}}
+        project = body.get("project") or (annotation.get("project") if isinstance(annotation, dict) else None)
+        return body | {"project": {"id": project}}
 
 
 class _Annotated(_Event):
@@ -86,37 +85,41 @@ class WebhookHandler:
         controls: Callable[[str], tuple[Control, ...]],
         start: Callable[[str, TrainingRequest], Job],
     ) -> None:
-        """`controls` reads a labelling config; `start` begins a training of a project and returns at once."""
+        """Handle events.
+
+        Args:
+            settings: The server's settings, which apply to trainings.
+            projects: The projects.
+            controls: Reads a labelling config.
+            start: Starts a training of a project, and returns at once.
+        """
         self._settings = settings
         self._projects = projects
         self._controls = controls
         self._start = start
 
     def handle(self, body: bytes) -> dict[str, Any]:
-        """Do what an event asks for, and answer it.
-
-        `job` names the training that was started; `detail` says in a sentence why none was.
-        """
+        """Handle an event. Returns `job` if it started a training, or `detail`, the reason why it did not."""
         try:
             event = json.loads(body)
             action = _Event.model_validate(event).action
             if action in ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"):
-                self._remember(_Annotated.model_validate(event))
+                self._store_annotations(_Annotated.model_validate(event))
             elif action == "ANNOTATIONS_DELETED":
                 self._forget_annotations(_AnnotationsDeleted.model_validate(event))
             elif action == "TASKS_DELETED":
                 self._forget_tasks(_TasksDeleted.model_validate(event))
             elif action == "START_TRAINING":
                 return self._train(_Event.model_validate(event).project)
-        except (ValueError, RecursionError):  # no JSON, none that nests sensibly, or none of these shapes
+        except (ValueError, RecursionError):  # no JSON, JSON that nests too deeply, or another shape
             log.info("The webhook ignores an event that it cannot read.")
         return {}
 
-    def _remember(self, event: _Annotated) -> None:
+    def _store_annotations(self, event: _Annotated) -> None:
         name = str(event.project.id)
         control = self._control(name, event.project.label_config)
         tasks = {task.id: {"data": task.data} for task in event.task}
-        told = [
+        annotations = [
             Annotation(
                 id=row.id,
                 item=row.task,
@@ -128,7 +131,7 @@ class WebhookHandler:
             )
             for row in event.annotation
         ]
-        self._projects.create(name).dataset.add_annotations(told)
+        self._projects.create(name).dataset.add_annotations(annotations)
 
     def _forget_annotations(self, event: _AnnotationsDeleted) -> None:
         project = self._projects.get(str(event.project.id))
@@ -140,24 +143,24 @@ class WebhookHandler:
         if project is not None:
             project.dataset.forget_items([row.id for row in event.tasks])
 
-    def _train(self, told: _Project) -> dict[str, Any]:
-        name = str(told.id)
-        control = self._control(name, told.label_config)
+    def _train(self, event_project: _Project) -> dict[str, Any]:
+        name = str(event_project.id)
+        control = self._control(name, event_project.label_config)
         try:
             if control is None:
-                raise InvalidRequest("The labelling config cannot be read or has no Choices on a Text; put it right.")
+                raise InvalidRequest("The labelling config cannot be read or has no Choices on a Text. Correct it.")
             request = training_request(self._projects.create(name), control, self._settings)
             return {"job": self._start(name, request).job}
         except BackendError as error:
-            # Label Studio shows nothing of the answer: a person finds the sentence in the log.
+            # Label Studio does not show the answer, so the log has the sentence, too.
             log.warning("Project %s: Start Training starts nothing. %s", name, error)
             return {"detail": str(error)}
 
     def _control(self, name: str, config: str) -> Control | None:
-        """What the annotations of a project answer: what its model answers, else the first that can be served."""
+        """The control that the project's model answers, else the first that can be served."""
         controls = self._controls(config)
         project = self._projects.get(name)
-        model = project.serving if project is not None else None  # whoever submits an annotation waits for this
+        model = project.serving if project is not None else None  # the annotator waits for this answer
         if model is None:
             return next(iter(controls), None)
         if not config:  # then the model's classes are the best guess, and no annotation can be read
@@ -166,13 +169,13 @@ class WebhookHandler:
 
 
 def _answers(result: list[Any]) -> dict[str, list[str]]:
-    """The choices of an annotation's `result` by the name of their control; a choice that cannot be read is ""."""
+    """The choices in the `result` of an annotation, by the name of their control. A choice of another shape is ""."""
     answers: dict[str, list[str]] = {}
     for region in result:
         name = region.get("from_name") if isinstance(region, dict) else None
         if isinstance(name, str):
             value = region.get("value")
             choices = value.get("choices") if isinstance(value, dict) else None
-            read = isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
-            answers.setdefault(name, []).extend(choices if read else [""])  # type: ignore[arg-type]
+            is_readable = isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
+            answers.setdefault(name, []).extend(choices if is_readable else [""])  # type: ignore[arg-type]
     return answers

@@ -1,4 +1,4 @@
-"""Out-of-sample probabilities of a whole dataset, in shards."""
+"""Out-of-sample probabilities of all items, computed in shards."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import ClusterUnavailable
-from ml_backend.features.feature_store import Block, read_block
+from ml_backend.features.feature_spec import Block, read_block
 from ml_backend.models.registry import TrainedModel
 from ml_backend.parallel import ParallelRunner
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import Dataset
+from ml_backend.storage import Dataset
 
 Scores = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int8]]
 
@@ -22,30 +22,30 @@ _SECONDS_AN_ITEM = 3e-5  # to read and score one, most of it reading
 
 
 def out_of_sample(model: TrainedModel, dataset: Dataset, settings: Settings) -> Scores:
-    """Ids int64 (n,), probabilities float32 (n, k) and folds int8 (n,) of all items that have the model's features.
+    """Ids int64 (n,), probabilities float32 (n, k) and folds int8 (n,) of all items with the model's features.
 
-    Processes of this machine read their shards themselves; others are sent them, by a process that ends then.
-    Raises ClusterUnavailable.
+    Processes of this machine read their shards themselves. Those of a Ray cluster receive them from a process that ends
+    afterwards. Raises ClusterUnavailable.
     """
     if settings.ray is None or not ParallelRunner(settings).divides(_SECONDS_AN_ITEM * dataset.count_items()):
         return _out_of_sample(model, dataset, settings.model_copy(update={"ray": None}))
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         try:
-            return apart.submit(_out_of_sample, model, dataset, settings).result()
+            return executor.submit(_out_of_sample, model, dataset, settings).result()
         except BrokenExecutor as error:
             raise ClusterUnavailable(
-                "The Ray cluster of ML_BACKEND_RAY went away; try again when it is back."
+                "The Ray cluster of ML_BACKEND_RAY went away. Try again when it is back."
             ) from error
 
 
 def _out_of_sample(model: TrainedModel, dataset: Dataset, settings: Settings) -> Scores:
-    cluster, shards = ParallelRunner(settings), dataset.shards(SHARD)
+    runner, shards = ParallelRunner(settings), dataset.shards(SHARD)
     seconds = _SECONDS_AN_ITEM * SHARD * len(shards)
-    if cluster.distributed:
-        scored = list(cluster.run(_score, _read(model, dataset, shards), len(shards), seconds=seconds))
+    if runner.distributed:
+        scored = list(runner.run(_score, _read(model, dataset, shards), len(shards), seconds=seconds))
     else:
         ranges = ((model, dataset, *shard) for shard in shards)
-        scored = list(cluster.run(_read_and_score, ranges, len(shards), seconds=seconds))
+        scored = list(runner.run(_read_and_score, ranges, len(shards), seconds=seconds))
     nothing = (
         np.zeros(0, dtype=np.int64),
         np.zeros((0, len(model.classes)), dtype=np.float32),

@@ -1,4 +1,4 @@
-"""Trained models of a project on disk: a directory a version, published by a rename, and a pointer to the current."""
+"""The trained models of a project on disk: one directory per version, and a pointer to the current version."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ml_backend.classifiers import catalog
-from ml_backend.classifiers.protocol import Classifier
+from ml_backend.classifiers import Classifier, catalog
 from ml_backend.errors import CorruptModel, NotFound
-from ml_backend.features.feature_store import FeatureSpec
+from ml_backend.features.feature_spec import FeatureSpec
 from ml_backend.settings import ClassifierName
 from ml_backend.storage import locks
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, sha256, write_atomically
@@ -34,10 +33,10 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A version: the final classifier, one classifier a fold, and what they were trained on.
+    """A model version: the final classifier, one classifier per fold, and what they were trained on.
 
-    `multilabel`: several classes may apply to an item; `accuracy`: the share of items all of whose classes are right
-    out of sample; `classifier`: its name in the table.
+    With `multilabel`, several classes may apply to an item. `accuracy` is the share of items whose classes are all
+    right out of sample. `classifier` is its name in the catalog, and `settings` records how it was trained.
     """
 
     version: str
@@ -49,40 +48,41 @@ class TrainedModel:
     training_set: TrainingSet
     final: Classifier
     by_fold: Sequence[Classifier]
-    multilabel: bool = False
-    classifier: ClassifierName = "logistic"
+    multilabel: bool
+    classifier: ClassifierName
 
     def out_of_sample(
         self, features: Sequence[npt.NDArray[np.float32]], digests: Sequence[bytes]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-        """Probabilities (n, k) and folds (n,): by the fold model that never saw the text, or -1 and the mean of all.
+        """Out-of-sample probabilities of n texts, given their features for the model of each fold.
 
-        `features` are of n texts for the model of each fold.
+        Returns probabilities (n, k) and folds (n,). The row of a text in the training set is by the model of its fold,
+        which never saw it. The row of any other text is the mean over the models of the folds, and its fold is -1.
         """
-        trained = dict(zip(map(bytes, self.training_set.digests), self.training_set.folds.tolist(), strict=True))
-        folds = np.array([trained.get(key, -1) for key in digests], dtype=np.int8)
-        each = np.stack([model.predict_proba(x) for model, x in zip(self.by_fold, features, strict=True)])
-        probabilities = each.mean(axis=0)
-        known = np.flatnonzero(folds >= 0)
-        probabilities[known] = each[folds[known], known]
+        fold_of_digest = dict(zip(map(bytes, self.training_set.digests), self.training_set.folds.tolist(), strict=True))
+        folds = np.array([fold_of_digest.get(key, -1) for key in digests], dtype=np.int8)
+        by_fold = np.stack([model.predict_proba(x) for model, x in zip(self.by_fold, features, strict=True)])
+        probabilities = by_fold.mean(axis=0)
+        trained = np.flatnonzero(folds >= 0)
+        probabilities[trained] = by_fold[folds[trained], trained]
         return probabilities.astype(np.float32), folds
 
 
 class Registry:
-    """The versions of one project."""
+    """The model versions of one project."""
 
     def __init__(self, directory: Path, keep: int) -> None:
         """Keep the `keep` newest versions under `directory`."""
         self._directory = directory
         self._versions = directory / "versions"
         self._pointer = directory / "current"
-        self._lexical = directory / "lexical"
+        self._tfidf_maps = directory / "lexical"
         self._keep = keep
 
     def publish(self, model: TrainedModel) -> TrainedModel:
-        """Write a model as a new version, read it back and make it the current one; the model as read.
+        """Write a model as a new version, read it back and make it current. Returns the model as read.
 
-        Until the last step the version before stays current.
+        Up to the last step, the previous version stays current.
         """
         model = replace(model, version=new_name())
         with new_directory(self._versions / model.version) as directory:
@@ -92,36 +92,36 @@ class Registry:
         return published
 
     def current_version(self) -> str | None:
-        """The name of the current version, None before the first: read from disk, whichever process wrote it."""
+        """The name of the current version, or None before the first. It is read from disk each time."""
         try:
             return self._pointer.read_text()
         except FileNotFoundError:
             return None
 
     def read(self, version: str) -> TrainedModel:
-        """A version; raises CorruptModel where its files are not what was written."""
+        """Read a version. Raises CorruptModel if its files are not what was written."""
         if version not in self.versions():
-            raise CorruptModel("The current model version is missing; train again.")
+            raise CorruptModel("The current model version is missing. Train again.")
         return self._read(version)
 
     def roll_back(self, version: str | None = None) -> None:
-        """Make a kept version the current one, without `version` the newest that is older than the current.
+        """Make a stored version current. Without `version`, this is the newest one older than the current.
 
-        Raises NotFound where there is none, CorruptModel where it is damaged, and Conflict while a training runs, whose
-        version would take its place.
+        Raises NotFound if there is none, and CorruptModel if it is damaged. Raises Conflict while a training runs,
+        whose version would replace it.
         """
         with locks.require_idle(self._directory, "an older version can serve again"):
             self._roll_back(version)
 
     def _roll_back(self, version: str | None) -> None:
-        kept, current = self.versions(), self.current_version()
+        stored, current = self.versions(), self.current_version()
         if version is None:
-            older = [name for name in kept if current is not None and name < current]
+            older = [name for name in stored if current is not None and name < current]
             if not older:
-                raise NotFound("There is no older version; the newest ones alone are kept (ML_BACKEND_KEEP_VERSIONS).")
+                raise NotFound("There is no older version. Only the newest ones are kept (ML_BACKEND_KEEP_VERSIONS).")
             version = older[-1]
-        elif version not in kept:
-            raise NotFound("There is no such model version; those that are kept are listed under versions.")
+        elif version not in stored:
+            raise NotFound("There is no such model version. The stored ones are listed under versions.")
         self._read(version)
         write_atomically(self._pointer, version.encode())
 
@@ -132,43 +132,40 @@ class Registry:
         return sorted(child.name for child in self._versions.iterdir() if not child.name.startswith("."))
 
     def clear(self) -> None:
-        """Remove all versions, the pointer to the current one first."""
+        """Remove the pointer to the current version, and then all versions."""
         self._pointer.unlink(missing_ok=True)
         keep_only(self._versions, set())
 
     def prune(self, current: str) -> set[str]:
-        """Keep `current` and the newest others; remove the rest, damaged versions, unused TF-IDF maps, torn writes.
+        """Keep `current` and the newest others. Remove other and damaged versions, and TF-IDF maps that none uses.
 
-        Returns the kinds of features by fine-tuned models that the versions kept rest on.
+        Returns the keys of the features by fine-tuned models that the remaining versions use.
         """
-        keep: dict[str, FeatureSpec] = {}
+        specs: dict[str, FeatureSpec] = {}
         for version in [current, *(name for name in reversed(self.versions()) if name != current)]:
-            if len(keep) < self._keep:
+            if len(specs) < self._keep:
                 with suppress(CorruptModel):
-                    keep[version] = _feature_spec(_manifest(self._versions / version))
-        keep_only(self._versions, set(keep))
-        keep_only(self._lexical, {spec.lexical for spec in keep.values()})
-        return {kind for spec in keep.values() for kind in spec.ensemble_keys}
+                    specs[version] = _feature_spec(_manifest(self._versions / version))
+        keep_only(self._versions, set(specs))
+        keep_only(self._tfidf_maps, {spec.lexical for spec in specs.values()})
+        return {key for spec in specs.values() for key in spec.ensemble_keys}
 
     def _read(self, version: str) -> TrainedModel:
         try:
-            return self._told(version)
+            return self._parse(version)
         except (KeyError, TypeError, ValueError, AttributeError, OSError, SafetensorError) as error:
-            raise CorruptModel(
-                f"The model version {version} is not as this server writes them; train again."
-            ) from error
+            raise CorruptModel(f"The model version {version} is not in this server's format. Train again.") from error
 
-    def _told(self, version: str) -> TrainedModel:
+    def _parse(self, version: str) -> TrainedModel:
         directory = self._versions / version
         manifest = _manifest(directory)
         for name, expected in manifest["files"].items():
             if not (directory / name).is_file() or sha256(directory / name) != expected:
-                raise CorruptModel(f"The model version {version} is damaged; train again.")
-        files = sorted(name for name in manifest["files"] if name.startswith("fold-"))
-        # Versions of before there was a choice lack these two.
-        multilabel, classifier = manifest.get("multilabel", False), manifest.get("classifier", "logistic")
+                raise CorruptModel(f"The model version {version} is damaged. Train again.")
+        fold_files = sorted(name for name in manifest["files"] if name.startswith("fold-"))
+        multilabel, classifier = manifest["multilabel"], manifest["classifier"]
         if classifier not in catalog.CLASSIFIERS:
-            raise CorruptModel(f"The model version {version} is of an unknown classifier, {classifier!r}; train again.")
+            raise CorruptModel(f"The model version {version} has an unknown classifier, {classifier!r}. Train again.")
         return TrainedModel(
             version=version,
             classes=tuple(manifest["classes"]),
@@ -178,7 +175,7 @@ class Registry:
             trained_at=manifest["trained_at"],
             training_set=TrainingSet(**load_file(directory / "training.safetensors")),
             final=catalog.load(classifier, multilabel, directory / "final.safetensors"),
-            by_fold=[catalog.load(classifier, multilabel, directory / name) for name in files],
+            by_fold=[catalog.load(classifier, multilabel, directory / name) for name in fold_files],
             multilabel=multilabel,
             classifier=classifier,
         )
@@ -208,19 +205,18 @@ def _write(model: TrainedModel, directory: Path) -> None:
 
 def _feature_spec(manifest: Mapping[str, Any]) -> FeatureSpec:
     try:
-        told = dict(manifest["recipe"])
-        # Versions of before there were fine-tuned encoders, or transformers, name none.
-        finetuned, transformers = (tuple(map(str, told.get(kind, ()))) for kind in ("finetuned", "transformers"))
-        return FeatureSpec(told["encoder"], told["lexical"], finetuned, transformers)
+        spec = manifest["recipe"]
+        finetuned, transformers = (tuple(map(str, spec[name])) for name in ("finetuned", "transformers"))
+        return FeatureSpec(spec["encoder"], spec["lexical"], finetuned, transformers)
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptModel("A model version rests on features that this server does not know; train again.") from error
+        raise CorruptModel("A model version needs features that this server does not have. Train again.") from error
 
 
 def _manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((directory / "version.json").read_text())
     except (OSError, ValueError) as error:
-        raise CorruptModel(f"The model version {directory.name} cannot be read; train again.") from error
+        raise CorruptModel(f"The model version {directory.name} cannot be read. Train again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise CorruptModel(f"The model version {directory.name} is of another format; train again.")
+        raise CorruptModel(f"The model version {directory.name} is in another format. Train again.")
     return manifest

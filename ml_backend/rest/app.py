@@ -1,4 +1,4 @@
-"""The service over HTTP: a table of routes, and what every request passes before and behind them."""
+"""The service over HTTP: a table of routes, and the middleware around them."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from ml_backend import schemas
 from ml_backend.errors import InvalidRequest
-from ml_backend.rest.auth import Authentication, accepted, warn_where_open
+from ml_backend.rest.auth import Authentication, accepted, warn_if_open
 from ml_backend.rest.body_limit import BodyLimit
 from ml_backend.rest.error_responses import STATUS_DESCRIPTIONS, add_handlers
 from ml_backend.rest.metrics import Metrics, RequestMetrics
@@ -27,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
     service = Service(settings)
     metrics = Metrics(service.overview)
     routes = Routes(service, metrics, settings)
-    warn_where_open(settings)
+    warn_if_open(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class Routes:
-    """One method a route: it translates and delegates. Those that wait for anything run in a thread each."""
+    """One method per route, which translates and delegates. Those that may wait run in a thread each."""
 
     def __init__(self, service: Service, metrics: Metrics, settings: Settings) -> None:
         """Serve `service` within the limits of `settings`."""
@@ -84,33 +84,33 @@ class Routes:
         )
 
     async def health(self) -> schemas.Health:
-        """Say that the server is up; touches neither model nor disk."""
+        """Report that the server is up. Touches neither model nor disk."""
         return self._health
 
     def metrics(self) -> Response:
-        """Tell Prometheus of requests, jobs and models."""
+        """Return metrics of requests, jobs and models for Prometheus."""
         return PlainTextResponse(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     def versions(self, project: str | None = None) -> schemas.Versions:
-        """List the model versions that are kept, newest first: of a project, or of all."""
+        """List the stored model versions, newest first: of a project, or of all."""
         return schemas.Versions(versions=self._service.versions(project))
 
     def setup(self, request: schemas.SetupRequest) -> schemas.SetupResponse:
-        """Tell Label Studio the version it is connected to."""
+        """Return the current model version to Label Studio."""
         return schemas.SetupResponse(model_version=self._service.version(str(request.project or "")))
 
     def predict(self, request: schemas.PredictRequest) -> schemas.PredictResponse:
-        """Classify Label Studio's tasks."""
+        """Predict the classes of Label Studio's tasks."""
         if len(request.tasks) > self._max_tasks:
-            raise InvalidRequest(f"These are {len(request.tasks)} tasks; send at most {self._max_tasks} at a time.")
+            raise InvalidRequest(f"These are {len(request.tasks)} tasks. Send at most {self._max_tasks} at a time.")
         return self._service.predict(str(request.project or ""), request.label_config or "", request.tasks)
 
     async def webhook(self, request: Request) -> dict[str, Any]:
-        """Take any event of Label Studio, whatever its body is."""
+        """Handle an event of Label Studio, whatever its body is."""
         return await run_in_threadpool(self._service.webhook, await request.body())
 
     async def put_items(self, project: str, request: Request) -> Response:
-        """State a project's items; answers which texts are needed."""
+        """Replace a project's items. Returns which texts are needed."""
         body = await request.body()
 
         def work() -> bytes:
@@ -128,15 +128,15 @@ class Routes:
         return schemas.JobState.model_validate(self._service.train(project, request))
 
     def job(self, project: str, job: str) -> schemas.JobState:
-        """Say how far a job is."""
+        """Return a job and its progress."""
         return schemas.JobState.model_validate(self._service.job(project, job))
 
     def cancel(self, project: str, job: str) -> schemas.JobState:
-        """End a job that has not ended."""
+        """Cancel a job unless it has ended."""
         return schemas.JobState.model_validate(self._service.cancel(project, job))
 
     def roll_back(self, project: str, request: schemas.RollBackRequest) -> schemas.ModelState:
-        """Serve a kept version again."""
+        """Serve a stored version again."""
         return self._service.roll_back(project, request.model_version)
 
     def model(self, project: str) -> schemas.ModelState:
@@ -144,15 +144,15 @@ class Routes:
         return self._service.model(project)
 
     def forget_model(self, project: str) -> schemas.ModelState:
-        """Forget all model versions; answers what is left."""
+        """Remove all model versions. Returns the empty state."""
         self._service.forget_model(project)
         return self._service.model(project)
 
     def probabilities(self, project: str) -> Response:
-        """Give the out-of-sample probabilities of all items."""
+        """Return the out-of-sample probabilities of all items."""
         return Npz(pack(self._service.probabilities(project)))
 
     def spread(self, project: str, request: schemas.SpreadRequest) -> schemas.SpreadResponse:
-        """Choose items that are unlike each other."""
+        """Choose items that differ from each other."""
         ids = self._service.spread(project, request.ids, request.count, request.seed)
         return schemas.SpreadResponse(ids=ids)

@@ -1,4 +1,4 @@
-"""Who may call: HTTP basic as Label Studio sends it, a bearer token for the connector, or everybody."""
+"""Authentication: HTTP basic as Label Studio sends it, a bearer token for the connector, or none."""
 
 import base64
 import binascii
@@ -14,15 +14,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ml_backend.settings import Settings
 
-OPEN_PATH = "/health"  # for liveness probes, and Label Studio's own look whether a backend is there
+OPEN_PATH = "/health"  # for liveness probes, and for Label Studio's check of a backend
 
 log = logging.getLogger(__name__)
 
 
 class Authentication:
-    """Refuses every call but GET /health that brings no right credentials, before its body is read.
+    """Middleware that refuses requests without valid credentials before their body is read.
 
-    Covers all paths, also those that do not exist. Without any credentials in the settings it lets everything pass.
+    It covers all paths except GET /health, also paths that do not exist. Without credentials in the settings, it passes
+    every request.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -39,7 +40,7 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 401."""
         if scope["type"] == "http" and self._digests and not self._may_pass(scope):
-            detail = "The ML backend wants its user name and password, or its token, and these are missing or wrong."
+            detail = "The ML backend needs its user name and password, or its token, and these are missing or wrong."
             refusal = JSONResponse({"detail": detail}, 401, {"WWW-Authenticate": self._challenge})
             await refusal(scope, receive, send)
             return
@@ -49,33 +50,33 @@ class Authentication:
         if scope["method"] == "GET" and scope["path"] == OPEN_PATH:
             return True
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        given = [value for name, value in headers if name == b"authorization"]
-        if len(given) != 1:
+        values = [value for name, value in headers if name == b"authorization"]
+        if len(values) != 1:
             return False
-        digest = _digest(_credentials(given[0]))
-        # All are compared, whichever fits: how long it takes says nothing.
-        return sum(secrets.compare_digest(digest, known) for known in self._digests) > 0
+        digest = _digest(_credentials(values[0]))
+        # All are compared, so that the time does not show which one fits.
+        return sum(secrets.compare_digest(digest, accepted_digest) for accepted_digest in self._digests) > 0
 
 
 def accepted(settings: Settings) -> set[bytes]:
-    """What is let in, as `_credentials` reads it from a header; nothing where everybody is."""
-    found = set()
+    """The credentials that are accepted, as `_credentials` returns them. Empty if none are needed."""
+    credentials = set()
     if settings.token is not None:
-        found.add(b"bearer " + _bytes(settings.token.get_secret_value()))
+        credentials.add(b"bearer " + _bytes(settings.token.get_secret_value()))
     if settings.username is not None and settings.password is not None:
         pair = f"{settings.username}:{settings.password.get_secret_value()}"
-        found.add(b"basic " + _bytes(pair))
+        credentials.add(b"basic " + _bytes(pair))
         with contextlib.suppress(UnicodeEncodeError):
             # As Label Studio's HTTP client writes it: RFC 7617 leaves the encoding open.
-            found.add(b"basic " + pair.encode("latin-1"))
-    return found
+            credentials.add(b"basic " + pair.encode("latin-1"))
+    return credentials
 
 
-def warn_where_open(settings: Settings) -> None:
-    """Log a sentence when other machines may call without credentials."""
+def warn_if_open(settings: Settings) -> None:
+    """Log a warning if other machines may call without credentials."""
     if not accepted(settings) and not _is_loopback(settings.host):
         log.warning(
-            "Everybody who reaches %s may read, train and forget models: set ML_BACKEND_USERNAME and "
+            "Everyone who reaches %s may read, train and forget models. Set ML_BACKEND_USERNAME and "
             "ML_BACKEND_PASSWORD, and ML_BACKEND_TOKEN, or listen on 127.0.0.1.",
             settings.host or "this machine",
         )
@@ -89,7 +90,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _credentials(header: bytes) -> bytes:
-    """The scheme in lower case, a space and the token, or the user name and password with a colon between them."""
+    """The scheme in lower case, a space, and the token, or the user name and password with a colon in between."""
     scheme, _, value = header.partition(b" ")
     scheme, value = scheme.lower(), value.strip()
     if scheme == b"basic":
@@ -101,9 +102,9 @@ def _credentials(header: bytes) -> bytes:
 
 
 def _bytes(value: str) -> bytes:
-    return value.encode(errors="surrogateescape")  # as it stood in the environment, where that is no UTF-8
+    return value.encode(errors="surrogateescape")  # the same bytes as in the environment, even if they are no UTF-8
 
 
 def _digest(value: bytes) -> bytes:
-    # Of one length, whatever is compared.
+    # All digests have the same length.
     return hashlib.sha256(value).digest()

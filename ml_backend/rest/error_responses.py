@@ -1,4 +1,4 @@
-"""What goes wrong, as an answer over HTTP: a status and one sentence, never a traceback or a path."""
+"""Errors as HTTP responses: a status and a sentence, never a traceback or a path."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ml_backend import errors
+from ml_backend.schemas import REFUSED
 
 STATUSES: dict[type[errors.BackendError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -27,29 +28,29 @@ STATUSES: dict[type[errors.BackendError], HTTPStatus] = {
 STATUS_DESCRIPTIONS: Mapping[int, str] = {
     401: "No credentials, or wrong ones",
     404: "Something must be sent or trained first",
-    409: "The state of the project is against it",
+    409: "The request conflicts with the current state of the project",
     413: "The body is too large",
-    422: "The request cannot be carried out as it stands",
-    503: "The sentence encoder cannot be loaded, or the Ray cluster not be reached",
+    422: "The request cannot be carried out in this form",
+    503: "The sentence encoder cannot be loaded, or the Ray cluster cannot be reached",
 }
 
 
 class Refusal(BaseModel):
-    """Any answer with an error status."""
+    """Any response with an error status."""
 
     detail: str
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have `app` answer all that is raised in it."""
+    """Make `app` turn every exception into a response."""
     for error, status in STATUSES.items():
-        app.add_exception_handler(error, _answer(status))
+        app.add_exception_handler(error, _handler(status))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _answer(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _handler(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(_: Request, error: Exception) -> Response:
         return _sentence(str(error), status)
 
@@ -60,7 +61,9 @@ async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
     if first["type"] == "json_invalid":
-        return _sentence(f"The body is no JSON from character {first['loc'][-1]} on; send JSON.", 422)
+        return _sentence(f"The body is no JSON from character {first['loc'][-1]} on. Send JSON.", 422)
+    if first["type"] == REFUSED:
+        return _sentence(first["msg"], 422)
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
     return _sentence(f"The request is invalid at {where}: {first['msg']}.", 422)
 
@@ -68,17 +71,17 @@ async def _invalid(_: Request, error: Exception) -> Response:
 async def _plain(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.BAD_REQUEST:
-        # FastAPI's answer where the parser of JSON fails otherwise than by a syntax error.
-        words = "The body cannot be read; send JSON in UTF-8, with less nesting and shorter numbers."
-        return _sentence(words, HTTPStatus.UNPROCESSABLE_ENTITY)
+        # FastAPI's response if the parser of JSON fails with another error than one of syntax.
+        sentence = "The body cannot be read. Send JSON in UTF-8, with less nesting and shorter numbers."
+        return _sentence(sentence, HTTPStatus.UNPROCESSABLE_ENTITY)
     return await http_exception_handler(request, error)
 
 
 async def _unexpected(_: Request, error: Exception) -> Response:
-    # The server logs the traceback; the client gets none.
-    return _sentence("The backend failed unexpectedly; its log says why.", 500)
+    # The log has the traceback, and the client gets none.
+    return _sentence("The backend failed unexpectedly. Its log has the reason.", 500)
 
 
-def _sentence(words: str, status: int) -> Response:
-    # Halves of characters, which JSON can bring, cannot be sent back.
-    return JSONResponse({"detail": words.encode(errors="replace").decode()}, status)
+def _sentence(sentence: str, status: int) -> Response:
+    # JSON may contain lone surrogates, which cannot be sent back.
+    return JSONResponse({"detail": sentence.encode(errors="replace").decode()}, status)

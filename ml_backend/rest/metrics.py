@@ -1,4 +1,4 @@
-"""What GET /metrics tells Prometheus: requests, jobs, model versions and this process."""
+"""Metrics for Prometheus: requests, jobs, model versions and this process."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,30 +10,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ml_backend.service import ProjectOverview
 
-# Labels with a bounded number of values, whatever is sent.
+# Labels have a bounded number of values, whatever clients send.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER_METHOD = "other"
 NO_ROUTE = "none"
 
-# Seconds: from an answer out of memory to a batch that embeds for as long as Label Studio waits.
+# Seconds: from an answer from memory to a batch that embeds for as long as Label Studio waits.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100)
 
 
 class Metrics:
-    """The numbers of one application, in a registry of its own."""
+    """The metrics of one application, in a registry of its own."""
 
     def __init__(self, overview: Callable[[], Mapping[str, ProjectOverview]]) -> None:
-        """Start at 0; `overview` is asked at every look: {project: its overview}."""
+        """Start at 0. `overview` is called at every scrape, and returns an overview of each project."""
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "ml_backend_requests",
-            "Requests answered; route 'none': refused before a route was looked for, or there is none.",
+            "Requests answered. The route is 'none' if there is no route, or if the request was refused before.",
             ["method", "route", "status"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "ml_backend_request_seconds",
-            "Seconds from a request's head to the end of its answer.",
+            "Seconds from the head of a request to the end of its response.",
             ["method", "route"],
             registry=self._registry,
             buckets=_BUCKETS,
@@ -42,18 +42,18 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One request was answered."""
+        """Count a request that was answered."""
         method = method if method in METHODS else OTHER_METHOD
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
 
 class RequestMetrics:
-    """Counts and times every request, by the template of its route: paths themselves have no end of values."""
+    """Middleware that counts and times requests by the template of their route, as paths have too many values."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         """Measure `app`."""
@@ -65,10 +65,10 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # What fails without an answer from inside is answered outside of this, with 500.
+        # If the application raises, an outer middleware answers with 500.
         status = 500
 
-        async def noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -76,7 +76,7 @@ class RequestMetrics:
 
         started = time.perf_counter()
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_note)
         finally:
             route = getattr(scope.get("route"), "path", NO_ROUTE)
             self._metrics.count(scope["method"], route, status, time.perf_counter() - started)
@@ -87,14 +87,16 @@ class _Projects(Collector):
         self._overview = overview
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        jobs = GaugeMetricFamily("ml_backend_jobs", "Training jobs remembered.", labels=["project", "state"])
+        jobs = GaugeMetricFamily(
+            "ml_backend_jobs", "Training jobs since the server started.", labels=["project", "state"]
+        )
         models = GaugeMetricFamily(
             "ml_backend_model_info", "1 for the model version that serves.", labels=["project", "version"]
         )
-        for project, found in sorted(self._overview().items()):
-            for state, count in sorted(found.jobs.items()):
+        for project, overview in sorted(self._overview().items()):
+            for state, count in sorted(overview.jobs.items()):
                 jobs.add_metric([project, state], count)
-            if found.model_version is not None:
-                models.add_metric([project, found.model_version], 1)
+            if overview.model_version is not None:
+                models.add_metric([project, overview.model_version], 1)
         yield jobs
         yield models

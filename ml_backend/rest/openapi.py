@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI writes, with the refusals and credentials that it cannot know of."""
+"""The OpenAPI document: that of FastAPI, with the error responses and the authentication, which it does not know."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ _REFUSAL = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Refu
 
 
 class Npz(Response):
-    """NumPy's arrays."""
+    """A response with NumPy's arrays."""
 
     media_type = NPZ
 
 
 def describe(app: FastAPI, *, guarded: bool) -> None:
-    """Make `app` serve an honest document; `guarded`: it wants credentials."""
+    """Complete the document of `app`. If `guarded`, the app needs credentials."""
     document = app.openapi()
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})

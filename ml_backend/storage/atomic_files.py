@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files and directories that are either complete or absent."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ _UNFINISHED, _REMOVED = ".new-", ".old-"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step, even across a power cut."""
+    """Replace the file at `path` in one step, which survives a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     with temporary.open("wb") as file:
         file.write(content)
@@ -26,9 +26,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory beside `path`, renamed to it when the block ends well and removed when it does not.
+    """A temporary directory that is renamed to `path` at the end of the block, or removed if the block fails.
 
-    A directory that is there already is replaced.
+    An existing directory is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{path.name}-", dir=path.parent))
@@ -49,20 +49,20 @@ def new_directory(path: Path) -> Iterator[Path]:
 
 
 def new_name() -> str:
-    """A name that sorts by time; its tail keeps two of one microsecond, or of a clock set back, apart."""
+    """A name that sorts by time. Its random tail separates two names of one microsecond, or of a clock set back."""
     return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}-{secrets.token_hex(2)}"
 
 
 def keep_only(directory: Path, names: set[str], newer_than: str | None = None) -> None:
-    """Remove every subdirectory of `directory` but `names`, leftovers of interrupted writes and removals included.
+    """Remove every subdirectory except `names`, including what interrupted writes and removals left.
 
-    Of names that `new_name` made, all later ones than `newer_than` stay, finished or not: another process makes them.
+    Names of `new_name` that are later than `newer_than` stay, finished or not. Another process is writing them.
     """
     if directory.is_dir():
         for child in directory.iterdir():
             recent = newer_than is not None and child.name.removeprefix(_UNFINISHED) > newer_than
             if child.is_dir() and child.name not in names and not recent:
-                with suppress(OSError):  # the next time, then
+                with suppress(OSError):  # the next call tries again
                     _remove(child)
 
 
@@ -76,7 +76,7 @@ def sha256(path: Path) -> str:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a directory, in one step for whoever looks for its name: nobody, killed or not, leaves a part of it."""
+    """Remove a directory. It is renamed first, so that an interruption leaves no part of it under its name."""
     if not directory.name.startswith("."):
         aside = directory.with_name(f"{_REMOVED}{directory.name}-{secrets.token_hex(4)}")
         directory = directory.rename(aside)

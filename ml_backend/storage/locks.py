@@ -1,4 +1,4 @@
-"""Who may train a project or change which model serves: one at a time, over all processes on its directory."""
+"""Locks on a project: one process at a time trains it or changes the model that serves."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from ml_backend.errors import Conflict
 
 Work = Literal["training", "finetuning"]
 
-_LOOK_SECONDS = 0.5
+_RETRY_SECONDS = 0.5
 
 
 @contextmanager
 def hold(directory: Path, work: Work, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a kind of work on the project in `directory`; the system frees it when the process ends, however it ends.
+    """Lock one kind of work on the project in `directory`. The system releases the lock when the process ends.
 
-    `waiting` is called now and then until it is free, and what it raises ends the waiting.
+    Until the lock is free, `waiting` is called repeatedly. An exception that it raises ends the waiting.
     """
     lock = _lock(directory, work)
     while True:
@@ -28,7 +28,7 @@ def hold(directory: Path, work: Work, waiting: Callable[[], None]) -> Iterator[N
             break
         except Timeout:
             waiting()
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_RETRY_SECONDS)
     try:
         yield
     finally:
@@ -37,13 +37,13 @@ def hold(directory: Path, work: Work, waiting: Callable[[], None]) -> Iterator[N
 
 @contextmanager
 def require_idle(directory: Path, what: str) -> Iterator[None]:
-    """Keep all work off the project; raises Conflict, saying what has to wait, where some is going on."""
+    """Block all work on the project. If some is running, raise Conflict and name `what` has to wait."""
     with ExitStack() as locks:
         for work in ("training", "finetuning"):
             try:
                 locks.enter_context(_lock(directory, work).acquire(timeout=0))
             except Timeout:
-                raise Conflict(f"A training of this project runs; {what} when it has ended.") from None
+                raise Conflict(f"A training of this project runs. When it has ended, {what}.") from None
         yield
 
 

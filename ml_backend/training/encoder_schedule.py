@@ -1,95 +1,99 @@
-"""When an encoder is fine-tuned, on what, and which of the encoders there are a training may use."""
+"""When encoders are fine-tuned, on what, and which of the existing encoders a training may use."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.errors import InvalidRequest
+from ml_backend.classifiers.catalog import CLASSIFIERS
+from ml_backend.errors import LabelledTextsChanged
 from ml_backend.features.encoder_ensembles import EncoderEnsemble
-from ml_backend.features.feature_store import FeatureSpec, FeatureStore
+from ml_backend.features.feature_spec import FeatureSpec
+from ml_backend.features.feature_store import FeatureStore
+from ml_backend.settings import FineTune
 from ml_backend.training import folds as fold_assignment
+from ml_backend.training.request import LabelledItems, TrainingRequest
 
-FIRST = 100  # labelled texts; after that whenever they have doubled
+FIRST = 100  # labelled texts at the first fine-tuning. After that it is due whenever they have doubled.
 
 
-@dataclass(frozen=True)
-class LabelledItems:
-    """The items of a training, whose texts are held: digests (n, 16), labels (n,) or (n, k), weights (n,).
+def is_due(request: TrainingRequest, features: FeatureStore, when: FineTune) -> bool:
+    """Whether encoders are to be fine-tuned on the labels of `request`, at this point of its training.
 
-    `groups` (n,) are alike for items of the same text, `strata` (n,) for those whose labels are to be spread evenly.
+    Args:
+        request: The training.
+        features: The project's features.
+        when: "now", before the models are trained, or "background", after the training.
+
+    Raises:
+        EncoderUnavailable: The encoder cannot be loaded.
     """
-
-    digests: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float64]
-    groups: npt.NDArray[np.int64]
-    strata: npt.NDArray[np.int64]
-    classes: int
+    if not CLASSIFIERS[request.classifier].finetuned or request.finetune != when:
+        return False
+    current = usable_ensemble(features, request.digests, request.fold_count)
+    return len(request.digests) >= (2 * current.labels if current is not None else FIRST)
 
 
 def usable_ensemble(features: FeatureStore, keys: Collection[bytes], folds: int) -> EncoderEnsemble | None:
-    """The newest encoders for a training on the texts `keys` (digests) in `folds`; raises EncoderUnavailable.
+    """The newest encoders, if a training on the texts `keys` (digests) in `folds` may use them.
 
-    None where they are of another encoder or number of folds, or where most of their labels were taken back.
+    It may not if they come from another encoder, if they have another number of folds, or if most of their labels are
+    gone. Raises EncoderUnavailable.
     """
     newest = features.finetuned.newest()
     if newest is None or (newest.encoder, newest.folds) != (features.fingerprint, folds):
         return None
-    present = {newest.fold[key] for key in keys if key in newest.fold}
-    return newest if len(keys) >= newest.labels / 2 and len(present) == folds else None
-
-
-def is_due(features: FeatureStore, keys: Collection[bytes], folds: int) -> bool:
-    """Whether there are labels enough for new encoders; raises EncoderUnavailable."""
-    current = usable_ensemble(features, keys, folds)
-    return len(keys) >= (2 * current.labels if current is not None else FIRST)
+    folds_in_use = {newest.fold[key] for key in keys if key in newest.fold}
+    return newest if len(keys) >= newest.labels / 2 and len(folds_in_use) == folds else None
 
 
 def assign_folds(
     current: EncoderEnsemble | None, labelled: LabelledItems, folds: int, seed: int
 ) -> npt.NDArray[np.int8]:
-    """The fold (n,) of each item: the one its text had when the encoders were made, of which others join.
+    """The fold (n,) of each item. A text keeps the fold that it had when the encoders were fine-tuned.
 
-    So no fold's encoder has seen the label of a text in that fold, then or now.
+    So the encoder of a fold has never seen a label of a text in that fold.
     """
     if current is None:
         return fold_assignment.assign_folds(labelled.groups, labelled.strata, folds, seed)
-    kept = np.array([current.fold.get(bytes(key), fold_assignment.NO_FOLD) for key in labelled.digests], dtype=np.int8)
+    kept = np.array([current.fold.get(key, fold_assignment.NO_FOLD) for key in labelled.keys], dtype=np.int8)
     return fold_assignment.join_folds(kept, labelled.groups, labelled.strata, folds, seed)
 
 
 def finetune_encoders(
+    request: TrainingRequest,
     features: FeatureStore,
     spec: FeatureSpec,
     labelled: LabelledItems,
-    folds: int,
-    seed: int,
-    finetuning: Callable[[int, int], None],
-    embedding: Callable[[int, int], None],
+    on_step: Callable[[int, int], None],
+    on_embedded: Callable[[int, int], None],
 ) -> None:
-    """Fine-tune encoders, embed all texts with them and publish them, calling each stage's `report(done, total)`.
+    """Fine-tune encoders, embed all texts with them and publish them.
 
-    Raises InvalidRequest where a labelled text has gone meanwhile.
+    Args:
+        request: The training whose folds and seed apply.
+        features: The project's features.
+        spec: The features without fine-tuned encoders.
+        labelled: The items to fine-tune on.
+        on_step: `on_step(done, total)` is called during the fine-tuning.
+        on_embedded: `on_embedded(done, total)` is called during the embedding.
+
+    Raises:
+        LabelledTextsChanged: A labelled text was removed.
     """
-    texts = features.texts([bytes(key) for key in labelled.digests])
+    texts = features.texts(labelled.keys)
     if len(texts) != len(labelled.digests):
-        raise gone()
-    made = features.finetuned.make(
+        raise LabelledTextsChanged
+    ensemble = features.finetuned.make(
         texts,
         labelled.digests,
         labelled.labels,
         labelled.classes,
         labelled.weights,
-        fold_assignment.assign_folds(labelled.groups, labelled.strata, folds, seed),
-        seed,
-        finetuning,
+        fold_assignment.assign_folds(labelled.groups, labelled.strata, request.fold_count, request.seed),
+        request.seed,
+        on_step,
     )
-    features.fill(replace(spec, finetuned=made.feature_keys), embedding)
-    features.finetuned.publish(made.name)
-
-
-def gone() -> InvalidRequest:
-    """What to raise where labelled texts have gone since the training began."""
-    return InvalidRequest("Labelled texts were taken away during the training; start it again.")
+    features.fill(replace(spec, finetuned=ensemble.feature_keys), on_embedded)
+    features.finetuned.publish(ensemble.name)

@@ -131,7 +131,7 @@ class Server:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("ml-backend listens on "), line
-        self.url = line.split()[3].rstrip(";")
+        self.url = line.split()[3].rstrip(".")
         deadline = time.monotonic() + 30
         while True:
             try:

@@ -17,7 +17,7 @@ from ml_backend.service import Service
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import digest
 from ml_backend.training.folds import assign_folds
-from ml_backend.training.train import strata
+from ml_backend.training.request import strata
 
 CLASSES = ["rain", "price", "noise"]
 WORDS = {
@@ -83,7 +83,7 @@ def test_it_comes_back_from_disk_and_other_files_are_refused(tmp_path: Path) -> 
     again = OneVsRestClassifier.load(tmp_path / "model")
     assert np.array_equal(again.predict_proba(features(5)), model.predict_proba(features(5)))
     (tmp_path / "model").write_bytes(b"\x80\x04.")
-    with pytest.raises(CorruptModel, match="train again"):
+    with pytest.raises(CorruptModel, match="Train again"):
         OneVsRestClassifier.load(tmp_path / "model")
 
 

@@ -40,7 +40,7 @@ def test_a_model_of_another_encoder_says_nothing_until_it_is_trained_again(
 
     train(Service(Settings(model_dir=tmp_path / "models", folds=2)), texts, labels)
     other = Service(Settings(model_dir=tmp_path / "models", encoder=str(tmp_path / "encoder"), lexical_dims=0))
-    with pytest.raises(Conflict, match="train again"):
+    with pytest.raises(Conflict, match="Train again"):
         other.probabilities("p")
     assert other.predict("p", label_config, tasks).results[0].result == []
     assert len(np.unique(Service(Settings(model_dir=tmp_path / "models")).probabilities("p")["fold"])) == 2
@@ -62,7 +62,7 @@ def test_a_forgotten_model_is_as_none_and_the_next_is_as_the_first(
     for served in (service, Service(settings)):  # after a restart, too
         assert served.model("p").model_version is None
         assert served.predict("p", label_config, [{"data": {"text": texts[0]}}]).results[0].result == []
-        with pytest.raises(NotFound, match="train one first"):
+        with pytest.raises(NotFound, match="Train one first"):
             served.probabilities("p")
     train(service, texts, labels)
     assert np.array_equal(service.probabilities("p")["pred_probs"], first)

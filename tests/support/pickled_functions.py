@@ -41,7 +41,7 @@ def refuse_training(directory: str, seconds: float) -> None:
     from pathlib import Path
 
     from ml_backend.jobs.worker import TrainingTask, Worker
-    from ml_backend.training.train import TrainingRequest
+    from ml_backend.training.request import TrainingRequest
 
     request = TrainingRequest(("a", "b"), (b"1" * 16, b"2" * 16), (0, 1), 2, 0, 1.0)
     worker = Worker(Settings(model_dir=Path(directory), processes=2))

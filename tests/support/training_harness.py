@@ -11,7 +11,7 @@ from ml_backend.progress import Progress
 from ml_backend.project import Project
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import digest
-from ml_backend.training.train import TrainingRequest
+from ml_backend.training.request import TrainingRequest
 
 
 class TrainingHarness:

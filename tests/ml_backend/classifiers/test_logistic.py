@@ -70,5 +70,5 @@ def test_it_comes_back_from_disk(tmp_path: Path, labels: list[int], classes: int
 @pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model").write_bytes(content)
-    with pytest.raises(CorruptModel, match="train again"):
+    with pytest.raises(CorruptModel, match="Train again"):
         LogisticClassifier.load(tmp_path / "model")

@@ -61,7 +61,7 @@ def test_other_weights_under_the_packages_name_are_refused(tmp_path: Path, monke
     (package / "__init__.py").touch()
     (package / "model" / "model.safetensors").write_bytes(b"other weights")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(EncoderUnavailable, match="reinstall it"):
+    with pytest.raises(EncoderUnavailable, match="Reinstall it"):
         packaged_weights("false_weights")
 
 

@@ -25,7 +25,7 @@ from transformers import (
 from ml_backend.classifiers.softmax import SoftmaxClassifier
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.feature_store import FeatureSpec, read_block
+from ml_backend.features.feature_spec import FeatureSpec, read_block
 from ml_backend.features.finetune import Schedule
 from ml_backend.features.sequence_classifier import SequenceClassifier, fit
 from ml_backend.features.transformer_ensembles import TransformerEnsembles
@@ -188,11 +188,11 @@ def test_a_damaged_model_is_refused(bench: OfTransformers) -> None:
     path = bench.directory / "transformers" / name / "model-02" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     again = OfTransformers(bench.directory)
-    with pytest.raises(CorruptModel, match="damaged; train again"):
+    with pytest.raises(CorruptModel, match="damaged. Train again"):
         again.right(["a text of no item"], [0])
     shutil.rmtree(bench.directory / "transformers")
     again = OfTransformers(bench.directory)
-    with pytest.raises(CorruptModel, match="missing; train again"):
+    with pytest.raises(CorruptModel, match="missing. Train again"):
         again.right(["a text of no item"], [0])
 
 
@@ -234,7 +234,7 @@ def test_every_setting_is_honoured(tmp_path: Path, words: list[str], by_chance: 
     assert np.array_equal(cut[0], cut[1])
     whole = usual.logits(["one two three four five six seven", "one two three four five six eight"])
     assert not np.array_equal(whole[0], whole[1])
-    with pytest.raises(InvalidRequest, match="lower ML_BACKEND_TRANSFORMER_LEARNING_RATE"):
+    with pytest.raises(InvalidRequest, match="Lower ML_BACKEND_TRANSFORMER_LEARNING_RATE"):
         fit_some(tmp_path / "diverged", texts, np.array(by_chance[:20]), learning_rate=1e30, steps=3)
     settings = Settings(
         transformer="a",
@@ -306,7 +306,7 @@ def test_a_version_that_is_not_as_ours_are_is_refused(
         {**told, "classifier": ["logistic"]},
     ):
         path.write_text(json.dumps(wrong))
-        with pytest.raises(CorruptModel, match="train again"):
+        with pytest.raises(CorruptModel, match="Train again"):
             registry.read(version)
 
 

@@ -128,7 +128,7 @@ def test_both_servers_serve_the_version_that_either_trained_or_went_back_to(
     refused = one.post("rollback", model_version="../../../etc")
     assert (refused.status_code, refused.json()["detail"]) == (
         404,
-        "There is no such model version; those that are kept are listed under versions.",
+        "There is no such model version. The stored ones are listed under versions.",
     )
     assert one.post("rollback", model_version="x" * 101).status_code == 422
 
@@ -139,13 +139,13 @@ def test_both_servers_serve_the_version_that_either_trained_or_went_back_to(
 
     assert command("versions", "--project", "taught").stdout.splitlines()[:2] == [f"* {second}", f"  {first}"]
     done = command("rollback", "--project", "taught")
-    assert (done.returncode, done.stdout) == (0, f"Project taught is served by model version {first}.\n")
+    assert (done.returncode, done.stdout) == (0, f"Model version {first} serves project taught.\n")
     assert served() == {first}
     assert command("rollback", "--project", "taught", "--to", second).returncode == 0
     assert served() == {second}
     for arguments, words in (
         (("--project", "taught", "--to", "v9"), "There is no such model version"),
-        (("--project", "unknown"), "Nothing is known of project unknown"),
+        (("--project", "unknown"), "Project unknown is not in"),
         (("--project", "../taught"), "A project's name is"),
     ):
         refused = command("rollback", *arguments)

@@ -13,12 +13,12 @@ import pytest
 
 from ml_backend.errors import Conflict, InvalidRequest, NotFound
 from ml_backend.jobs.queue import CANCELLED, STOPPED, SUPERSEDED, JobQueue
-from ml_backend.jobs.records import GONE, KEPT, Job, JobRecords, ServerLiveness
+from ml_backend.jobs.records import KEPT, SERVER_ENDED, Job, JobRecords, ServerLiveness
 from ml_backend.jobs.worker import TrainingResult, TrainingTask, UnexpectedFailure, WorkerDied
 from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.service import Service
 from ml_backend.settings import Settings
-from ml_backend.training.train import TrainingRequest
+from ml_backend.training.request import TrainingRequest
 
 REQUEST = TrainingRequest(("a", "b"), (b"1" * 16, b"2" * 16), (0, 1), 2, 0, 1.0)
 
@@ -136,12 +136,12 @@ def test_one_that_runs_or_waits_can_be_cancelled_and_one_that_has_ended_stays(be
         (WorkerDied("It was killed."), "It was killed.", True),
         (
             UnexpectedFailure("OSError", "at /secret/path"),
-            "Training failed unexpectedly (OSError); the server's log",
+            "Training failed unexpectedly (OSError). The server's log",
             False,
         ),
         (
             ZeroDivisionError("/secret/path"),
-            "Training failed unexpectedly (ZeroDivisionError); the server's log",
+            "Training failed unexpectedly (ZeroDivisionError). The server's log",
             False,
         ),
     ],
@@ -214,18 +214,18 @@ def test_what_the_connector_stated_keeps_its_place_and_encoders_are_followed_by_
         made.jobs._ended = ended[name]
     service._jobs, service._finetuning = bench.jobs, encoders.jobs
     later = dataclasses.replace(REQUEST, labels=(1, 0))
-    bench.work.orders.put(TrainingResult("v1", due=True))
-    bench.until("7", service.start("7", REQUEST, stated=True).job, "done")
+    bench.work.orders.put(TrainingResult("v1", finetuning_due=True))
+    bench.until("7", service.start("7", REQUEST, from_connector=True).job, "done")
     assert encoders.work.begun.get(timeout=10).finetune
     bench.work.begun.get(timeout=10)
 
-    running = service.start("7", later, stated=True)
+    running = service.start("7", later, from_connector=True)
     assert bench.work.begun.get(timeout=10).request == later
     encoders.work.orders.put(TrainingResult())
     while not (waiting := bench.jobs._waiting.get("7")):
         time.sleep(0.005)
     assert waiting[1].request == later  # not those that the encoders were made for
-    newest = service.start("7", REQUEST, stated=True)
+    newest = service.start("7", REQUEST, from_connector=True)
     assert bench.jobs.get("7", waiting[0].job).error == SUPERSEDED
     assert service.start("7", later) == newest  # as Start Training does
     bench.work.orders.put(TrainingResult("v2"))
@@ -257,7 +257,7 @@ def test_jobs_of_a_server_that_died_are_marked_as_failed_and_those_of_one_that_l
     dead._lock.release()  # as the system does at its death
     reader = JobRecords(tmp_path / "projects", "jobs", ServerLiveness(tmp_path / "servers"))
     written = json.loads((tmp_path / "projects/7/jobs/one.json").read_text())
-    assert (written["state"], written["error"]) == ("failed", GONE)
+    assert (written["state"], written["error"]) == ("failed", SERVER_ENDED)
     found = reader.read("7", "one")
     assert found is not None
     assert (found.state, found.retriable, found.stage) == ("failed", True, "training")

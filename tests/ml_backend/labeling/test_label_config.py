@@ -103,10 +103,10 @@ def test_another_kind_of_choice_answers_nothing() -> None:
     [
         ("AB", "BA", ""),
         ("ABC", "AB", "The labelling config has changed since model version v7 was trained: 'C' is new; run"),
-        ("AB", "ABC", "was trained: 'C' is gone; run connector sync."),
-        ("AXY", "AB", "was trained: 'X' and 'Y' are new and 'B' is gone; run connector sync."),
-        ("A", "ABCDEF", "was trained: 'B', 'C', 'D' and 2 more are gone; run connector sync."),
-        ("XY", "AB", "was trained: no Choices for one choice has a class of the model any more; run connector sync."),
+        ("AB", "ABC", "was trained: 'C' is gone. Run connector sync."),
+        ("AXY", "AB", "was trained: 'X' and 'Y' are new and 'B' is gone. Run connector sync."),
+        ("A", "ABCDEF", "was trained: 'B', 'C', 'D' and 2 more are gone. Run connector sync."),
+        ("XY", "AB", "was trained: no Choices for one choice has a class of the model any more. Run connector sync."),
         (None, "AB", "The labelling config cannot be read or has no Choices on a Text that model version v7 could"),
     ],
 )

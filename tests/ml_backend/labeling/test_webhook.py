@@ -22,7 +22,7 @@ from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import ConsensusLabel, Dataset, digest
-from ml_backend.training.train import TrainingRequest
+from ml_backend.training.request import TrainingRequest
 
 RECORDED = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[1] / "webhooks").glob("*.json")}
 EVENTS = {name: body for name, body in RECORDED.items() if "action" in body}
@@ -477,9 +477,9 @@ def choices_of(*classes: str, multiple: bool = False) -> str:
     ("config", "valid", "says"),
     [
         (choices_of("Impolite", "Polite"), CLASSES, ""),
-        (choices_of("Polite", "Impolite", "Rude"), CLASSES, "'Rude' is new; run connector sync."),
-        (choices_of("Polite", "Rude"), ["Polite"], "'Rude' is new and 'Impolite' is gone; run connector sync."),
-        (choices_of("Impolite"), ["Impolite"], "'Polite' is gone; run connector sync."),
+        (choices_of("Polite", "Impolite", "Rude"), CLASSES, "'Rude' is new. Run connector sync."),
+        (choices_of("Polite", "Rude"), ["Polite"], "'Rude' is new and 'Impolite' is gone. Run connector sync."),
+        (choices_of("Impolite"), ["Impolite"], "'Polite' is gone. Run connector sync."),
         (choices_of("A", "B"), [], "no Choices for one choice has a class of the model any more"),
         (choices_of("Polite", "Impolite", multiple=True), [], "no Choices for one choice has a class"),
         ("<View", [], "cannot be read"),

@@ -172,16 +172,16 @@ def test_spread_covers_what_is_there(server: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"labels": [0]}, "one label an id"),
-        ({"labels": [0, 2]}, "count from 0"),
-        ({"labels": [0, -1]}, "count from 0"),
+        ({"labels": [0]}, "one label per id"),
+        ({"labels": [0, 2]}, "Count from 0"),
+        ({"labels": [0, -1]}, "Count from 0"),
         ({"labels": [1, 1]}, "at least two classes"),
         ({"ids": [0, 99]}, "at least two classes"),
         ({"ids": [0, 0]}, "each id once"),
-        ({"classes": ["A", "A"]}, "name each once"),
+        ({"classes": ["A", "A"]}, "Name each class once"),
         ({"classes": ["A"]}, "classes"),
         ({"classes": ["A", ""]}, "classes.1"),
-        ({"weights": [1.0]}, "one weight an id"),
+        ({"weights": [1.0]}, "one weight per id"),
         ({"weights": [1.0, 0.0]}, "weights.1"),
         ({"weights": [1.0, -2.0]}, "weights.1"),
         ({"classifier": "oracle"}, "classifier: Input should be 'logistic'"),
@@ -212,7 +212,7 @@ def test_what_is_not_there_is_not_found(server: Any, trained: Any) -> None:
     untrained = server.client("untrained")
     untrained.put_items([1], ["a"])
     answer = untrained.get("probabilities")
-    assert (answer.status_code, answer.json()) == (404, {"detail": "The project has no model yet; train one first."})
+    assert (answer.status_code, answer.json()) == (404, {"detail": "The project has no model yet. Train one first."})
 
 
 @pytest.mark.parametrize("project", ["a" * 65, "a.b", "a b", "%2e%2e", "é"])

@@ -18,7 +18,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from ml_backend.rest.auth import Authentication, accepted, warn_where_open
+from ml_backend.rest.auth import Authentication, accepted, warn_if_open
 from ml_backend.settings import Settings
 
 USERNAME, PASSWORD, TOKEN = "m\u00fcller", "p\u00e4ss:w\u00f6rt", "t0ken-of-the-connector"
@@ -163,14 +163,14 @@ def test_without_credentials_everybody_may_call_and_other_machines_are_worth_a_w
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
-        warn_where_open(Settings(host=host))
-    warn_where_open(Settings(host="0.0.0.0", token=SecretStr(TOKEN)))
+        warn_if_open(Settings(host=host))
+    warn_if_open(Settings(host="0.0.0.0", token=SecretStr(TOKEN)))
     assert caplog.messages == []
     for host in ("0.0.0.0", "::", "192.168.1.1", "model.example.com", ""):
         with caplog.at_level(logging.WARNING):
-            warn_where_open(Settings(host=host))
+            warn_if_open(Settings(host=host))
     assert len(caplog.messages) == 5
-    assert all(message.startswith("Everybody who reaches ") for message in caplog.messages)
+    assert all(message.startswith("Everyone who reaches ") for message in caplog.messages)
 
 
 def test_a_password_beyond_latin_1_is_known_in_utf_8_alone() -> None:
@@ -206,8 +206,8 @@ def test_each_way_is_challenged_for_by_itself() -> None:
         ({"USERNAME": "a"}, "ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD go together"),
         ({"PASSWORD": "secret"}, "ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD go together"),
         ({"USERNAME": "a", "PASSWORD": ""}, "the setting password (ML_BACKEND_PASSWORD) is wrong: it is empty"),
-        ({"USERNAME": "", "PASSWORD": "secret"}, "wants a name, without a colon"),
-        ({"USERNAME": "a:secret", "PASSWORD": "secret"}, "wants a name, without a colon"),
+        ({"USERNAME": "", "PASSWORD": "secret"}, "needs a name without a colon"),
+        ({"USERNAME": "a:secret", "PASSWORD": "secret"}, "needs a name without a colon"),
         ({"TOKEN": ""}, "the setting token (ML_BACKEND_TOKEN) is wrong: a token is one or more"),
         ({"TOKEN": "a secret"}, "the setting token (ML_BACKEND_TOKEN) is wrong: a token is one or more"),
     ],

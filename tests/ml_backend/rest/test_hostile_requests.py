@@ -203,7 +203,7 @@ def test_too_many_tasks_are_refused(limited: Any) -> None:
 
     assert len(predict(3).json()["results"]) == 3
     refused = predict(4)
-    assert (refused.status_code, refused.json()["detail"]) == (422, "These are 4 tasks; send at most 3 at a time.")
+    assert (refused.status_code, refused.json()["detail"]) == (422, "These are 4 tasks. Send at most 3 at a time.")
 
 
 def test_a_body_that_is_too_long_is_refused_when_it_is_announced_or_found_out(limited: Any) -> None:
@@ -212,7 +212,7 @@ def test_a_body_that_is_too_long_is_refused_when_it_is_announced_or_found_out(li
     chunks = iter([bytes(600_000)] * 2)
     answer = requests.post(f"{limited.url}/webhook", data=chunks, headers=AUTHORIZED, timeout=10)
     assert answer.status_code == 413
-    assert answer.json() == {"detail": "The body is larger than 1 MiB; send less at a time."}
+    assert answer.json() == {"detail": "The body is larger than 1 MiB. Send less at a time."}
 
 
 @schemathesis.serializer("application/x-npz")

@@ -86,7 +86,7 @@ def test_what_is_packed_comes_back() -> None:
     ],
 )
 def test_anything_else_is_refused_in_a_sentence(body: bytes) -> None:
-    with pytest.raises(InvalidRequest, match=r"\.npz|send int64"):
+    with pytest.raises(InvalidRequest, match=r"\.npz|Send int64"):
         unpack(body, EXPECTED, max_bytes=1_000_000)
 
 
@@ -94,7 +94,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused() -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, ids=np.zeros(1_000_000, dtype=np.int64))
     assert len(buffer.getvalue()) < 100_000
-    with pytest.raises(InvalidRequest, match="send at most 100000"):
+    with pytest.raises(InvalidRequest, match="Send at most 100000"):
         unpack(buffer.getvalue(), EXPECTED, max_bytes=100_000)
 
 

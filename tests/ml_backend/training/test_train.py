@@ -18,7 +18,7 @@ from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.project import Project
 from ml_backend.settings import ClassifierName, Settings
 from ml_backend.storage.dataset import digest
-from ml_backend.training.train import TrainingRequest
+from ml_backend.training.request import TrainingRequest
 
 Sentences = Callable[..., tuple[list[str], list[int]]]
 
@@ -230,7 +230,7 @@ def test_a_version_of_an_unknown_classifier_is_refused(
     path = bench.directory / "versions" / version / "version.json"
     path.write_text(path.read_text().replace('"logistic"', '"oracle"'))
     assert Bench(bench.directory, encoder).project.model is None
-    assert "unknown classifier, 'oracle'; train again" in caplog.text
+    assert "unknown classifier, 'oracle'. Train again" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -388,7 +388,7 @@ def test_damaged_models_are_refused_until_the_next_training(
     path.write_bytes(content)
     again = Bench(bench.directory, encoder)
     assert again.project.model is None
-    assert "train again" in caplog.text
+    assert "Train again" in caplog.text
     assert again.train(texts, labels).version != version
 
 
@@ -399,7 +399,7 @@ def test_damaged_terms_are_refused_and_fitted_anew(bench: Bench, encoder: Encode
     path = bench.directory / "lexical" / spec.lexical / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     again = Bench(bench.directory, encoder)
-    with pytest.raises(CorruptModel, match="damaged; train again"):
+    with pytest.raises(CorruptModel, match="damaged. Train again"):
         again.features(["a text of no item"])
     again.train(texts, labels)
     assert again.features(["a text of no item"]).shape[0] == 1

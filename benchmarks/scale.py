@@ -4,8 +4,8 @@
 
 `folds`: training logistic-cv on six classes, whose embeddings are made up: six strengths of the penalty for each of
 three folds. `score`: the out-of-sample probabilities of a dataset. `embed`: texts embedded by the default encoder,
-which are not divided among processes of this machine, since one takes all cores. Without --ray, a cluster of its own on this
-machine. A run ahead of each measured one starts processes and connects. Ends with code 1 where probabilities differ.
+which are not divided among processes of this machine, since one takes all cores. Without --ray, a cluster of its own on
+this machine. A run ahead of each measured one starts processes and connects. Ends with code 1 if probabilities differ.
 """
 
 from __future__ import annotations

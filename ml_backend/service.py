@@ -1,7 +1,7 @@
 """The use cases of the server: what it does with items, texts, labels and tasks. It knows no HTTP."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +14,10 @@ from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.diversity import cluster_centres
 from ml_backend.features.encoder import Encoder
+from ml_backend.jobs.queue import TrainingWorker
 from ml_backend.jobs.records import Job
 from ml_backend.jobs.trainer import Trainer
-from ml_backend.jobs.worker import TrainingTask
+from ml_backend.jobs.worker import TrainingTask, Worker
 from ml_backend.labeling.label_config import cached_controls
 from ml_backend.labeling.predictions import predict_tasks
 from ml_backend.labeling.webhook import WebhookHandler
@@ -47,13 +48,18 @@ class ProjectOverview:
 class Service:
     """Everything behind the routes. Safe to call from several threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Open the model directory of `settings`, without loading an encoder."""
+    def __init__(
+        self,
+        settings: Settings,
+        encoder: Encoder | None = None,
+        make_worker: Callable[[Settings], TrainingWorker] = Worker,
+    ) -> None:
+        """Open the model directory of `settings`. Without an `encoder`, that of `settings` is loaded on first need."""
         self._settings = settings
-        self._encoder = Encoder(settings.encoder, settings.threads)
+        self._encoder = encoder or Encoder(settings.encoder, settings.threads)
         # A process that is connected to a Ray cluster ends with it, so this one never connects.
         self._projects = Projects(settings.model_copy(update={"ray": None}), self._encoder)
-        self._trainer = Trainer(settings, self._projects)
+        self._trainer = Trainer(settings, self._projects, make_worker)
         self._controls = cached_controls()
         self._warn_once = lru_cache(maxsize=1024)(_warn)
         self._webhook = WebhookHandler(settings, self._projects, self._controls, self.start)

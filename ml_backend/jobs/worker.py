@@ -176,7 +176,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
         if task.fingerprint is not None:
             encoder.expect(task.fingerprint)
         try:
-            send(_do(projects.create(task.project), task, send))
+            send(run_task(projects.create(task.project), task, send))
         except _ServerGone:
             raise
         except BackendError as error:
@@ -185,10 +185,11 @@ def _serve(connection: Connection, settings: Settings) -> None:
             send(UnexpectedFailure(type(error).__name__, traceback.format_exc()))
 
 
-def _do(project: "Project", task: TrainingTask, send: Callable[[ProgressUpdate], None]) -> TrainingResult:
+def run_task(project: "Project", task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:
+    """Do a task in this process, and call `report` at each update. Raises BackendError."""
     work: locks.Work = "finetuning" if task.finetune else "training"
-    with locks.hold(project.directory, work, lambda: send(_WAITING)):
-        progress = Progress(send)
+    with locks.hold(project.directory, work, lambda: report(_WAITING)):
+        progress = Progress(report)
         if task.finetune:
             project.finetune(task.request, progress)
             return TrainingResult()

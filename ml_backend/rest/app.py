@@ -22,9 +22,9 @@ from ml_backend.service import MODEL_CLASS, Service
 from ml_backend.settings import ClassifierName, Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application that serves the model directory of `settings`."""
-    service = Service(settings)
+def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
+    """The application that serves the model directory of `settings`, and closes its service when it ends."""
+    service = service or Service(settings)
     metrics = Metrics(service.overview)
     routes = Routes(service, metrics, settings)
     warn_if_open(settings)

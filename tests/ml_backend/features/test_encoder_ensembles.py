@@ -152,7 +152,7 @@ def test_damaged_encoders_are_refused_and_made_anew(
     path = bench.directory / "encoders" / old / "encoder-02.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     again = TwoSpeed(bench.directory, encoder, finetune_steps=2)
-    with pytest.raises(CorruptModel, match="damaged. Train again"):
+    with pytest.raises(CorruptModel, match=r"damaged\. Train again"):
         again.project.features.of_texts(again.model.feature_spec, ["a text of no item"])
     again.train(words[:100], by_chance[:100])
     assert old not in {kind.partition("/")[0] for kind in again.model.feature_spec.finetuned}

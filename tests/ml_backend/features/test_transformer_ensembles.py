@@ -188,11 +188,11 @@ def test_a_damaged_model_is_refused(bench: OfTransformers) -> None:
     path = bench.directory / "transformers" / name / "model-02" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     again = OfTransformers(bench.directory)
-    with pytest.raises(CorruptModel, match="damaged. Train again"):
+    with pytest.raises(CorruptModel, match=r"damaged\. Train again"):
         again.right(["a text of no item"], [0])
     shutil.rmtree(bench.directory / "transformers")
     again = OfTransformers(bench.directory)
-    with pytest.raises(CorruptModel, match="missing. Train again"):
+    with pytest.raises(CorruptModel, match=r"missing\. Train again"):
         again.right(["a text of no item"], [0])
 
 

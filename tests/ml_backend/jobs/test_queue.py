@@ -1,56 +1,30 @@
 """JobQueue: which one runs, which waits, and how they end, whatever happens to the process that does the work."""
 
-import dataclasses
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
 
 import pytest
+from support.scripted_worker import ScriptedWorker
 
 from ml_backend.errors import Conflict, InvalidRequest, NotFound
 from ml_backend.jobs.queue import CANCELLED, STOPPED, SUPERSEDED, JobQueue
 from ml_backend.jobs.records import KEPT, SERVER_ENDED, Job, JobRecords, ServerLiveness
 from ml_backend.jobs.worker import TrainingResult, TrainingTask, UnexpectedFailure, WorkerDied
 from ml_backend.progress import Progress, ProgressUpdate
-from ml_backend.service import Service
-from ml_backend.settings import Settings
 from ml_backend.training.request import TrainingRequest
 
 REQUEST = TrainingRequest(("a", "b"), (b"1" * 16, b"2" * 16), (0, 1), 2, 0, 1.0)
-
-
-class Scripted:
-    """Work that ends as it is told to."""
-
-    def __init__(self) -> None:
-        self.begun: Queue[TrainingTask] = Queue()
-        self.orders: Queue[TrainingResult | Exception | ProgressUpdate] = Queue()
-
-    def run(self, task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:
-        self.begun.put(task)
-        while True:
-            order = self.orders.get(timeout=10)
-            if isinstance(order, ProgressUpdate):
-                report(order)
-            elif isinstance(order, TrainingResult):
-                return order
-            else:
-                raise order
-
-    def kill(self) -> None:
-        if self.begun.qsize():
-            self.orders.put(WorkerDied("killed"))
 
 
 class Bench:
     """The jobs of one server, whose work is scripted."""
 
     def __init__(self, directory: Path) -> None:
-        self.work = Scripted()
+        self.work = ScriptedWorker()
         self.liveness = ServerLiveness(directory / "servers")
         self.ended: list[tuple[str, str | None]] = []
         self.records = JobRecords(directory / "projects", "jobs", self.liveness)
@@ -201,40 +175,6 @@ def test_a_job_of_another_server_cannot_be_cancelled_here(tmp_path: Path, bench:
     assert other.jobs.cancel("7", job).state == "cancelled"
     assert bench.jobs.cancel("7", job).state == "cancelled"
     other.jobs.close(5)
-
-
-def test_what_the_connector_stated_keeps_its_place_and_encoders_are_followed_by_the_newest_labels(
-    tmp_path: Path, bench: Bench
-) -> None:
-    service = Service(Settings(model_dir=tmp_path / "models"))
-    service._projects.create("7")
-    encoders = Bench(tmp_path / "encoders")
-    ended = {"jobs": service._trained, "finetunings": service._finetuned}
-    for name, made in (("jobs", bench), ("finetunings", encoders)):
-        made.jobs._ended = ended[name]
-    service._jobs, service._finetuning = bench.jobs, encoders.jobs
-    later = dataclasses.replace(REQUEST, labels=(1, 0))
-    bench.work.orders.put(TrainingResult("v1", finetuning_due=True))
-    bench.until("7", service.start("7", REQUEST, from_connector=True).job, "done")
-    assert encoders.work.begun.get(timeout=10).finetune
-    bench.work.begun.get(timeout=10)
-
-    running = service.start("7", later, from_connector=True)
-    assert bench.work.begun.get(timeout=10).request == later
-    encoders.work.orders.put(TrainingResult())
-    while not (waiting := bench.jobs._waiting.get("7")):
-        time.sleep(0.005)
-    assert waiting[1].request == later  # not those that the encoders were made for
-    newest = service.start("7", REQUEST, from_connector=True)
-    assert bench.jobs.get("7", waiting[0].job).error == SUPERSEDED
-    assert service.start("7", later) == newest  # as Start Training does
-    bench.work.orders.put(TrainingResult("v2"))
-    bench.until("7", running.job, "done")
-    bench.until("7", newest.job, "running")
-    pressed = [service.start("7", request) for request in (REQUEST, later)]
-    assert bench.jobs.get("7", pressed[0].job).error == SUPERSEDED
-    encoders.jobs.close(5)
-    service._liveness.end()
 
 
 def test_a_server_that_stops_fails_its_jobs_and_the_next_one_tells_so(tmp_path: Path, bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""A real server process, spoken to over HTTP."""
+"""The server over HTTP, in a thread and as a process."""
 
 import io
 import shutil
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -15,6 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from support.backend_server import serving_in_thread
+from support.in_process_worker import InProcessWorker
+
+from ml_backend.features.encoder import Encoder
+from ml_backend.service import Service
+from ml_backend.settings import Settings
 
 Sentences = Callable[..., tuple[list[str], list[int]]]
 NPZ = {"Content-Type": "application/x-npz"}
@@ -255,9 +262,19 @@ def test_bad_json_is_refused_in_a_sentence(trained: Any) -> None:
     assert trained.post("texts", texts=["a"] * 5001).status_code == 422
 
 
+@pytest.mark.service
 def test_everything_answers_in_time_while_a_training_runs(
-    server: Any, trained: Any, label_config: str, make_sentences: Sentences
+    serve: Any, tmp_path: Path, label_config: str, make_sentences: Sentences
 ) -> None:
+    with serve(tmp_path / "models") as server:
+        few, their_labels = make_sentences(30)
+        trained = server.client("trained")
+        trained.send(range(30), few)
+        assert trained.train(range(30), their_labels)["state"] == "done"
+        answer_while_training(server, label_config, make_sentences)
+
+
+def answer_while_training(server: Any, label_config: str, make_sentences: Sentences) -> None:
     client = server.client("busy")
     texts, labels = make_sentences(400, seed=2)
     client.send(range(400), texts)
@@ -322,9 +339,18 @@ def test_predictions_go_on_without_a_gap_while_models_are_swapped(
         assert {entry["model_version"] for entry in answer["results"]} == {answer["model_version"]}
 
 
-def test_a_restart_serves_at_once_and_a_failed_training_changes_nothing(
-    serve: Any, tmp_path: Path, label_config: str, make_sentences: Sentences
+@pytest.mark.service
+def test_a_server_ends_cleanly_and_restarts_at_once_and_a_failed_training_changes_nothing(
+    serve: Any,
+    tmp_path: Path,
+    tiny_folder: Path,
+    label_config: str,
+    make_sentences: Sentences,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("ML_BACKEND_ENCODER", str(tiny_folder))
+    monkeypatch.setenv("ML_BACKEND_TRANSFORMER", str(tiny_folder))
+    monkeypatch.setenv("ML_BACKEND_TRANSFORMER_STEPS", "1000000")
     models = tmp_path / "models"
     texts, labels = make_sentences(20)
     with serve(models) as first:
@@ -332,9 +358,17 @@ def test_a_restart_serves_at_once_and_a_failed_training_changes_nothing(
         client.send(range(20), texts)
         version = client.train(range(20), labels)["model_version"]
         before = client.probabilities()
+        endless = client.start(range(20), labels, classifier="transformer")
+        while client.get(f"jobs/{endless['job']}").json()["state"] == "queued":
+            time.sleep(0.05)
+        started = time.monotonic()
         assert first.terminate() == 0
+        assert time.monotonic() - started < 15
+    assert "Traceback" not in (tmp_path / "models.log").read_text()
     with serve(models) as second:
         client = second.client("p")
+        ended = client.get(f"jobs/{endless['job']}").json()
+        assert (ended["state"], ended["retriable"]) == ("failed", True)
         assert client.predict(tasks(texts[:1]), label_config)["results"][0]["result"]
         assert np.array_equal(client.probabilities()["pred_probs"], before["pred_probs"])
         # The new version cannot be written: a training that fails at its very end.
@@ -351,12 +385,14 @@ def test_a_restart_serves_at_once_and_a_failed_training_changes_nothing(
 
 
 def test_the_environment_sets_the_encoder_and_the_largest_body(
-    serve: Any, tmp_path: Path, make_sentences: Sentences, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_sentences: Sentences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ML_BACKEND_ENCODER", str(tmp_path))
     monkeypatch.setenv("ML_BACKEND_MAX_BODY_MB", "1")
     texts, labels = make_sentences(10)
-    with serve(tmp_path / "models") as server:
+    settings = Settings(model_dir=tmp_path / "models")
+    service = Service(settings, make_worker=partial(InProcessWorker, encoder=Encoder(settings.encoder)))
+    with serving_in_thread(settings, service) as server:
         client = server.client("p")
         client.send(range(10), texts)
         job = client.train(range(10), labels)
@@ -366,20 +402,6 @@ def test_the_environment_sets_the_encoder_and_the_largest_body(
         assert (answer.status_code, "1 MiB" in answer.json()["detail"]) == (413, True)
         answer = requests.put(f"{client.base}/items", data=iter([b"a" * 600_000] * 2), timeout=10)
         assert answer.status_code == 413
-
-
-def test_sigterm_ends_cleanly_while_training(serve: Any, tmp_path: Path, make_sentences: Sentences) -> None:
-    with serve(tmp_path / "models") as server:
-        client = server.client("p")
-        texts, labels = make_sentences(400, seed=3)
-        client.send(range(400), texts)
-        job = client.start(range(400), labels)
-        while client.get(f"jobs/{job['job']}").json()["state"] == "queued":
-            time.sleep(0.05)
-        started = time.monotonic()
-        assert server.terminate() == 0
-        assert time.monotonic() - started < 15
-    assert "Traceback" not in (tmp_path / "models.log").read_text()
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -1,13 +1,9 @@
-"""Who may call the backend: a server process that wants credentials, and the middleware by itself."""
+"""Who may call the backend: a server that wants credentials, and the middleware by itself."""
 
 import asyncio
 import base64
-import contextlib
 import logging
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from click.testing import CliRunner
 from pydantic import SecretStr
 
+from ml_backend.cli import main
 from ml_backend.rest.auth import Authentication, accepted, warn_if_open
 from ml_backend.settings import Settings
 
@@ -67,16 +65,22 @@ PATHS = (
 
 
 @pytest.fixture(scope="module")
-def guarded(serve: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def guarded(serve_in_thread: Callable[[Settings], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A server that wants a user name or a token."""
-    directory = tmp_path_factory.mktemp("guarded") / "models"
-    with contextlib.ExitStack() as after:
-        with pytest.MonkeyPatch.context() as patched:
-            for name, value in (("USERNAME", USERNAME), ("PASSWORD", PASSWORD), ("TOKEN", TOKEN)):
-                patched.setenv(f"ML_BACKEND_{name}", value)
-            running = after.enter_context(serve(directory))
-        running.log = directory.with_suffix(".log")
+    directory = tmp_path_factory.mktemp("guarded")
+    log = logging.FileHandler(directory / "log")
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (("USERNAME", USERNAME), ("PASSWORD", PASSWORD), ("TOKEN", TOKEN)):
+            patched.setenv(f"ML_BACKEND_{name}", value)
+        settings = Settings(model_dir=directory / "models")
+    logging.getLogger().addHandler(log)
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.INFO)
+    with serve_in_thread(settings) as running:
+        running.log = directory / "log"
         yield running
+    logging.getLogger().removeHandler(log)
+    logging.getLogger().setLevel(level)
 
 
 def get(server: Any, path: str, authorization: str = "", method: str = "GET") -> requests.Response:
@@ -213,10 +217,10 @@ def test_each_way_is_challenged_for_by_itself() -> None:
     ],
 )
 def test_half_a_protection_is_no_start(values: dict[str, str], words: str, tmp_path: Path) -> None:
-    command = [Path(sys.executable).with_name("ml-backend"), "serve", "--port", "0", "--model-dir", tmp_path / "models"]
-    given = {f"ML_BACKEND_{name}": value for name, value in values.items()}
-    done = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
+    environment = {f"ML_BACKEND_{name}": value for name, value in values.items()}
+    command = ["serve", "--port", "0", "--model-dir", str(tmp_path / "models")]
+    done = CliRunner().invoke(main, command, env=environment)
+    assert done.exit_code == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "secret" not in done.stderr

@@ -1,9 +1,9 @@
 """What nobody should send: hostile requests one by one, mutated payloads, and all that the OpenAPI document allows.
 
-ML_BACKEND_FUZZ_REQUESTS: how many mutated payloads are sent (300, some 20 s); `benchmarks/fuzz.py` sends 10,000.
+ML_BACKEND_FUZZ_REQUESTS: how many mutated payloads are sent at night (300, some 20 s), of which a fifth by day.
+`benchmarks/fuzz.py` sends 10,000.
 """
 
-import contextlib
 import gzip
 import io
 import json
@@ -11,7 +11,6 @@ import os
 import socket
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +19,8 @@ import numpy as np
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -31,12 +31,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from ml_backend.labeling.label_config import cached_controls
+from ml_backend.settings import Settings
 
 REQUESTS = int(os.environ.get("ML_BACKEND_FUZZ_REQUESTS", "300"))
 TOKEN = "a-token"
 JSON = {"Content-Type": "application/json"}
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
-EXAMPLES = 25  # of an operation
 ANYTHING = list(HealthCheck)  # the strategies are not ours
 CHECKS = [
     not_a_server_error,
@@ -53,15 +53,16 @@ def fuzzing(load_benchmark: Callable[[str], ModuleType]) -> ModuleType:
     return load_benchmark("fuzz")
 
 
-def test_mutated_payloads_get_answers_and_leave_nothing_behind(server: Any, fuzzing: ModuleType) -> None:
+@pytest.mark.parametrize("requests", [REQUESTS // 5, pytest.param(REQUESTS, marks=pytest.mark.nightly)])
+def test_mutated_payloads_get_answers_and_leave_nothing_behind(server: Any, fuzzing: ModuleType, requests: int) -> None:
     fuzzing.prepare(server.url)
-    report = fuzzing.fuzz(server.url, REQUESTS, seed=20)
+    report = fuzzing.fuzz(server.url, requests, seed=20)
     assert report.wrong == []
-    assert sum(report.statuses.values()) == REQUESTS
-    assert report.statuses[200] > REQUESTS / 2
+    assert sum(report.statuses.values()) == requests
+    assert report.statuses[200] > requests / 2
     assert report.statuses[422] > 0
     # Of fewer requests the server's threads and caches, which fill up at first, are most of the growth.
-    assert REQUESTS < 5_000 or report.growth_mb < fuzzing.GROWTH_MB
+    assert requests < 5_000 or report.growth_mb < fuzzing.GROWTH_MB
 
 
 def test_mutations_are_as_many_as_are_asked_for_and_the_same_under_a_seed(fuzzing: ModuleType) -> None:
@@ -187,13 +188,13 @@ def test_a_client_that_goes_away_or_lies_about_its_length_breaks_nothing(server:
 
 
 @pytest.fixture(scope="module")
-def limited(serve: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def limited(serve_in_thread: Callable[[Settings], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A server that wants a token and takes three tasks and 1 MiB at most."""
-    with contextlib.ExitStack() as after:
-        with pytest.MonkeyPatch.context() as patched:
-            for name, value in (("MAX_TASKS", "3"), ("MAX_BODY_MB", "1"), ("TOKEN", TOKEN)):
-                patched.setenv(f"ML_BACKEND_{name}", value)
-            running = after.enter_context(serve(tmp_path_factory.mktemp("limited") / "models"))
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (("MAX_TASKS", "3"), ("MAX_BODY_MB", "1"), ("TOKEN", TOKEN)):
+            patched.setenv(f"ML_BACKEND_{name}", value)
+        settings = Settings(model_dir=tmp_path_factory.mktemp("limited") / "models")
+    with serve_in_thread(settings) as running:
         yield running
 
 
@@ -227,14 +228,17 @@ def npz(context: schemathesis.SerializationContext, value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def test_every_operation_answers_as_the_openapi_document_says(limited: Any) -> None:
+@pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.nightly)])
+def test_every_operation_answers_as_the_openapi_document_says(limited: Any, examples: int) -> None:
     document = schemathesis.openapi.from_url(f"{limited.url}/openapi.json", headers=AUTHORIZED)
     operations = [found.ok() for found in document.get_all_operations()]
     assert len(operations) >= 16
     for operation in operations:
         allowed, other = (operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode)
 
-        @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=ANYTHING)
+        @hypothesis_settings(
+            max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=ANYTHING
+        )
         @given(case=allowed | other)
         def call(case: schemathesis.Case) -> None:
             response = case.call(headers=AUTHORIZED, timeout=30)

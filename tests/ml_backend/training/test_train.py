@@ -399,7 +399,7 @@ def test_damaged_terms_are_refused_and_fitted_anew(bench: Bench, encoder: Encode
     path = bench.directory / "lexical" / spec.lexical / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     again = Bench(bench.directory, encoder)
-    with pytest.raises(CorruptModel, match="damaged. Train again"):
+    with pytest.raises(CorruptModel, match=r"damaged\. Train again"):
         again.features(["a text of no item"])
     again.train(texts, labels)
     assert again.features(["a text of no item"]).shape[0] == 1

@@ -38,7 +38,7 @@ _Backend = TypeVar("_Backend", bound="Backend")
 
 
 class RefusedCredentials(UsageError):
-    """The ML backend wants credentials, or others than those that are set."""
+    """The ML backend requires credentials, or others than those that are set."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Probabilities:
 class Backend:
     """One ML backend.
 
-    Every method raises TryAgainLater when it does not answer or fails for longer than `retries` has patience.
+    Every method raises TryAgainLater if it does not answer, or fails, for longer than `retries` allows.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Backend:
 
     @classmethod
     def of(cls: type[_Backend], settings: Settings, retries: Retries) -> _Backend:
-        """The one that the settings name, with the credentials that they have for it."""
+        """The ML backend of the settings, with their credentials."""
         return cls(settings.ml_backend_url, credentials=settings.credentials, retries=retries)
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._session.close()
 
     def check(self) -> None:
@@ -103,7 +103,7 @@ class Backend:
             )
 
     def classifiers(self) -> list[str]:
-        """The names of the classifiers that it can train."""
+        """The names of the classifiers that the backend can train."""
         return [str(name) for name in _json(self._call("GET", "/health", at_once=True))["classifiers"]]
 
     def model(self, project: str) -> dict[str, Any] | None:
@@ -120,9 +120,14 @@ class Backend:
         texts: Callable[[Sequence[int]], Mapping[int, str]],
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """States the project's items (n ids, n digests of 32 hexadecimal digits) and sends the texts it lacks.
+        """Replaces the project's items and sends the texts that the backend lacks.
 
-        `texts` is asked for those, {id: text}, some at a time.
+        Args:
+            project: The project's key in the backend.
+            ids: (n,) The items.
+            digests: (n,) Of each item's text, in 32 hexadecimal digits.
+            texts: Reads the texts of some items, {id: text}. Called for a part of the missing ones at a time.
+            progress: Called with the number of texts sent so far, and in total.
         """
         hashes = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 16)
         body = _pack(ids=np.asarray(ids, np.int64), hashes=hashes)
@@ -130,8 +135,8 @@ class Backend:
         missing = _unpack(answer)["missing"]
         for start in range(0, len(missing), TEXTS_A_CALL):
             lacking = [ids[index] for index in missing[start : start + TEXTS_A_CALL]]
-            found = texts(lacking)
-            part = [found[item] for item in lacking if item in found]  # a task may have been deleted since
+            by_item = texts(lacking)
+            part = [by_item[item] for item in lacking if item in by_item]  # a task may have been deleted since
             self._call("POST", f"/api/projects/{project}/texts", json={"texts": part})
             progress(start + len(part), len(missing))
 
@@ -146,12 +151,20 @@ class Backend:
         classifier: str | None = None,
         progress: Callable[[str, float], None] = lambda stage, share: None,
     ) -> str:
-        """Trains on one consensus label an item ({id: position in classes}), waits, returns the new model version.
+        """Trains on one consensus label per item, waits for the end, and returns the new model version.
 
-        With `multilabel` a label is the positions of all classes that apply. `weights` {id: above 0} say how much each
-        label counts, 1 without them; `classifier` is a name that the backend knows, else the one it is set to.
-        `progress` is told what is being done and the share done, several times a second at most. Raises ConnectorError
-        with the backend's reason when the training fails, TryAgainLater when the reason may pass.
+        Args:
+            project: The project's key in the backend.
+            classes: The names of the classes.
+            labels: {id: position in `classes`}, or, if `multilabel`, {id: positions of all classes that apply}.
+            multilabel: Any number of classes may apply to an item.
+            weights: {id: above 0}, how much each label counts. None: 1 each.
+            classifier: A name of `classifiers()`. None: the backend's default.
+            progress: Called with the present step and the share done, several times a second at most.
+
+        Raises:
+            ConnectorError: The training failed. The message has the backend's reason.
+            TryAgainLater: The training was stopped for a reason that may pass.
         """
         body = {
             "classes": list(classes),
@@ -170,11 +183,11 @@ class Backend:
         return str(job["model_version"])
 
     def forget_model(self, project: str) -> None:
-        """Has all model versions of the project forgotten; its texts and their embeddings stay."""
+        """Deletes all model versions of the project. Its texts and their embeddings stay."""
         self._call("DELETE", f"/api/projects/{project}/model")
 
     def predict(self, project: str, texts: Sequence[str], label_config: str, data_key: str) -> list[dict[str, Any]]:
-        """The current model's predictions, as Label Studio is answered: one an entry of `texts` (n,)."""
+        """The current model's predictions in Label Studio's format, one per entry of `texts` (n,)."""
         results: list[dict[str, Any]] = []
         for part in batched(texts, TEXTS_A_CALL):
             body = {
@@ -186,9 +199,9 @@ class Backend:
         return results
 
     def probabilities(self, project: str) -> Probabilities | None:
-        """Class probabilities for all items, or None where a training has to come first.
+        """Class probabilities for all items. None: the backend has to train first.
 
-        That is so before the first one, and when the backend has another encoder than the model was trained with.
+        It has to before the first training, and if its encoder is not the one that the model was trained with.
         """
         answer = self._call("GET", f"/api/projects/{project}/probabilities", accept=(404, 409))
         if not answer.ok:
@@ -204,7 +217,7 @@ class Backend:
         )
 
     def spread(self, project: str, ids: Sequence[int], count: int, *, seed: int = 0) -> list[int]:
-        """At most `count` of `ids`, spread over the embedding space; every prefix is spread too."""
+        """At most `count` of `ids`, spread over the embedding space. So is every prefix."""
         body = {"ids": list(ids), "count": count, "seed": seed}
         return [int(item) for item in _json(self._call("POST", f"/api/projects/{project}/spread", json=body))["ids"]]
 
@@ -212,7 +225,7 @@ class Backend:
         while True:
             answer = self._call("GET", f"/api/projects/{project}/jobs/{job}", accept=(404,), at_once=True)
             if answer.status_code == 404:
-                raise TryAgainLater(f"The ML backend at {self.url} knows of the training no more.")
+                raise TryAgainLater(f"The ML backend at {self.url} no longer has the training job.")
             state = _json(answer)
             progress(_words(state), state["progress"])
             if state["state"] in ("done", "failed", "cancelled"):
@@ -229,9 +242,9 @@ class Backend:
         repeatable: bool = True,
         **body: Any,
     ) -> requests.Response:
-        """One call's answer with success or a status to `accept`; `at_once`: the backend has no work to do for it.
+        """The response to one call, with success or a status in `accept`. `at_once`: the backend computes nothing.
 
-        Not `repeatable` is what begins something: texts, items and questions may be sent twice, POST or not.
+        A call is not `repeatable` if it starts a job. Texts, items and queries may be sent twice, even by POST.
         """
         seconds = LOOK_SECONDS if at_once else WORK_SECONDS
 
@@ -252,28 +265,28 @@ class Backend:
         return self._retries.call(attempt, repeatable=repeatable)
 
     def _send(self, method: str, path: str, seconds: float, body: dict[str, Any]) -> requests.Response:
-        """The answer to one attempt, whatever its status."""
+        """The response to one attempt, with any status."""
         try:
             return self._session.request(method, self.url + path, timeout=(CONNECT_SECONDS, seconds), **body)
         except requests.ReadTimeout as error:
             busy = f"{self._name} is still busy after {seconds:.0f} s"
-            raise TransientError(TryAgainLater(f"{busy}; what it has done is kept."), busy) from error
+            raise TransientError(TryAgainLater(f"{busy}. What it has done is kept."), busy) from error
         except requests.RequestException as error:
             happened = f"{self._name} does not answer"
             away = TryAgainLater(f"{happened}: start it (ml-backend serve) or check ML_BACKEND_URL.")
             raise TransientError(away, happened, unprocessed=_is_unsent(error)) from error
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # Given as `auth`: a header of the session gives way to what a .netrc says of the host.
+        # As `auth`, because the credentials in a .netrc would replace a header of the session.
         if self._credentials.header is not None:
             request.headers["Authorization"] = self._credentials.header
         return request
 
     def _refused_words(self) -> str:
-        given = "ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD" if self._credentials.token is None else "ML_BACKEND_TOKEN"
+        names = "ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD" if self._credentials.token is None else "ML_BACKEND_TOKEN"
         if self._credentials.header is None:
-            return f"{self._name} wants credentials: set ML_BACKEND_TOKEN, or ML_BACKEND_USERNAME and _PASSWORD."
-        return f"{self._name} refuses {given}: set what it was started with."
+            return f"{self._name} requires credentials: set ML_BACKEND_TOKEN, or ML_BACKEND_USERNAME and _PASSWORD."
+        return f"{self._name} refuses {names}: set what it was started with."
 
     @property
     def _name(self) -> str:
@@ -281,7 +294,7 @@ class Backend:
 
 
 def _words(job: Mapping[str, Any]) -> str:
-    """Where a job stands."""
+    """How far a job is."""
     words = [str(job["stage"])]
     if job["fold"] is not None:
         words.append(f"fold {job['fold'] + 1}")

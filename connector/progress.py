@@ -1,4 +1,4 @@
-"""What a person or a log sees while a command works: bars on a terminal, plain lines elsewhere, always on stderr."""
+"""Shows the progress of a command on stderr: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ log = logging.getLogger("connector")
 class Reporter:
     """Names the stages of a sync, measures them and shows how far each is.
 
-    `about` stands before all that is said; `quiet` leaves the stages out of a log. `checkpoint` is called wherever the
-    work may end before its time, and raises what ends it.
+    `about` is put before every line. `quiet` leaves the stages out of a log. `checkpoint` is called where the work may
+    be stopped, and raises an exception to stop it.
     """
 
     def __init__(
@@ -34,17 +34,17 @@ class Reporter:
         self._quiet = quiet
         self._checkpoint = checkpoint
 
-    def say(self, words: str) -> None:
-        """A sentence of its own, between stages."""
-        words = self._about + words
+    def say(self, sentence: str) -> None:
+        """Shows a sentence between stages."""
+        sentence = self._about + sentence
         if self._console.is_terminal:
-            self._console.print(words, markup=False, highlight=False)
+            self._console.print(sentence, markup=False, highlight=False)
         else:
-            log.info(words)
+            log.info(sentence)
 
     @contextmanager
     def stage(self, name: str, words: str) -> Iterator[Stage]:
-        """Runs one stage: `name` is its key in `seconds`, `words` what is shown."""
+        """Runs one stage. `name` is its key in `seconds`, and `words` are shown."""
         self._checkpoint()
         words = self._about + words
         started = time.monotonic()
@@ -66,7 +66,7 @@ class Reporter:
 
 
 class Stage:
-    """A running stage; its methods are handed to whatever does the work."""
+    """A running stage. The code that does the work calls its methods."""
 
     def __init__(self, bar: Progress | None, words: str, checkpoint: Callable[[], None]) -> None:
         self._bar = bar
@@ -75,13 +75,13 @@ class Stage:
             self._task = bar.add_task(words, total=None, note="")
 
     def count(self, done: int, total: int) -> None:
-        """`done` of `total` things are done."""
+        """Shows that `done` of `total` items are done."""
         self._checkpoint()
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=f"{done} of {total}")
 
     def share(self, note: str, done: float) -> None:
-        """A share between 0 and 1 is done, and `note` is what goes on now."""
+        """Shows that a share between 0 and 1 is done. `note`: the present step."""
         self._checkpoint()
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=1.0, note=note)

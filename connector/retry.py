@@ -1,7 +1,7 @@
-"""What is done when a server fails in passing: wait a little and ask again, within a limit.
+"""Repeats calls that failed in a way that may pass: wait a little and call again, within a limit.
 
-Label Studio and the ML backend are asked through this one policy. Waits double and are drawn at random, so that syncs
-that failed together do not come back together, and last at least as long as the server asks for (`Retry-After`).
+All calls to Label Studio and the ML backend follow this policy. Waits double and are drawn at random, so that syncs
+that failed together do not come back together. They last at least as long as the server asks for (`Retry-After`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 
 from connector.errors import TryAgainLater
 
-TOTAL_SECONDS = 60.0  # no attempt begins later after the first: cron's next run is as good, and may be a minute away
-LOOK_AGAIN_SECONDS = 3.0  # the same where somebody only wants to know whether the servers are there
+TOTAL_SECONDS = 60.0  # no attempt begins later than this after the first: cron's next run may be a minute away
+LOOK_AGAIN_SECONDS = 3.0  # the same if a person only wants to know whether the servers answer
 SHORTEST_WAIT, LONGEST_WAIT = 0.5, 15.0
 
-# How long one attempt may stay without an answer. A call that only looks is cut early enough to be repeated within the
-# limit; the slowest page measured took 8 s. A call that works (deleting a version has taken three minutes on a busy
-# SQLite server) is not: the server would go on with it, and a second one beside it makes a busy server busier. With the
-# limit, one call ends within TOTAL_SECONDS + WORK_SECONDS at worst, well before the project's lock does.
+# How long one attempt may stay without an answer. A call that only reads is cut early enough to be repeated within the
+# limit. The slowest page measured took 8 s. A call that makes the server work is not: deleting a version has taken
+# three minutes on a busy SQLite server, which would go on with it, and a second call makes a busy server busier. With
+# the limit, one call ends within TOTAL_SECONDS + WORK_SECONDS at worst, well before the project's lock expires.
 CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 40.0
 WORK_SECONDS = 300.0
@@ -37,8 +37,8 @@ T = TypeVar("T")
 class TransientError(Exception):
     """One attempt failed in a way that may pass.
 
-    `error` is what is raised when there is no further attempt; `happened` says it in few words. `unprocessed`: the
-    server surely did not act on the request. `retry_after`: the seconds that it asks to be left alone.
+    `error` is raised if there is no further attempt. `happened` says the same in few words. `unprocessed`: it is
+    certain that the server did not act on the request. `retry_after`: how many seconds the server asks to wait.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TransientError(Exception):
 
 
 class UnknownOutcome(TryAgainLater):
-    """Nobody knows whether the server acted on a request that must not be repeated; `failure` is what happened."""
+    """It is not known whether the server acted on a request that must not be repeated. `failure` is what happened."""
 
     def __init__(self, failure: TransientError) -> None:
         super().__init__(str(failure.error))
@@ -60,7 +60,7 @@ class UnknownOutcome(TryAgainLater):
 
 
 class Retries:
-    """The policy; `total_seconds` 0: one attempt only."""
+    """The policy. With `total_seconds` 0 there is one attempt."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class Retries:
         self._backoff = wait_random_exponential(multiplier=2 * SHORTEST_WAIT, min=SHORTEST_WAIT, max=LONGEST_WAIT)
 
     def call(self, attempt: Callable[[], T], *, repeatable: bool) -> T:
-        """What `attempt` returns, which is repeated while it raises TransientError and time is left.
+        """Calls `attempt` until it does not raise TransientError, or the time is over, and returns what it returns.
 
-        Where it is not `repeatable`, only what the server did not process is. Raises TryAgainLater when it is given
-        up, and UnknownOutcome when it must not be repeated.
+        If it is not `repeatable`, it is repeated only after failures that are `unprocessed`. Raises TryAgainLater if
+        the time is over, and UnknownOutcome if it must not be repeated.
         """
         began = self._clock()
 
@@ -98,7 +98,7 @@ class Retries:
             retry=retry_if_exception(may_be_repeated),
             wait=wait,
             stop=stop,
-            before_sleep=_tell,
+            before_sleep=_log_wait,
             sleep=self._sleep,
             reraise=True,
         )
@@ -107,21 +107,21 @@ class Retries:
         except TransientError as last:
             if not may_be_repeated(last):
                 raise UnknownOutcome(last) from last.__cause__
-            words = str(last.error)
+            sentence = str(last.error)
             if loop.statistics["attempt_number"] > 1:
-                words += f" Tried {loop.statistics['attempt_number']} times in {self._clock() - began:.0f} s."
+                sentence += f" Tried {loop.statistics['attempt_number']} times in {self._clock() - began:.0f} s."
             if last.retry_after is not None and last.retry_after > left():
-                words += f" It asks to be left alone for {last.retry_after:.0f} s."
-            raise TryAgainLater(words) from last.__cause__
+                sentence += f" It asks to wait {last.retry_after:.0f} s."
+            raise TryAgainLater(sentence) from last.__cause__
 
 
 def is_transient(status: int) -> bool:
-    """Whether an answer with this status may be another one soon; other refusals stay what they are."""
+    """Whether an answer with this status may be a different one soon. Other refusals are final."""
     return status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500
 
 
 def failed_answer(server: str, status: int, headers: Mapping[str, str], error: TryAgainLater) -> TransientError:
-    """The failure that an answer with a passing status is; `headers` take names in any case."""
+    """The failure that an answer with a transient status is. `headers` accept names in any case."""
     seconds = retry_after(headers)
     refused = status == HTTPStatus.TOO_MANY_REQUESTS
     refused = refused or (status == HTTPStatus.SERVICE_UNAVAILABLE and seconds is not None)
@@ -153,5 +153,5 @@ def _failure(state: RetryCallState) -> TransientError:
     return failure
 
 
-def _tell(state: RetryCallState) -> None:
-    log.warning("%s; trying again in %.1f s", _failure(state).happened, state.upcoming_sleep)
+def _log_wait(state: RetryCallState) -> None:
+    log.warning("%s. Trying again in %.1f s", _failure(state).happened, state.upcoming_sleep)

@@ -1,4 +1,4 @@
-"""Settings of the connector: one frozen object from options, environment and `.env`, in this order."""
+"""Settings of the connector: one frozen object from options, environment variables and `.env`, in this order."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         if not complete:
             raise ValueError("is not a web address")
         if parts.username or parts.password:
-            raise ValueError("holds a user name or password, which would be printed with the address")
+            raise ValueError("contains a user name or password, which would be printed with the address")
         return value.rstrip("/")
 
     @field_validator("label_studio_api_key", "ml_backend_token")
@@ -95,11 +95,11 @@ class Settings(BaseSettings):
     def _clean(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        token = value.get_secret_value().strip()  # a token read from a file often ends in a line end
+        token = value.get_secret_value().strip()  # a token read from a file often ends with a line break
         if not token:
             raise ValueError("is empty")
         if not (token.isascii() and token.isprintable()):
-            raise ValueError("has characters that no token has")
+            raise ValueError("contains characters that no token has")
         return SecretStr(token)
 
     @field_validator("ml_backend_username", "ml_backend_password")
@@ -109,10 +109,10 @@ class Settings(BaseSettings):
         try:
             text.encode("latin-1")
         except UnicodeEncodeError:
-            raise ValueError("has characters beyond Latin-1, which Label Studio cannot send") from None
+            raise ValueError("contains characters beyond Latin-1, which Label Studio cannot send") from None
         if info.field_name == "ml_backend_username":
             if ":" in text:
-                raise ValueError("has a colon, which HTTP basic authentication has in no user name")
+                raise ValueError("contains a colon, which HTTP basic authentication does not allow in a user name")
         elif "ml_backend_username" in info.data and (value is None) != (info.data["ml_backend_username"] is None):
             raise ValueError("and ML_BACKEND_USERNAME go together: set both, or neither")
         return value
@@ -126,14 +126,14 @@ _REMEDIES = {
 
 
 def load_settings(**options: Any) -> Settings:
-    """Settings from `options` (those that are not None), the environment and `.env`.
+    """Settings from those `options` that are not None, the environment and `.env`.
 
-    Raises UsageError naming each setting that is missing or wrong; values are never repeated, since one is a secret.
+    Raises UsageError that names each setting that is missing or wrong. It repeats no value, because some are secrets.
     """
     names = {name: field.alias or name for name, field in Settings.model_fields.items()}
-    given = {names[name]: value for name, value in options.items() if value is not None}
+    values = {names[name]: value for name, value in options.items() if value is not None}
     try:
-        return Settings(**given)
+        return Settings(**values)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{Path('.env').absolute()} cannot be read: {reason}.") from None
@@ -141,9 +141,9 @@ def load_settings(**options: Any) -> Settings:
         sentences = []
         for problem in error.errors(include_input=False, include_url=False):
             name = str(problem["loc"][0]) if problem["loc"] else "settings"
-            name = names.get(name, name)  # what is wrong with a default goes by the field's own name
+            name = names.get(name, name)  # an error in a default has the field's own name
             what = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
             remedy = _REMEDIES.get(name)
             sentences.append(f"{name} {what}" + (f": give {remedy}" if remedy else ""))
-        folder = " What is called .env here is a folder." if Path(".env").is_dir() else ""
-        raise UsageError(f"{'; '.join(sentences)}. Use options, the environment or a .env file.{folder}") from None
+        folder = " The .env here is a folder, not a file." if Path(".env").is_dir() else ""
+        raise UsageError(f"{'. '.join(sentences)}. Use options, the environment or a .env file.{folder}") from None

@@ -1,4 +1,4 @@
-"""Label Studio's tasks and annotations as plain records, and the latest valid labels among them. Pure: no I/O."""
+"""Label Studio's tasks and annotations as plain records, and the latest valid labels among them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from connector.annotations.objects import OBJECTS
 
 
 class Annotation(NamedTuple):
-    """One row of Label Studio's annotations: what somebody answered, or that they skipped.
+    """One row of Label Studio's annotations: an annotator's answer or skip.
 
-    `label` is one of the control, as Control.label_of writes it, or None where nothing is said. `unknown`: a choice
-    that the config no longer has is not in it; of several choices the others stand, a single one leaves None.
-    `annotator` is 0 where the user was deleted: all of them count as one. `lead_time` is in seconds, None
-    where Label Studio was not told.
+    `label` is written as Control.label_of does. None: there is none. `unknown`: a choice that the config no longer has
+    is left out. Other choices of a set are kept, and a single choice becomes None. `annotator` is 0 if the user was
+    deleted: all deleted users count as one. `lead_time` is in seconds. None: unknown.
     """
 
     id: int
@@ -33,9 +32,9 @@ class Annotation(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A task as Label Studio holds it, its annotations by id.
+    """A task as Label Studio has it, with its annotations by id.
 
-    `digest` tells its text from any other; None where it has none that could be labelled.
+    `digest` identifies its content. None: it has nothing to label.
     """
 
     id: int
@@ -47,12 +46,12 @@ class Task(NamedTuple):
 
 
 def answers(task: Task) -> tuple[str | None, tuple[Annotation, ...]]:
-    """The text and what people did, without the flags that the queue itself sets."""
+    """The content and the annotations, without the flags that the queue itself sets."""
     return task.digest, task.annotations
 
 
 def moment(timestamp: str) -> datetime:
-    """One of Label Studio's timestamps; as texts they do not sort, since a fraction of zero is left out."""
+    """One of Label Studio's timestamps. As texts they do not sort, because a fraction of zero is left out."""
     return datetime.fromisoformat(timestamp.replace("Z", "+00:00"))
 
 
@@ -75,7 +74,7 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
         is_labeled=raw["is_labeled"],
         overlap=raw["overlap"],
         updated_at=raw["updated_at"],
-        # On PostgreSQL they come in whatever order the database finds them.
+        # On PostgreSQL they come in any order.
         annotations=tuple(
             sorted((read_annotation(row, raw["id"], control) for row in raw["annotations"]), key=lambda row: row.id)
         ),
@@ -83,7 +82,7 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
 
 
 def annotator_of(raw: Mapping[str, Any]) -> int:
-    """Who made a row of a task's `annotations`; 0 where the user was deleted."""
+    """The annotator of a row of a task's `annotations`. 0: the user was deleted."""
     user = raw["completed_by"]
     if isinstance(user, dict):  # some endpoints expand the user
         user = user["id"]
@@ -111,8 +110,8 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
 def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], str]:
     """The latest valid label of each annotator on each task: {(task, annotator): label}.
 
-    Skips, controls left unanswered and choices that the config no longer has are no labels; they do not hide an earlier
-    label.
+    Skips, controls left unanswered and choices that the config no longer has are not labels. They do not hide an
+    earlier label.
     """
     latest: dict[tuple[int, int], str] = {}
     for row in sorted(annotations, key=lambda row: (moment(row.updated_at), row.id)):
@@ -122,10 +121,11 @@ def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], st
 
 
 def lock_rows(annotations: Iterable[Annotation], skip_queue: str) -> int:
-    """How many annotation rows Label Studio counts against a task's overlap for somebody who has none on it.
+    """How many annotation rows Label Studio counts against a task's overlap for an annotator who has none on it.
 
-    Label Studio serves a task while locks plus these rows are below its overlap. Ground truth never counts; a skip by
-    another counts in every mode but REQUEUE_FOR_OTHERS (`Task.has_lock` of Label Studio 1.23.2, checked by the tests).
+    Label Studio serves a task while locks plus these rows are below its overlap. Ground truth never counts. A skip by
+    another annotator counts in every mode but REQUEUE_FOR_OTHERS (`Task.has_lock` of Label Studio 1.23.2, checked by
+    the tests).
     """
     return sum(
         1 for row in annotations if not row.ground_truth and not (row.skipped and skip_queue == "REQUEUE_FOR_OTHERS")

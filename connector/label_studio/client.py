@@ -1,4 +1,4 @@
-"""The gateway to Label Studio: the few calls the connector makes."""
+"""The client of Label Studio's REST API: the few calls that the connector makes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from connector.errors import ConnectorError, StaleTasks, UsageError
 from connector.label_studio.transport import Connection
 
 PAGE_SIZE = 500
-# What the connector reads of tasks and their annotations: a third to a seventh of the time that all fields take.
+# The fields of tasks and annotations that the connector reads, in a third to a seventh of the time of all fields.
 TASK_FIELDS = (
     "id,data,is_labeled,overlap,updated_at,annotations,"
     "completed_by,result,was_cancelled,ground_truth,created_at,lead_time"
 )
-REFUSED_BY_BACKEND = "401 Client Error"  # what Label Studio says where an ML backend wants other credentials
-IDS_A_CALL = 300  # they stand in the address, which servers cut at some 8,000 letters
+REFUSED_BY_BACKEND = "401 Client Error"  # Label Studio's message if an ML backend requires other credentials
+IDS_A_CALL = 300  # they are in the address, which servers limit to some 8,000 characters
 _PROJECT = {"id", "label_config"}
 
 
 class LabelStudio(Connection):
-    """One Label Studio server, as one user; every method raises what a Connection's calls do."""
+    """One Label Studio server, as one user. Every method raises what a Connection's calls raise."""
 
     # -- project -----------------------------------------------------------------------------------------------------
 
@@ -32,12 +32,12 @@ class LabelStudio(Connection):
         return self._object(_PROJECT, "GET", f"api/projects/{project}/", what=f"project {project}")
 
     def create_project(self, title: str, label_config: str) -> dict[str, Any]:
-        """Makes a project."""
+        """Creates a project."""
         body = {"title": title, "label_config": label_config}
         return self._object(_PROJECT, "POST", "api/projects/", json=body)
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
-        """Adds tasks, 2,500 a call."""
+        """Adds tasks, 2,500 per call."""
         for part in batched(data, 2500):
             self._call("POST", f"api/projects/{project}/import", json=list(part))
 
@@ -57,10 +57,14 @@ class LabelStudio(Connection):
         span: tuple[int, int | None] = (0, None),
         fields: str | None = TASK_FIELDS,
     ) -> Iterator[list[dict[str, Any]]]:
-        """Pages of the project's tasks with all annotations, by id; `since` (ISO 8601): those updated after it.
+        """Pages of the project's tasks with all their annotations, by id.
 
-        `progress` is told how many tasks have come and how many there are. `span`: those whose ids are above its first
-        and, unless that is None, not above its second. `fields`: of tasks and annotations; None: all there are.
+        Args:
+            project: The project.
+            since: ISO 8601. Only tasks updated after it.
+            progress: Called with the number of tasks so far, and in total.
+            span: (after, upto): only tasks with an id above `after`, and up to `upto` if that is not None.
+            fields: Of tasks and annotations. None: all.
         """
         changed = [] if since is None else [filter_item("updated_at", "greater", "Datetime", since)]
         return self._pages(project, span, changed, fields, progress)
@@ -71,7 +75,7 @@ class LabelStudio(Connection):
         return self._pages(project, (0, None), having, "id,predictions,total_predictions", lambda done, total: None)
 
     def count_tasks(self, project: int, span: tuple[int, int | None] = (0, None)) -> tuple[int, int]:
-        """How many tasks there are whose ids lie in `span`, and how many annotations that are no skips they have."""
+        """The number of tasks whose ids are in `span`, and of their annotations without skips."""
         answer = self._tasks(project, _narrowed(span, []), fields="id", page_size=1)
         return answer["total"], answer["total_annotations"]
 
@@ -99,7 +103,7 @@ class LabelStudio(Connection):
     def tasks_by_id(
         self, project: int, ids: Sequence[int], *, fields: str | None = TASK_FIELDS
     ) -> Iterator[dict[str, Any]]:
-        """Those of the tasks `ids` that are there, with all annotations; `fields`: of tasks and annotations."""
+        """Those of the tasks `ids` that exist, with all annotations. `fields`: of tasks and annotations."""
         for part in batched(ids, IDS_A_CALL):
             chosen = {"selectedItems": {"all": False, "included": list(part)}}
             yield from self._tasks(project, chosen, fields=fields)["tasks"]
@@ -107,7 +111,7 @@ class LabelStudio(Connection):
     def _tasks(
         self, project: int, query: dict[str, Any], *, fields: str | None = TASK_FIELDS, page_size: int | None = None
     ) -> dict[str, Any]:
-        """The first page of what the Data Manager's `query` asks for, of PAGE_SIZE tasks unless told otherwise."""
+        """The first page of the tasks of a Data Manager query. `page_size`: PAGE_SIZE by default."""
         size = page_size or PAGE_SIZE
         params = {"project": project, "page_size": size, "page": 1, "fields": "all", "resolve_uri": "false"}
         if fields is not None:
@@ -116,7 +120,7 @@ class LabelStudio(Connection):
         return answer
 
     def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
-        """Opens or closes a task; the answer holds its annotations as they are at that moment."""
+        """Opens or closes a task. The response has its annotations as they are at that moment."""
         answer: dict[str, Any] = self._call(
             "PATCH", f"api/tasks/{task}", json={"overlap": overlap, "is_labeled": is_labeled}, missing=StaleTasks
         )
@@ -131,14 +135,14 @@ class LabelStudio(Connection):
     def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
         """Adds predictions in one call and returns how many the server kept.
 
-        Never repeated by itself: a second copy of a version's rows would stay. Raises StaleTasks when a task is gone.
+        Never repeated by itself: a version's rows would be there twice. Raises StaleTasks if a task was deleted.
         """
         path = f"api/projects/{project}/import/predictions"
         answer = self._call("POST", path, json=list(rows), refused=StaleTasks)
         return int(answer["created"])
 
     def update_prediction(self, prediction: int, *, result: list[dict[str, Any]], score: float) -> None:
-        """Changes what one prediction says."""
+        """Changes one prediction."""
         body = {"result": result, "score": score}
         self._call("PATCH", f"api/predictions/{prediction}/", json=body, missing=StaleTasks)
 
@@ -147,12 +151,12 @@ class LabelStudio(Connection):
         self._delete(f"api/predictions/{prediction}/")
 
     def model_versions(self, project: int) -> dict[str, int]:
-        """How many predictions each model version of the project has."""
+        """The number of predictions of each model version of the project."""
         answer: dict[str, int] = self._call("GET", f"api/projects/{project}/model-versions/")
         return answer
 
     def delete_version(self, project: int, version: str) -> None:
-        """Deletes all predictions of one version. Label Studio forgets project.model_version if it is that one."""
+        """Deletes all predictions of one version. Label Studio empties project.model_version if it is that one."""
         self._call("DELETE", f"api/projects/{project}/model-versions/", json={"model_version": version})
 
     # -- the server and its people ---------------------------------------------------------------------------------
@@ -166,14 +170,14 @@ class LabelStudio(Connection):
         return self._object({"email"}, "GET", "api/current-user/whoami")
 
     def emails(self) -> dict[int, str]:
-        """The users of the organization, {id: e-mail address}; none where the token's user may not see them."""
+        """The users of the organization, {id: e-mail address}. Empty if the token's user may not see them."""
         try:
             return {user["id"]: user["email"] for user in self._call("GET", "api/users/")}
         except UsageError:
             return {}
 
     def members(self, project: int) -> list[str]:
-        """The e-mail addresses of the project's own members; the open-source edition has no such call (UsageError)."""
+        """The e-mail addresses of the project's own members. UsageError: the open-source edition has no such call."""
         path, query = f"api/projects/{project}/members/paginated/", {"implicit": "false", "page_size": 100}
         return [member["email"] for member in self._call("GET", path, what="such list", params=query)["results"]]
 
@@ -185,12 +189,12 @@ class LabelStudio(Connection):
         return answer
 
     def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
-        """Adds a tab behind those that are there."""
+        """Adds a tab after the existing ones."""
         answer: dict[str, Any] = self._call("POST", "api/dm/views/", json={"project": project, "data": data})
         return answer
 
     def update_tab(self, tab: int, project: int, data: dict[str, Any]) -> None:
-        """Makes a tab what `data` says, all of it; it keeps its place."""
+        """Replaces all of a tab's description. It keeps its place."""
         self._call("PATCH", f"api/dm/views/{tab}/", json={"project": project, "data": data})
 
     def columns(self, project: int) -> list[dict[str, Any]]:
@@ -204,16 +208,16 @@ class LabelStudio(Connection):
         return answer
 
     def connect_backend(self, project: int, url: str, title: str, **authentication: str) -> dict[str, Any]:
-        """Connects an ML backend; Label Studio calls its /health and /setup at once.
+        """Connects an ML backend. Label Studio calls its /health and /setup at once.
 
-        `authentication`: auth_method, basic_auth_user and basic_auth_pass, where it is to bring them.
+        `authentication`: auth_method, basic_auth_user and basic_auth_pass, if Label Studio is to send them.
         """
         body = {"project": project, "url": url, "title": title, **authentication}
         answer: dict[str, Any] = self._call("POST", "api/ml/", json=body)
         return answer
 
     def update_backend(self, backend: int, project: int, url: str, **authentication: str) -> None:
-        """Changes how Label Studio authenticates itself at an ML backend, which it calls as when it is connected."""
+        """Changes how Label Studio authenticates itself to an ML backend, which it calls as on connecting it."""
         self._call("PATCH", f"api/ml/{backend}", json={"project": project, "url": url, **authentication})
 
     def delete_tab(self, tab: int) -> None:
@@ -221,7 +225,7 @@ class LabelStudio(Connection):
         self._delete(f"api/dm/views/{tab}/")
 
     def delete_backend(self, backend: int) -> None:
-        """Disconnects an ML backend; the webhook that Label Studio made for it stays."""
+        """Disconnects an ML backend. The webhook that Label Studio made for it stays."""
         self._delete(f"api/ml/{backend}")
 
     def webhooks(self, project: int) -> list[dict[str, Any]]:
@@ -231,7 +235,7 @@ class LabelStudio(Connection):
 
     def update_webhook(self, webhook: dict[str, Any], headers: dict[str, str]) -> None:
         """Changes the headers that a webhook sends."""
-        # Without its actions it would lose them.
+        # A PATCH without its actions would remove them.
         body = {"headers": headers, "actions": webhook["actions"]}
         self._call("PATCH", f"api/webhooks/{webhook['id']}/", json=body)
 
@@ -245,11 +249,11 @@ class LabelStudio(Connection):
 
 
 class _Gone(UsageError):
-    """What is to be deleted is not there (any more)."""
+    """What is to be deleted does not exist."""
 
 
 def _narrowed(span: tuple[int, int | None], filters: list[dict[str, Any]]) -> dict[str, Any]:
-    """The Data Manager's query for the tasks of a span of ids that pass all filters, by id."""
+    """The Data Manager's query for the tasks of a span of ids that pass all filters, in the order of ids."""
     after, upto = span
     items = [filter_item("id", "greater", "Number", after), *filters]
     if upto is not None:

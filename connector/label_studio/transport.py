@@ -1,8 +1,8 @@
-"""One call to Label Studio through label-studio-sdk's authenticated client: sent, repeated, read.
+"""Sends one call to Label Studio through label-studio-sdk's authenticated client, repeats it and reads the response.
 
-The SDK exchanges personal access tokens and keeps the connection; what fails in passing is repeated as `retries` says.
-Bodies are read as plain JSON: the SDK's typed models are generated for the Enterprise edition and lose or rename fields
-of the open one.
+The SDK exchanges personal access tokens and keeps the connection. Transient failures are repeated by `retries`. Bodies
+are read as plain JSON: the SDK's typed models are generated for the Enterprise edition and lose or rename fields of the
+open-source edition.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from label_studio_sdk.base_client import LabelStudioBase
 from label_studio_sdk.core.api_error import ApiError
 
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.label_studio.responses import read, refused_token, something_else
+from connector.label_studio.responses import not_label_studio, read_response, refused_token
 from connector.retry import (
     CONNECT_SECONDS,
     LOOK_SECONDS,
@@ -35,17 +35,17 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 class Connection:
     """A connection to the Label Studio at `url` as the user of `api_key`.
 
-    A call raises UsageError on a wrong address, token or project, TryAgainLater when the server does not answer or
-    fails for longer than `retries` has patience, and ConnectorError with the server's words on any other refusal. A
-    POST raises UnknownOutcome (a TryAgainLater) when nobody knows whether the server acted on it.
+    A call raises UsageError on a wrong address, token or project, TryAgainLater if the server does not answer, or
+    fails, for longer than `retries` allows, and ConnectorError with the server's message on any other refusal. A POST
+    raises UnknownOutcome, a TryAgainLater, if it is not known whether the server acted on it.
     """
 
     def __init__(
         self, url: str, api_key: str, *, retries: Retries | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
         self.url = url
-        self.calls = 0  # requests sent, repetitions and exchanges of tokens included
-        self.server_time: datetime | None = None  # of the latest answer
+        self.calls = 0  # requests sent, with repetitions and exchanges of tokens
+        self.server_time: datetime | None = None  # of the latest response
         self.retries = retries or Retries()
         self._last: httpx.Response | None = None
         self._exchanging = False
@@ -55,14 +55,14 @@ class Connection:
             http = httpx.Client(transport=transport, timeout=_timeout(LOOK_SECONDS), event_hooks=hooks)
             # Without the slash the SDK exchanges tokens beside the path that Label Studio may be served under.
             client = LabelStudioBase(base_url=url + "/", api_key=api_key, httpx_client=http)
-        except ApiError as error:  # a personal access token that says itself that it is over
+        except ApiError as error:  # a personal access token that is expired by its own date
             raise refused_token(url) from error
         except Exception as error:
             raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
         self._http = client._client_wrapper.httpx_client
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._http.httpx_client.close()
 
     @contextlib.contextmanager
@@ -89,7 +89,7 @@ class Connection:
         refused: type[ConnectorError] = ConnectorError,
     ) -> Any:
         """One call's JSON. `missing` is raised on 404 and `refused` on 400."""
-        # The SDK repeats a POST as it does anything else, and knows no limit: it is told not to.
+        # The SDK would repeat a POST like any other call, and without a limit: it must not repeat anything.
         options = {"max_retries": 0, "timeout_in_seconds": _timeout(LOOK_SECONDS if method == "GET" else WORK_SECONDS)}
 
         def attempt() -> Any:
@@ -97,17 +97,17 @@ class Connection:
                 self._before_write()
             response = self._send(path, method=method, json=json, params=params, request_options=options)
             try:
-                return read(response, self.url, what, missing, refused)
+                return read_response(response, self.url, what, missing, refused)
             except TryAgainLater as error:
                 if is_transient(response.status_code):
                     raise failed_answer(self._name, response.status_code, response.headers, error) from error
                 raise
 
-        # Everything but a POST leaves the same behind when it is done twice.
+        # Any call but a POST has the same effect if it is sent twice.
         return self.retries.call(attempt, repeatable=method != "POST")
 
     def _send(self, path: str, **request: Any) -> httpx.Response:
-        """The answer to one attempt, whatever its status."""
+        """The response to one attempt, with any status."""
         try:
             response: httpx.Response = self._http.request(path, **request)
         except (ApiError, ValueError) as error:  # the exchange of a personal access token
@@ -126,10 +126,10 @@ class Connection:
         return response
 
     def _object(self, keys: set[str], method: str, path: str, **request: Any) -> dict[str, Any]:
-        """One call's JSON, which has these keys if it is Label Studio that answers."""
+        """One call's JSON, which has these keys if the server is Label Studio."""
         answer = self._call(method, path, **request)
         if not (isinstance(answer, dict) and keys <= answer.keys()):
-            raise something_else(self.url)
+            raise not_label_studio(self.url)
         return answer
 
     def _count(self, request: httpx.Request) -> None:
@@ -142,17 +142,17 @@ class Connection:
             self.server_time = parsedate_to_datetime(response.headers["date"])
 
     def _failed_exchange(self) -> Exception:
-        """Why a personal access token was not exchanged; the SDK reads the answer as JSON whatever it is."""
+        """Why a personal access token was not exchanged. The SDK reads the response as JSON, whatever it is."""
         if self._last is not None and is_transient(self._last.status_code):
             status = self._last.status_code
             failure = failed_answer(
                 self._name, status, self._last.headers, TryAgainLater(f"{self._name} failed with {status}.")
             )
-            failure.unprocessed = True  # what the token was wanted for has not been sent
+            failure.unprocessed = True  # the call that needs the token has not been sent
             return failure
         if self._last is not None and self._last.status_code in (401, 403):
             return refused_token(self.url)
-        return something_else(self.url)
+        return not_label_studio(self.url)
 
     @property
     def _name(self) -> str:

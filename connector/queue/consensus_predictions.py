@@ -1,8 +1,8 @@
-"""Consensus labels as predictions: a version of their own in the Data Manager, whose score is the label's quality.
+"""Publishes consensus labels as predictions of a version of their own, whose score is the label's quality.
 
-The version is never the project's, so annotators' forms, the score column and the queue know nothing of it. What is
-published is remembered, and written down only when Label Studio has it: after an interruption the next sync finds
-either another number of predictions than it knows of, and reads all, or labels to publish that are there already.
+The version is never the project's, so annotators' forms, the score column and the queue do not show it. What is
+published is recorded after Label Studio has it. After an interruption, the next sync finds either another number of
+predictions than recorded, and reads all, or labels to publish that are there already.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
 
-# A quality that moved less is left as it is: with each training all of them move a little, and each costs a call.
+# A quality that changed less is left as it is: every training changes all of them a little, and each costs a call.
 QUALITY_STEP = 0.05
-# Most qualities that are brought up to date in a sync, those that moved most; labels always are.
+# Most qualities that a sync updates, those that changed most. Labels are always updated.
 MOST_QUALITIES = 200
 ROWS_A_CALL = 1000
 
@@ -37,19 +37,19 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes:
-    """Tasks whose consensus is new to Label Studio, another than it has, or gone."""
+    """Tasks whose consensus Label Studio does not have yet, has differently, or must no longer have."""
 
     new: list[int]
     other: list[int]
     gone: list[int]
 
 
-def is_known(state: ProjectState, versions: Mapping[str, int], tasks: Collection[int]) -> bool:
-    """Whether Label Studio has as many of our predictions as are remembered of `tasks`, all that the project has."""
+def is_up_to_date(state: ProjectState, versions: Mapping[str, int], tasks: Collection[int]) -> bool:
+    """Whether Label Studio has as many of our predictions as are recorded of `tasks`, all tasks of the project."""
     return versions.get(PUBLISHED_CONSENSUS, 0) == sum(task in tasks for task in state.consensus())
 
 
-def publish(
+def publish_consensus(
     gateway: LabelStudio,
     state: ProjectState,
     project_id: int,
@@ -60,18 +60,30 @@ def publish(
     versions: Mapping[str, int],
     progress: Progress = lambda done, total: None,
 ) -> int:
-    """Brings the published consensus up to `wanted` {task: label}; how many predictions were written or removed.
+    """Brings the published consensus up to `wanted` and returns how many predictions were written or removed.
 
-    `tasks`: all that the project has; `versions`: predictions by version. New ones take a call for ROWS_A_CALL of them,
-    all others one each. Raises StaleTasks when a task is gone, ConnectorError when Label Studio keeps fewer
-    predictions than it was sent.
+    New ones take one call per ROWS_A_CALL of them, all others one each.
+
+    Args:
+        gateway: Label Studio, with its writes guarded by the project's lock.
+        state: The project's state, whose lock is held.
+        project_id: The project in Label Studio.
+        control: The control that the labels are of.
+        wanted: {task: consensus label} to publish.
+        tasks: All tasks of the project.
+        versions: The number of predictions by model version.
+        progress: Called with the number of tasks done so far, and in total.
+
+    Raises:
+        StaleTasks: A task was deleted.
+        ConnectorError: Label Studio kept fewer predictions than it was sent.
     """
-    known = {task: Label(*label) for task, label in state.consensus().items() if task in tasks}
-    if is_known(state, versions, tasks):
-        changes = changed(known, wanted)
+    published = {task: Label(*label) for task, label in state.consensus().items() if task in tasks}
+    if is_up_to_date(state, versions, tasks):
+        changes = changed(published, wanted)
         ids = [*changes.other, *changes.gone]
-        there = gateway.tasks_by_id(project_id, ids, fields="id,predictions")
-        pages: Iterable[list[dict[str, Any]]] = iter([list(there)])
+        changed_tasks = gateway.tasks_by_id(project_id, ids, fields="id,predictions")
+        pages: Iterable[list[dict[str, Any]]] = iter([list(changed_tasks)])
         missing = {*changes.new, *changes.other}
     else:
         state.forget_consensus()
@@ -79,8 +91,8 @@ def publish(
     written = 0
     for page in pages:
         done: dict[int, Label | None] = {}
-        for task, found in _ours(page):
-            written += _bring_up_to_date(gateway, control, found, wanted.get(task))
+        for task, rows in _ours(page):
+            written += _bring_up_to_date(gateway, control, rows, wanted.get(task))
             done[task] = wanted.get(task)
             progress(len(done), max(len(done), len(ids)))
         missing -= done.keys()
@@ -96,47 +108,47 @@ def publish(
     return written + len(missing)
 
 
-def remove(gateway: LabelStudio, state: ProjectState, project_id: int) -> None:
-    """Removes all that was published."""
+def remove_consensus(gateway: LabelStudio, state: ProjectState, project_id: int) -> None:
+    """Removes all published consensus labels."""
     gateway.delete_version(project_id, PUBLISHED_CONSENSUS)
     state.renew_lock()
     state.forget_consensus()
 
 
-def changed(known: Mapping[int, Label], wanted: Mapping[int, Label]) -> Changes:
-    """What differs enough to be published."""
+def changed(published: Mapping[int, Label], wanted: Mapping[int, Label]) -> Changes:
+    """What differs enough to be published again."""
     moved = {
-        task: abs(known[task].quality - wanted[task].quality)
-        for task in known.keys() & wanted.keys()
-        if known[task].label == wanted[task].label
+        task: abs(published[task].quality - wanted[task].quality)
+        for task in published.keys() & wanted.keys()
+        if published[task].label == wanted[task].label
     }
     most = sorted((task for task in moved if moved[task] >= QUALITY_STEP), key=lambda task: (-moved[task], task))
-    relabelled = (known.keys() & wanted.keys()) - moved.keys()
+    relabelled = (published.keys() & wanted.keys()) - moved.keys()
     return Changes(
-        sorted(wanted.keys() - known.keys()),
+        sorted(wanted.keys() - published.keys()),
         sorted(relabelled | set(most[:MOST_QUALITIES])),
-        sorted(known.keys() - wanted.keys()),
+        sorted(published.keys() - wanted.keys()),
     )
 
 
 def _ours(page: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """The tasks of a page that have a consensus of ours, each with its predictions of that."""
+    """The tasks of a page with a published consensus, each with its predictions of that version."""
     for raw in page:
-        found = [row for row in raw["predictions"] if row["model_version"] == PUBLISHED_CONSENSUS]
-        if found:
-            yield raw["id"], found
+        rows = [row for row in raw["predictions"] if row["model_version"] == PUBLISHED_CONSENSUS]
+        if rows:
+            yield raw["id"], rows
 
 
 def _bring_up_to_date(
-    gateway: LabelStudio, control: Control, found: Sequence[Mapping[str, Any]], wanted: Label | None
+    gateway: LabelStudio, control: Control, rows: Sequence[Mapping[str, Any]], wanted: Label | None
 ) -> int:
-    """Leaves one prediction of those `found` on a task, with what is wanted, or none; how many calls that took."""
-    first, *others = found
+    """Leaves one of a task's predictions, with the label that is wanted, or none. Returns the number of calls."""
+    first, *others = rows
     calls = 0
     if wanted is None:
         others = [first, *others]
-    elif (first["result"], first["score"]) != (said := _said(control, wanted)):
-        gateway.update_prediction(first["id"], result=said[0], score=said[1])
+    elif (first["result"], first["score"]) != (prediction := _prediction(control, wanted)):
+        gateway.update_prediction(first["id"], result=prediction[0], score=prediction[1])
         calls += 1
     for row in others:
         gateway.delete_prediction(row["id"])
@@ -145,10 +157,10 @@ def _bring_up_to_date(
 
 
 def _row(task: int, control: Control, wanted: Label) -> dict[str, Any]:
-    result, score = _said(control, wanted)
+    result, score = _prediction(control, wanted)
     return {"task": task, "result": result, "score": score, "model_version": PUBLISHED_CONSENSUS}
 
 
-def _said(control: Control, wanted: Label) -> tuple[list[dict[str, Any]], float]:
-    """The label as a prediction has it. Label Studio drops a score outside [0, 1] in silence."""
+def _prediction(control: Control, wanted: Label) -> tuple[list[dict[str, Any]], float]:
+    """The result and the score of a label's prediction. Label Studio silently drops a score outside [0, 1]."""
     return control.result(wanted.label), min(1.0, max(0.0, round(wanted.quality, 4)))

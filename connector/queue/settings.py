@@ -11,9 +11,8 @@ from connector.queue.versions import unknown_newer
 from connector.state.project_state import ProjectState
 from connector.state.pull import ProjectReading, Pulled
 
-# What the project must be set to for Label Studio to serve the window in order. show_collab_predictions is on because
-# Label Studio empties model_version whenever its settings are saved while it is off; predictions are empty, so forms
-# stay blank all the same.
+# show_collab_predictions is on because Label Studio empties model_version whenever its settings are saved while it is
+# off. Predictions have no result, so forms stay blank all the same.
 REQUIRED_SETTINGS: dict[str, Any] = {
     "sampling": "Uncertainty sampling",
     "maximum_annotations": 1,
@@ -28,10 +27,10 @@ def wrong_settings(project: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore(reading: ProjectReading, gateway: LabelStudio, state: ProjectState) -> tuple[ProjectReading, list[str]]:
-    """Sets what the queue needs and a person has changed, model_version included, in one PATCH.
+    """Restores the settings that the queue needs and a person has changed, model_version included, in one PATCH.
 
-    Returns the reading with the settings as they are now, and the names of what was changed: "predictions" if the
-    published window itself was deleted.
+    Returns the reading with the settings as they are now, and the names of what had been changed: "predictions" if
+    the published window itself was deleted.
     """
     project, versions = reading.project, reading.versions
     wrong = wrong_settings(project)
@@ -42,7 +41,7 @@ def restore(reading: ProjectReading, gateway: LabelStudio, state: ProjectState) 
     deleted = ["predictions"] if record.queue_size and not versions.get(ours or "") else []
     if deleted and version != ours:
         deleted.insert(0, "model_version")
-    # A newer window of ours stands when a sync was killed right after it had flipped: it is as good as the one we know.
+    # There is a newer window of ours if a sync was killed right after it had switched to it: it is as good as ours.
     if ours and versions.get(ours) and version != ours and version not in unknown_newer(versions, ours):
         wrong["model_version"] = ours
     elif wrong:
@@ -58,10 +57,10 @@ def restore(reading: ProjectReading, gateway: LabelStudio, state: ProjectState) 
 
 
 def changed_settings(pulled: Pulled, version: str) -> list[str]:
-    """What somebody has changed in Label Studio so that it no longer serves the window in order."""
+    """What a person has changed in Label Studio so that it no longer serves the window in order."""
     changed = sorted(wrong_settings(pulled.project))
     served = pulled.project["model_version"] or ""
-    # A newer window of ours stands where a sync was killed right after it had published: it is as good as this one.
+    # There is a newer window of ours if a sync was killed right after it had switched to it: it is as good as this.
     newer = unknown_newer(pulled.versions, version)
     if served != version and served not in newer:
         changed.append("model_version")
@@ -71,5 +70,5 @@ def changed_settings(pulled: Pulled, version: str) -> list[str]:
 
 
 def out_of_order(changed: list[str]) -> str:
-    """What `changed_settings` mean, as a clause."""
+    """What `changed_settings` mean, as a clause of a sentence."""
     return f"Label Studio does not serve the window in order, since somebody changed {', '.join(changed)}"

@@ -207,9 +207,9 @@ def _round(
 
 def _consensus_differs(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:
     """Whether Label Studio has other consensus labels than those known, as somebody deletes predictions."""
-    from connector.queue import consensus_predictions as consensus
+    from connector.queue.consensus_predictions import is_up_to_date
 
-    return options.publish_consensus and not consensus.is_known(state, pulled.versions, pulled.tasks)
+    return options.publish_consensus and not is_up_to_date(state, pulled.versions, pulled.tasks)
 
 
 def _publish_consensus(
@@ -221,19 +221,19 @@ def _publish_consensus(
     reporter: Reporter,
 ) -> None:
     """Publishes the consensus that `connector export` would write now, or removes what an earlier sync published."""
-    from connector.queue import consensus_predictions as consensus
+    from connector.queue.consensus_predictions import Label, publish_consensus, remove_consensus
     from connector.sync.review import consensus_quality
 
     project = pulled.project["id"]
     if not options.publish_consensus:
         with reporter.stage("consensus", "Removing published consensus labels"):
-            consensus.remove(gateway, state, project)
+            remove_consensus(gateway, state, project)
         return
     with reporter.stage("consensus", "Publishing consensus labels") as stage:
         reviewed = consensus_quality(pulled, scored, options.strategy, options.scorer)
         labels, quality = reviewed.consensus, reviewed.quality
-        wanted = {task: consensus.Label(labels[task], quality[task]) for task in quality}
-        consensus.publish(
+        wanted = {task: Label(labels[task], quality[task]) for task in quality}
+        publish_consensus(
             gateway,
             state,
             project,

@@ -66,7 +66,7 @@ def ask(url: str, credentials: Credentials) -> None:
     [
         (Credentials(token=SecretStr("wrong")), "refuses ML_BACKEND_TOKEN: set"),
         (PAIR, "refuses ML_BACKEND_USERNAME and ML_BACKEND_PASSWORD: set"),
-        (Credentials(), "wants credentials: set ML_BACKEND_TOKEN, or"),
+        (Credentials(), "requires credentials: set ML_BACKEND_TOKEN, or"),
     ],
 )
 def test_a_refusal_names_what_to_set_and_no_secret(
@@ -137,9 +137,9 @@ def test_they_come_from_the_environment_and_env_files_and_stay_secret(monkeypatc
     [
         ({"USERNAME": "a"}, "ML_BACKEND_PASSWORD and ML_BACKEND_USERNAME go together: set both, or neither"),
         ({"PASSWORD": "secret"}, "ML_BACKEND_PASSWORD and ML_BACKEND_USERNAME go together: set both, or neither"),
-        ({"USERNAME": "a:b", "PASSWORD": "secret"}, "ML_BACKEND_USERNAME has a colon"),
-        ({"USERNAME": "a", "PASSWORD": "secret\u2713"}, "ML_BACKEND_PASSWORD has characters beyond Latin-1"),
-        ({"TOKEN": "sec\u00e4ret"}, "ML_BACKEND_TOKEN has characters that no token has"),
+        ({"USERNAME": "a:b", "PASSWORD": "secret"}, "ML_BACKEND_USERNAME contains a colon"),
+        ({"USERNAME": "a", "PASSWORD": "secret\u2713"}, "ML_BACKEND_PASSWORD contains characters beyond Latin-1"),
+        ({"TOKEN": "sec\u00e4ret"}, "ML_BACKEND_TOKEN contains characters that no token has"),
     ],
 )
 def test_what_cannot_be_is_a_sentence(values: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_a_server_that_asks_for_more_than_is_left_is_left_alone_at_once() -> Non
         time.retries().call(attempts, repeatable=True)
     assert len(time.waits) == 1
     assert str(error.value).startswith("The server is away. Tried 2 times in ")
-    assert str(error.value).endswith(" It asks to be left alone for 3600 s.")
+    assert str(error.value).endswith(" It asks to wait 3600 s.")
 
 
 def test_an_attempt_that_took_the_limit_is_the_last() -> None:
@@ -179,7 +179,7 @@ def test_a_signal_ends_a_wait_at_once(signal_number: signal.Signals) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline() == "asked\n"
-    assert process.stderr.readline().startswith("It is away; trying again in 5")
+    assert process.stderr.readline().startswith("It is away. Trying again in 5")
     process.send_signal(signal_number)
     process.communicate(timeout=20)  # the wait is 50 s
     assert process.returncode != 0
@@ -190,7 +190,7 @@ def test_each_wait_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "connector"):
         time.retries().call(Attempts(time, failure(3.0), failure()), repeatable=True)
     assert [record.getMessage() for record in caplog.records] == [
-        f"The server answered 503; trying again in {wait:.1f} s" for wait in time.waits
+        f"The server answered 503. Trying again in {wait:.1f} s" for wait in time.waits
     ]
 
 
@@ -310,7 +310,7 @@ def test_a_server_that_is_silent_is_asked_again(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 422])
 def test_another_refusal_stops_at_once(serve: Serve, look: Look, good: Answer, status: int) -> None:
     time, server = Time(), serve(refused(status), good)
-    with pytest.raises(ConnectorError, match=r"The server's words|ML backend at .* wants credentials"):
+    with pytest.raises(ConnectorError, match=r"The server's words|ML backend at .* requires credentials"):
         look(server.url, time)
     assert len(server.requests) == 1
 
@@ -336,7 +336,7 @@ def test_a_server_that_fails_on_is_given_up(
     assert f" Tried {len(server.requests)} times in " in str(error.value)
     assert sum(time.waits) == pytest.approx(TOTAL_SECONDS, abs=SHORTEST_WAIT)
     assert re.fullmatch(
-        rf"(Label Studio|The ML backend) at {server.url} answered 503; trying again in 0\.\d s|.* in 1\.0 s",
+        rf"(Label Studio|The ML backend) at {server.url} answered 503\. Trying again in 0\.\d s|.* in 1\.0 s",
         caplog.records[0].getMessage(),
     )
 
@@ -344,7 +344,7 @@ def test_a_server_that_fails_on_is_given_up(
 @both
 def test_an_hour_is_not_waited(serve: Serve, look: Look, good: Answer) -> None:
     time, server = Time(), serve(Answer(503, b"{}", {"Retry-After": "3600"}), good)
-    with pytest.raises(TryAgainLater, match=r"It asks to be left alone for 3600 s\."):
+    with pytest.raises(TryAgainLater, match=r"It asks to wait 3600 s\."):
         look(server.url, time)
     assert time.waits == []
 

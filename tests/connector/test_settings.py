@@ -54,7 +54,7 @@ def test_a_dotenv_that_is_a_folder_is_no_file_of_settings(monkeypatch: pytest.Mo
     Path(".env").mkdir()  # as a virtual environment may be called
     assert load_settings().label_studio_url == "http://studio:8080"
     monkeypatch.delenv("LABEL_STUDIO_URL")
-    assert refusal().endswith("or a .env file. What is called .env here is a folder.")
+    assert refusal().endswith("or a .env file. The .env here is a folder, not a file.")
 
 
 def test_a_dotenv_that_is_no_utf_8_is_named_and_not_repeated(tmp_path: Path) -> None:

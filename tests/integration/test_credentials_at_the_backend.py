@@ -86,7 +86,7 @@ def test_everybody_brings_what_the_backend_wants(
         assert "refuses ML_BACKEND_TOKEN: set what it was started with" in wrong.said
         assert "another-token" not in wrong.said
     without = commands.fail(loop, "sync", *training)
-    assert (without.code, "wants credentials: set ML_BACKEND_TOKEN" in without.err) == (2, True)
+    assert (without.code, "requires credentials: set ML_BACKEND_TOKEN" in without.err) == (2, True)
 
     assert commands.run(loop, "undo").code == 0
     assert loop.call("GET", "/api/webhooks/", params={"project": loop.id}) == []

@@ -18,7 +18,7 @@ from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
-from connector.queue import consensus_predictions as consensus
+from connector.queue.consensus_predictions import QUALITY_STEP
 from connector.queue.undo import undo
 from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.sync.review import review
@@ -69,7 +69,7 @@ def assert_as_exported(loop: Loop) -> None:
     for task, (label, quality) in wanted.items():
         ((said, score),) = there[task]
         assert said == label
-        assert abs(score - quality) <= consensus.QUALITY_STEP
+        assert abs(score - quality) <= QUALITY_STEP
     assert loop.state.consensus().keys() == wanted.keys()
 
 

@@ -61,8 +61,8 @@ def init(
     Example: connector init --project 7
     """
     from connector.progress import Reporter
+    from connector.queue import initialize
     from connector.queue.import_tasks import create
-    from connector.queue.init import initialize
 
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")

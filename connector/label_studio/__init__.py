@@ -1,1 +1,5 @@
 """The client of Label Studio's REST API."""
+
+from connector.label_studio.client import LabelStudio
+
+__all__ = ["LabelStudio"]

@@ -95,7 +95,7 @@ class LabelStudio(Connection):
             if not rows:
                 return
             if rows[-1]["id"] <= last:
-                raise ConnectorError(f"Label Studio at {self.url} sent the same tasks again; its filters do not work.")
+                raise ConnectorError(f"Label Studio at {self.url} sent the same tasks again: its filters do not work.")
             done, last, left = done + len(rows), rows[-1]["id"], answer["total"] - len(rows)
             progress(done, done + left)
             yield rows

@@ -1,1 +1,5 @@
-"""What Label Studio is made to serve, and how it is set up and given back."""
+"""What Label Studio serves to annotators: how a project is set up for it, a window published, and all of it undone."""
+
+from connector.queue.init import initialize
+
+__all__ = ["initialize"]

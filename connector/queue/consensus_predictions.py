@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from connector._compat import batched
-from connector.annotations.label_config import Control
+from connector.annotations import Control
 from connector.errors import ConnectorError
-from connector.label_studio.client import LabelStudio
+from connector.label_studio import LabelStudio
 from connector.queue.versions import PUBLISHED_CONSENSUS
+from connector.state import ProjectState
 from connector.state.lock import KEEP_SECONDS
-from connector.state.project_state import ProjectState
 
 # A quality that changed less is left as it is: every training changes all of them a little, and each costs a call.
 QUALITY_STEP = 0.05

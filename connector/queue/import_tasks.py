@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from connector._compat import long_csv_fields
-from connector.annotations.label_config import find_control
+from connector.annotations import find_control
 from connector.errors import UsageError
-from connector.label_studio.client import LabelStudio
+from connector.label_studio import LabelStudio
 
 
 def create(title: str, data: Path, gateway: LabelStudio, label_config: str) -> int:

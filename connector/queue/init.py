@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
-from connector.annotations.label_config import Control, find_control
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter

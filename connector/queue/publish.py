@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connector.active_learning.window import Slot
-from connector.annotations.label_config import Control
+from connector.annotations import Control
 from connector.annotations.records import Task, latest_labels, lock_rows, read_task
 from connector.errors import ConnectorError, TryAgainLater
-from connector.label_studio.client import LabelStudio
+from connector.label_studio import LabelStudio
 from connector.queue.versions import DELETED_A_TIME, delete_expired, new_version
 from connector.retry import TransientError, UnknownOutcome
+from connector.state import ProjectState
 from connector.state.lock import KEEP_SECONDS
-from connector.state.project_state import ProjectState
 from connector.state.pull import Pulled
 
 ATTEMPTS = 3

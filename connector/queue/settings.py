@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from connector.label_studio.client import LabelStudio
+from connector.label_studio import LabelStudio
 from connector.queue.versions import unknown_newer
-from connector.state.project_state import ProjectState
+from connector.state import ProjectState
 from connector.state.pull import ProjectReading, Pulled
 
 # show_collab_predictions is on because Label Studio empties model_version whenever its settings are saved while it is

@@ -10,7 +10,7 @@ from typing import Any
 from connector.annotations.records import annotator_of, moment
 from connector.errors import StaleTasks, TryAgainLater
 from connector.formatting import count
-from connector.label_studio.client import LabelStudio
+from connector.label_studio import LabelStudio
 from connector.progress import Reporter, Stage
 from connector.queue.settings import REQUIRED_SETTINGS
 from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta, timezone
 
-from connector.label_studio.client import LabelStudio
+from connector.label_studio import LabelStudio
 
 VERSION_PREFIX = "activelab-"
 # The version of consensus labels that are published as predictions (consensus_predictions.py): not a window.

@@ -29,17 +29,16 @@ from rich.table import Table
 from connector.active_learning import DEFAULT_STRATEGY
 from connector.active_learning.strategies import STRATEGIES
 from connector.backend import Backend
-from connector.cli import simulate_table as outcome_table
+from connector.cli.simulate_table import format_table
 from connector.progress import Reporter
 from connector.simulation import corpus
 from connector.simulation.confidence_intervals import Estimate, mean, ratio
 from connector.simulation.corpus import Corpus
-from connector.simulation.metrics import RANDOM, Outcome, Run
-from connector.simulation.metrics import advice_words as told_of_advice
+from connector.simulation.metrics import RANDOM, Run, SimulationSummary, format_advice
 from connector.simulation.replay import ReplayOptions, Round, replay
 from connector.simulation.replay import Run as Replayed
-from connector.simulation.simulate import Plan, Simulated, simulate
-from connector.simulation.workers import POLL_SECONDS, Count, Job, backends, run_all
+from connector.simulation.simulate import Plan, SimulationResult, simulate
+from connector.simulation.workers import POLL_SECONDS, Count, Job, run_all, serve_backends
 
 TABLES = ("strategies", "classifiers", "generated", "time")
 POLITENESS = Path(__file__).resolve().parents[2] / "shared" / "data" / "politeness"
@@ -116,7 +115,7 @@ def compare_strategies(texts: Corpus, plan: Plan, everything: float, out: Path, 
     share = gap_closed(done.runs, (plan.default, plan.classifiers[0]), plan.classifiers[0], everything)
     console.print(f"All labels give {everything:.3f}; the default closes {percent(share)} of the gap to it.")
     return [
-        f"the default does not beat {name} beyond the interval" for name in TO_BEAT if not beaten(name, done.outcome)
+        f"the default does not beat {name} beyond the interval" for name in TO_BEAT if not beaten(name, done.summary)
     ]
 
 
@@ -130,8 +129,8 @@ def compare_classifiers(
     done = simulate(texts, chosen, out, replay, Reporter(), jobs=jobs)
     show(done)
     table = Table("classifier", f"share closed of the gap from {RANDOM}", "mean accuracy")
-    table.add_row(f"{fixed}, {RANDOM} order", "0 %", three(base.outcome.lines[0].accuracy))
-    for line in done.outcome.lines:
+    table.add_row(f"{fixed}, {RANDOM} order", "0 %", three(base.summary.lines[0].accuracy))
+    for line in done.summary.lines:
         key = (line.strategy, line.classifier)
         share = gap_closed([*base.runs, *done.runs], key, fixed, everything)
         table.add_row(line.classifier, percent(share), three(line.accuracy))
@@ -153,7 +152,7 @@ def compare_on_generated(count: int, plan: Plan, out: Path, jobs: int | None) ->
         table.add_row(name, three(mean(theirs)), signed(mean([a - b for a, b in zip(ours, theirs, strict=True)])))
     console.print(table)
     best = max(fmean(end[name] for end in ends) for name in CONSENSUS)
-    means = {line.strategy: line.accuracy.value for line in done.outcome.lines}
+    means = {line.strategy: line.accuracy.value for line in done.summary.lines}
     failures = [
         f"with {count} classes {name} is above the default"
         for name in TO_BEAT
@@ -171,7 +170,7 @@ def measure_time(texts: Corpus, plan: Plan, out: Path) -> list[str]:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     table = Table("strategy", "rounds", "seconds a run", "at most")
     failures = []
-    with backends(texts, plan.options.project, plan.classifiers, 1, out / "embedded", _quiet) as (url,):
+    with serve_backends(texts, plan.options.project, plan.classifiers, 1, out / "embedded", _quiet) as (url,):
         backend = Backend(url, poll_seconds=POLL_SECONDS)
         warm = replace(plan.options, rounds=1)  # embeds the test texts, too
         replay(texts, RANDOM, plan.classifiers[0], 0, warm, backend)
@@ -219,7 +218,7 @@ def all_labels(texts: Corpus, classifier: str, out: Path) -> float:
     each = min(map(len, texts.annotations.values()))
     options = ReplayOptions(0, 1, len(texts.tasks), each, each)
     found: list[Round] = []
-    with backends(texts, options.project, [classifier], 1, out / "embedded", _quiet) as urls:
+    with serve_backends(texts, options.project, [classifier], 1, out / "embedded", _quiet) as urls:
         job = Job(RANDOM, classifier, 0)
         run_all([job], replay, texts, options, urls, lambda _, rounds: found.extend(rounds), _quiet)
     return float(found[0]["accuracy"])
@@ -241,18 +240,18 @@ def means(runs: Sequence[Run], strategy: str, classifier: str) -> dict[int, floa
     }
 
 
-def beaten(name: str, outcome: Outcome) -> bool:
+def beaten(name: str, summary: SimulationSummary) -> bool:
     """Whether the default is more accurate by more than the paired interval; true of one that was not replayed."""
-    lines = [line for line in outcome.lines if line.strategy == name]
+    lines = [line for line in summary.lines if line.strategy == name]
     return all(
         line.difference is not None and line.difference.value + (line.difference.margin or 0.0) < 0 for line in lines
     )
 
 
-def show(done: Simulated) -> None:
+def show(done: SimulationResult) -> None:
     """The table of `connector simulate`, and what it says below."""
-    console.print(outcome_table.table(done.outcome))
-    for sentence in filter(None, [*done.notes, told_of_advice(done.advice)]):
+    console.print(format_table(done.summary))
+    for sentence in filter(None, [*done.notes, format_advice(done.advice)]):
         console.print(sentence, soft_wrap=True)
 
 

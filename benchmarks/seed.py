@@ -24,13 +24,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from connector.cli import simulate_table as outcome_table
+from connector.cli.simulate_table import format_table
 from connector.progress import Reporter
 from connector.simulation import corpus
 from connector.simulation.corpus import Corpus
 from connector.simulation.metrics import RANDOM, Run
 from connector.simulation.replay import ReplayOptions, replay
-from connector.simulation.simulate import Plan, Simulated, simulate
+from connector.simulation.simulate import Plan, SimulationResult, simulate
 
 POLITENESS = Path(__file__).resolve().parents[2] / "shared" / "data" / "politeness"
 STRATEGIES = ("activelab", RANDOM)
@@ -113,7 +113,7 @@ def by_labels(runs: list[Run]) -> dict[str, list[tuple[int, float, float]]]:
     return found
 
 
-def show(done: Simulated) -> None:
+def show(done: SimulationResult) -> None:
     """The accuracy round by round, and the table of `connector simulate`."""
     curves, seeds = by_labels(done.runs), len({run["seed"] for run in done.runs})
     told = f"mean of {seeds} seeds ± one standard deviation" if seeds > 1 else "one seed"
@@ -122,7 +122,7 @@ def show(done: Simulated) -> None:
         cells = (f"{mean:.3f} ± {deviation:.3f}" if seeds > 1 else f"{mean:.3f}" for _, mean, deviation in row)
         table.add_row(str(row[0][0]), *cells)
     console.print(table)
-    console.print(outcome_table.table(done.outcome))
+    console.print(format_table(done.summary))
     for sentence in (*done.notes, f"The plot is {done.files[-1]}."):
         console.print(sentence, soft_wrap=True)
 

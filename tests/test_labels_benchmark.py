@@ -60,9 +60,9 @@ def test_generated_texts_differ_are_balanced_and_come_again(benchmark: ModuleTyp
 def test_the_default_beats_another_only_beyond_the_paired_interval(
     benchmark: ModuleType, theirs: list[float], is_beaten: bool
 ) -> None:
-    outcome = summarise(runs(default=[0.80, 0.82, 0.80], random=theirs), "default")
-    assert benchmark.beaten("random", outcome) is is_beaten
-    assert benchmark.beaten("not replayed", outcome)
+    summary = summarise(runs(default=[0.80, 0.82, 0.80], random=theirs), "default")
+    assert benchmark.beaten("random", summary) is is_beaten
+    assert benchmark.beaten("not replayed", summary)
 
 
 def test_the_share_of_the_gap_is_paired_by_seed(benchmark: ModuleType) -> None:

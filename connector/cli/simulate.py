@@ -17,7 +17,7 @@ from connector.cli.options import label_studio_options, open_label_studio
 if TYPE_CHECKING:
     from connector.progress import Reporter
     from connector.simulation.corpus import Corpus
-    from connector.simulation.simulate import Simulated
+    from connector.simulation.simulate import SimulationResult
 
 WIDTH_IN_A_FILE = 200
 
@@ -114,20 +114,20 @@ def _corpus(
         return read_project(project_id, gateway, control_name, stage.count)
 
 
-def _words(done: Simulated) -> str:
+def _words(done: SimulationResult) -> str:
     """The table, what should be known with it, and where the files are."""
     import io
     import sys
 
     from rich.console import Console
 
-    from connector.cli import simulate_table as outcome_table
-    from connector.simulation.metrics import advice_words
+    from connector.cli.simulate_table import format_table
+    from connector.simulation.metrics import format_advice
 
     terminal = sys.stdout.isatty()
     shown = io.StringIO()
     console = Console(file=shown, width=None if terminal else WIDTH_IN_A_FILE, force_terminal=terminal)
-    console.print(outcome_table.table(done.outcome))
-    for sentence in filter(None, [*done.notes, advice_words(done.advice), f"Wrote {', '.join(done.files)}."]):
+    console.print(format_table(done.summary))
+    for sentence in filter(None, [*done.notes, format_advice(done.advice), f"Wrote {', '.join(done.files)}."]):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     return shown.getvalue()

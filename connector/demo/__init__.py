@@ -1,7 +1,7 @@
-"""The main job on one machine: real servers, simulated annotators, a sync between their batches, a table of rounds.
+"""The demo: real servers, simulated annotators, a sync between their batches, and a table of rounds.
 
-servers   a real Label Studio and the ML backend as processes of their own
-people    annotators who use the endpoints that Label Studio's own page uses
+servers   a real Label Studio and the ML backend as separate processes
+people    annotators who use the same endpoints as Label Studio's page
 texts     what they label: generated requests, or a directory of tables
-rounds    label, sync, measure; then the table
+rounds    label, sync, measure
 """

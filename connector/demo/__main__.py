@@ -1,4 +1,4 @@
-"""`python -m connector.demo`: the main job from end to end, and `python -m connector.demo stop`."""
+"""`python -m connector.demo`: the loop from end to end, and `python -m connector.demo stop`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from connector.backend import Backend
-from connector.demo import dataset as corpus
 from connector.demo import servers, texts
+from connector.demo.dataset import Corpus, read_corpus
 from connector.demo.measure import Measure
 from connector.demo.people import Person
 from connector.demo.project import Connector, Project, address, create_project
-from connector.demo.random_baseline import replay
+from connector.demo.random_baseline import replay_at_random
 from connector.demo.rounds import Crowd, Round, label_batch, label_start, sync
 from connector.errors import ConnectorError, UsageError
 from connector.progress import Reporter
 
-# The addresses that the README names, where they are free.
+# The ports that the README names, if they are free.
 LABEL_STUDIO_PORT, ML_BACKEND_PORT = 8080, 9090
 DIRECTORY = Path(".demo")
 ROUNDS, ROUNDS_WITH_DATA = 10, 25
@@ -51,19 +51,21 @@ _directory = click.option(
 @_directory
 @click.option("--rounds", type=click.IntRange(min=0), help=f"Rounds [{ROUNDS}, with --data {ROUNDS_WITH_DATA}].")
 @click.option("--batch", type=click.IntRange(min=1), default=25, show_default=True, help="Labels in a round.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another run.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the texts and of random order."
+)
 @click.option("--exit", "end", is_flag=True, help="Stop both servers at the end.")
 @click.pass_context
 def demo(
     context: click.Context, data: Path | None, directory: Path, rounds: int | None, batch: int, seed: int, end: bool
 ) -> None:
-    """Label with simulated people in a real Label Studio, sync between their batches, print a table of rounds."""
+    """Label with simulated people in a real Label Studio, sync between batches, and print a table of rounds."""
     if context.invoked_subcommand is not None:
         return
     started = time.monotonic()
-    # Everything is on this machine; a proxy set in the environment could not reach it.
+    # A proxy from the environment could not reach the servers on this machine.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = servers.HOST
-    texts_to_label = texts.generate(seed=seed) if data is None else corpus.read(data)
+    texts_to_label = texts.generate(seed=seed) if data is None else read_corpus(data)
     rounds = rounds if rounds is not None else (ROUNDS if data is None else ROUNDS_WITH_DATA)
     _stop(directory)
     _empty(directory)
@@ -79,11 +81,11 @@ def demo(
             _stop(directory)
     out = Console()
     out.print(_table(rows, random_order))
-    out.print(f"{time.monotonic() - started:.0f} s in all, the servers' start included.")
+    out.print(f"It took {time.monotonic() - started:.0f} s, including the start of the servers.")
     if keep:
         stopping = "make demo-stop" if directory == DIRECTORY else f"python -m connector.demo stop --dir {directory}"
         out.print(
-            f"\nLabel Studio goes on at {address(label_studio, login, run.project)} "
+            f"\nLabel Studio is still running at {address(label_studio, login, run.project)} "
             f"(login {login.email}, password {login.password}), the ML backend at {ml_backend.url}.\n"
             f"Stop both with: {stopping}",
             soft_wrap=True,
@@ -100,18 +102,18 @@ def stop(directory: Path) -> None:
 
 
 class _Run:
-    """The cast of one demo: a project, its people, the connector and the ML backend."""
+    """One demo: a project, its people, the connector and the ML backend."""
 
     def __init__(
         self,
         directory: Path,
-        texts_to_label: corpus.Corpus,
+        texts_to_label: Corpus,
         label_studio: servers.Server,
         ml_backend: servers.Server,
         login: servers.Login,
     ) -> None:
         self.reporter = Reporter()
-        with self.reporter.stage("project", "Making a project and signing people up"):
+        with self.reporter.stage("project", "Creating a project and signing people up"):
             self.project: Project = create_project(label_studio, login, texts_to_label)
             count = len(texts_to_label.annotators) or texts_to_label.labels_a_task
             people = [Person.sign_up(label_studio.url, f"annotator{n + 1}@example.com") for n in range(count)]
@@ -121,24 +123,24 @@ class _Run:
         self.backend = Backend(ml_backend.url, poll_seconds=0.05)
 
     def rounds(self, rounds: int, batch: int, seed: int) -> tuple[list[Round], list[float]]:
-        """One row for the start and one a round, and the accuracy of random order beside each."""
+        """A row for the start and one per round, and the accuracy of random order for each row."""
         with self.reporter.stage("init", "connector init and the first connector sync"):
             self.connector.run("init", self.project, "--connect-backend", "--yes")
             sync(self.connector, self.crowd, self.measure)
-        with self.reporter.stage("start", "People label the start, two labels a task") as stage:
+        with self.reporter.stage("start", "People label the start, two labels per task") as stage:
             label_start(self.crowd, stage.count)
         start = dict(self.crowd.labels)
         rows = [self._sync(0)]
         for number in range(1, rounds + 1):
             with self.reporter.stage("label", f"Round {number} of {rounds}: people label {batch} tasks") as stage:
-                given = label_batch(self.crowd, batch, stage.count)
-            if given == 0:
-                log.info("Nobody is served a task any more: all have all their labels.")
+                labels = label_batch(self.crowd, batch, stage.count)
+            if labels == 0:
+                log.info("No one is served a task any more: all tasks have all their labels.")
                 break
             rows.append(self._sync(number))
         with self.reporter.stage("random", "The same labels in random order") as stage:
             counts = [row.labels for row in rows]
-            random_order = replay(
+            random_order = replay_at_random(
                 self.project, self.crowd.corpus, self.backend, self.measure, start, counts, seed, stage.count
             )
         return rows, random_order
@@ -147,7 +149,7 @@ class _Run:
         with self.reporter.stage("sync", f"Round {number}: connector sync"):
             row = sync(self.connector, self.crowd, self.measure)
         log.info(
-            "Round %d: %d labels; the window holds %d new tasks and %d second opinions; accuracy %.3f",
+            "Round %d: %d labels, a window of %d new tasks and %d second opinions, accuracy %.3f",
             number,
             row.labels,
             row.new,
@@ -165,7 +167,7 @@ def _start(directory: Path, login: servers.Login) -> tuple[servers.Server, serve
 
 
 def _stop(directory: Path) -> bool:
-    """Stop whatever of a demo runs in `directory`; false when nothing did."""
+    """Stops all servers of a demo in `directory`. False if none was running."""
     names = [name for name in (servers.LABEL_STUDIO, servers.ML_BACKEND) if servers.stop(directory, name)]
     if names:
         log.info("Stopped %s.", " and ".join(names))
@@ -173,10 +175,10 @@ def _stop(directory: Path) -> bool:
 
 
 def _empty(directory: Path) -> None:
-    """Make `directory` an empty one; refuse to empty one that no demo made."""
+    """Makes `directory` empty. Raises UsageError if it has files and no demo made it."""
     mark = directory / "made-by-the-demo.txt"
     if directory.exists() and any(directory.iterdir()) and not mark.exists():
-        raise UsageError(f"{directory} has files in it that no demo made; name another directory with --dir.")
+        raise UsageError(f"{directory} has files that no demo made. Name another directory with --dir.")
     if directory.exists():
         shutil.rmtree(directory)
     directory.mkdir(parents=True)
@@ -184,7 +186,7 @@ def _empty(directory: Path) -> None:
 
 
 def _table(rows: list[Round], random_order: list[float]) -> Table:
-    table = Table(title="Accuracy on test texts, by labels given", caption="random: mean of three offline replays")
+    table = Table(title="Accuracy on test texts, by number of labels", caption="random: mean of three offline replays")
     for heading in ("round", "labels", "window: new", "second opinions", "accuracy", "random order"):
         table.add_column(heading, justify="right")
     for number, (row, random) in enumerate(zip(rows, random_order, strict=True)):

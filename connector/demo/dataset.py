@@ -1,41 +1,42 @@
-"""A corpus as the demo's simulated people see it: who of them gives which of its labels."""
+"""A corpus for the demo: which of its labels each simulated annotator gives."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
 
-from connector.simulation import corpus
+from connector.simulation.corpus import Corpus as LabelledCorpus
+from connector.simulation.corpus import read_corpus as read_labelled
 
 MOST_PEOPLE = 5
 
 
-class Corpus(corpus.Corpus):
-    """A corpus whose labels are given by at most MOST_PEOPLE people."""
+class Corpus(LabelledCorpus):
+    """A corpus whose labels at most MOST_PEOPLE people give."""
 
     @cached_property
     def labels_a_task(self) -> int:
-        """How many labels every task has, at most as many as the demo has people."""
+        """How many labels every task gets, at most as many as the demo has people."""
         return min(MOST_PEOPLE, *(len(rows) for rows in self.annotations.values()))
 
     @cached_property
     def annotators(self) -> list[str]:
-        """Who labelled every task, if the same few people did; else nobody."""
-        everybody = {annotator for rows in self.annotations.values() for annotator, _ in rows}
-        complete = all(len(rows) == len(everybody) for rows in self.annotations.values())
-        return sorted(everybody) if complete and len(everybody) <= MOST_PEOPLE else []
+        """The annotators, if the same few people labelled every task. Otherwise empty."""
+        everyone = {annotator for rows in self.annotations.values() for annotator, _ in rows}
+        complete = all(len(rows) == len(everyone) for rows in self.annotations.values())
+        return sorted(everyone) if complete and len(everyone) <= MOST_PEOPLE else []
 
     def answer(self, task: str, person: int, seen_by: int) -> str:
         """The label that `person` (0, 1, …) gives to a task that `seen_by` others have labelled before.
 
-        Where the same few annotators labelled every task, each of them is a person. Otherwise the next person to see a
-        task gives its next annotation, whoever gave it in the corpus.
+        If the same few annotators labelled every task, each of them is a person. Otherwise the next person who sees a
+        task gives its next annotation.
         """
         rows = self.annotations[task]
         return dict(rows)[self.annotators[person]] if self.annotators else rows[seen_by][1]
 
 
-def read(directory: Path) -> Corpus:
-    """The corpus in a directory of tables; raises UsageError if it is none."""
-    found = corpus.read(directory)
-    return Corpus(found.tasks, found.annotations, found.test)
+def read_corpus(directory: Path) -> Corpus:
+    """The corpus in a directory of tables. Raises UsageError if it is none."""
+    corpus = read_labelled(directory)
+    return Corpus(corpus.tasks, corpus.annotations, corpus.test)

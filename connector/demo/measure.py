@@ -1,4 +1,4 @@
-"""Accuracy on the test texts, asked of the ML backend as Label Studio asks for predictions."""
+"""Accuracy on the test texts, with the same request to the ML backend that Label Studio makes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Measure:
     test: list[tuple[str, str]]
 
     def accuracy(self, project: str) -> float:
-        """The share of test texts that the current model of `project` (its key in the backend) gives their label."""
+        """The share of test texts that the current model of `project` (its key in the ML backend) labels correctly."""
         right = 0
         for part in batched(self.test, TEXTS_A_CALL):
             answers = self._predict(project, [text for text, _ in part])

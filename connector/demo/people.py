@@ -1,4 +1,4 @@
-"""An annotator: a user of Label Studio who calls the endpoints that its own page calls in Chromium."""
+"""A simulated annotator, who calls the same endpoints as Label Studio's page in a browser."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Person:
 
     @classmethod
     def sign_up(cls, url: str, email: str, password: str = "label-studio") -> Person:
-        """A new user, through the sign-up page. (One made by `POST /api/users/` belongs to no organization.)"""
+        """A new user, through the sign-up page. A user made by `POST /api/users/` belongs to no organization."""
         person = cls(url, email, password)
         person._send_form("/user/signup/", allow_newsletters="false", how_find_us="Ot", elaborate="")
         return person
@@ -39,12 +39,12 @@ class Person:
         return person
 
     def close(self) -> None:
-        """Close the connection to Label Studio; the user stays."""
+        """Closes the connection to Label Studio. The user stays."""
         self.session.close()
 
     def next_task(self, project: int, tab: int | None = None) -> Task | None:
-        """The task that the button "Label All Tasks" serves and locks for this person; None when there is none."""
-        # In a browser the tab is the one that is open; the queue of the button does not depend on it.
+        """The task that the button "Label All Tasks" serves and locks for this person, or None."""
+        # A browser sends the open tab. The queue of the button does not depend on it.
         query = {"id": "next_task", "tabID": tab, "project": project}
         response = self._call("POST", "/api/dm/actions", params=query, json={"project": str(project)}, missing_ok=True)
         return None if response.status_code == 404 else response.json()
@@ -52,7 +52,7 @@ class Person:
     def next_task_by_link(
         self, project: int, ordering: list[str], filters: dict[str, Any] | None = None
     ) -> Task | None:
-        """What the link `/projects/ID/data?labeling=1` serves where that button was never pressed; takes no lock.
+        """The task that the link `/projects/ID/data?labeling=1` serves before that button was pressed, without a lock.
 
         `ordering` and `filters`: those of the project's first tab.
         """
@@ -67,30 +67,30 @@ class Person:
         return None if response.status_code == 404 else response.json()
 
     def open_task(self, task: int) -> Task:
-        """A task opened from the Data Manager's list, with everybody's annotations."""
+        """A task opened from the Data Manager's list, with all annotations."""
         opened: Task = self._call("GET", f"/api/tasks/{task}").json()
         return opened
 
     def submit(
         self, task: Task, control: str, text: str, label: str | list[str], *, lead_time_s: float = 4.0, draft: int = 0
     ) -> int:
-        """Press Submit with `label` chosen, or all of a list; `control` and `text` name the config's tags.
+        """Presses Submit with `label` chosen, or all labels of a list. Returns the id of the annotation.
 
-        Returns the annotation.
+        `control` and `text`: the names of the config's tags.
         """
         body = self._work(task, _chosen(control, text, label), lead_time_s, draft)
         return self._create_annotation(task, body)
 
     def skip(self, task: Task, *, lead_time_s: float = 2.0) -> int:
-        """Press Skip: a cancelled annotation without a result. Returns the annotation."""
+        """Presses Skip: a cancelled annotation without a result. Returns its id."""
         return self._create_annotation(task, self._work(task, [], lead_time_s, 0) | {"was_cancelled": True})
 
     def update(self, annotation: int, control: str, text: str, label: str) -> None:
-        """Press Update on one's own annotation, after choosing another label."""
+        """Presses Update on their own annotation, after choosing another label."""
         self._call("PATCH", f"/api/annotations/{annotation}", json={"result": [_choice(control, text, label)]})
 
     def draft(self, task: Task, control: str, text: str, label: str, *, postponed: bool = False) -> int:
-        """Choose a label and leave it unsubmitted, or with `postponed` press the arrow to the next task as well."""
+        """Chooses a label without submitting it. `postponed`: also presses the arrow to the next task."""
         body = self._work(task, [_choice(control, text, label)], 3.0, 0)
         draft: int = self._call("POST", f"/api/tasks/{task['id']}/drafts", json=body).json()["id"]
         if postponed:
@@ -99,7 +99,7 @@ class Person:
         return draft
 
     def delete(self, annotation: int) -> None:
-        """Delete one's own annotation."""
+        """Deletes their own annotation."""
         self._call("DELETE", f"/api/annotations/{annotation}")
 
     def _create_annotation(self, task: Task, body: dict[str, Any]) -> int:
@@ -112,7 +112,7 @@ class Person:
             "lead_time": lead_time_s,
             "result": result,
             "draft_id": draft,
-            # The form starts as a copy of the prediction that the page was given, even of an empty one.
+            # The form starts as a copy of the prediction that came with the task, even of an empty one.
             "parent_prediction": predictions[0].get("id"),
             "parent_annotation": None,
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -123,8 +123,10 @@ class Person:
         self._call("GET", path)
         token = self.session.cookies.get("csrftoken", default="")
         form = {"csrfmiddlewaretoken": token, "email": self.email, "password": self.password, **fields}
-        if not self._call("POST", path, data=form).history:  # success redirects, failure shows the form again
-            raise ConnectorError(f"Label Studio did not accept {self.email} at {path}; is there such a user already?")
+        if not self._call("POST", path, data=form).history:  # success redirects, and failure shows the form again
+            raise ConnectorError(
+                f"Label Studio did not accept {self.email} at {path}. Perhaps that user already exists."
+            )
         self.user_id = self._call("GET", "/api/current-user/whoami").json()["id"]
 
     def _call(self, method: str, path: str, *, missing_ok: bool = False, **request: Any) -> requests.Response:
@@ -138,7 +140,7 @@ class Person:
 
 
 def _chosen(control: str, text: str, label: str | list[str]) -> list[dict[str, Any]]:
-    """What the form sends: no region where nothing is chosen."""
+    """What the form sends: no region if nothing is chosen."""
     return [_choice(control, text, label)] if label else []
 
 

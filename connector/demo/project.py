@@ -1,4 +1,4 @@
-"""The demo's project in Label Studio, and the connector run on it as a user's cron would."""
+"""The demo's project in Label Studio, and the connector as a user's cron runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TITLE = "Demo: polite or not?"
 
 @dataclass(frozen=True)
 class Project:
-    """A project whose tasks are a corpus's; `tasks` {Label Studio's task id: the corpus's}."""
+    """A project with the tasks of a corpus. `tasks`: {Label Studio's task id: the corpus's task id}."""
 
     id: int
     config: str
@@ -45,7 +45,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Connector:
-    """The `connector` command with the settings that a user would put into `.env`."""
+    """The `connector` command with the settings of a user's `.env`."""
 
     label_studio: str
     token: str
@@ -53,7 +53,7 @@ class Connector:
     state: Path
 
     def run(self, command: str, project: Project, *options: str) -> dict[str, Any]:
-        """`connector COMMAND --project ID … --json`; returns what it prints, raises ConnectorError if it fails."""
+        """Runs `connector COMMAND --project ID … --json` and returns the object. Raises ConnectorError if it fails."""
         environment = os.environ | {
             "LABEL_STUDIO_URL": self.label_studio,
             "LABEL_STUDIO_API_KEY": self.token,
@@ -82,7 +82,7 @@ def create_project(server: Server, login: Login, corpus: Corpus) -> Project:
     with local_session() as api:
         rows = [{"text": text} for text in corpus.tasks.values()]
         imported = _post(api, server, login, f"/api/projects/{empty.id}/import", rows, return_task_ids="true")
-    # Label Studio numbers tasks in the order in which they are given.
+    # Label Studio numbers tasks in the order of the import.
     return replace(empty, tasks=dict(zip(sorted(imported["task_ids"]), corpus.tasks, strict=True)))
 
 
@@ -95,11 +95,11 @@ def create_project_of(server: Server, login: Login, classes: list[str]) -> Proje
 
 
 def address(server: Server, login: Login, project: Project) -> str:
-    """Where the Data Manager shows the project's queue, a tab that `connector init` made."""
-    found: list[int] = []
+    """The address of the project's queue in the Data Manager, a tab that `connector init` made."""
+    tabs: list[int] = []
     with closing(LabelStudio(server.url, login.token)) as gateway, suppress(ConnectorError):
-        found = [view["id"] for view in gateway.tabs(project.id) if view["data"].get("title") == QUEUE_TAB]
-    return f"{server.url}/projects/{project.id}/data" + (f"?tab={found[0]}" if found else "")
+        tabs = [view["id"] for view in gateway.tabs(project.id) if view["data"].get("title") == QUEUE_TAB]
+    return f"{server.url}/projects/{project.id}/data" + (f"?tab={tabs[0]}" if tabs else "")
 
 
 def _post(api: requests.Session, server: Server, login: Login, path: str, body: Any, **query: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _post(api: requests.Session, server: Server, login: Login, path: str, body: 
 
 
 def label_config(classes: list[str]) -> str:
-    """`label_config.xml`, its choices replaced where `classes` are others than it has."""
+    """`label_config.xml`, with other choices if `classes` differ from its own."""
     config = packaged_label_config()
     root = ElementTree.fromstring(config)
     choices = _choices(root)
@@ -125,7 +125,7 @@ def label_config(classes: list[str]) -> str:
 
 
 def _choices(root: ElementTree.Element) -> ElementTree.Element:
-    found = root.find(".//Choices")
-    if found is None:
+    choices = root.find(".//Choices")
+    if choices is None:
         raise ConnectorError("label_config.xml has no Choices.")
-    return found
+    return choices

@@ -1,7 +1,7 @@
-"""What random order would have reached: the same start, the same annotations, the same model; no Label Studio.
+"""The accuracy of random order with the same start, the same annotations and the same model, without Label Studio.
 
-Left alone, Label Studio serves a random unlabelled task and asks for one annotation of it, and a model is trained on
-what people answered.
+Without the connector, Label Studio serves a random unlabelled task and asks for one annotation. The model is trained on
+these labels.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ RUNS = 3
 
 @dataclass
 class RandomOrder:
-    """One run in random order, on a project of its own in the ML backend.
+    """One run in random order, as a separate project in the ML backend.
 
-    `labels` {(Label Studio's task id, person): class} grows with every `step`.
+    `labels`: {(Label Studio's task id, person): class}, which grows with every `step`.
     """
 
     project: Project
@@ -38,7 +38,7 @@ class RandomOrder:
     rng: np.random.Generator
 
     def step(self, count: int) -> None:
-        """`count` people in turn label a random unlabelled task each; fewer when no more are left."""
+        """`count` people in turn label one random unlabelled task each, fewer if no more are left."""
         labelled = {task for task, _ in self.labels}
         free = np.array([task for task in self.project.tasks if task not in labelled], np.int64)
         for turn, task in enumerate(self.rng.permutation(free)[:count].tolist()):
@@ -46,7 +46,7 @@ class RandomOrder:
             self.labels[task, person] = self.corpus.answer(self.project.tasks[task], person, 0)
 
     def train(self) -> None:
-        """Train on the majority's labels: people's own, but for the ties among the labels of the start."""
+        """Trains on majority votes. Only tasks of the start have more than one label."""
         classes = self.corpus.classes
         keys = sorted(self.labels)
         tasks = sorted({task for task, _ in keys})
@@ -62,7 +62,7 @@ class RandomOrder:
         self.backend.train(KEY, classes, dict(zip(tasks, consensus, strict=True)))
 
 
-def replay(
+def replay_at_random(
     project: Project,
     corpus: Corpus,
     backend: Backend,
@@ -72,7 +72,18 @@ def replay(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> list[float]:
-    """Mean accuracy in random order at each of `label_counts`, the first of which is that of `start`."""
+    """Mean accuracy of RUNS runs in random order at each of `label_counts`.
+
+    Args:
+        project: the demo's project.
+        corpus: its texts and labels.
+        backend: the ML backend.
+        measure: measures the accuracy.
+        start: the labels of the start, {(Label Studio's task id, person): class}.
+        label_counts: numbers of labels, the first of which is that of `start`.
+        seed: of the random order.
+        progress: called with the number of steps done and of all steps.
+    """
     texts = {task: corpus.tasks[name] for task, name in project.tasks.items()}
     backend.put_items(KEY, list(texts), [digest(text) for text in texts.values()], lambda ids: texts)
     accuracies = np.zeros((RUNS, len(label_counts)))

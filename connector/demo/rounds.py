@@ -1,4 +1,4 @@
-"""Rounds: people label a batch through the label stream, the connector syncs, the new model is measured."""
+"""A round: people label a batch from the label stream, the connector syncs, and the new model is measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST_LABELS = 2
 
 @dataclass(frozen=True)
 class Round:
-    """After a sync: labels so far, what the new window holds, the model's accuracy on the test texts."""
+    """After a sync: labels so far, new tasks and second opinions in the window, accuracy on the test texts."""
 
     labels: int
     new: int
@@ -27,7 +27,7 @@ class Round:
 
 @dataclass
 class Crowd:
-    """People who label a project in turn; `labels` {(Label Studio's task id, person): class} is what they gave."""
+    """People who label a project in turn. `labels`: {(Label Studio's task id, person): class}."""
 
     people: list[Person]
     project: Project
@@ -37,7 +37,7 @@ class Crowd:
     _turn: int = 0
 
     def label_next(self) -> int | None:
-        """The next person takes the next task of their label stream: its id, or None when nobody is served one."""
+        """The next person labels the next task of their label stream. Returns its id, None if no one gets a task."""
         for _ in self.people:
             number = self._turn % len(self.people)
             self._turn += 1
@@ -48,7 +48,7 @@ class Crowd:
         return None
 
     def label_again(self, task: int) -> None:
-        """The next person opens this task and labels it, too."""
+        """The next person opens this task and also labels it."""
         number = self._turn % len(self.people)
         self._submit(number, self.people[number].open_task(task))
 
@@ -60,11 +60,10 @@ class Crowd:
 
 
 def label_start(crowd: Crowd, progress: Callable[[int, int], None]) -> None:
-    """The start: a hundred tasks (a fifth of all, where these are fewer), two labels each.
+    """The start: a hundred tasks with two labels each, or a fifth of all tasks if that is less.
 
-    The first label comes through the label stream. The stream asks for a second one only where it looks worth it, and
-    before there is a model nothing does; so the second person opens the same task from the Data Manager's list, as
-    people do who are told to check a colleague's first labels.
+    The first label comes through the label stream. Before there is a model, the stream asks for no second labels. So
+    the second person opens the same task from the Data Manager's list, like a person who checks a colleague's labels.
     """
     count = max(1, min(FIRST_TASKS, len(crowd.corpus.tasks) // 5))
     for done in range(count):
@@ -77,7 +76,7 @@ def label_start(crowd: Crowd, progress: Callable[[int, int], None]) -> None:
 
 
 def label_batch(crowd: Crowd, size: int, progress: Callable[[int, int], None]) -> int:
-    """`size` labels through the label stream; returns how many there were tasks for."""
+    """Adds `size` labels through the label stream. Returns how many were possible."""
     for done in range(size):
         if crowd.label_next() is None:
             return done
@@ -86,7 +85,7 @@ def label_batch(crowd: Crowd, size: int, progress: Callable[[int, int], None]) -
 
 
 def sync(connector: Connector, crowd: Crowd, measure: Measure) -> Round:
-    """One `connector sync`, then the model that serves after it, measured."""
+    """One `connector sync`, and the accuracy of the model after it."""
     most = str(crowd.corpus.labels_a_task)
     summary = connector.run("sync", crowd.project, "--max-annotations-per-task", most)
     window = summary["window"]

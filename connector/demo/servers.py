@@ -1,6 +1,6 @@
-"""A real Label Studio beside a real ML backend, as processes that outlive the one that started them.
+"""A real Label Studio and a real ML backend, as processes that outlive the process that started them.
 
-They listen on the loopback address only, since the demo prints their password.
+They listen on the loopback address only, because the demo prints their password.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LABEL_STUDIO = "label-studio"
 
 @dataclass(frozen=True)
 class Login:
-    """The administrator of a Label Studio; `token` is a legacy API token of 40 hexadecimal digits."""
+    """The administrator of a Label Studio. `token`: a legacy API token of 40 hexadecimal digits."""
 
     email: str
     password: str
@@ -50,12 +50,21 @@ def start_label_studio(
     timeout_s: float = 180,
     environment: Mapping[str, str] | None = None,
 ) -> Server:
-    """Start Label Studio with `login` as its administrator; returns when it answers.
+    """Starts Label Studio and returns when it answers.
 
-    It runs on SQLite and talks to an ML backend on this machine, unless variables in `environment`, which come before
-    the ones set here, say otherwise. The first start in a directory creates the database, which takes most of a minute.
-    Without `port`, a free one.
-    Raises UsageError when Label Studio is not installed, ConnectorError with the end of its log when it does not start.
+    It runs on SQLite and may talk to an ML backend on this machine. The first start in a directory creates the
+    database, which takes most of a minute.
+
+    Args:
+        directory: where it keeps its data, its log and its record.
+        login: its administrator.
+        port: a free one by default.
+        timeout_s: how long to wait for it, in seconds.
+        environment: variables that replace the ones set here.
+
+    Raises:
+        UsageError: Label Studio is not installed.
+        ConnectorError: it does not start. The message has the end of its log.
     """
     data = directory / LABEL_STUDIO
     data.mkdir(parents=True, exist_ok=True)
@@ -71,7 +80,7 @@ def start_label_studio(
         # Without these two Label Studio refuses to talk to an ML backend on this machine.
         "ML_BLOCK_LOCAL_IP": "false",
         "SSRF_PROTECTION_ENABLED": "false",
-        # Nothing leaves the machine.
+        # No data leave this machine.
         "COLLECT_ANALYTICS": "False",
         "LATEST_VERSION_CHECK": "False",
         "SENTRY_DSN": "",
@@ -81,23 +90,23 @@ def start_label_studio(
 
 
 def running(directory: Path) -> list[Server]:
-    """The servers started in `directory` that still run."""
+    """The servers that were started in `directory` and still run."""
     servers = [Server(**json.loads(record.read_text())) for record in _records(directory)]
     return [server for server in servers if is_running(server)]
 
 
 def label_studio_program() -> Path:
-    """The `label-studio` command of its own virtual environment.
+    """The `label-studio` command in its own virtual environment.
 
-    LABEL_STUDIO_VENV names the environment; without it, `.venv-label-studio` beside the packages, where `make setup`
-    puts it. Raises UsageError when it is not there.
+    LABEL_STUDIO_VENV names the environment. Its default is `.venv-label-studio` beside the packages, where `make setup`
+    creates it. Raises UsageError if it does not exist.
     """
     default = Path(__file__).resolve().parents[2] / ".venv-label-studio"
     environment = Path(os.environ.get("LABEL_STUDIO_VENV") or default)
     program = environment / "bin" / "label-studio"
     if not program.exists():
         raise UsageError(
-            f"Label Studio is not installed in {environment}; run `make setup`, "
+            f"Label Studio is not installed in {environment}: run `make setup`, "
             "or name its virtual environment in LABEL_STUDIO_VENV."
         )
     return program

@@ -1,1 +1,1 @@
-"""The loop offline, replayed on labels that exist."""
+"""The loop replayed offline, on labels that several people have already given."""

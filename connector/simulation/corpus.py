@@ -1,4 +1,4 @@
-"""Multi-annotated texts: tasks, what several people answered to each, and labels to be trusted, from tables."""
+"""Texts with the labels of several people, and a test set, from tables."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ COLUMNS = {
     "truth.csv": ("id", "label"),
 }
 REQUIRED = ("tasks.csv", "annotations.csv", "test.csv")
-HELD_OUT = 5  # one task in so many is held out where there is no test set
+HELD_OUT = 5  # one of so many tasks is held out if there is no test set
 
 Row = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts to label, what was answered, and texts to test on.
+    """Texts to label, the labels of several people, and texts to test on.
 
-    `tasks` {id: text}; `annotations` {id: [(annotator, label), …]} in the order given, at most one of an annotator;
-    `test` [(text, label), …]; `truth` {id: label} of the tasks where it is known. `notes`: sentences that whoever reads
-    results on it should know.
+    `tasks`: {id: text}. `annotations`: {id: [(annotator, label), …]} in their order, at most one by an annotator.
+    `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that a reader of results
+    on it needs.
     """
 
     tasks: dict[str, str]
@@ -41,26 +41,26 @@ class Corpus:
 
     @cached_property
     def classes(self) -> list[str]:
-        """Sorted, so that ties, which go by the order of classes, do not depend on the order of rows."""
+        """Sorted: ties go by the order of classes, and must not depend on the order of rows."""
         return sorted({label for rows in self.annotations.values() for _, label in rows})
 
     @cached_property
     def digest(self) -> str:
-        """BLAKE2b-128 of all that a replay depends on, in hexadecimal digits."""
+        """BLAKE2b-128 of everything that a replay depends on, in hexadecimal digits."""
         content = json.dumps([self.tasks, self.annotations, self.test, self.truth], ensure_ascii=True)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def startable(self, labels: int) -> list[str]:
-        """The tasks with at least so many labels, in file order: a start can be made of them."""
+        """The tasks with at least so many labels, in the order of the file: a run can start with them."""
         return [task for task, rows in self.annotations.items() if len(rows) >= labels]
 
     def available(self, most: int) -> int:
-        """How many labels there are to ask for, with at most `most` a task."""
+        """How many labels a run can get, at most `most` per task."""
         return sum(min(most, len(rows)) for rows in self.annotations.values())
 
 
-def read(directory: Path) -> Corpus:
-    """The corpus in a directory of `tasks.csv`, `annotations.csv`, `test.csv` and perhaps `truth.csv`.
+def read_corpus(directory: Path) -> Corpus:
+    """The corpus in a directory with `tasks.csv`, `annotations.csv`, `test.csv` and optionally `truth.csv`.
 
     Raises UsageError if it is none.
     """
@@ -68,17 +68,17 @@ def read(directory: Path) -> Corpus:
 
 
 def read_or_hold_out(directory: Path) -> Corpus:
-    """As `read`, but `test.csv` may be missing: then a fifth of the tasks is held out as `hold_out` does."""
+    """As `read_corpus`. If `test.csv` is missing, a fifth of the tasks is held out as `hold_out` does."""
     if (directory / "test.csv").exists():
-        return read(directory)
+        return read_corpus(directory)
     return hold_out(_checked(_read(directory, ("tasks.csv", "annotations.csv")), directory))
 
 
 def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
-    """The corpus with a fifth of its tasks as its test: their true labels, or else what most of their annotators said.
+    """The corpus with a fifth of its tasks as its test set, with their true or majority labels.
 
-    Tasks whose vote is tied are not drawn, and what has the text of one that is drawn is left out: no test text is
-    among those to label. Raises UsageError where too few tasks remain.
+    Tasks without a majority are not drawn. Tasks with the same text as a test task are left out, so that no test text
+    is labelled. Raises UsageError if too few tasks remain.
     """
     import numpy as np
 
@@ -91,14 +91,14 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
         )
     tested = {corpus.tasks[task] for task in held}
     kept = {task: text for task, text in corpus.tasks.items() if text not in tested}
-    # What nobody said of the tasks that are left cannot be learnt.
+    # A model cannot learn a label that no remaining task has.
     learnable = {label for task in kept for _, label in corpus.annotations[task]}
     held = {task for task in held if sure[task] in learnable}
-    known = sum(task in corpus.truth for task in held)
-    told = f"the true label where it is known ({known} of them), else " if known else ""
+    with_truth = sum(task in corpus.truth for task in held)
+    labels = f"the true label if it is known ({with_truth} of them), else " if with_truth else ""
     note = (
-        f"There is no test set: accuracy is measured on {len(held)} held-out tasks, against {told}what most of their "
-        "annotators said; it is no higher than annotators agree."
+        f"There is no test set: accuracy is measured on {len(held)} held-out tasks, against {labels}the label of most "
+        "annotators. It cannot be higher than annotators agree."
     )
     smaller = replace(
         corpus,
@@ -108,19 +108,19 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
         truth={task: label for task, label in corpus.truth.items() if task in kept},
         notes=(*corpus.notes, note),
     )
-    return _with_two_classes(smaller, "What is left after a fifth of the tasks was held out")
+    return _with_two_classes(smaller, "The data without the held-out fifth of the tasks")
 
 
 def _consensus(corpus: Corpus, task: str) -> str | None:
-    """The true label, or the one that more annotators gave than any other; None where the vote is tied."""
+    """The true label, or the one of most annotators, None if there is a tie."""
     if task in corpus.truth:
         return corpus.truth[task]
-    (best, votes), *others = Counter(label for _, label in corpus.annotations[task]).most_common(2)
-    return None if others and others[0][1] == votes else best
+    (best, votes), *second = Counter(label for _, label in corpus.annotations[task]).most_common(2)
+    return None if second and second[0][1] == votes else best
 
 
 def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
-    """The tables as a corpus; of the files that are not required only `truth.csv` is looked for."""
+    """The tables as a corpus. `truth.csv` is the only optional file."""
     names = [*required, *(["truth.csv"] if (directory / "truth.csv").exists() else [])]
     tables = {name: _table(directory / name, required) for name in names}
     tasks: dict[str, str] = {}
@@ -128,21 +128,21 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
         if task in tasks:
             raise UsageError(f"{directory / 'tasks.csv'} has the id {task!r} twice.")
         tasks[task] = text
-    said: dict[str, dict[str, str]] = {task: {} for task in tasks}
+    labels_of: dict[str, dict[str, str]] = {task: {} for task in tasks}
     for task, annotator, label in tables["annotations.csv"]:
-        if task not in said:
+        if task not in labels_of:
             raise UsageError(f"{directory / 'annotations.csv'} labels {task!r}, an id that tasks.csv does not have.")
-        said[task][annotator] = label
+        labels_of[task][annotator] = label
     truth: dict[str, str] = {}
     for task, label in tables.get("truth.csv", []):
         if task not in tasks:
             raise UsageError(f"{directory / 'truth.csv'} has {task!r}, an id that tasks.csv does not have.")
         truth[task] = label
-    repeated = len(tables["annotations.csv"]) - sum(len(rows) for rows in said.values())
+    repeated = len(tables["annotations.csv"]) - sum(len(rows) for rows in labels_of.values())
     notes = (f"Annotations left out because the same annotator labelled the task again later: {repeated}.",)
     return Corpus(
         tasks,
-        {task: list(rows.items()) for task, rows in said.items()},
+        {task: list(rows.items()) for task, rows in labels_of.items()},
         [(text, label) for _, text, label in tables.get("test.csv", [])],
         truth,
         notes if repeated else (),
@@ -150,7 +150,7 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
 
 
 def _checked(corpus: Corpus, directory: Path) -> Corpus:
-    """The corpus; raises UsageError where nothing could be learnt from it, or measured."""
+    """The corpus. Raises UsageError if a model could not learn from it, or not be tested on it."""
     annotations = directory / "annotations.csv"
     bare = [task for task, rows in corpus.annotations.items() if not rows]
     if bare:
@@ -158,7 +158,7 @@ def _checked(corpus: Corpus, directory: Path) -> Corpus:
     sets = [label for label in corpus.classes if _is_list(label)]
     if sets:
         raise UsageError(
-            f"{annotations} has the label {sets[0]!r}, a set of classes; only one class a text can be replayed."
+            f"{annotations} has the label {sets[0]!r}, a set of classes. Only texts with one class can be replayed."
         )
     _with_two_classes(corpus, str(annotations))
     for name, labels in (("test.csv", {label for _, label in corpus.test}), ("truth.csv", set(corpus.truth.values()))):
@@ -170,7 +170,7 @@ def _checked(corpus: Corpus, directory: Path) -> Corpus:
 
 def _with_two_classes(corpus: Corpus, name: str) -> Corpus:
     if len(corpus.classes) < 2:
-        raise UsageError(f"{name} has labels of one class only; a model needs two.")
+        raise UsageError(f"{name} has labels of one class only, but a model needs two.")
     return corpus
 
 
@@ -196,7 +196,7 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
         table = pd.read_csv(io.BytesIO(content), header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         header, *lines = table.itertuples(index=False, name=None)
     except FileNotFoundError:
-        raise UsageError(f"There is no {path}; the directory needs {', '.join(required)}.") from None
+        raise UsageError(f"There is no {path}. The directory needs {', '.join(required)}.") from None
     except pd.errors.EmptyDataError:
         header, lines = (), []
     except (OSError, ValueError) as error:  # of which UnicodeDecodeError and ParserError are kinds
@@ -204,7 +204,7 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
         raise UsageError(f"{path} cannot be read as a CSV file in UTF-8: {reason}.") from error
     missing = [column for column in columns if column not in header]
     if missing:
-        raise UsageError(f"{path} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
+        raise UsageError(f"{path} has no column {missing[0]!r}. It needs {', '.join(columns)}.")
     places = [header.index(column) for column in columns]
     rows = [tuple(line[place].strip() for place in places) for line in lines]
     if not rows:

@@ -1,4 +1,4 @@
-"""An ML backend of one's own: `ml-backend serve` as a process, started for a piece of work and stopped after it."""
+"""A local ML backend: starts `ml-backend serve` as a process and stops it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from connector.simulation.processes import HOST, Server, free_port, start, stop
 
 ML_BACKEND = "ml-backend"
 
-# What the extra brings, of all that the server imports.
+# The server's imports that come with the extra.
 NEEDED = ("torch", "sentence_transformers", "sklearn", "fastapi", "uvicorn")
 
-# Libraries below NumPy and PyTorch read how many threads they may take when they are loaded.
+# Libraries that NumPy and PyTorch use read their number of threads from these when they are loaded.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ML_BACKEND_THREADS")
 
 
@@ -27,11 +27,18 @@ def start_ml_backend(
     environment: Mapping[str, str] | None = None,
     threads: int | None = None,
 ) -> Server:
-    """Start `ml-backend serve` with its models under `directory`; returns when it answers.
+    """Starts `ml-backend serve` and returns when it answers.
 
-    `environment`: variables that it is given, such as ML_BACKEND_ENCODER. It takes all cores, or `threads` of them.
-    Without `port`, a free one. Raises UsageError when the ML backend is not installed beside the connector,
-    ConnectorError with the end of its log when it does not start.
+    Args:
+        directory: where it keeps its models, its log and its record.
+        port: a free one by default.
+        timeout_s: how long to wait for it, in seconds.
+        environment: further variables, such as ML_BACKEND_ENCODER.
+        threads: how many cores it uses, all by default.
+
+    Raises:
+        UsageError: the ML backend is not installed in the connector's environment.
+        ConnectorError: it does not start. The message has the end of its log.
     """
     program = ml_backend_program()
     models = model_directory(directory)
@@ -43,22 +50,22 @@ def start_ml_backend(
 
 
 def stop_ml_backend(directory: Path) -> bool:
-    """Stop the one that was started in `directory`; false when it does not run any more."""
+    """Stops the ML backend that was started in `directory`. False if it does not run any more."""
     return stop(directory, ML_BACKEND)
 
 
 def model_directory(directory: Path) -> Path:
-    """Where an ML backend that is started in `directory` keeps what it computed: a copy serves another one."""
+    """The folder with everything that an ML backend in `directory` has computed. A copy of it serves another one."""
     return directory / ML_BACKEND
 
 
 def ml_backend_program() -> Path:
-    """The `ml-backend` command of this environment; raises UsageError when it is not installed."""
+    """The `ml-backend` command of this environment. Raises UsageError if it is not installed."""
     program = Path(sys.executable).with_name("ml-backend")
-    # The command comes with the connector; what it runs on comes with the extra.
+    # The command comes with the connector, its requirements with the extra.
     if not program.exists() or any(find_spec(name) is None for name in NEEDED):
         raise UsageError(
-            "This needs the ML backend beside the connector, in the same environment: "
+            "This needs the ML backend in the connector's environment: "
             "pip install 'label-studio-activelab[ml-backend,weights]'."
         )
     return program

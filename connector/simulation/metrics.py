@@ -1,6 +1,6 @@
-"""What replayed runs amount to: accuracies with intervals, labels needed, errors saved, advice kept. Pure.
+"""Results of replayed runs: accuracy with intervals, labels needed, errors saved, quality of the advice. Pure: no I/O.
 
-A run is {"strategy", "classifier", "seed", "rounds": [{"labels", "accuracy", "consensus_accuracy", …}, …]}; its first
+A run is {"strategy", "classifier", "seed", "rounds": [{"labels", "accuracy", "consensus_accuracy", …}, …]}. Its first
 round is the start.
 """
 
@@ -17,22 +17,22 @@ from connector.simulation.confidence_intervals import Estimate, mean, ratio
 Run = Mapping[str, Any]
 
 RANDOM = "random"
-STEPS = (0.05, 0.02, 0.01)  # between round accuracies
+STEPS = (0.05, 0.02, 0.01)  # between round numbers of accuracy
 MOST_BETWEEN = 3
 
-# Advice is judged by the gain in accuracy over so many rounds.
+# More labels paid if the accuracy grew by more than ADVICE_GAIN over the next ADVICE_ROUNDS rounds.
 ADVICE_ROUNDS = 5
 ADVICE_GAIN = 0.002
 
 
 @dataclass(frozen=True)
-class Line:
+class StrategyResult:
     """One strategy with one classifier, over its seeds.
 
-    `accuracy`: mean over the rounds; `final`: at the end of each run; `labels_needed`: the median over seeds for each
-    target, None unless more than half of the runs reach it; `error_removed`: the share of random choice's mean error;
-    `difference`: mean accuracy less that of the reference, paired by seed; `consensus`: share of consensus labels that
-    are true, at the end. None where it cannot be said.
+    `accuracy`: mean over the rounds. `final`: at the end of the runs. `labels_needed`: the median over seeds for each
+    target, None unless more than half of the runs reach it. `error_removed`: the share of random order's mean error
+    that is gone. `difference`: mean accuracy minus that of the reference, paired by seed. `consensus`: the share of
+    consensus labels that are true at the end. None if it is unknown.
     """
 
     strategy: str
@@ -47,21 +47,22 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """All lines, the most accurate first.
+class SimulationSummary:
+    """All results, the most accurate first.
 
-    `rounds`: means are taken over so many, the start included, which every run has; `targets`: accuracies, ascending;
-    `reference`: the strategy that differences are taken to, or the classifier where there is one strategy only.
+    `rounds`: the number of rounds that every run has, start included, over which means are taken. `targets`:
+    accuracies, ascending. `reference`: the strategy that the others are compared with, or the classifier if there is
+    only one strategy.
     """
 
     rounds: int
     targets: tuple[float, ...]
     reference: str
-    lines: tuple[Line, ...]
+    lines: tuple[StrategyResult, ...]
 
 
 class Advice(NamedTuple):
-    """How often, where the advice was that more labels are likely to pay (`go`) or not (`stop`), they did (`paid`)."""
+    """How often more labels did or did not pay after the advice that they are likely to (`go`) or not (`stop`)."""
 
     go_paid: int
     go_vain: int
@@ -70,7 +71,7 @@ class Advice(NamedTuple):
 
 
 class MeanCurve(NamedTuple):
-    """Of several runs by round: labels, mean accuracy, and its standard deviation."""
+    """Labels, mean accuracy and its standard deviation of several runs, by round."""
 
     labels: list[float]
     mean: list[float]
@@ -90,11 +91,12 @@ class _Group:
         return [value(self.means[seed]) for seed in seeds], [value(other.means[seed]) for seed in seeds]
 
 
-def summarise(runs: Sequence[Run], default: str, classifiers: Sequence[str] = ()) -> Outcome:
-    """The outcome of at least one run, whatever their order.
+def summarise(runs: Sequence[Run], default: str, classifiers: Sequence[str] = ()) -> SimulationSummary:
+    """The summary of at least one run, in any order.
 
-    Differences are to the strategy `default` with the same classifier, or without it to random choice, or to the first
-    strategy by name; where all runs have one strategy, to the first of `classifiers` (of all, by name).
+    Strategies are compared with `default` under the same classifier. If there are no such runs, they are compared with
+    random order, else with the first strategy by name. If all runs have one strategy, classifiers are compared with the
+    first of `classifiers`, else with the first by name.
     """
     rounds = min(len(run["rounds"]) for run in runs)
     keys = sorted({(run["strategy"], run["classifier"]) for run in runs})
@@ -102,13 +104,13 @@ def summarise(runs: Sequence[Run], default: str, classifiers: Sequence[str] = ()
     strategies = {strategy for strategy, _ in keys}
     if default not in strategies:
         default = RANDOM if RANDOM in strategies else min(strategies)
-    first = next((name for name in classifiers if any(name == other for _, other in keys)), keys[0][1])
-    # With one strategy it is the classifiers that are compared.
+    first = next((name for name in classifiers if any(name == classifier for _, classifier in keys)), keys[0][1])
+    # If there is one strategy, the classifiers are compared.
     reference = default if len(strategies) > 1 else first
     base = groups.get((RANDOM, first)) or groups.get((default, first)) or groups[keys[0]]
     targets = _targets(list(base.runs.values()))
     lines = [
-        _line(
+        _result(
             key,
             group,
             targets,
@@ -118,19 +120,19 @@ def summarise(runs: Sequence[Run], default: str, classifiers: Sequence[str] = ()
         for key, group in groups.items()
     ]
     lines.sort(key=lambda line: (-line.accuracy.value, line.strategy, line.classifier))
-    return Outcome(rounds, targets, reference, tuple(lines))
+    return SimulationSummary(rounds, targets, reference, tuple(lines))
 
 
 def mean_curve(runs: Iterable[Sequence[Mapping[str, Any]]]) -> MeanCurve:
-    """The mean of the rounds of some runs, as far as every one of them goes."""
+    """The means over some runs, for the rounds that all of them have."""
     columns = list(zip(*runs, strict=False))
     accuracies = [_accuracies(column) for column in columns]
-    labels = [fmean(one["labels"] for one in column) for column in columns]
+    labels = [fmean(each["labels"] for each in column) for column in columns]
     return MeanCurve(labels, [fmean(values) for values in accuracies], [pstdev(values) for values in accuracies])
 
 
 def labels_to_reach(rounds: Sequence[Mapping[str, Any]], target: float) -> float:
-    """How many labels a run has when its accuracy is first `target`, linear between rounds; infinite: never."""
+    """The number of labels at which a run first reaches `target`, linear between rounds. Infinite if it never does."""
     before: Mapping[str, Any] | None = None
     for now in rounds:
         if now["accuracy"] >= target:
@@ -142,36 +144,35 @@ def labels_to_reach(rounds: Sequence[Mapping[str, Any]], target: float) -> float
     return math.inf
 
 
-def advice_outcome(runs: Iterable[Run]) -> Advice:
-    """How right the rounds' "advice" was (true: more labels are likely to pay), over all with enough rounds after them.
-
-    More labels paid where accuracy grew by more than ADVICE_GAIN over the next ADVICE_ROUNDS rounds.
-    """
+def judge_advice(runs: Iterable[Run]) -> Advice:
+    """How often the rounds' "advice" was right (true: more labels are likely to pay), if ADVICE_ROUNDS followed."""
     counts = {(advice, paid): 0 for advice in (True, False) for paid in (True, False)}
     for run in runs:
         for now, later in zip(run["rounds"], run["rounds"][ADVICE_ROUNDS:], strict=False):
             if now.get("advice") is not None:
-                gain = round(later["accuracy"] - now["accuracy"], 6)  # exactly ADVICE_GAIN is one text of 500
+                gain = round(
+                    later["accuracy"] - now["accuracy"], 6
+                )  # without rounding errors: one text of 500 is exactly ADVICE_GAIN
                 counts[bool(now["advice"]), gain > ADVICE_GAIN] += 1
     return Advice(counts[True, True], counts[True, False], counts[False, True], counts[False, False])
 
 
-def advice_words(advice: Advice) -> str | None:
-    """The advice's outcome as a sentence; None where none was given."""
-    said = (
+def format_advice(advice: Advice) -> str | None:
+    """A sentence on how often the advice was right, None if there was no advice."""
+    verdicts = (
         ("that more labels are likely to pay", advice.go_paid, advice.go_paid + advice.go_vain),
         ("that they are not", advice.stop_vain, advice.stop_paid + advice.stop_vain),
     )
-    parts = [f"{words} was right {right} of {total} times" for words, right, total in said if total]
+    parts = [f"{advised} was right {right} of {total} times" for advised, right, total in verdicts if total]
     if not parts:
         return None
     how = f"judged by whether the next {ADVICE_ROUNDS} rounds gained more than {100 * ADVICE_GAIN:.1f} points"
     return f"The advice {', and '.join(parts)}, {how}."
 
 
-def _line(
+def _result(
     key: tuple[str, str], group: _Group, targets: Sequence[float], random: _Group | None, reference: _Group | None
-) -> Line:
+) -> StrategyResult:
     needed = (median(labels_to_reach(run, target) for run in group.runs.values()) for target in targets)
     removed = None
     if random is not None:
@@ -182,9 +183,9 @@ def _line(
     difference = None
     if reference is not None and reference is not group:
         ours, theirs = group.paired(reference)
-        difference = mean([one - other for one, other in zip(ours, theirs, strict=True)]) if ours else None
+        difference = mean([own - reference for own, reference in zip(ours, theirs, strict=True)]) if ours else None
     ends = [run[-1].get("consensus_accuracy") for run in group.runs.values()]
-    return Line(
+    return StrategyResult(
         strategy=key[0],
         classifier=key[1],
         seeds=len(group.runs),
@@ -198,9 +199,9 @@ def _line(
 
 
 def _targets(runs: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[float, ...]:
-    """The accuracies that these runs reach on average at half of their rounds and at their end, and round ones between.
+    """The mean accuracies of these runs after half of their rounds and at their end, and round numbers between.
 
-    Of the latter the coarsest of which there are two, MOST_BETWEEN at most.
+    The step between round numbers is the largest that gives two of them. There are at most MOST_BETWEEN.
     """
     rounds = min(map(len, runs))
     curve = [fmean(run[index]["accuracy"] for run in runs) for index in range(rounds)]
@@ -208,15 +209,15 @@ def _targets(runs: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[float, ...]:
     low, high = min(half, end), max(half, end)
     between: list[float] = []
     for step in STEPS:
-        found = (round(step * number, 2) for number in range(math.ceil(low / step), math.floor(high / step) + 1))
-        between = [value for value in found if low < value < high]
+        candidates = (round(step * number, 2) for number in range(math.ceil(low / step), math.floor(high / step) + 1))
+        between = [value for value in candidates if low < value < high]
         if len(between) > 1:
             break
     return tuple(sorted({half, *between[:MOST_BETWEEN], end}))
 
 
 def _accuracies(rounds: Iterable[Mapping[str, Any]]) -> list[float]:
-    return [one["accuracy"] for one in rounds]
+    return [each["accuracy"] for each in rounds]
 
 
 def _key(run: Run) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""Servers as processes of their own, on the loopback address, each known by a record in a directory.
+"""Servers as separate processes on the loopback address, each with a record in a directory.
 
-Beside a server's data stand `<name>.log` and `<name>.json`, which says how to find the process again: it may outlive
-the one that started it, or be ended by another.
+Beside a server's data are `<name>.log` and `<name>.json`. The latter says how to find the process again: it may outlive
+the process that started it, or another process may end it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its address, its process, and the command line that tells the process from any other."""
+    """A running server: its address, its process, and the command line that identifies the process."""
 
     name: str
     url: str
@@ -38,17 +38,25 @@ class Server:
 def start(
     name: str, command: list[str], environment: Mapping[str, str], port: int, directory: Path, timeout_s: float
 ) -> Server:
-    """Start a server that will listen on `port` and answer `GET /health`; returns when it does.
+    """Starts a server and returns when it answers.
 
-    It gets `environment` and PATH, HOME, LANG and TMPDIR, nothing else. Raises ConnectorError with the end of its log
-    when it does not start; then none runs.
+    Args:
+        name: the name of its log and its record.
+        command: its command line.
+        environment: its variables, besides PATH, HOME, LANG and TMPDIR.
+        port: where it listens and answers `GET /health`.
+        directory: where its log and its record are.
+        timeout_s: how long to wait for it, in seconds.
+
+    Raises:
+        ConnectorError: it does not start. The message has the end of its log. No process is left.
     """
-    # Servers read many settings from the environment; a shell set up for another installation must not leak in.
+    # Servers read many settings from the environment. Those of a shell for another installation must not leak in.
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
     log = directory / f"{name}.log"
     process: subprocess.Popen[bytes] | None = None
     try:
-        with signals_later():  # a process without a record is one that nobody ends
+        with signals_later():  # no one could end a process without a record
             with log.open("wb") as output:
                 process = subprocess.Popen(
                     command,
@@ -56,7 +64,7 @@ def start(
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a Ctrl-C meant for us, or our end, leaves the server alone
+                    start_new_session=True,  # our Ctrl-C and our end must not reach the server
                 )
             server = Server(name=name, url=f"http://{HOST}:{port}", pid=process.pid, command=command)
             (directory / f"{name}.json").write_text(json.dumps(asdict(server), indent=2))
@@ -65,14 +73,14 @@ def start(
         stop(directory, name)
         raise
     finally:
-        # The process is found by its number from here on; a Popen object would complain that it still runs.
+        # From here on the process is found by its number. A Popen object would warn that it still runs.
         if process is not None:
             process.returncode = 0
     return server
 
 
 def stop(directory: Path, name: str, *, timeout_s: float = 15) -> bool:
-    """Stop the server called `name` that was started in `directory`; false when none runs any more."""
+    """Stops the server `name` that was started in `directory`. False if none runs any more."""
     record = directory / f"{name}.json"
     try:
         server = Server(**json.loads(record.read_text()))
@@ -86,7 +94,7 @@ def stop(directory: Path, name: str, *, timeout_s: float = 15) -> bool:
 
 
 def is_running(server: Server) -> bool:
-    """Whether the process is still that server, not one that was given its number since."""
+    """Whether the process is still that server, and not another one that has got its number since."""
     try:
         shown = Path(f"/proc/{server.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except FileNotFoundError:
@@ -98,10 +106,10 @@ def is_running(server: Server) -> bool:
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` when nothing listens there, any free port otherwise."""
+    """`preferred` if nothing listens there, else any free port."""
     for port in (preferred, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            # Connections of a server that has just ended do not make its port busy.
+            # Old connections of a server that has just ended do not block its port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
@@ -109,7 +117,7 @@ def free_port(preferred: int = 0) -> int:
 
 
 def local_session() -> requests.Session:
-    """A session for servers on this machine, which a proxy set in the environment could not reach."""
+    """A session for servers on this machine. It ignores the environment's proxy, which could not reach them."""
     session = requests.Session()
     session.trust_env = False
     return session
@@ -117,13 +125,13 @@ def local_session() -> requests.Session:
 
 @contextlib.contextmanager
 def signals_later() -> Iterator[None]:
-    """SIGTERM and Ctrl-C that come within the context are handled at its end."""
-    if threading.current_thread() is not threading.main_thread():  # which is the one that handles signals
+    """Delays SIGTERM and Ctrl-C until the end of the context."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
         yield
         return
-    came: list[int] = []
+    pending: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, frame: came.append(number))
+        number: signal.signal(number, lambda number, frame: pending.append(number))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
@@ -131,8 +139,8 @@ def signals_later() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for one in came:
-        signal.raise_signal(one)
+    for came in pending:
+        signal.raise_signal(came)
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], server: Server, log: Path, timeout_s: float) -> None:
@@ -145,18 +153,18 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], server: Server, log: P
             time.sleep(0.2)
     reason = f"does not answer after {timeout_s:.0f} s" if process.returncode is None else "ended at once"
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise ConnectorError(f"{server.name} {reason}; its log ({log}) ends with:\n{tail}")
+    raise ConnectorError(f"{server.name} {reason}. Its log ({log}) ends with:\n{tail}")
 
 
 def _end(server: Server, timeout_s: float) -> None:
-    """End the server and whatever it started: it leads a process group of its own."""
+    """Ends the server and its children, which are one process group."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, sent)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(server.pid, os.WNOHANG)  # a child that ended keeps its number until it is waited for
+                os.waitpid(server.pid, os.WNOHANG)  # a child that has ended keeps its number until it is waited for
             if not is_running(server):
                 return
             time.sleep(0.05)

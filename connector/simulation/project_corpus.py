@@ -1,4 +1,4 @@
-"""What the people of a Label Studio project answered, as a corpus to replay on."""
+"""The labels of a Label Studio project as a corpus for a replay."""
 
 from __future__ import annotations
 
@@ -22,11 +22,21 @@ def read_project(
     control_name: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Corpus:
-    """The corpus of a project, whether `init` has set it up or not; `control_name` where several could be served.
+    """The corpus of a project, whether `init` has set it up or not.
 
-    Its test are the tasks with a ground truth, if they are GROUND_TRUTH_TASKS; else a fifth of the tasks is held out.
-    Where more than TEST_SHARE of the labelled tasks have one it is a mark that an import left: labels like any other.
-    Raises UsageError where the labels cannot be replayed; TryAgainLater when Label Studio is away.
+    The tasks with a ground truth are its test set, if they are at least GROUND_TRUTH_TASKS. Otherwise a fifth of the
+    tasks is held out. If more than TEST_SHARE of the labelled tasks have a ground truth, an import has left that mark,
+    and they are labels like any other.
+
+    Args:
+        project_id: Label Studio's id of the project.
+        gateway: Label Studio.
+        control_name: the control, if the labelling config has several.
+        progress: called with the number of tasks read and of all tasks.
+
+    Raises:
+        UsageError: the labels cannot be replayed.
+        TryAgainLater: Label Studio is unavailable.
     """
     control = find_control(gateway.get_project(project_id)["label_config"], control_name)
     tasks: dict[int, Task] = {}
@@ -39,13 +49,13 @@ def read_project(
 
 
 def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], texts: Mapping[int, str]) -> Corpus:
-    """The labelled tasks, by id: the latest label of each annotator, those they gave first before others.
+    """The labelled tasks by id, with each annotator's latest label, the earliest of these first.
 
-    Skips are left out. The test, what ground truth is, and errors are as `read_project` says.
+    Skips are left out. `read_project` describes the test set, ground truth and errors.
     """
     name = f"Project {project_id}"
     if control.multiple:
-        raise UsageError(f"{name} is multiple choice; only one class a text can be replayed.")
+        raise UsageError(f"{name} is multiple choice. Only projects with one class per text can be replayed.")
     rows = [row for task in tasks.values() if task.digest is not None for row in task.annotations]
     truth = {str(task): label for task, label in ground_truths(rows).items()}
     notes: tuple[str, ...] = ()
@@ -53,25 +63,25 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
         truth = {}
         notes = (
             "More than a fifth of the labelled tasks are marked as ground truth, as Label Studio marks every imported "
-            "annotation: they are taken for labels like any other.",
+            "annotation. They count as labels like any other.",
         )
     annotations: dict[str, list[tuple[str, str]]] = {}
     for (task, annotator), label in latest_labels(row for row in rows if notes or not row.ground_truth).items():
         annotations.setdefault(str(task), []).append((str(annotator), label))
     held = truth.keys() if len(truth) >= GROUND_TRUTH_TASKS else set()
-    tested = {texts[int(task)] for task in held}  # a text may have been imported twice
+    tested = {texts[int(task)] for task in held}  # the same text may have been imported twice
     kept = {
         str(task): annotations[str(task)]
         for task in tasks
         if str(task) in annotations.keys() - held and texts[task] not in tested
     }
-    classes = {label for given in kept.values() for _, label in given}
+    classes = {label for annotations in kept.values() for _, label in annotations}
     if len(classes) < 2:
-        raise UsageError(f"{name} has labels of fewer than two classes; there is nothing to replay yet.")
+        raise UsageError(f"{name} has labels of fewer than two classes, so there is nothing to replay yet.")
     test = [(texts[int(task)], label) for task, label in truth.items() if task in held and label in classes]
-    known = {task: label for task, label in truth.items() if task in kept and label in classes}
-    corpus = Corpus({task: texts[int(task)] for task in kept}, kept, test, known, notes)
+    kept_truth = {task: label for task, label in truth.items() if task in kept and label in classes}
+    corpus = Corpus({task: texts[int(task)] for task in kept}, kept, test, kept_truth, notes)
     if not test:
         return hold_out(corpus)
-    note = f"Accuracy is measured on the {len(test)} tasks with a ground truth, which are left out otherwise."
+    note = f"Accuracy is measured on the {len(test)} tasks with a ground truth, which are used for nothing else."
     return replace(corpus, notes=(note,))

@@ -1,4 +1,4 @@
-"""The loop replayed on what several people have answered, with the functions that a sync uses; no Label Studio."""
+"""The loop replayed on the labels of several people, with the functions of a sync but without Label Studio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from connector.simulation.corpus import Corpus
 from connector.state.pull import Pulled
 from connector.sync.scoring import Scored, choose, score
 
-AT = "2000-01-01T00:00:00Z"  # all answers are of one moment: everybody counts as active
+AT = "2000-01-01T00:00:00Z"  # all answers have this time, so that all annotators count as active
 DATA_KEY = "text"
 
 Round = dict[str, Any]
@@ -30,10 +30,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """How a run is done.
+    """The options of a run.
 
-    It starts from `initial_tasks` tasks with `initial_labels` labels each and gets `batch` labels in each of `rounds`
-    rounds, at most `max_annotations_per_task` on a task. `project` is its key in the ML backend.
+    It starts with `initial_tasks` tasks that have `initial_labels` labels each. It gets `batch` labels in each of
+    `rounds` rounds, at most `max_annotations_per_task` on a task. `project`: its key in the ML backend.
     """
 
     rounds: int = 25
@@ -53,10 +53,19 @@ def replay(
     backend: Backend,
     progress: Progress = lambda done, total: None,
 ) -> list[Round]:
-    """One run: a dictionary a round, the start first, as Run.step returns them; `progress` is told the rounds done.
+    """Replays one run and returns its rounds, the start first, as Run.step returns them.
 
-    It ends early when the data have no more labels to ask for. The backend's model of the project is forgotten at the
-    start, its texts are not.
+    It ends early if the data have no more labels. The ML backend deletes its model of the project at the start, but
+    keeps the texts.
+
+    Args:
+        corpus: the labelled texts.
+        strategy: a key of STRATEGIES.
+        classifier: the name of a classifier of the ML backend.
+        seed: decides who answers first, and everything that no score decides.
+        options: how many rounds and labels.
+        backend: the ML backend.
+        progress: called with the rounds done and their number.
     """
     run = Run(corpus, strategy, classifier, seed, options, backend)
     made = []
@@ -71,9 +80,8 @@ def replay(
 class Run:
     """A project that is labelled step by step.
 
-    Tasks are numbered from 1 in the order of the corpus, annotators from 1 in the order of their names. Each task's
-    annotators answer in an order drawn by `seed`; after the start, those who have labelled anything come before those
-    who have not.
+    Tasks are numbered from 1 in the order of the corpus, annotators from 1 in the order of their names. `seed` decides
+    in which order each task's annotators answer. After the start, annotators who have labelled anything come first.
     """
 
     def __init__(
@@ -91,7 +99,7 @@ class Run:
         people = sorted({person for rows in corpus.annotations.values() for person, _ in rows})
         annotator = {person: number for number, person in enumerate(people, start=1)}
         rng = np.random.default_rng(seed)
-        self._waiting: dict[int, list[tuple[int, str]]] = {}  # who else has an answer, and which
+        self._waiting: dict[int, list[tuple[int, str]]] = {}  # {task: (annotator, label) of the answers not yet given}
         for number, name in names.items():
             rows = corpus.annotations.get(name, [])
             self._waiting[number] = [(annotator[rows[at][0]], rows[at][1]) for at in rng.permutation(len(rows))]
@@ -101,12 +109,12 @@ class Run:
         backend.forget_model(options.project)
 
     def step(self) -> Round | None:
-        """Has the next labels given and the model trained on all; what the round came to, None where no label is left.
+        """Adds the next labels and trains the model on all. Returns the round's results, None if no label is left.
 
-        `labels`: how many there are; `new` and `relabel`: how many of this round's were on new and on labelled tasks;
-        `accuracy`: of the model on the test texts; `consensus_accuracy`: share of the consensus labels that are true,
-        None where truth is not known; `agreement`: that of the model and the consensus out of sample; `advice`: whether
-        `connector status` would say that more labels are likely to pay, None while it says neither.
+        `labels`: their number. `new`, `relabel`: how many of this round were on new and on labelled tasks. `accuracy`:
+        of the model on the test texts. `consensus_accuracy`: the share of consensus labels that are true, None if the
+        truth is unknown. `agreement`: of the model with the consensus, out of sample. `advice`: whether `connector
+        status` would say that more labels are likely to pay, None if it is too early to say.
         """
         new, relabel = self._begin() if self._scored is None else self._ask(self._choice(self._scored))
         if not new + relabel:
@@ -122,11 +130,11 @@ class Run:
             strategy=self._strategy,
             classifier=self._classifier,
         )
-        known = [(label, self._truth[task]) for task, label in self._scored.consensus.items() if task in self._truth]
+        right = [label == self._truth[task] for task, label in self._scored.consensus.items() if task in self._truth]
         return {
             "labels": len(self.labels),
             "accuracy": self._accuracy(),
-            "consensus_accuracy": sum(said == true for said, true in known) / len(known) if known else None,
+            "consensus_accuracy": sum(right) / len(right) if right else None,
             "new": new,
             "relabel": relabel,
             "agreement": self._scored.agreement,
@@ -134,7 +142,7 @@ class Run:
         }
 
     def _begin(self) -> tuple[int, int]:
-        """Labels the first tasks; returns how many labels were first ones and how many further ones."""
+        """Labels the first tasks. Returns how many labels were first ones and how many further ones."""
         size, each = self._options.initial_tasks, self._options.initial_labels
         startable = {number: task for number, task in self._tasks.items() if len(self._waiting[number]) >= each}
         window = choose(
@@ -152,7 +160,7 @@ class Run:
         return size, len(self.labels) - size
 
     def _choice(self, scored: Scored) -> list[Slot]:
-        """All tasks that could be asked, in the order of the window."""
+        """All tasks that can be asked for, in the order of a window."""
         return choose(
             self._pulled(self._tasks),
             scored,
@@ -164,28 +172,30 @@ class Run:
         )
 
     def _ask(self, window: list[Slot]) -> tuple[int, int]:
-        """Has the first of the window answered that anybody has an answer to; as `_begin`."""
+        """Answers the first tasks of the window that have an answer left. Returns the same as `_begin`."""
         asked = [slot for slot in window if self._waiting[slot.task]][: self._options.batch]
         for slot in asked:
             self._answer(slot.task, {annotator for _, annotator in self.labels})
         relabel = sum(slot.relabel for slot in asked)
         return len(asked) - relabel, relabel
 
-    def _answer(self, task: int, known: Container[int]) -> None:
-        """The next answer to a task: by one of `known`, if any of them has one."""
+    def _answer(self, task: int, preferred: Container[int]) -> None:
+        """Adds the next answer to a task, by one of the `preferred` annotators if any of them has one."""
         waiting = self._waiting[task]
-        places = (place for place, (annotator, _) in enumerate(waiting) if annotator in known)
+        places = (place for place, (annotator, _) in enumerate(waiting) if annotator in preferred)
         annotator, label = waiting.pop(next(places, 0))
         self.labels[task, annotator] = label
         row = Annotation(len(self.labels), task, annotator, label, False, False, AT)
         self._tasks[task] = self._tasks[task]._replace(annotations=(*self._tasks[task].annotations, row))
 
     def _accuracy(self) -> float:
-        """The share of the test texts that the current model gives their label."""
+        """The share of the test texts that the current model labels correctly."""
         texts = [text for text, _ in self._corpus.test]
         answers = self._backend.predict(self._options.project, texts, self._config, DATA_KEY)
-        said = [answer["result"][0]["value"]["choices"] if answer["result"] else [] for answer in answers]
-        right: list[bool] = [one == [label] for one, (_, label) in zip(said, self._corpus.test, strict=True)]
+        predicted = [answer["result"][0]["value"]["choices"] if answer["result"] else [] for answer in answers]
+        right: list[bool] = [
+            choices == [label] for choices, (_, label) in zip(predicted, self._corpus.test, strict=True)
+        ]
         return sum(right) / len(right)
 
     def _pulled(self, tasks: dict[int, Task]) -> Pulled:
@@ -198,7 +208,7 @@ class Run:
 
 
 class _Memory:
-    """What a sync keeps in its state database: here no longer than the run, and nobody else wants the lock."""
+    """What a sync keeps in its state database. No other process wants the lock."""
 
     def __init__(self) -> None:
         self._trained: dict[int, str] = {}
@@ -217,7 +227,7 @@ class _Memory:
 
 
 def label_config(classes: Iterable[str]) -> str:
-    """A labelling config of these classes, one a text."""
+    """A labelling config with these classes, one per text."""
     choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in classes)
     return (
         f'<View><Text name="text" value="${DATA_KEY}"/><Choices name="label" toName="text">{choices}</Choices></View>'

@@ -1,4 +1,4 @@
-"""`connector simulate`: the loop replayed offline on data that several people have labelled, and what it amounts to."""
+"""`connector simulate`: replays the loop offline on data that several people have labelled, and compares strategies."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from connector import __version__
 from connector.errors import UsageError
 from connector.progress import Reporter
 from connector.simulation.corpus import Corpus
-from connector.simulation.metrics import Advice, Outcome, Run, advice_outcome, summarise
+from connector.simulation.metrics import Advice, Run, SimulationSummary, judge_advice, summarise
 from connector.simulation.replay import ReplayOptions, Round
 from connector.simulation.results import plot, require_plot, results_csv, results_json, rounded
-from connector.simulation.workers import NOT_INHERITED, Job, Replay, backends, run_all
+from connector.simulation.workers import NOT_INHERITED, Job, Replay, run_all, serve_backends
 
 MOST_PROCESSES = 8  # each takes nearly a gigabyte of memory
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be compared: every strategy with every classifier on seeds 0, 1, …, each in the same way.
+    """What to compare: every strategy with every classifier and the seeds 0, 1, …, all with the same options.
 
-    `default` names the strategy that others are compared with.
+    `default`: the strategy that the others are compared with.
     """
 
     strategies: Sequence[str]
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def jobs(self) -> list[Job]:
-        """All runs: every seed of all before the next, so that what an interrupted simulation has can be compared."""
+        """All runs, ordered by seed, so that the runs of an interrupted simulation can be compared."""
         return [
             Job(strategy, classifier, seed)
             for seed in range(self.seeds)
@@ -48,22 +48,22 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Simulated:
-    """All runs, what they amount to, the files written and what should be known with them."""
+class SimulationResult:
+    """All runs, their summary, the files written, and notes that a reader of the results needs."""
 
     runs: list[Run]
-    outcome: Outcome
+    summary: SimulationSummary
     advice: Advice
     files: list[str]
     notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The object that `--json` prints."""
         return {
             "files": self.files,
             "notes": self.notes,
             "advice": self.advice._asdict(),
-            **rounded(asdict(self.outcome)),
+            **rounded(asdict(self.summary)),
         }
 
 
@@ -76,24 +76,34 @@ def simulate(
     *,
     jobs: int | None = None,
     with_plot: bool = True,
-    serve: Callable[..., contextlib.AbstractContextManager[list[str]]] = backends,
-) -> Simulated:
-    """Runs what of the plan `out` does not hold yet, in `jobs` processes (one a core), and writes the results there.
+    serve: Callable[..., contextlib.AbstractContextManager[list[str]]] = serve_backends,
+) -> SimulationResult:
+    """Replays the runs of the plan that `out` does not have yet, and writes the results there.
 
-    `replay` is a function of a module, since it is called in other processes; `serve` gives them ML backends, as
-    `backends` does. Raises UsageError where the data cannot be started from, something is missing or `out` cannot be
-    written; TryAgainLater when a worker or its backend is gone.
+    Args:
+        corpus: the labelled texts.
+        plan: what to compare.
+        out: the folder of the results and of finished runs.
+        replay: replays one run. Other processes call it, so it has to be a function of a module.
+        reporter: shows the progress.
+        jobs: the number of processes, one per core by default.
+        with_plot: whether to draw the plot.
+        serve: starts ML backends for the processes, as `serve_backends` does.
+
+    Raises:
+        UsageError: the data cannot give such a start, a package is missing, or `out` cannot be written.
+        TryAgainLater: a worker or its ML backend died.
     """
     if with_plot:
         require_plot()
     check_start(corpus, plan.options)
     with _writing(out):
         (out / "runs").mkdir(parents=True, exist_ok=True)
-    store = _Runs(out / "runs", corpus, plan.options)
-    found = {job: run for job in plan.jobs if (run := store.get(job)) is not None}
-    lacking = [job for job in plan.jobs if job not in found]
-    if lacking:
-        count = min(jobs or _processes(), len(lacking))
+    store = _RunStore(out / "runs", corpus, plan.options)
+    finished = {job: run for job in plan.jobs if (run := store.get(job)) is not None}
+    missing = [job for job in plan.jobs if job not in finished]
+    if missing:
+        count = min(jobs or _processes(), len(missing))
         with contextlib.ExitStack() as stack:
             with reporter.stage("prepare", f"Embedding {len(corpus.tasks)} texts") as stage:
                 embedded = out / "embedded"
@@ -102,28 +112,31 @@ def simulate(
 
             def keep(job: Job, rounds: list[Round]) -> None:
                 with _writing(out):
-                    found[job] = store.put(job, rounds)
+                    finished[job] = store.put(job, rounds)
 
-            words = f"Replaying {len(lacking)} runs on {count} processes"
-            with reporter.stage("replay", words) as stage:
-                run_all(lacking, replay, corpus, plan.options, urls, keep, stage.count)
-    runs = [found[job] for job in plan.jobs]
-    outcome, advice = summarise(runs, plan.default, plan.classifiers), advice_outcome(runs)
-    notes = [*corpus.notes, *_ended_early(runs, plan.options, outcome.rounds)]
-    if len(lacking) < len(runs):
-        notes.append(f"{len(runs) - len(lacking)} of {len(runs)} runs were kept in {out / 'runs'} from before.")
-    more = {"data": about(corpus), "options": asdict(plan.options) | {"seeds": plan.seeds}, "advice": advice._asdict()}
+            with reporter.stage("replay", f"Replaying {len(missing)} runs on {count} processes") as stage:
+                run_all(missing, replay, corpus, plan.options, urls, keep, stage.count)
+    runs = [finished[job] for job in plan.jobs]
+    summary, advice = summarise(runs, plan.default, plan.classifiers), judge_advice(runs)
+    notes = [*corpus.notes, *_ended_early(runs, plan.options, summary.rounds)]
+    if len(missing) < len(runs):
+        notes.append(f"{len(runs) - len(missing)} of {len(runs)} runs were already in {out / 'runs'}.")
+    more = {
+        "data": describe(corpus),
+        "options": asdict(plan.options) | {"seeds": plan.seeds},
+        "advice": advice._asdict(),
+    }
     with _writing(out):
         _replace(out / "results.json", results_json(plan.default, runs, **more))
         _replace(out / "results.csv", results_csv(runs))
         if with_plot:
             plot(runs, out / "plot.png")
     names = ["results.json", "results.csv", *(["plot.png"] if with_plot else [])]
-    return Simulated(runs, outcome, advice, [str(out / name) for name in names], notes)
+    return SimulationResult(runs, summary, advice, [str(out / name) for name in names], notes)
 
 
 def check_start(corpus: Corpus, options: ReplayOptions) -> None:
-    """Raises UsageError where the data hold no such start, or not one label more."""
+    """Raises UsageError if the data cannot give such a start, or not one more label."""
     asked = f"--initial {options.initial_tasks}x{options.initial_labels}"
     if options.initial_labels > options.max_annotations_per_task:
         raise UsageError(
@@ -132,16 +145,16 @@ def check_start(corpus: Corpus, options: ReplayOptions) -> None:
     startable = len(corpus.startable(options.initial_labels))
     if startable < options.initial_tasks:
         raise UsageError(
-            f"{asked} needs {options.initial_tasks} tasks with {options.initial_labels} labels, and the data have "
-            f"{startable}: give a smaller --initial."
+            f"{asked} needs {options.initial_tasks} tasks with {options.initial_labels} labels, but the data have "
+            f"only {startable}: give a smaller --initial."
         )
     if corpus.available(options.max_annotations_per_task) <= options.initial_tasks * options.initial_labels:
-        raise UsageError(f"{asked} takes all labels that the data have: give a smaller --initial.")
+        raise UsageError(f"{asked} uses up all labels of the data: give a smaller --initial.")
 
 
-def about(corpus: Corpus) -> dict[str, Any]:
-    """What results.json says of the data."""
-    rows = [row for given in corpus.annotations.values() for row in given]
+def describe(corpus: Corpus) -> dict[str, Any]:
+    """The data as results.json describes them."""
+    rows = [row for annotations in corpus.annotations.values() for row in annotations]
     return {
         "tasks": len(corpus.tasks),
         "annotations": len(rows),
@@ -154,8 +167,8 @@ def about(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-class _Runs:
-    """The finished runs in a directory, a file each, found again under the same data, options and version."""
+class _RunStore:
+    """The finished runs in a directory, one file each. Only runs with the same data, options and version are used."""
 
     def __init__(self, directory: Path, corpus: Corpus, options: ReplayOptions) -> None:
         self._directory = directory
@@ -164,10 +177,10 @@ class _Runs:
             for name, value in sorted(os.environ.items())
             if name.startswith("ML_BACKEND_") and name not in NOT_INHERITED
         }
-        self._under = [__version__, corpus.digest, asdict(options), backend]
+        self._conditions = [__version__, corpus.digest, asdict(options), backend]
 
     def get(self, job: Job) -> Run | None:
-        """The run, None where there is none that can be read."""
+        """The run, or None if there is none that can be read."""
         try:
             run: Run = json.loads(self._path(job).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -175,13 +188,13 @@ class _Runs:
         return run
 
     def put(self, job: Job, rounds: list[Round]) -> Run:
-        """The run as it will be read again."""
+        """Stores the run and returns it as it will be read again."""
         run: Run = rounded({**job._asdict(), "rounds": rounds})
         _replace(self._path(job), json.dumps(run, allow_nan=False))
         return run
 
     def _path(self, job: Job) -> Path:
-        key = hashlib.blake2b(json.dumps([*self._under, *job]).encode(), digest_size=8).hexdigest()
+        key = hashlib.blake2b(json.dumps([*self._conditions, *job]).encode(), digest_size=8).hexdigest()
         return self._directory / f"{job.strategy}-{job.classifier}-{job.seed}-{key}.json"
 
 
@@ -192,15 +205,15 @@ def _ended_early(runs: Sequence[Run], options: ReplayOptions, common: int) -> It
         if rounds < options.rounds:
             shortest[run["strategy"]] = min(rounds, shortest.get(run["strategy"], rounds))
     if shortest:
-        told = ", ".join(f"{name} after round {rounds}" for name, rounds in sorted(shortest.items()))
+        ends = ", ".join(f"{name} after round {rounds}" for name, rounds in sorted(shortest.items()))
         yield (
-            f"The data had no more labels to ask for before round {options.rounds}: {told}; means are over the start "
-            f"and the {common - 1} rounds that every run has."
+            f"The data had no more labels before round {options.rounds}: {ends}. Means are over the start and the "
+            f"{common - 1} rounds that every run has."
         )
 
 
 def _replace(path: Path, content: str) -> None:
-    """Writes a file in one step: an interrupted one is not half there."""
+    """Writes a file in one step, so that an interruption leaves no half of it."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(content, encoding="utf-8", newline="")
     new.replace(path)
@@ -215,6 +228,6 @@ def _writing(out: Path) -> Iterator[None]:
 
 
 def _processes() -> int:
-    """One for each core that this process may use, but no more than MOST_PROCESSES."""
+    """One per core that this process may use, at most MOST_PROCESSES."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_PROCESSES)

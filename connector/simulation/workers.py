@@ -1,4 +1,4 @@
-"""Replays in parallel: worker processes, each with an ML backend of its own, all of them ended whatever happens."""
+"""Replays in parallel: worker processes, each with its own ML backend. All of them are ended, whatever happens."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from connector.sync.signals import Stopped
 
 POLL_SECONDS = 0.02  # a training takes about a tenth of a second
 WATCH_SECONDS = 0.5
-PATIENCE_SECONDS = 10  # a backend on this machine that does not answer for so long is gone
-QUICK_CLASSIFIER = "logistic"  # for a training that is forgotten
+PATIENCE_SECONDS = 10  # a local ML backend that does not answer for so long has died
+QUICK_CLASSIFIER = "logistic"  # for a training whose model is deleted
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Of a shell's variables what belongs to the user's own ML backend, and what none needs.
+# Variables of the user's own ML backend, which ours must not inherit.
 NOT_INHERITED = tuple(
     f"ML_BACKEND_{name}" for name in ("URL", "HOST", "PORT", "MODEL_DIR", "TOKEN", "USERNAME", "PASSWORD")
 )
-OF_OTHERS = ("LABEL_STUDIO_", "CONNECTOR_")
+UNNEEDED = ("LABEL_STUDIO_", "CONNECTOR_")  # beginnings of variables
 
 Count = Callable[[int, int], None]
 
@@ -49,52 +49,61 @@ class Job(NamedTuple):
     seed: int
 
 
-# (corpus, strategy, classifier, seed, options, backend, progress) -> one dictionary a round, the start first
+# (corpus, strategy, classifier, seed, options, backend, progress) -> the rounds, the start first
 Replay = Callable[[Corpus, str, str, int, ReplayOptions, Backend, Count], list[Round]]
 
 
 @contextlib.contextmanager
-def backends(
-    corpus: Corpus, project: str, classifiers: Sequence[str], count: int, kept: Path, progress: Count
+def serve_backends(
+    corpus: Corpus, project: str, classifiers: Sequence[str], count: int, cache: Path, progress: Count
 ) -> Iterator[list[str]]:
-    """Addresses of `count` ML backends of one thread each, in which `project` holds the texts of all tasks, embedded.
+    """Runs ML backends with one thread each for the length of the context, and gives their addresses.
 
-    One backend embeds with all cores what the directory `kept` does not hold yet, and copies of it serve. They run as
-    long as the context does; within it SIGTERM is as Ctrl-C. Raises UsageError for a classifier that they do not know.
+    They have the embedded texts of all tasks. One ML backend with all cores embeds what `cache` does not have yet. The
+    others run on copies of `cache`. Within the context, SIGTERM has the same effect as Ctrl-C.
+
+    Args:
+        corpus: the texts.
+        project: the key of the texts in the ML backends.
+        classifiers: the names of the classifiers that the runs use.
+        count: the number of ML backends.
+        cache: the directory that keeps the embedded texts.
+        progress: called with the number of texts done and of all texts.
+
+    Raises:
+        UsageError: the ML backend does not have one of the classifiers.
     """
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in NOT_INHERITED and not name.startswith(OF_OTHERS)
+        name: value for name, value in os.environ.items() if name not in NOT_INHERITED and not name.startswith(UNNEEDED)
     }
     temporary = Path(tempfile.mkdtemp(prefix="connector-simulate-"))
-    environment["TMPDIR"] = str(temporary)  # what servers leave there goes with it
-    environment["ML_BACKEND_FINETUNE"] = "now"  # within the training: what comes later would come at another round
-    places = [temporary / f"worker-{number}" for number in range(count)]
+    environment["TMPDIR"] = str(temporary)  # so that temporary files of the servers are deleted, too
+    environment["ML_BACKEND_FINETUNE"] = "now"  # within the training, so that it affects the same round in every replay
+    directories = [temporary / f"worker-{number}" for number in range(count)]
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:
         _reach_this_machine()
-        server = start_ml_backend(kept, environment=environment)
+        server = start_ml_backend(cache, environment=environment)
         backend = Backend(server.url, poll_seconds=POLL_SECONDS)
         check_classifiers(backend, classifiers)
         prepare(corpus, backend, project, progress)
         backend.close()
-        stop_ml_backend(kept)
-        for directory in places:
-            shutil.copytree(model_directory(kept), model_directory(directory))
+        stop_ml_backend(cache)
+        for directory in directories:
+            shutil.copytree(model_directory(cache), model_directory(directory))
         ports: set[int] = set()
-        while len(ports) < count:  # a port that was free is so until its server listens
+        while len(ports) < count:  # a free port may come twice, until its server listens
             ports.add(free_port())
         with ThreadPoolExecutor(count) as threads:
             starting = [
                 threads.submit(start_ml_backend, directory, port=port, environment=environment, threads=1)
-                for directory, port in zip(places, sorted(ports), strict=True)
+                for directory, port in zip(directories, sorted(ports), strict=True)
             ]
-        yield [one.result().url for one in starting]
+        yield [server.result().url for server in starting]
     finally:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        for directory in (kept, *places):
+        for directory in (cache, *directories):
             stop_ml_backend(directory)
         shutil.rmtree(temporary)
         for number, handler in before.items():
@@ -102,26 +111,26 @@ def backends(
 
 
 def check_classifiers(backend: Backend, names: Sequence[str]) -> None:
-    """Raises UsageError for a name that the backend does not know, with those that it knows."""
-    known = backend.classifiers()
+    """Raises UsageError if the ML backend does not have one of the classifiers."""
+    available = backend.classifiers()
     for name in names:
-        if name not in known:
-            raise UsageError(f"--classifier {name}: the ML backend knows {', '.join(known)}; choose among them.")
+        if name not in available:
+            raise UsageError(f"--classifier {name}: the ML backend has only {', '.join(available)}.")
 
 
 def prepare(corpus: Corpus, backend: Backend, project: str, progress: Count) -> None:
-    """Has the backend embed the texts of all tasks, which are numbered from 1 in their order."""
+    """Makes the ML backend embed the texts of all tasks, which are numbered from 1 in their order."""
     texts = dict(enumerate(corpus.tasks.values(), start=1))
-    item = {task: number for number, task in enumerate(corpus.tasks, start=1)}
+    number_of = {task: number for number, task in enumerate(corpus.tasks, start=1)}
     backend.put_items(project, list(texts), [digest(text) for text in texts.values()], lambda ids: texts)
-    # A training computes the features of everything; any labels of two texts do.
+    # A training computes the features of all texts. Any labels of two texts are enough.
     labels: dict[int, int] = {}
     for task, rows in corpus.annotations.items():
         position = corpus.classes.index(rows[0][1])
         if position not in labels.values():
-            labels[item[task]] = position
+            labels[number_of[task]] = position
     if len(labels) < 2:
-        first, second = list(item.values())[:2]
+        first, second = list(number_of.values())[:2]
         labels = {first: 0, second: 1}
     backend.train(
         project,
@@ -130,7 +139,7 @@ def prepare(corpus: Corpus, backend: Backend, project: str, progress: Count) -> 
         classifier=QUICK_CLASSIFIER,
         progress=lambda stage, share: progress(round(share * len(texts)), len(texts)),
     )
-    backend.forget_model(project)  # which another version of the ML backend might not read
+    backend.forget_model(project)  # another version of the ML backend might not read it
 
 
 def run_all(
@@ -142,10 +151,20 @@ def run_all(
     done: Callable[[Job, list[Round]], None],
     progress: Count,
 ) -> None:
-    """Replays all jobs, one at a time for each of `urls`, and hands each run to `done` as it ends.
+    """Replays all jobs in one process per ML backend.
 
-    `progress` is told the rounds done. The first failure ends all: TryAgainLater when a worker or its backend is gone,
-    else what the replay raised.
+    Args:
+        jobs: the runs.
+        replay: replays one run.
+        corpus: the labelled texts.
+        options: how many rounds and labels.
+        urls: the addresses of the ML backends.
+        done: called with each job and its rounds.
+        progress: called with the number of rounds done and of all rounds.
+
+    Raises:
+        TryAgainLater: a worker or its ML backend died. All others were ended.
+        ConnectorError: what the first replay raised that failed. All others were ended.
     """
     spawn = multiprocessing.get_context("spawn")
     free: SimpleQueue[str] = spawn.SimpleQueue()
@@ -153,13 +172,13 @@ def run_all(
         free.put(url)
     rounds = spawn.Value("q", 0)
     total = len(jobs) * (options.rounds + 1)
-    others = set(multiprocessing.active_children())
+    earlier_children = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         len(urls), mp_context=spawn, initializer=_open, initargs=(replay, corpus, options, free, rounds)
     )
     try:
-        # Blocked here, Ctrl-C is so in the workers from their first moment on: it is for the one that started them.
-        # Threads of libraries take it all the same, and a worker whose start is broken off ends with a traceback.
+        # Workers inherit that Ctrl-C is blocked, from their first moment on: only this process handles it. Threads of
+        # libraries receive it all the same, and a worker that is interrupted at its start prints a traceback.
         with signals_later():
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
@@ -168,19 +187,19 @@ def run_all(
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while running:
             ended, _ = wait(running, timeout=WATCH_SECONDS, return_when=FIRST_COMPLETED)
-            failed = [one for one in ended if one.exception() is not None]
-            for one in ended.difference(failed):
-                done(running.pop(one), one.result())
-            for one in failed:
-                one.result()
+            failed = [run for run in ended if run.exception() is not None]
+            for run in ended.difference(failed):
+                done(running.pop(run), run.result())
+            for run in failed:
+                run.result()
             progress(min(rounds.value, total), total)
     except BaseException as error:
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()  # nobody waits for what they are at
+        for child in set(multiprocessing.active_children()) - earlier_children:
+            child.terminate()  # no one needs the results of the others
         if isinstance(error, BrokenProcessPool):
             raise TryAgainLater(
                 "A worker process died, perhaps for lack of memory (--jobs 1 needs the least). Finished runs are kept: "
-                "the same command goes on from there."
+                "run the same command again to continue."
             ) from error
         raise
     finally:
@@ -196,22 +215,22 @@ _work: Callable[[Job], list[Round]] | None = None
 def _open(
     replay: Replay, corpus: Corpus, options: ReplayOptions, free: SimpleQueue[str], rounds: Synchronized[int]
 ) -> None:
-    """Keeps what all jobs of this process share; called once in it."""
+    """Keeps what all jobs of this process share. Called once per process."""
     global _work
     backend = Backend(free.get(), retries=Retries(PATIENCE_SECONDS), poll_seconds=POLL_SECONDS)
 
     def work(job: Job) -> list[Round]:
-        told = 0
+        counted = 0
 
         def count(done: int, _: int) -> None:
-            nonlocal told
+            nonlocal counted
             with rounds.get_lock():
-                rounds.value += done - told
-            told = done
+                rounds.value += done - counted
+            counted = done
 
-        made = replay(corpus, job.strategy, job.classifier, job.seed, options, backend, count)
-        count(options.rounds + 1, 0)  # however early it ended
-        return made
+        replayed = replay(corpus, job.strategy, job.classifier, job.seed, options, backend, count)
+        count(options.rounds + 1, 0)  # even if it ended early
+        return replayed
 
     _work = work
 
@@ -222,22 +241,23 @@ def _replay(job: Job) -> list[Round]:
         return _work(job)
     except TryAgainLater as error:
         raise TryAgainLater(
-            f"The ML backend of a worker failed ({error}) Finished runs are kept: the same command goes on from there."
+            f"The ML backend of a worker failed ({error}) Finished runs are kept: run the same command again to "
+            "continue."
         ) from None
-    except UsageError as error:  # plain ones travel between processes, whatever their class needs to be made
+    except UsageError as error:  # only plain errors can be sent to another process
         raise UsageError(str(error)) from None
     except ConnectorError as error:
         raise ConnectorError(str(error)) from None
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for one in SIGNALS:
-        signal.signal(one, signal.SIG_IGN)  # ending takes a moment, and nothing may stay behind
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)  # a second signal must not interrupt the end and leave processes
     raise Stopped
 
 
 def _reach_this_machine() -> None:
-    """Has this process and its workers reach this machine whatever the proxy, which could not."""
+    """Makes this process and its workers bypass the environment's proxy for this machine."""
     for name in ("NO_PROXY", "no_proxy"):
         hosts = os.environ.get(name, "").split(",")
         if HOST not in hosts:

@@ -22,7 +22,7 @@ from connector.demo.texts import generate
 from connector.errors import UsageError
 from connector.simulation.corpus import read_or_hold_out
 from connector.simulation.replay import ReplayOptions, replay
-from connector.simulation.workers import backends
+from connector.simulation.workers import serve_backends
 
 SMALL = ("--initial", "20x2", "--batch", "10", "--rounds", "3", "--seeds", "2")
 
@@ -105,7 +105,7 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(alo
 
     # All is there: no process is needed, and the other files stay.
     again = simulate(*chosen, "--out", one, "--no-plot")
-    assert f"4 of 4 runs were kept in {one}/runs from before." in again.stdout
+    assert f"4 of 4 runs were already in {one}/runs." in again.stdout
     assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()
 
 
@@ -116,7 +116,7 @@ def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
     corpus = read_or_hold_out(data)
     options = ReplayOptions(rounds=1, batch=5, initial_tasks=105, initial_labels=1)  # at 100 texts encoders are due
     embedded = alone.embedded_in(tmp_path / "out")
-    with backends(corpus, options.project, ["two-speed"], 2, embedded, lambda done, total: None) as urls:
+    with serve_backends(corpus, options.project, ["two-speed"], 2, embedded, lambda done, total: None) as urls:
         used, fresh = (Backend(url, poll_seconds=0.05) for url in urls)
         runs = [
             replay(corpus, "random-new", "two-speed", seed, options, backend)
@@ -131,7 +131,7 @@ def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows(data: Path, tmp_path: Path) -> None:
     done = simulate("--data", data, "--out", tmp_path, "--classifier", "guessing", *SMALL)
     assert isinstance(done.exception, UsageError)
-    assert str(done.exception).startswith("--classifier guessing: the ML backend knows logistic, logistic-cv, two-")
+    assert str(done.exception).startswith("--classifier guessing: the ML backend has only logistic, logistic-cv, two-")
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -143,7 +143,7 @@ def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_kn
         (("--data", "DATA", "--strategy", "best"), "There is no strategy 'best': choose among random, random-new, "),
         (("--data", "DATA", "--initial", "100"), "--initial 100 is not of the form 100x2"),
         (("--data", "DATA", "--initial", "0x2"), "--initial 0x2 is not of the form 100x2"),
-        (("--data", "DATA", "--initial", "116x2"), "needs 116 tasks with 2 labels, and the data have 115"),
+        (("--data", "DATA", "--initial", "116x2"), "needs 116 tasks with 2 labels, but the data have only 115"),
         (("--data", "DATA/none"), "There is no DATA/none/tasks.csv"),
     ],
 )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from connector.demo import dataset as corpus
 from connector.demo import texts
+from connector.demo.dataset import read_corpus
 
 TASKS = "id,text\nt1,Could you look?\nt2,Look now.\n"
 ANNOTATIONS = "id,annotator,label\nt1,a7,Polite\nt1,a3,Impolite\nt2,a9,Impolite\nt2,a3,Impolite\n"
@@ -61,7 +61,7 @@ def test_annotators_are_as_good_as_they_are_said_to_be() -> None:
 
 
 def test_next_person_to_see_a_task_gives_its_next_annotation(write: Callable[..., Path]) -> None:
-    read = corpus.read(write())
+    read = read_corpus(write())
     assert [read.answer("t1", person=person, seen_by=seen) for person, seen in ((4, 0), (2, 1))] == [
         "Polite",
         "Impolite",
@@ -69,7 +69,7 @@ def test_next_person_to_see_a_task_gives_its_next_annotation(write: Callable[...
 
 
 def test_annotators_of_every_task_give_their_own_label(write: Callable[..., Path]) -> None:
-    read = corpus.read(write(annotations=ANNOTATIONS.replace("a9", "a7")))
+    read = read_corpus(write(annotations=ANNOTATIONS.replace("a9", "a7")))
     assert read.annotators == ["a3", "a7"]
     assert read.answer("t1", person=0, seen_by=0) == "Impolite"
     assert read.answer("t1", person=1, seen_by=1) == "Polite"

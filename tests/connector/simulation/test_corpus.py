@@ -11,8 +11,7 @@ from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, digest
 from connector.errors import UsageError
-from connector.simulation import corpus
-from connector.simulation.corpus import Corpus
+from connector.simulation.corpus import Corpus, hold_out, read_corpus, read_or_hold_out
 from connector.simulation.project_corpus import corpus_of
 
 TASKS = "id,text\nt1,Could you look?\nt2,Look now.\n"
@@ -38,7 +37,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_annotations_keep_their_order_and_classes_are_sorted(write: Callable[..., Path]) -> None:
-    read = corpus.read(write())
+    read = read_corpus(write())
     assert read.tasks == {"t1": "Could you look?", "t2": "Look now."}
     assert read.annotations["t1"] == [("a7", "Polite"), ("a3", "Impolite")]
     assert read.test == [("Thanks a lot!", "Polite")]
@@ -47,32 +46,32 @@ def test_annotations_keep_their_order_and_classes_are_sorted(write: Callable[...
 
 
 def test_truth_is_read_where_it_is_known(write: Callable[..., Path]) -> None:
-    assert corpus.read(write(truth="id,label\nt2,Polite\n")).truth == {"t2": "Polite"}
+    assert read_corpus(write(truth="id,label\nt2,Polite\n")).truth == {"t2": "Polite"}
 
 
 def test_the_later_label_of_an_annotator_counts_and_is_told(write: Callable[..., Path]) -> None:
-    read = corpus.read(write(annotations=ANNOTATIONS + "t1,a7,Impolite\nt1,a3,Polite\n"))
+    read = read_corpus(write(annotations=ANNOTATIONS + "t1,a7,Impolite\nt1,a3,Polite\n"))
     assert read.annotations["t1"] == [("a7", "Impolite"), ("a3", "Polite")]
     assert read.notes == ("Annotations left out because the same annotator labelled the task again later: 2.",)
 
 
 def test_a_start_is_made_of_tasks_with_labels_enough(write: Callable[..., Path]) -> None:
-    read = corpus.read(write(annotations=ANNOTATIONS + "t2,a4,Polite\n"))
+    read = read_corpus(write(annotations=ANNOTATIONS + "t2,a4,Polite\n"))
     assert [read.startable(labels) for labels in (1, 2, 3, 4)] == [["t1", "t2"], ["t1", "t2"], ["t2"], []]
     assert [read.available(most) for most in (1, 2, 5)] == [2, 4, 5]
 
 
 @pytest.mark.parametrize("changed", [{"test": TEST.replace("Polite", "Impolite")}, {"truth": "id,label\nt2,Polite\n"}])
 def test_other_data_have_another_digest(write: Callable[..., Path], changed: dict[str, str]) -> None:
-    before = corpus.read(write()).digest
-    assert corpus.read(write()).digest == before
-    assert corpus.read(write(**changed)).digest != before
+    before = read_corpus(write()).digest
+    assert read_corpus(write()).digest == before
+    assert read_corpus(write(**changed)).digest != before
 
 
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"tasks": "id,words\nt1,x\n"}, "tasks.csv has no column 'text'; it needs id, text."),
+        ({"tasks": "id,words\nt1,x\n"}, "tasks.csv has no column 'text'. It needs id, text."),
         ({"tasks": "id,text\n"}, "tasks.csv has no rows."),
         ({"tasks": ""}, "tasks.csv has no column 'id'"),
         ({"tasks": "id,text\nt1,\n"}, "tasks.csv: row 1 has no text."),
@@ -89,7 +88,7 @@ def test_other_data_have_another_digest(write: Callable[..., Path], changed: dic
         ({"truth": "id,label\nt9,Polite\n"}, "truth.csv has 't9', an id that tasks.csv does not have."),
         (
             {"annotations": ANNOTATIONS + 't1,a1,"[""Polite"", ""Rude""]"\n'},
-            "a set of classes; only one class a text can be replayed.",
+            "a set of classes. Only texts with one class can be replayed.",
         ),
     ],
 )
@@ -98,7 +97,7 @@ def test_read_says_in_one_sentence_what_is_wrong(
 ) -> None:
     directory = write(**changed)
     with pytest.raises(UsageError) as raised:
-        corpus.read(directory)
+        read_corpus(directory)
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -106,19 +105,19 @@ def test_read_says_in_one_sentence_what_is_wrong(
 def test_read_names_the_missing_file(write: Callable[..., Path]) -> None:
     directory = write()
     (directory / "test.csv").unlink()
-    with pytest.raises(UsageError, match=r"There is no .*test\.csv; the directory needs tasks\.csv"):
-        corpus.read(directory)
+    with pytest.raises(UsageError, match=r"There is no .*test\.csv. The directory needs tasks\.csv"):
+        read_corpus(directory)
 
 
 def test_read_refuses_other_encodings(write: Callable[..., Path]) -> None:
     directory = write()
     (directory / "tasks.csv").write_bytes("id,text\nt1,höflich\n".encode("latin-1"))
     with pytest.raises(UsageError, match="cannot be read as a CSV file in UTF-8"):
-        corpus.read(directory)
+        read_corpus(directory)
 
 
 def test_a_label_that_only_begins_like_a_list_is_a_label(write: Callable[..., Path]) -> None:
-    read = corpus.read(write(annotations=ANNOTATIONS + "t1,a1,[unclear]\n"))
+    read = read_corpus(write(annotations=ANNOTATIONS + "t1,a1,[unclear]\n"))
     assert "[unclear]" in read.classes
 
 
@@ -128,7 +127,7 @@ def test_a_label_that_only_begins_like_a_list_is_a_label(write: Callable[..., Pa
 def test_no_text_is_among_the_tasks_and_in_the_test() -> None:
     once = crowd(100)
     twice = replace(once, tasks={task: f"text {int(task[1:]) // 2}" for task in once.tasks})
-    held = corpus.hold_out(twice)
+    held = hold_out(twice)
     assert {text for text, _ in held.test}.isdisjoint(held.tasks.values())
     assert len(held.test) == 20
 
@@ -145,39 +144,39 @@ def crowd(n_tasks: int, **more: Any) -> Corpus:
 
 def test_a_fifth_is_held_out_against_what_most_annotators_said() -> None:
     whole = crowd(100)
-    held = corpus.hold_out(whole)
+    held = hold_out(whole)
     out = {task: text for task, text in whole.tasks.items() if task not in held.tasks}
     assert len(out) == len(held.test) == 20
     assert held.test == [(text, "ab"[int(task[1:]) % 2]) for task, text in out.items()]
     assert not any(task.endswith("0") for task in out)  # their vote is tied
     assert held.annotations == {task: whole.annotations[task] for task in held.tasks}
-    assert "20 held-out tasks, against what most of their annotators said" in held.notes[0]
+    assert "20 held-out tasks, against the label of most annotators" in held.notes[0]
 
 
 def test_what_is_held_out_depends_on_the_seed_alone() -> None:
-    assert corpus.hold_out(crowd(100)) == corpus.hold_out(crowd(100))
-    assert corpus.hold_out(crowd(100)).tasks != corpus.hold_out(crowd(100), seed=1).tasks
+    assert hold_out(crowd(100)) == hold_out(crowd(100))
+    assert hold_out(crowd(100)).tasks != hold_out(crowd(100), seed=1).tasks
 
 
 def test_truth_comes_before_the_annotators_and_stays_with_its_task() -> None:
     whole = crowd(100, truth={f"t{number}": "a" for number in range(100)})
-    held = corpus.hold_out(whole)
+    held = hold_out(whole)
     assert {label for _, label in held.test} == {"a"}
     assert held.truth.keys() == held.tasks.keys()
-    assert "the true label where it is known (20 of them)" in held.notes[0]
+    assert "the true label if it is known (20 of them)" in held.notes[0]
 
 
 def test_too_few_tasks_to_hold_some_out_are_refused() -> None:
     with pytest.raises(UsageError, match="4 tasks are too few to hold some of them out"):
-        corpus.hold_out(crowd(4))
+        hold_out(crowd(4))
 
 
 def test_what_is_left_needs_two_classes() -> None:
     said = {f"t{number}": [("x", "b" if number == 1 else "a")] for number in range(5)}
     small = Corpus({task: f"text {task}" for task in said}, said, [])
-    assert corpus.hold_out(small, seed=0).classes == ["a", "b"]
-    with pytest.raises(UsageError, match=r"What is left after a fifth .* labels of one class only"):
-        corpus.hold_out(small, seed=11)  # which holds t1 out
+    assert hold_out(small, seed=0).classes == ["a", "b"]
+    with pytest.raises(UsageError, match=r"The data without the held-out fifth .* labels of one class only"):
+        hold_out(small, seed=11)  # which holds t1 out
 
 
 def test_without_test_csv_some_tasks_are_held_out(write: Callable[..., Path]) -> None:
@@ -185,9 +184,9 @@ def test_without_test_csv_some_tasks_are_held_out(write: Callable[..., Path]) ->
     tasks = "id,text\n" + "".join(f"{task},text {task}\n" for task in rows)
     said = "".join(f"{task},{who},{label}\n" for task, labels in rows.items() for who, label in labels)
     directory = write(tasks=tasks, annotations=f"id,annotator,label\n{said}", test=None)
-    assert len(corpus.read_or_hold_out(directory).test) == 4
+    assert len(read_or_hold_out(directory).test) == 4
     (directory / "test.csv").write_text("id,text,label\nx1,Hello,a\n")
-    assert corpus.read_or_hold_out(directory).test == [("Hello", "a")]
+    assert read_or_hold_out(directory).test == [("Hello", "a")]
 
 
 # -- a project ---------------------------------------------------------------------------------------------------------
@@ -246,7 +245,7 @@ def test_ground_truth_is_the_test_where_there_is_enough_of_it() -> None:
     made = half_marked(200, 50)
     assert set(made.test) == {(f"text {number}", "ab"[number % 2]) for number in range(201, 251)}
     assert (list(made.tasks), made.truth) == ([str(number) for number in range(1, 201)], {})
-    assert made.notes == ("Accuracy is measured on the 50 tasks with a ground truth, which are left out otherwise.",)
+    assert made.notes == ("Accuracy is measured on the 50 tasks with a ground truth, which are used for nothing else.",)
     few = half_marked(200, 49)
     assert len(few.test) == 49
     assert few.truth == {task: "ab"[int(task) % 2] for task in few.tasks if int(task) > 200}
@@ -256,7 +255,7 @@ def test_ground_truth_is_the_test_where_there_is_enough_of_it() -> None:
 def test_what_an_import_marked_are_labels_like_any_other() -> None:
     made = half_marked(199, 50)
     assert (len(made.tasks), len(made.test), made.truth) == (200, 49, {})
-    assert "are taken for labels like any other" in made.notes[0]
+    assert "They count as labels like any other" in made.notes[0]
     assert [len(made.annotations[task]) for task in made.tasks] == [1 + (int(task) > 199) for task in made.tasks]
 
 

@@ -72,7 +72,7 @@ def test_a_missing_extra_is_named_with_the_remedy(tmp_path: Path, monkeypatch: p
 
 def test_a_connector_without_the_command_beside_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(UsageError, match="needs the ML backend beside the connector"):
+    with pytest.raises(UsageError, match="needs the ML backend in the connector's environment"):
         start_ml_backend(tmp_path)
 
 

@@ -13,11 +13,11 @@ import scipy.stats
 from PIL import Image
 from rich.console import Console
 
-from connector.cli.simulate_table import table
+from connector.cli.simulate_table import format_table
 from connector.errors import UsageError
-from connector.simulation import results as outcome_files
-from connector.simulation.confidence_intervals import Estimate, mean, ratio, t_quantile
-from connector.simulation.metrics import Advice, advice_outcome, advice_words, labels_to_reach, summarise
+from connector.simulation import results
+from connector.simulation.confidence_intervals import Estimate, mean, ratio
+from connector.simulation.metrics import Advice, format_advice, judge_advice, labels_to_reach, summarise
 from connector.simulation.results import plot, require_plot, results_csv, results_json, rounded
 
 
@@ -40,12 +40,6 @@ RUNS = [
 ]
 
 # -- intervals ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("df", [*range(1, 31), 60, 101, 1000])
-@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
-def test_quantiles_are_students(df: int, confidence: float) -> None:
-    assert t_quantile(df, confidence) == pytest.approx(scipy.stats.t.ppf((1 + confidence) / 2, df), rel=1e-10)
 
 
 def test_the_interval_of_a_mean_is_that_of_scipy() -> None:
@@ -81,10 +75,10 @@ def test_the_interval_of_a_ratio_holds_the_truth_as_often_as_it_says() -> None:
 
 
 def test_lines_are_paired_by_seed_and_the_best_is_first() -> None:
-    outcome = summarise(RUNS, "best")
-    best, chance = outcome.lines
-    assert [line.strategy for line in outcome.lines] == ["best", "random"]
-    assert (best.seeds, outcome.rounds, outcome.reference) == (3, 3, "best")
+    summary = summarise(RUNS, "best")
+    best, chance = summary.lines
+    assert [line.strategy for line in summary.lines] == ["best", "random"]
+    assert (best.seeds, summary.rounds, summary.reference) == (3, 3, "best")
     means = [[0.76, 0.76, 0.77], [0.67, 0.67, 2.03 / 3]]
     assert best.accuracy.value == pytest.approx(sum(means[0]) / 3)
     assert best.final == mean([0.80, 0.82, 0.81])
@@ -102,18 +96,18 @@ def test_the_order_of_runs_changes_nothing() -> None:
 
 
 def test_without_the_default_differences_are_to_random_choice_or_the_first() -> None:
-    outcome = summarise(RUNS, "another")
-    assert outcome.reference == "random"
-    assert [line.difference is None for line in outcome.lines] == [False, True]
+    summary = summarise(RUNS, "another")
+    assert summary.reference == "random"
+    assert [line.difference is None for line in summary.lines] == [False, True]
     others = [one | {"strategy": one["strategy"].replace("random", "worst")} for one in RUNS]
     assert summarise(others, "another").reference == "best"
 
 
 def test_targets_are_what_random_reaches_and_round_accuracies_between() -> None:
-    outcome = summarise(RUNS, "best")
-    assert outcome.targets == (0.687, 0.7, 0.72, 0.73)
-    assert outcome.lines[0].labels_needed == (100.0, 100.0, pytest.approx(106.25), pytest.approx(109.375))
-    assert outcome.lines[1].labels_needed[-1] == 150.0
+    summary = summarise(RUNS, "best")
+    assert summary.targets == (0.687, 0.7, 0.72, 0.73)
+    assert summary.lines[0].labels_needed == (100.0, 100.0, pytest.approx(106.25), pytest.approx(109.375))
+    assert summary.lines[1].labels_needed[-1] == 150.0
 
 
 def test_labels_are_reached_between_rounds_or_never() -> None:
@@ -124,26 +118,26 @@ def test_labels_are_reached_between_rounds_or_never() -> None:
 
 def test_what_half_of_the_runs_do_not_reach_is_not_reached() -> None:
     runs = [run("random", 0, 0.5, 0.6), run("random", 1, 0.5, 0.8)]
-    outcome = summarise(runs, "best")
-    assert outcome.targets[-1] == 0.7
-    assert outcome.lines[0].labels_needed[-1] is None
+    summary = summarise(runs, "best")
+    assert summary.targets[-1] == 0.7
+    assert summary.lines[0].labels_needed[-1] is None
 
 
 def test_runs_that_end_early_are_compared_as_far_as_all_go() -> None:
-    outcome = summarise([*RUNS, run("short", 0, 0.6, 0.7)], "best")
-    assert outcome.rounds == 2
-    assert outcome.lines[0].accuracy.value == pytest.approx((0.74 + 0.73 + 0.75) / 3)
-    assert outcome.lines[0].final.value == pytest.approx(0.81)
+    summary = summarise([*RUNS, run("short", 0, 0.6, 0.7)], "best")
+    assert summary.rounds == 2
+    assert summary.lines[0].accuracy.value == pytest.approx((0.74 + 0.73 + 0.75) / 3)
+    assert summary.lines[0].final.value == pytest.approx(0.81)
 
 
 def test_with_one_strategy_classifiers_are_compared_with_the_first_that_was_named() -> None:
     runs = [run("best", seed, 0.7, 0.8 + seed / 100, classifier="fast") for seed in (0, 1)]
     runs += [run("best", seed, 0.7, 0.9 + seed / 100, classifier="deep") for seed in (0, 1)]
-    outcome = summarise(runs, "best", ["fast", "deep"])
-    assert outcome.reference == "fast"
-    assert [line.classifier for line in outcome.lines] == ["deep", "fast"]
-    assert outcome.lines[0].difference == Estimate(pytest.approx(0.05), pytest.approx(0.0))
-    assert outcome.lines[1].difference is None
+    summary = summarise(runs, "best", ["fast", "deep"])
+    assert summary.reference == "fast"
+    assert [line.classifier for line in summary.lines] == ["deep", "fast"]
+    assert summary.lines[0].difference == Estimate(pytest.approx(0.05), pytest.approx(0.0))
+    assert summary.lines[1].difference is None
 
 
 def test_each_classifier_has_its_own_random_choice() -> None:
@@ -172,16 +166,16 @@ def test_advice_is_judged_by_the_next_five_rounds() -> None:
     for one, advice in zip(given["rounds"], [True, True, False, False, None, *[True] * 5], strict=True):
         one["advice"] = advice
     # 0 → 5 gains; 1 → 6 does not; 2 → 7 gains; 3 → 8 gains 0.2 points and no more; 4 says nothing; 5 on is too late.
-    assert advice_outcome([given]) == Advice(go_paid=1, go_vain=1, stop_paid=1, stop_vain=1)
+    assert judge_advice([given]) == Advice(go_paid=1, go_vain=1, stop_paid=1, stop_vain=1)
 
 
 def test_advice_is_told_in_one_sentence() -> None:
-    assert advice_words(advice_outcome(RUNS)) is None
-    assert advice_words(Advice(30, 10, 0, 0)) == (
+    assert format_advice(judge_advice(RUNS)) is None
+    assert format_advice(Advice(30, 10, 0, 0)) == (
         "The advice that more labels are likely to pay was right 30 of 40 times, judged by whether the next 5 rounds "
         "gained more than 0.2 points."
     )
-    assert "and that they are not was right 7 of 9 times" in str(advice_words(Advice(30, 10, 2, 7)))
+    assert "and that they are not was right 7 of 9 times" in str(format_advice(Advice(30, 10, 2, 7)))
 
 
 # -- files and the table -----------------------------------------------------------------------------------------------
@@ -235,14 +229,14 @@ def test_the_plot_is_the_same_file_again_and_says_nothing_of_its_making(tmp_path
 
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome_files.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(results.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'label-studio-activelab\[simulate\]'.*--no-plot"):
         require_plot()
 
 
 def shown(*arguments: Any) -> str:
     console = Console(file=io.StringIO(), width=200, color_system=None, _environ={})
-    console.print(table(summarise(*arguments)))
+    console.print(format_table(summarise(*arguments)))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 

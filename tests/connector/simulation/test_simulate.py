@@ -15,13 +15,13 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from support import replay_factory as made_up_replay
+from support import replay_factory
 
 from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.simulation.corpus import Corpus
 from connector.simulation.replay import ReplayOptions
-from connector.simulation.simulate import Plan, Simulated, simulate
+from connector.simulation.simulate import Plan, SimulationResult, simulate
 from connector.simulation.workers import Count, Job, run_all
 from connector.sync.signals import Stopped
 
@@ -36,7 +36,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where every made-up run leaves a file, with the address of its ML backend."""
     made = tmp_path / "log"
     made.mkdir()
-    monkeypatch.setenv(made_up_replay.LOG, str(made))
+    monkeypatch.setenv(replay_factory.LOG, str(made))
     return made
 
 
@@ -56,8 +56,8 @@ def nowhere(
     yield list(URLS[:count])
 
 
-def simulated(out: Path, plan: Plan = PLAN, corpus: Corpus = CORPUS, jobs: int = 1) -> Simulated:
-    return simulate(corpus, plan, out, made_up_replay.replay, Reporter(), jobs=jobs, with_plot=False, serve=nowhere)
+def simulated(out: Path, plan: Plan = PLAN, corpus: Corpus = CORPUS, jobs: int = 1) -> SimulationResult:
+    return simulate(corpus, plan, out, replay_factory.replay, Reporter(), jobs=jobs, with_plot=False, serve=nowhere)
 
 
 # -- workers -----------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def all_of(jobs: Sequence[Job]) -> tuple[dict[Job, int], list[tuple[int, int]]]:
     told: list[tuple[int, int]] = []
     run_all(
         jobs,
-        made_up_replay.replay,
+        replay_factory.replay,
         CORPUS,
         PLAN.options,
         URLS,
@@ -97,7 +97,11 @@ def test_a_run_that_ends_early_counts_as_whole(log: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "kind", "sentence"),
     [
-        ("dies", TryAgainLater, r"A worker process died, perhaps for lack of memory .* goes on from there"),
+        (
+            "dies",
+            TryAgainLater,
+            r"A worker process died, perhaps for lack of memory .* run the same command again to continue",
+        ),
         ("away", TryAgainLater, r"The ML backend of a worker failed \(.*does not answer\.\) Finished runs are kept"),
         ("wrong", UsageError, "The data are wrong"),
         ("unforeseen", ValueError, "nobody thought of this"),
@@ -106,7 +110,7 @@ def test_a_run_that_ends_early_counts_as_whole(log: Path) -> None:
 def test_a_failure_ends_all_and_leaves_no_process(
     log: Path, monkeypatch: pytest.MonkeyPatch, fault: str, kind: type[Exception], sentence: str
 ) -> None:
-    monkeypatch.setenv(made_up_replay.FAULT, f"margin 0 {fault}")
+    monkeypatch.setenv(replay_factory.FAULT, f"margin 0 {fault}")
     with pytest.raises(kind, match=sentence):
         all_of(PLAN.jobs)
     assert multiprocessing.active_children() == []
@@ -154,7 +158,7 @@ def test_the_files_are_the_same_whatever_the_number_of_processes_and_what_was_ke
     runs_in(log)
     done = simulated(again)
     assert runs_in(log) == {"random logistic 1", "margin logistic 1"}
-    assert done.notes == [f"2 of 4 runs were kept in {again / 'runs'} from before."]
+    assert done.notes == [f"2 of 4 runs were already in {again / 'runs'}."]
     for name in ("results.json", "results.csv"):
         assert (two / name).read_bytes() == (one / name).read_bytes() == (again / name).read_bytes()
     results = json.loads((one / "results.json").read_text())
@@ -177,11 +181,11 @@ def test_a_simulation_that_failed_goes_on_from_there(
 ) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     simulated(whole)
-    monkeypatch.setenv(made_up_replay.FAULT, "random 1 away")  # the third of four
+    monkeypatch.setenv(replay_factory.FAULT, "random 1 away")  # the third of four
     with pytest.raises(TryAgainLater):
         simulated(out)
     assert not (out / "results.json").exists()
-    monkeypatch.delenv(made_up_replay.FAULT)
+    monkeypatch.delenv(replay_factory.FAULT)
     runs_in(log)
     simulated(out)
     assert runs_in(log) == {"random logistic 1", "margin logistic 1"}
@@ -216,15 +220,15 @@ def test_runs_under_other_conditions_are_not_kept_ones(
 
 def test_that_the_data_were_used_up_is_told(log: Path, tmp_path: Path) -> None:
     done = simulated(tmp_path, replace(PLAN, strategies=["short", "margin"]))
-    assert done.outcome.rounds == 3
+    assert done.summary.rounds == 3
     assert done.notes == [
-        "The data had no more labels to ask for before round 3: short after round 2; means are over the start and the "
-        "2 rounds that every run has."
+        "The data had no more labels before round 3: short after round 2. Means are over the start and the 2 rounds "
+        "that every run has."
     ]
 
 
 def test_the_plot_is_drawn_unless_it_is_not_wanted(log: Path, tmp_path: Path) -> None:
-    done = simulate(CORPUS, PLAN, tmp_path, made_up_replay.replay, Reporter(), jobs=1, serve=nowhere)
+    done = simulate(CORPUS, PLAN, tmp_path, replay_factory.replay, Reporter(), jobs=1, serve=nowhere)
     assert done.files[-1] == str(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
@@ -235,9 +239,9 @@ def test_the_plot_is_drawn_unless_it_is_not_wanted(log: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (ReplayOptions(3, 2, 13, 2), "--initial 13x2 needs 13 tasks with 2 labels, and the data have 12"),
-        (ReplayOptions(3, 2, 4, 3), "--initial 4x3 needs 4 tasks with 3 labels, and the data have 0"),
-        (ReplayOptions(3, 2, 12, 2), "--initial 12x2 takes all labels that the data have"),
+        (ReplayOptions(3, 2, 13, 2), "--initial 13x2 needs 13 tasks with 2 labels, but the data have only 12"),
+        (ReplayOptions(3, 2, 4, 3), "--initial 4x3 needs 4 tasks with 3 labels, but the data have only 0"),
+        (ReplayOptions(3, 2, 12, 2), "--initial 12x2 uses up all labels of the data"),
         (ReplayOptions(3, 2, 4, 2, 1), "--initial 4x2 gives a task more labels than --max-annotations-per-task 1"),
     ],
 )

@@ -1,14 +1,8 @@
 """The loop that keeps a Label Studio project's label stream in the best order.
 
-One `connector sync` pulls what the annotators have labelled, finds a consensus label for every labelled task, has the
-ML backend trained on them, scores all tasks with ActiveLab (what would one more annotation be worth, for a new task
-and for a labelled one alike), chooses the window of the most valuable tasks and publishes it as the order of the
-label stream.
-
-Reading order: `cli`, `console`, `settings`, `errors`, `sync`, `mirror`, `label_studio`, `answers`, `label_config`,
-`annotations`, `scoring`, `heard`, `backend`, `activelab`, `multilabel`, `crowdlab`, `calibration`, `oracle`,
-`selection`, `queue`, `adopt`, `undo`, `status`, `doctor` (with `findings`, `checks`, `symptoms`, `evidence`), `export`
-(with `table`, `formats`), `state`, `database`, `lock`, `schema`, `progress`.
+One `connector sync` reads what the annotators have labelled, finds a consensus label for each labelled task and lets
+the ML backend train on them. It scores all tasks with ActiveLab, which estimates the worth of one more annotation for
+new and for labelled tasks alike. It publishes the most valuable tasks, the window, as the order of the label stream.
 """
 
 __version__ = "0.1.0"

@@ -95,7 +95,7 @@ def publish(
     # The other options are recorded at the end: a sync that is killed before that does its round again.
     state.store_window(version, len(window), served, {"skip_queue": skip_queue})
     for task, overlap in closing.items():
-        state.renew_lock(at_most_every=KEEP_SECONDS)  # that it is closed is recorded, whoever closed it
+        state.renew_lock(at_most_every=KEEP_SECONDS)  # it is recorded as closed even if Label Studio closed it
         close(gateway, state, control, tasks.get(task), task, overlap)
         done += 1
         progress(done, steps)

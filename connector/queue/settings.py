@@ -71,4 +71,4 @@ def changed_settings(pulled: Pulled, version: str) -> list[str]:
 
 def out_of_order(changed: list[str]) -> str:
     """What `changed_settings` mean, as a clause of a sentence."""
-    return f"Label Studio does not serve the window in order, since somebody changed {', '.join(changed)}"
+    return f"Label Studio does not serve the window in order, because a person changed {', '.join(changed)}"

@@ -72,14 +72,14 @@ class Choices(Control):
         )
 
     def label_of(self, chosen: Collection[str]) -> str:
-        """The label that stands for the classes `chosen`: if `multiple`, a JSON list in the config's order."""
+        """The label for the classes `chosen`: if `multiple`, a JSON list in the config's order."""
         if not self.multiple:
             (name,) = chosen
             return name
         return json.dumps([name for name in self.classes if name in chosen], ensure_ascii=False)
 
     def classes_of(self, label: str) -> list[str]:
-        """The classes that a label stands for, in the config's order. Of a single choice, the one."""
+        """The classes in a label, in the config's order. Of a single choice, the one."""
         return list(json.loads(label)) if self.multiple else [label]
 
     def read(self, result: Any) -> ReadLabel:

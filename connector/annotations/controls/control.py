@@ -54,11 +54,11 @@ class Control(ABC):
 
     @abstractmethod
     def label_of(self, chosen: Collection[str]) -> str:
-        """The label that stands for the classes `chosen`."""
+        """The label for the classes `chosen`."""
 
     @abstractmethod
     def classes_of(self, label: str) -> list[str]:
-        """The classes that a label stands for, in the config's order."""
+        """The classes in a label, in the config's order."""
 
     @abstractmethod
     def read(self, result: Any) -> ReadLabel:

@@ -381,7 +381,7 @@ def test_a_window_that_is_not_served_in_order_is_told(
     found = ask(studio, state)
     assert not found.queue.in_charge
     assert found.next_step == (
-        f"Label Studio does not serve the window in order, since somebody changed {told}: "
+        f"Label Studio does not serve the window in order, because a person changed {told}: "
         "run connector sync --project 7"
     )
 
@@ -389,7 +389,7 @@ def test_a_window_that_is_not_served_in_order_is_told(
 def test_a_window_whose_predictions_were_deleted_is_told(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *NEW)
     studio.versions.clear()
-    assert "somebody changed the window's predictions" in ask(studio, state).next_step
+    assert "a person changed the window's predictions" in ask(studio, state).next_step
 
 
 def test_a_newer_window_of_ours_is_in_charge(studio: Server, state: ProjectState) -> None:

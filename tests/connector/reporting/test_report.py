@@ -133,7 +133,7 @@ def test_what_a_reader_should_know_first(studio: Studio, state: ProjectState, tm
     assert (len(head.notes), head.asked_model) == (1, True)
     studio.settings |= {"model_version": "another", "maximum_annotations": 3}
     assert drawn(studio, state, out, backend=Untrained()).head.notes[-1] == (
-        "Label Studio does not serve the window in order, since somebody changed maximum_annotations, model_version: "
+        "Label Studio does not serve the window in order, because a person changed maximum_annotations, model_version: "
         "run connector sync --project 7."
     )
     studio.settings |= {"model_version": VERSION, "maximum_annotations": 1}

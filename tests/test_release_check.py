@@ -1,4 +1,4 @@
-"""`make release-check` says what is missing; and the version is everywhere that of connector/__init__.py."""
+"""`make release-check` says what is missing for a release."""
 
 import datetime
 import importlib.util
@@ -8,14 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from click.testing import CliRunner
 from support.built_distributions import ROOT
 
 from connector import __version__
-from connector.cli import main as cli
-from ml_backend import cli as ml_backend_cli
-from ml_backend.rest.app import create_app
-from ml_backend.settings import Settings
+
+pytestmark = pytest.mark.nightly
 
 TODAY = datetime.date(2027, 3, 1)
 WANTED = "'## 1.2.0 (2027-03-01)'."
@@ -31,21 +28,8 @@ def check() -> ModuleType:
     return module
 
 
-# -- one version -----------------------------------------------------------------------------------------------------
-
-
-def test_both_commands_and_the_openapi_document_tell_the_version(tmp_path: Path) -> None:
-    again = "the environment is of an older version: run `make setup`"
-    for command in (cli.cli, ml_backend_cli.main):
-        assert CliRunner().invoke(command, ["--version"]).output.split()[-1] == __version__, again
-    document = create_app(Settings(model_dir=tmp_path)).openapi()
-    assert document["info"]["version"] == __version__, again
-
-
-def test_a_build_and_the_changelog_have_the_version(check: ModuleType) -> None:
+def test_a_build_has_the_version(check: ModuleType) -> None:
     assert check.version_of(ROOT) == __version__
-    heading = next(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
-    assert heading.split()[1] == __version__
 
 
 # -- the changelog ---------------------------------------------------------------------------------------------------

@@ -124,6 +124,7 @@ def run(image: Image, words: list[str], **more: str) -> subprocess.CompletedProc
     )
 
 
+@pytest.mark.nightly
 def test_both_commands_come_from_the_wheel(image: Image, builder: Builder) -> None:
     for name in ("connector", "ml-backend"):
         assert Path(program(image, name)).is_relative_to(image.root / "opt/venv")
@@ -134,6 +135,7 @@ def test_both_commands_come_from_the_wheel(image: Image, builder: Builder) -> No
     assert [said for said in builder.ran if re.search(r"Downloading torch", said)] == []
 
 
+@pytest.mark.nightly
 def test_every_extra_of_the_image_is_there(image: Image) -> None:
     (extras,) = (value.partition("=")[2].split(",") for value in values("ARG") if value.startswith("EXTRAS="))
     code = "import importlib.metadata as m, sys; print(*m.requires('label-studio-activelab'), sep='\\n')"
@@ -150,6 +152,7 @@ def test_every_extra_of_the_image_is_there(image: Image) -> None:
         assert one.specifier.contains(version), one
 
 
+@pytest.mark.nightly
 def test_before_init_the_connector_of_the_compose_file_says_what_it_waits_for(
     image: Image, services: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -203,6 +206,7 @@ def health(image: Image, environment: dict[str, str]) -> int:
     ).returncode
 
 
+@pytest.mark.nightly
 def test_the_default_command_serves_is_healthy_and_ends_in_time(
     image: Image, container: tuple[subprocess.Popen[str], str, dict[str, str]], services: dict[str, Any]
 ) -> None:

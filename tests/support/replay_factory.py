@@ -1,7 +1,8 @@
-"""A replay that makes its rounds up, for the machinery around it: a function of a module, since workers import it."""
+"""A replay that invents its rounds, for the machinery around it. Workers import it, so it is a function of a module."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def replay(
             }
         )
         progress(number + 1, options.rounds + 1)
-        time.sleep(0.05)
+        if multiprocessing.parent_process() is not None:
+            time.sleep(0.1)  # so that the other worker gets a run, too
     return rounds
 
 

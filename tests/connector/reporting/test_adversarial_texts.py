@@ -223,9 +223,7 @@ CHECKS = {
 
 @pytest.mark.parametrize("file_format", CHECKS)
 def test_every_format_gives_back_texts_classes_and_people(file_format: str, folder: Path) -> None:
-    examples = 50 if file_format == "datasets" else 250  # a folder of datasets takes several times longer
-
-    @settings(steady, max_examples=examples)
+    @steady
     @given(stories())
     def check(story: Story) -> None:
         CHECKS[file_format](story, folder / file_format)
@@ -266,7 +264,7 @@ def test_what_readers_have_to_be_told(folder: Path) -> None:
         assert [json.loads(line)["text"] for line in file] == texts
 
 
-@settings(steady, max_examples=300)
+@steady
 @given(st.lists(short_texts, min_size=2, max_size=2, unique=True))
 def test_the_digest_tells_texts_apart(pair: list[str]) -> None:
     control = Choices("politeness", "text", "text", ("a", "b"), {"a": "a", "b": "b"})
@@ -283,7 +281,7 @@ def test_the_state_database_gives_back_texts_labels_and_classes(state_url: str) 
     database = State(state_url)
     state = database.project("http://studio", 7)
 
-    @settings(steady, max_examples=60)
+    @steady
     @given(stories(), fragments)
     def check(story: Story, title: str) -> None:
         kept = {task: text for task, text in story.texts.items() if text.strip()}
@@ -311,7 +309,7 @@ def test_the_state_database_gives_back_texts_labels_and_classes(state_url: str) 
 
 
 def test_a_terminal_is_told_no_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    @settings(steady, max_examples=100)
+    @steady
     @given(short_texts)
     def check(title: str) -> None:
         say(title)
@@ -346,5 +344,5 @@ def test_init_reads_texts_as_they_are(ending: str, folder: Path) -> None:
                 file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
         assert read_rows(path, "text") == [{"text": text} for text in texts]
 
-    settings(steady, max_examples=150)(given(st.lists(short_texts, min_size=1, max_size=5))(check_texts))()
+    steady(given(st.lists(short_texts, min_size=1, max_size=5))(check_texts))()
     check_texts(["a" * 300_000, "é\r\n" * 100_000])

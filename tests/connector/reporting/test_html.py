@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import random
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import cycle
@@ -84,9 +86,15 @@ def without_plots(content: Content) -> Content:
     )
 
 
-@pytest.fixture(scope="module")
+@functools.cache
+def page_of(make: Callable[[], Content]) -> str:
+    """The page of a content, with its plots, drawn once."""
+    return page(make())
+
+
+@pytest.fixture
 def rich() -> str:
-    return page(report_factory.content())
+    return page_of(report_factory.content)
 
 
 # -- texts ------------------------------------------------------------------------------------------------------------
@@ -94,12 +102,11 @@ def rich() -> str:
 
 def test_every_string_is_on_the_page_as_it_is() -> None:
     content = report_factory.content()
-    assert set(shown_strings(content)) <= set(Read(page(content)).of("user", "text", "text tall"))
+    assert set(shown_strings(content)) <= set(Read(page_of(report_factory.content)).of("user", "text", "text tall"))
 
 
 def test_hostile_strings_are_on_the_page_as_they_are() -> None:
-    content = report_factory.hostile()
-    written = page(content)
+    written = page_of(report_factory.hostile)
     assert "\r" not in written  # HTML would make a line feed of it
     assert set(report_factory.HOSTILE) <= set(Read(written).of("user", "text", "text tall"))
 
@@ -134,19 +141,19 @@ def test_a_long_text_is_whole_and_scrolls_in_a_box_that_the_keyboard_reaches() -
     assert all((box["tabindex"], box["role"]) == ("0", "region") and box["aria-label"] for box in boxes)
 
 
-def test_a_page_of_everything_at_its_bounds_has_less_than_5_mb() -> None:
+@pytest.mark.parametrize("multiple", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_a_page_of_everything_at_its_bounds_has_less_than_5_mb(multiple: bool) -> None:
     """A character takes at most five bytes, and there are as many people, rounds, places and texts as there can be."""
     worst = "\"'&\r<" * 20_000
-    for multiple in (False, True):
-        content = report_content_of(worst, multiple=multiple)
-        assert len(content.window.places) == 50
-        assert len(content.consensus.suspects) == 25
-        assert (len(content.people.annotators), len(content.people.pairs)) == (100, 190)
-        assert (len(content.curve.points), len(content.curve.replayed[0].labels)) == (300, 300)
-        assert len(content.classes) == 50
-        written = page(content)
-        assert 1_000_000 < len(written.encode()) < 5_000_000
-        assert re.search(r"and \d\d,\d{3} more characters", Read(written).words)
+    content = report_content_of(worst, multiple=multiple)
+    assert len(content.window.places) == 50
+    assert len(content.consensus.suspects) == 25
+    assert (len(content.people.annotators), len(content.people.pairs)) == (100, 190)
+    assert (len(content.curve.points), len(content.curve.replayed[0].labels)) == (300, 300)
+    assert len(content.classes) == 50
+    written = page(content)
+    assert 1_000_000 < len(written.encode()) < 5_000_000
+    assert re.search(r"and \d\d,\d{3} more characters", Read(written).words)
 
 
 def report_content_of(worst: str, *, multiple: bool) -> Content:
@@ -190,7 +197,7 @@ def report_content_of(worst: str, *, multiple: bool) -> Content:
 
 @pytest.mark.parametrize("make", report_factory.STATES)
 def test_the_page_runs_nothing_and_asks_for_nothing(make: Any) -> None:
-    elements = Read(page(make())).elements
+    elements = Read(page_of(make)).elements
     assert {tag for tag, _ in elements}.isdisjoint(
         {
             "script",
@@ -286,7 +293,7 @@ def test_numbers_are_for_people(rich: str) -> None:
 
 
 def test_empty_parts_say_why_and_what_to_do() -> None:
-    words = Read(page(report_factory.empty())).words
+    words = Read(page_of(report_factory.empty)).words
     for said in (
         "Project 7",
         "never synced",
@@ -322,7 +329,7 @@ def test_a_window_whose_tasks_were_deleted_says_so(gone: int, words: str) -> Non
 
 
 def test_a_page_without_asking_the_model_says_so_and_whose_figures_it_has() -> None:
-    words = Read(page(report_factory.without_model())).words
+    words = Read(page_of(report_factory.without_model)).words
     for said in (
         "The ML backend was not used (--no-model).",
         "82 %of the model with the consensus at the last sync",
@@ -337,7 +344,7 @@ def test_a_page_without_asking_the_model_says_so_and_whose_figures_it_has() -> N
 
 
 def test_a_model_without_labels_is_not_no_model() -> None:
-    read = Read(page(report_factory.taken_back()))
+    read = Read(page_of(report_factory.taken_back))
     assert "The model is version 20260303-1358." in read.words
     assert read.of("p").count("No task has a label yet.") == 2
     assert "There is no model" not in read.words
@@ -351,7 +358,7 @@ def test_labels_of_tasks_without_a_text_have_no_quality() -> None:
 
 
 def test_one_annotator_of_a_clean_project() -> None:
-    read = Read(page(report_factory.alone()))
+    read = Read(page_of(report_factory.alone))
     assert "No task is doubtful: " in read.words
     assert "alpha: unknown. No two people" in read.words
     assert read.of("td").count("none") == 0, "what they confuse is unknown"

@@ -50,13 +50,13 @@ class Untrained:
 
 
 class Drawn:
-    """Draws the page, and keeps what it was told."""
+    """Keeps the content in place of drawing the page."""
 
     content: Content
 
     def __call__(self, content: Content) -> str:
         self.content = content
-        return page(content)
+        return "<!DOCTYPE html>"
 
 
 @pytest.fixture
@@ -249,6 +249,6 @@ def test_labels_and_texts_are_shown_as_they_are_read(studio: Studio, state: Proj
     studio.rows[1]["data"]["text"] = "<b>bold</b> \ud800 half a letter"
     studio.annotate(2, 1, "Polite")
     synced(studio, state, Slot(1, relabel=False))
-    write(studio, state, tmp_path / "report.html")
+    write(studio, state, tmp_path / "report.html", page)
     told = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;bold&lt;/b&gt; ? half a letter" in told

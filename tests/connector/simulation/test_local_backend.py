@@ -1,4 +1,4 @@
-"""An ML backend of one's own: what it is given, that it works, and that nothing of it stays."""
+"""A local ML backend: its environment, that it works, and that nothing of it is left."""
 
 import shutil
 import sys
@@ -29,6 +29,7 @@ def environment_of(server: Server) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line)
 
 
+@pytest.mark.service
 def test_it_trains_and_a_copy_of_its_directory_serves_another(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_BACKEND_FOLDS", "7")  # of some shell, not meant for this one
     server = start_ml_backend(directory, environment={"ML_BACKEND_LEXICAL_DIMS": "8"}, threads=1)

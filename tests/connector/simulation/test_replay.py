@@ -1,13 +1,15 @@
-"""The loop replayed against a real ML backend: who is asked what, and what a run tells."""
+"""The loop replayed: who is asked what, and what a run returns. One run is on a real ML backend."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from support.word_count_backend import WordCountBackend
 
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
+from connector.active_learning.window import DEFAULT_STRATEGY
 from connector.annotations.label_config import find_control
 from connector.backend import Backend
 from connector.simulation.corpus import Corpus
@@ -36,8 +38,13 @@ def made_up(*, truth: bool = True) -> Corpus:
     return Corpus(tasks, said, test, true if truth else {})
 
 
+@pytest.fixture
+def backend() -> Backend:
+    return WordCountBackend()
+
+
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+def real_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     directory = tmp_path_factory.mktemp("replay")
     client = Backend(start_ml_backend(directory, threads=1).url, poll_seconds=0.02)
     yield client
@@ -45,8 +52,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     stop_ml_backend(directory)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_every_strategy_runs_and_a_run_is_repeated_to_the_digit(name: str, backend: Backend) -> None:
+def check_that_runs_are_repeated(name: str, backend: Backend) -> None:
     corpus = made_up()
     rounds = replay(corpus, name, "logistic", 0, OPTIONS, backend)
     assert [one["labels"] for one in rounds] == [16, 21, 26, 31]
@@ -56,6 +62,23 @@ def test_every_strategy_runs_and_a_run_is_repeated_to_the_digit(name: str, backe
     assert STRATEGIES[name].relabels or not any(one["relabel"] for one in rounds[1:])
     replay(corpus, name, "logistic", 1, OPTIONS, backend)  # whose model is not the start of the next
     assert replay(corpus, name, "logistic", 0, OPTIONS, backend) == rounds
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_runs_and_a_run_is_repeated_to_the_digit(name: str, backend: Backend) -> None:
+    check_that_runs_are_repeated(name, backend)
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    "name",
+    [
+        DEFAULT_STRATEGY,
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in STRATEGIES if name != DEFAULT_STRATEGY),
+    ],
+)
+def test_a_real_backend_repeats_a_run_to_the_digit(name: str, real_backend: Backend) -> None:
+    check_that_runs_are_repeated(name, real_backend)
 
 
 def test_nobody_answers_a_task_twice_and_none_is_asked_too_often(backend: Backend) -> None:

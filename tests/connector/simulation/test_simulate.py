@@ -8,7 +8,7 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 from support import replay_factory
 
+from connector.backend import Backend
 from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
+from connector.simulation import workers
 from connector.simulation.corpus import Corpus
-from connector.simulation.replay import ReplayOptions
+from connector.simulation.replay import ReplayOptions, Round
 from connector.simulation.simulate import Plan, SimulationResult, simulate
-from connector.simulation.workers import Count, Job, run_all
+from connector.simulation.workers import Count, Job, Replay, run_all
 from connector.sync.signals import Stopped
 
 SAID = {f"t{number}": [("x", "ab"[number % 2]), ("y", "a")] for number in range(12)}
@@ -60,13 +62,32 @@ def simulated(out: Path, plan: Plan = PLAN, corpus: Corpus = CORPUS, jobs: int =
     return simulate(corpus, plan, out, replay_factory.replay, Reporter(), jobs=jobs, with_plot=False, serve=nowhere)
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replays here instead of in worker processes: for tests of what is kept and written."""
+
+    def one_by_one(
+        jobs: Sequence[Job],
+        replay: Replay,
+        corpus: Corpus,
+        options: ReplayOptions,
+        urls: Sequence[str],
+        done: Callable[[Job, list[Round]], None],
+        progress: Count,
+    ) -> None:
+        for job in jobs:
+            done(job, replay(corpus, *job, options, Backend(urls[0]), progress))
+
+    monkeypatch.setattr("connector.simulation.simulate.run_all", one_by_one)
+
+
 # -- workers -----------------------------------------------------------------------------------------------------------
 
 
 def all_of(jobs: Sequence[Job]) -> tuple[dict[Job, int], list[tuple[int, int]]]:
     """How many rounds each job ended with, in two processes, and what was told of the progress."""
     done: dict[Job, int] = {}
-    told: list[tuple[int, int]] = []
+    counted: list[tuple[int, int]] = []
     run_all(
         jobs,
         replay_factory.replay,
@@ -74,24 +95,19 @@ def all_of(jobs: Sequence[Job]) -> tuple[dict[Job, int], list[tuple[int, int]]]:
         PLAN.options,
         URLS,
         lambda job, rounds: done.update({job: len(rounds)}),
-        lambda count, total: told.append((count, total)),
+        lambda count, total: counted.append((count, total)),
     )
-    return done, told
+    return done, counted
 
 
 def test_every_run_is_done_once_and_both_backends_have_work(log: Path) -> None:
-    done, told = all_of(PLAN.jobs)
-    assert done == dict.fromkeys(PLAN.jobs, 4)
+    short = Job("short", "logistic", 0)
+    done, counted = all_of([*PLAN.jobs, short])
+    assert done == dict.fromkeys(PLAN.jobs, 4) | {short: 3}
     assert {path.read_text() for path in log.iterdir()} == set(URLS)
-    assert told[-1] == (16, 16)
-    assert told == sorted(told)
+    assert counted[-1] == (20, 20), "a run that ends early counts as a whole one"
+    assert counted == sorted(counted)
     assert multiprocessing.active_children() == []
-
-
-def test_a_run_that_ends_early_counts_as_whole(log: Path) -> None:
-    done, told = all_of([Job("short", "logistic", 0)])
-    assert list(done.values()) == [3]
-    assert told[-1] == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +118,14 @@ def test_a_run_that_ends_early_counts_as_whole(log: Path) -> None:
             TryAgainLater,
             r"A worker process died, perhaps for lack of memory .* run the same command again to continue",
         ),
-        ("away", TryAgainLater, r"The ML backend of a worker failed \(.*does not answer\.\) Finished runs are kept"),
+        pytest.param(
+            "away",
+            TryAgainLater,
+            r"The ML backend of a worker failed \(.*does not answer\.\) Finished runs are kept",
+            marks=pytest.mark.nightly,
+        ),
         ("wrong", UsageError, "The data are wrong"),
-        ("unforeseen", ValueError, "nobody thought of this"),
+        pytest.param("unforeseen", ValueError, "nobody thought of this", marks=pytest.mark.nightly),
     ],
 )
 def test_a_failure_ends_all_and_leaves_no_process(
@@ -147,13 +168,27 @@ def test_a_signal_while_workers_start_leaves_no_process_and_no_traceback(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_worker_names_its_backend_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(job: Job) -> list[Round]:
+        raise TryAgainLater("The ML backend at http://nowhere does not answer.")
+
+    monkeypatch.setattr(workers, "_work", unavailable)
+    with pytest.raises(
+        TryAgainLater, match=r"The ML backend of a worker failed \(.*does not answer\.\) Finished runs are"
+    ):
+        workers._replay(PLAN.jobs[0])
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_files_are_the_same_whatever_the_number_of_processes_and_what_was_kept(log: Path, tmp_path: Path) -> None:
+def test_the_files_are_the_same_whatever_the_number_of_processes_and_what_was_kept(
+    log: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     one, two, again = (tmp_path / name for name in ("one", "two", "again"))
-    assert simulated(one).notes == []
     simulated(two, jobs=2)
+    request.getfixturevalue("in_this_process")
+    assert simulated(one).notes == []
     simulated(again, replace(PLAN, seeds=1))
     runs_in(log)
     done = simulated(again)
@@ -177,7 +212,7 @@ def test_the_files_are_the_same_whatever_the_number_of_processes_and_what_was_ke
 
 
 def test_a_simulation_that_failed_goes_on_from_there(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    log: Path, in_this_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     simulated(whole)
@@ -192,7 +227,7 @@ def test_a_simulation_that_failed_goes_on_from_there(
     assert (out / "results.json").read_bytes() == (whole / "results.json").read_bytes()
 
 
-def test_a_kept_run_that_cannot_be_read_is_done_again(log: Path, tmp_path: Path) -> None:
+def test_a_kept_run_that_cannot_be_read_is_done_again(log: Path, in_this_process: None, tmp_path: Path) -> None:
     simulated(tmp_path)
     runs_in(log)
     (half,) = (tmp_path / "runs").glob("margin-logistic-1-*.json")
@@ -203,7 +238,7 @@ def test_a_kept_run_that_cannot_be_read_is_done_again(log: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("changed", ["data", "options", "encoder"])
 def test_runs_under_other_conditions_are_not_kept_ones(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+    log: Path, in_this_process: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     simulated(tmp_path)
     runs_in(log)
@@ -218,7 +253,7 @@ def test_runs_under_other_conditions_are_not_kept_ones(
     assert len(runs_in(log)) == 4
 
 
-def test_that_the_data_were_used_up_is_told(log: Path, tmp_path: Path) -> None:
+def test_that_the_data_were_used_up_is_told(log: Path, in_this_process: None, tmp_path: Path) -> None:
     done = simulated(tmp_path, replace(PLAN, strategies=["short", "margin"]))
     assert done.summary.rounds == 3
     assert done.notes == [
@@ -227,7 +262,7 @@ def test_that_the_data_were_used_up_is_told(log: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_the_plot_is_drawn_unless_it_is_not_wanted(log: Path, tmp_path: Path) -> None:
+def test_the_plot_is_drawn_unless_it_is_not_wanted(log: Path, in_this_process: None, tmp_path: Path) -> None:
     done = simulate(CORPUS, PLAN, tmp_path, replay_factory.replay, Reporter(), jobs=1, serve=nowhere)
     assert done.files[-1] == str(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

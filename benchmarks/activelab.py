@@ -1,11 +1,11 @@
-"""ActiveLab scores: ours beside cleanlab's on the same inputs, and how ours grow.
+"""ActiveLab scores: ours next to cleanlab's on the same inputs, and how ours scale.
 
     python benchmarks/activelab.py [--large/--no-large]
 
-Three labels a task, five classes, as many unlabelled tasks as labelled ones. Where both are measured, they are kept
-silent in the same way, run once on 1,000 tasks before, and then in turn on the same inputs, their checks of the labels
-included (`replace` has ours run again): the median counts. Every other size is measured in a process of its own, which
-tells its memory: the first run, nothing warm.
+Three labels per task, five classes, and as many unlabelled tasks as labelled ones. If both are measured, both are
+silenced in the same way and run once on 1,000 tasks. Then they run in turn on the same inputs, including their checks
+of the labels (`replace` makes ours run again), and the median counts. Every other size is measured in a separate
+process, which also measures its memory: the first run, with nothing warm.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def main(large: bool, one: tuple[int, int] | None) -> None:
     compared(*WARM_UP)
     for n_tasks, n_annotators in COMPARED:
         theirs, ours, difference = compared(n_tasks, n_annotators)
-        told = (f"{theirs:.2f}", f"{ours:.3f}", f"{theirs / ours:.0f}", f"{difference:.1e}", "")
-        table.add_row(f"{n_tasks:,}", str(n_annotators), *told, f"{1e6 * ours / n_tasks:.1f}")
+        cells = (f"{theirs:.2f}", f"{ours:.3f}", f"{theirs / ours:.0f}", f"{difference:.1e}", "")
+        table.add_row(f"{n_tasks:,}", str(n_annotators), *cells, f"{1e6 * ours / n_tasks:.1f}")
     for n_tasks, n_annotators in GROWTH if large else ():
         command = [sys.executable, __file__, "--one", str(n_tasks), str(n_annotators)]
         done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        told = ("", f"{done['seconds']:.3f}", "", "", f"{done['mb']:.0f}")
-        table.add_row(f"{n_tasks:,}", str(n_annotators), *told, f"{1e6 * done['seconds'] / n_tasks:.1f}")
+        cells = ("", f"{done['seconds']:.3f}", "", "", f"{done['mb']:.0f}")
+        table.add_row(f"{n_tasks:,}", str(n_annotators), *cells, f"{1e6 * done['seconds'] / n_tasks:.1f}")
     Console().print(table)
 
 

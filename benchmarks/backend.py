@@ -1,12 +1,12 @@
-"""The ML backend under requests: predictions alone and beside a training, and a large project scored again.
+"""The ML backend under load: predictions alone and during a training, and a large project scored again.
 
     python benchmarks/backend.py [predict] [rescore] [--seconds N] [--items N]
 
-`predict`: POST /predict of a warm default model with texts it has not seen, one and 100 a call, beside a plain loop
-over the same encoder in this process, turn about; then single ones while trainings run, beside the same without.
-`rescore`: 100,000 texts, whose embeddings are made up, trained on twice; how long the second model's probabilities
-take, beside stating the items once more, and how much memory the server's processes took at most. Ends with code 1
-where a promise is not kept.
+`predict`: POST /predict of a warm default model with new texts, one and 100 per call, in turn with a plain loop over
+the same encoder in this process. Then single texts while trainings run, compared with the same without trainings.
+`rescore`: two trainings on 100,000 texts with generated embeddings. It compares the time of the second model's
+probabilities with that of sending the items again, and measures the largest memory of the server's processes. The exit
+code is 1 if a promise is not kept.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The ML backend under what nobody should send: Label Studio's payloads, mutated.
+"""The ML backend under requests that no client should send: mutated payloads of Label Studio.
 
     python benchmarks/fuzz.py [--requests 10000] [--seed 0]
 
-Starts a server, trains a model of the project that the recorded payloads (tests/ml_backend/webhooks) are of, and sends
-them with seeded changes: values of other types and sizes, missing and foreign keys, broken JSON and broken HTTP. Ends
-with code 1 where an answer has a status of 500 or above, holds a traceback or a path of the server's, does not keep
-the length of the batch, or where the server's memory grows by more than `GROWTH_MB`.
+It starts a server and trains a model of the project of the recorded payloads (tests/ml_backend/webhooks). Then it sends
+them with seeded changes: values of other types and sizes, missing and foreign keys, broken JSON and broken HTTP. The
+exit code is 1 if an answer has a status of 500 or above, contains a traceback or a path of the server, or has not the
+length of the batch. It is also 1 if the server's memory grows by more than `GROWTH_MB`.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ def _send(session: requests.Session, url: str, request: Request, number: int, re
         if request.path == "/webhook" and not answer.ok:
             wrong.append("refuses an event")
     for words in wrong:
-        told = f"{answer.status_code} {answer.text[:200]!r} to {request.body[:300]!r}"
-        report.wrong.append(f"{number}: {request.path} {words}: {told}")
+        reply = f"{answer.status_code} {answer.text[:200]!r} to {request.body[:300]!r}"
+        report.wrong.append(f"{number}: {request.path} {words}: {reply}")
 
 
 def memory_mb(url: str) -> float:
@@ -325,8 +325,8 @@ def main(count: int, seed: int) -> None:
             stop_ml_backend(Path(folder))
     answered = ", ".join(f"{status}: {times:,}" for status, times in sorted(report.statuses.items()))
     click.echo(f"{count:,} requests in {seconds:.0f} s, seed {seed}. Answers by status: {answered}.")
-    told = ", ".join(f"{found:.0f}" for found in report.memory_mb)
-    click.echo(f"Memory of the server from the warm-up to the end: {told} MB.")
+    memory = ", ".join(f"{megabytes:.0f}" for megabytes in report.memory_mb)
+    click.echo(f"Memory of the server from the warm-up to the end: {memory} MB.")
     for line in report.wrong[:20]:
         click.echo(line)
     click.echo(f"{len(report.wrong)} answers that must not be.")

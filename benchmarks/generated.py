@@ -1,8 +1,8 @@
-"""Texts of known classes, and people of known quality who label them: data whose truth nobody has to guess.
+"""Generated texts of known classes, and labels by people of known quality.
 
-A class has themes, some frequent and some rare, a theme has words of its own. A text takes its words from one theme of
-its class, from one of another class, and from words that all share: its class is rarely in doubt to those who know all
-words, and a model has to meet them first.
+A class has frequent and rare themes, and a theme has its own words. A text has words of one theme of its class, of one
+theme of another class, and of a common vocabulary. Its class is rarely in doubt if all words are known, but a model has
+to see them first.
 """
 
 from __future__ import annotations

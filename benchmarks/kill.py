@@ -1,11 +1,10 @@
-"""Killing the training process and the server at random moments: which version serves after each restart.
+"""Kills the training process and the server at random moments, and checks which version serves after the restart.
 
     python benchmarks/kill.py [--times 50] [--seed 0]
 
-By turns the training process and the whole server are killed (SIGKILL) within the time that a training takes, and the
-server is started again. Each time the version that serves must be the one before, or the new one where the training had
-published it already, its answers those of that version, and every version on disk must be whole. Ends with code 1 where
-one is not.
+In turn it kills (SIGKILL) the training process and the whole server within the time of a training, and restarts the
+server. Then the earlier version must serve, or the new one if the training had published it. The answers must be those
+of that version, and every version on disk must be complete. Otherwise the exit code is 1.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
     python benchmarks/labels.py --out DIR [strategies] [classifiers] [generated] [time]
 
-`strategies`: all strategies under one classifier. `classifiers`: these under the default strategy, by the share of the
-gap that they close between random order and a model of all labels. `generated`: 3 and 6 classes, annotators of mixed
-quality, two of them answering at random, one always the same class; and the default's consensus labels beside majority
-vote and crowd-kit's Dawid-Skene on the same labels. `time`: seconds a run on one core. Without a name, the first three.
+`strategies`: all strategies with one classifier. `classifiers`: classifiers with the default strategy, by the share of
+the gap between random order and a model of all labels that they close. `generated`: 3 and 6 classes, annotators of
+mixed quality, two of whom answer at random and one with always the same class. It also compares the default's consensus
+labels with majority vote and crowd-kit's Dawid-Skene on the same labels. `time`: seconds per run on one core. The
+default is the first three.
 
-Everything is replayed as `connector simulate` does. Finished runs are kept in DIR: the same command goes on from there;
-after a change of the code, give another one. Ends with code 1 where the default does not keep what it promises.
+All runs are replays of `connector simulate`. Finished runs are kept in DIR, and the same command continues from there.
+Use another DIR after a change of the code. The exit code is 1 if the default does not keep its promises.
 """
 
 from __future__ import annotations
@@ -31,9 +32,8 @@ from connector.active_learning.strategies import STRATEGIES
 from connector.backend import Backend
 from connector.cli.simulate_table import format_table
 from connector.progress import Reporter
-from connector.simulation import corpus
 from connector.simulation.confidence_intervals import Estimate, mean, ratio
-from connector.simulation.corpus import Corpus
+from connector.simulation.corpus import Corpus, read_corpus
 from connector.simulation.metrics import RANDOM, Run, SimulationSummary, format_advice
 from connector.simulation.replay import ReplayOptions, Round, replay
 from connector.simulation.replay import Run as Replayed
@@ -86,17 +86,17 @@ def main(
     wanted = tables or TABLES[:3]
     failures: list[str] = []
     if "strategies" in wanted or "classifiers" in wanted:
-        everything = all_labels(corpus.read(data), classifier, out / "data")
+        everything = all_labels(read_corpus(data), classifier, out / "data")
     if "strategies" in wanted:
-        failures += compare_strategies(corpus.read(data), plan, everything, out / "data", jobs)
+        failures += compare_strategies(read_corpus(data), plan, everything, out / "data", jobs)
     if "classifiers" in wanted:
         few = replace(plan, seeds=classifier_seeds)
-        compare_classifiers(corpus.read(data), few, classifiers.split(), everything, out / "data", jobs)
+        compare_classifiers(read_corpus(data), few, classifiers.split(), everything, out / "data", jobs)
     if "generated" in wanted:
         for count in CLASSES:
             failures += compare_on_generated(count, plan, out / f"generated-{count}", jobs)
     if "time" in wanted:
-        failures += measure_time(corpus.read(data), plan, out / "data")
+        failures += measure_time(read_corpus(data), plan, out / "data")
     for failure in failures:
         console.print(f"Failed: {failure}.", soft_wrap=True)
     sys.exit(1 if failures else 0)
@@ -106,7 +106,7 @@ def main(
 
 
 def compare_strategies(texts: Corpus, plan: Plan, everything: float, out: Path, jobs: int | None) -> list[str]:
-    """Prints all strategies with paired intervals; what the default does not beat beyond the interval is a failure.
+    """Prints all strategies with paired intervals; a failure is what the default does not beat beyond the interval.
 
     `everything`: the accuracy of a model of all labels.
     """

@@ -1,12 +1,12 @@
-"""Multiple choice on generated texts: our queue beside random order, and rules that make one score of many.
+"""Multiple choice on generated texts: our queue against random order, and rules that combine the scores of classes.
 
     python benchmarks/multilabel.py [--seeds N] [--rules]
 
-Reviews that mention none, one or several of five topics, and five people who miss topics and see some that are not
-there. Both orders start from the same 60 texts and spend the same number of annotations. Ours is what `connector sync`
-does, function by function: consensus, training, scores, window. Random order asks for one annotation of a random text
-without any, as Label Studio does by itself, and trains on what people answered. The model is the ML backend's
-classifier on TF-IDF, with its folds. RequestMetrics is how often the model gets all topics of new texts right.
+The data are reviews with none, one or several of five topics, and five people who miss topics or add wrong ones. Both
+orders start with the same 60 texts and use the same number of annotations. Ours uses the functions of `connector sync`:
+consensus, training, scores, window. Random order asks for one annotation of a random text without any, as Label Studio
+does by itself, and trains on these answers. The model is the ML backend's classifier on TF-IDF with its folds. The
+measure is the share of new texts whose topics the model gets all right.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The same work here, in processes of this machine, and on a Ray cluster: equal probabilities, and the seconds of each.
+"""The same work in one process, in several, and on a Ray cluster: equal probabilities, and the seconds of each.
 
     python benchmarks/scale.py [folds] [score] [embed] [--processes N] [--ray ADDRESS] [--items N] [--labels N]
 
-`folds`: training logistic-cv on six classes, whose embeddings are made up: six strengths of the penalty for each of
-three folds. `score`: the out-of-sample probabilities of a dataset. `embed`: texts embedded by the default encoder,
-which are not divided among processes of this machine, since one takes all cores. Without --ray, a cluster of its own on
-this machine. A run ahead of each measured one starts processes and connects. Ends with code 1 if probabilities differ.
+`folds`: training logistic-cv on generated embeddings of six classes, with six penalties for each of three folds.
+`score`: the out-of-sample probabilities of a data set. `embed`: texts embedded by the default encoder. These are not
+divided among processes of this machine, because one uses all cores. Without --ray, it starts a local cluster. A first
+run, which is not measured, starts processes and connects. The exit code is 1 if probabilities differ.
 """
 
 from __future__ import annotations

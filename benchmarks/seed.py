@@ -2,13 +2,13 @@
 
     python benchmarks/seed.py --out DIR [--model NAME] [--rounds N] [--seeds N] [--steps N] [--pool N]
 
-From 100 tasks with two labels each, 25 labels a round are chosen by ActiveLab or at random, and after each round the
-transformer is trained anew on the consensus labels, one model a fold for the out-of-sample probabilities and one on
-all labels, whose accuracy on the test texts is told. Every run is a replay as `connector simulate` does it, and the
-plot shows the mean over the seeds and one standard deviation around it. It runs on a GPU where there is one; what is
-small enough for two cores is in benchmarks/README.md.
+A run starts with 100 tasks with two labels each. ActiveLab or chance chooses 25 labels per round. After each round the
+transformer is trained anew on the consensus labels: one model per fold for the out-of-sample probabilities, and one
+on all labels, whose accuracy on the test texts is printed. Every run is a replay of `connector simulate`. The plot
+shows the mean over the seeds with one standard deviation. It runs on a GPU if there is one. benchmarks/README.md says
+what is small enough for two cores.
 
-Finished runs are kept in DIR: the same command goes on from there; after a change of the code, give another one.
+Finished runs are kept in DIR, and the same command continues from there. Use another DIR after a change of the code.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from rich.table import Table
 
 from connector.cli.simulate_table import format_table
 from connector.progress import Reporter
-from connector.simulation import corpus
-from connector.simulation.corpus import Corpus
+from connector.simulation.corpus import Corpus, read_corpus
 from connector.simulation.metrics import RANDOM, Run
 from connector.simulation.replay import ReplayOptions, replay
 from connector.simulation.simulate import Plan, SimulationResult, simulate
@@ -79,7 +78,7 @@ def main(
     }
     # The ML backends of the replays read them, and finished runs are kept under them.
     os.environ |= {f"ML_BACKEND_{name}": str(value) for name, value in given.items() if value is not None}
-    texts = drawn(corpus.read(data), pool)
+    texts = drawn(read_corpus(data), pool)
     plan = Plan(list(strategies), [CLASSIFIER], RANDOM, seeds, ReplayOptions(rounds))
     done = simulate(texts, plan, out, replay, Reporter(), jobs=jobs)
     show(done)
@@ -116,8 +115,8 @@ def by_labels(runs: list[Run]) -> dict[str, list[tuple[int, float, float]]]:
 def show(done: SimulationResult) -> None:
     """The accuracy round by round, and the table of `connector simulate`."""
     curves, seeds = by_labels(done.runs), len({run["seed"] for run in done.runs})
-    told = f"mean of {seeds} seeds ± one standard deviation" if seeds > 1 else "one seed"
-    table = Table("labels", *curves, title=f"Accuracy on test texts, {told}")
+    seeds_shown = f"mean of {seeds} seeds ± one standard deviation" if seeds > 1 else "one seed"
+    table = Table("labels", *curves, title=f"Accuracy on test texts, {seeds_shown}")
     for row in zip(*curves.values(), strict=False):
         cells = (f"{mean:.3f} ± {deviation:.3f}" if seeds > 1 else f"{mean:.3f}" for _, mean, deviation in row)
         table.add_row(str(row[0][0]), *cells)

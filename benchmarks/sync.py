@@ -1,10 +1,10 @@
-"""What a sync and a report cost on a large project, beside Label Studio's own full export in the same run.
+"""The time of a sync and a report on a large project, relative to Label Studio's own full export in the same run.
 
     python benchmarks/sync.py --directory DIR [--tasks 100000] [--annotations 60000] [--quick-import]
 
-Builds the project on a real Label Studio (SQLite) in DIR, or uses the one that is there, and measures whole `connector`
-commands as cron would run them, start of Python included. DIR keeps Label Studio's data and the ML backend's
-embeddings, so that only the first run computes them; the connector's own state is new in every run.
+It builds the project on a real Label Studio (SQLite) in DIR, or uses the one in DIR. It measures whole `connector`
+commands as cron runs them, including the start of Python. DIR keeps Label Studio's data and the ML backend's
+embeddings, so that only the first run computes them. The connector's state is new in every run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from connector.sync.cycle import SyncOptions, sync
 
 NEW = 100  # annotations
 REPEATS = 3
-# What reading and scoring are, of a sync's stages; training and publishing are told apart.
+# The stages of a sync that count as reading and as scoring. Training and publishing are reported separately.
 READING_AND_SCORING = ("pull", "texts", "probabilities", "score", "select")
 
 

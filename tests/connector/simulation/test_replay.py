@@ -9,7 +9,7 @@ from support.word_count_backend import WordCountBackend
 
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
-from connector.active_learning.window import DEFAULT_STRATEGY
+from connector.active_learning.strategy_names import DEFAULT_STRATEGY
 from connector.annotations.label_config import find_control
 from connector.backend import Backend
 from connector.simulation.corpus import Corpus

@@ -54,7 +54,7 @@ lint: $(VENV)/.done
 
 # The inner loop: nothing but what `make setup` has installed.
 check: lint
-	$(PYTEST) --ignore tests/integration --ignore tests/deploy \
+	$(PYTEST) tests/connector tests/ml_backend tests/test_architecture.py tests/test_docs.py \
 	  -m "not (nightly or faults_full or service or browser or postgresql)"
 
 # Each process has a Label Studio of its own.

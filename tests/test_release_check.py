@@ -35,6 +35,7 @@ def test_a_build_has_the_version(check: ModuleType) -> None:
 # -- the changelog ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -79,12 +80,14 @@ def checkout(tmp_path: Path) -> Path:
     return clone
 
 
+@pytest.mark.nightly
 def test_a_clean_checkout_without_newer_tags_lacks_nothing(check: ModuleType, checkout: Path) -> None:
     for tag in ("v1.1.0", "v1.2.0rc1", "version-of-yesterday", "9.0"):
         git(checkout, "tag", tag)
     assert list(check.missing_in_git(checkout, "1.2.0")) == []
 
 
+@pytest.mark.nightly
 def test_changed_and_unknown_files_are_named(check: ModuleType, checkout: Path) -> None:
     (checkout / "file").write_text("2")
     for name in "abc":
@@ -93,6 +96,7 @@ def test_changed_and_unknown_files_are_named(check: ModuleType, checkout: Path) 
     assert said == "Files are not as committed (4: file, a, b, …): commit them, or put them away."
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("taken", ["v1.2.0", "v1.10.0"])
 @pytest.mark.parametrize("where", ["here", "at the remote"])
 def test_a_version_that_is_tagged_or_overtaken_is_refused(
@@ -106,12 +110,14 @@ def test_a_version_that_is_tagged_or_overtaken_is_refused(
     assert said == f"{taken[1:]} is tagged already: raise the version in connector/__init__.py above it."
 
 
+@pytest.mark.nightly
 def test_what_is_no_checkout_is_said(check: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pyproject.toml").write_text("[project\n")
     assert check.main(tmp_path) == 1
     assert capsys.readouterr().out.startswith("This is no checkout to release from; ")
 
 
+@pytest.mark.nightly
 def test_a_remote_that_does_not_answer_is_told(check: ModuleType, checkout: Path) -> None:
     git(checkout, "remote", "set-url", "origin", str(checkout / "none"))
     (said,) = check.missing_in_git(checkout, "1.2.0")
@@ -141,6 +147,7 @@ def test_both_are_there():
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("fails", [False, True])
 def test_all_that_is_missing_is_said_at_once_or_what_to_do_next(checkout: Path, fails: bool) -> None:
     today = datetime.date.today().isoformat()

@@ -26,6 +26,8 @@ from connector.simulation.workers import serve_backends
 
 SMALL = ("--initial", "20x2", "--batch", "10", "--rounds", "3", "--seeds", "2")
 
+pytestmark = pytest.mark.service  # a real ML backend
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -22,6 +22,8 @@ ABOUT = ("with the report", "about the garden", "for the old bicycle", "at the s
 PEOPLE = ("ann", "bob", "cleo")
 OPTIONS = ReplayOptions(rounds=3, batch=5, initial_tasks=8, initial_labels=2, max_annotations_per_task=3)
 
+pytestmark = pytest.mark.service  # a real ML backend
+
 
 def made_up(*, truth: bool = True) -> Corpus:
     """Forty texts, each labelled by three people, of whom cleo is wrong about every fifth; eight more to test on."""

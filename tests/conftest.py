@@ -28,13 +28,25 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "small"))
 NEEDS = {"browser": pytest.mark.browser, "postgresql": pytest.mark.postgresql}
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that need a browser or PostgreSQL by their fixtures."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Marks the tests that need a browser or PostgreSQL by their fixtures, and has one process do the first of all.
+
+    Those are the tests of Label Studio on PostgreSQL, whose server takes longest to start. Each process begins with a
+    part of the list of its own.
+    """
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in NEEDS:
                 item.add_marker(NEEDS[fixture])
+    yield
+    items.sort(key=lambda item: not _on_postgresql(item))
+
+
+def _on_postgresql(item: pytest.Item) -> bool:
+    """Whether the test runs a Label Studio on PostgreSQL."""
+    call = getattr(item, "callspec", None)
+    return call is not None and call.params.get("label_studio") == "postgresql"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

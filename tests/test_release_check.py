@@ -181,7 +181,7 @@ def test_all_that_is_missing_is_said_at_once_or_what_to_do_next(checkout: Path, 
     else:
         assert done.returncode == 0, done.stdout + done.stderr
         assert lines[-2:] == [
-            "1.2.0 can be released, if `make test` has passed on this commit. What is left:",
+            "1.2.0 can be released, if `make test-all` has passed on this commit. What is left:",
             "git tag v1.2.0 && git push origin v1.2.0 && .venv/bin/uv publish "
             "dist/small-1.2.0-py3-none-any.whl dist/small-1.2.0.tar.gz",
         ]

@@ -40,7 +40,7 @@ def main(root: Path = ROOT) -> int:
         print(f"{version} cannot be released yet:", *(f"- {sentence}" for sentence in missing), sep="\n")
         return 1
     files = " ".join(f"dist/{path.name}" for path in sorted((root / "dist").iterdir()))
-    print(f"{version} can be released, if `make test` has passed on this commit. What is left:")
+    print(f"{version} can be released, if `make test-all` has passed on this commit. What is left:")
     print(f"git tag v{version} && git push origin v{version} && .venv/bin/uv publish {files}")
     return 0
 

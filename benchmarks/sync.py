@@ -109,7 +109,8 @@ class Bench:
         with closing(Timed(self.label_studio.url)) as gateway, closing(State(self.state_url)) as state:
             project = state.project(self.label_studio.url, self.project.id)
             connect = lambda: Backend(self.ml_backend.url)  # noqa: E731
-            return sync(self.project.id, gateway, connect, project, SyncOptions(), Reporter()), gateway
+            done = sync(self.project.id, gateway, connect, project, SyncOptions(), Reporter())
+            return done.to_json(), gateway
 
     def annotate(self, count: int) -> None:
         """People take `count` tasks from the label stream and label them."""

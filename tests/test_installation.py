@@ -80,7 +80,7 @@ def test_every_module_of_the_connector_loads_from_the_wheel_alone(installed: Ins
 
 
 def test_the_packaged_labelling_config_is_found(installed: Installed, tmp_path: Path) -> None:
-    code = "from connector.cli.main import _label_config; print(_label_config(None), end='')"
+    code = "from connector.cli.init import _label_config; print(_label_config(None), end='')"
     assert run(installed.commands / "python", "-c", code, cwd=tmp_path) == (ROOT / "label_config.xml").read_text()
 
 

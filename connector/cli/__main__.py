@@ -1,4 +1,4 @@
-"""`python -m connector.cli.main`."""
+"""`python -m connector.cli`."""
 
 from connector.cli.main import main
 

@@ -1,10 +1,9 @@
-"""What all commands share: the options that name the servers, opening them, and errors as one sentence."""
+"""What commands share: the options that name the servers, opening them, and errors as one sentence."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,7 @@ from unicodedata import category
 
 import click
 
-from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.formatting import now_here
+from connector.errors import ConnectorError, TryAgainLater
 
 if TYPE_CHECKING:
     from connector.backend import Backend
@@ -31,6 +29,10 @@ _STATE = click.option(
 _VERBOSE = click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error, too.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
+project_option = click.option(
+    "--project", "project_id", type=click.IntRange(min=1), required=True, help="The project in Label Studio."
+)
+
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that every command on a project takes."""
@@ -38,31 +40,31 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def label_studio_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options of a command that asks no server but Label Studio and remembers nothing."""
+    """Adds the options of a command that only talks to Label Studio and stores nothing."""
     return _LABEL_STUDIO(_VERBOSE(_JSON(command)))
 
 
-def open_servers(servers: dict[str, str | None], *, looking: bool = False) -> tuple[Settings, LabelStudio, State]:
-    """Settings, gateway and state, from options before the environment.
+def open_servers(servers: dict[str, str | None], *, quick: bool = False) -> tuple[Settings, LabelStudio, State]:
+    """Opens Label Studio and the state database. Options take precedence over the environment.
 
-    `looking`: somebody waits to be told whether the servers are there, and is not kept waiting long.
+    `quick`: a person waits for the answer, so servers that do not answer are not tried for long.
     """
     from connector.state.project_state import State
 
-    settings, gateway = open_label_studio(servers, looking=looking)
+    settings, gateway = open_label_studio(servers, quick=quick)
     state = State(settings.state_url)
     click.get_current_context().call_on_close(state.close)
     return settings, gateway, state
 
 
-def open_label_studio(servers: dict[str, str | None], *, looking: bool = False) -> tuple[Settings, LabelStudio]:
+def open_label_studio(servers: dict[str, str | None], *, quick: bool = False) -> tuple[Settings, LabelStudio]:
     """Settings and gateway, as `open_servers`."""
     from connector.label_studio.client import LabelStudio
     from connector.retry import LOOK_AGAIN_SECONDS, Retries
     from connector.settings import load_settings
 
     settings = load_settings(**servers)
-    patience = min(settings.retry_seconds, LOOK_AGAIN_SECONDS) if looking else settings.retry_seconds
+    patience = min(settings.retry_seconds, LOOK_AGAIN_SECONDS) if quick else settings.retry_seconds
     token = settings.label_studio_api_key.get_secret_value()
     gateway = LabelStudio(settings.label_studio_url, token, retries=Retries(patience))
     click.get_current_context().call_on_close(gateway.close)
@@ -70,7 +72,7 @@ def open_label_studio(servers: dict[str, str | None], *, looking: bool = False) 
 
 
 def open_backend(context: click.Context, settings: Settings, gateway: LabelStudio) -> Backend:
-    """The ML backend, tried again as long as Label Studio is; closed when the command of the context ends."""
+    """The ML backend, tried again as long as Label Studio is. It is closed when the command of the context ends."""
     from connector.backend import Backend
 
     backend = Backend.of(settings, gateway.retries)
@@ -78,66 +80,18 @@ def open_backend(context: click.Context, settings: Settings, gateway: LabelStudi
     return backend
 
 
-def say(words: str, *, err: bool = False) -> None:
-    """Prints `words` for a person, without what a terminal would take for a command.
+def say(text: str, *, err: bool = False) -> None:
+    """Prints `text` without what a terminal would take for a command.
 
-    Titles, classes and e-mail addresses are others' words, and Label Studio lets them hold any control character.
+    Titles, classes and e-mail addresses come from other people, and Label Studio lets them hold any control character.
     """
-    click.echo("".join(letter for letter in words if letter == "\n" or category(letter) != "Cc"), err=err)
-
-
-def show_overview() -> int:
-    """Prints one line per server and project, and returns the exit code."""
-    from connector.diagnostics.overview import not_connected, overview
-    from connector.errors import gravest_exit_code
-    from connector.settings import load_settings
-
-    try:
-        load_settings()
-    except UsageError as error:
-        lines = not_connected(error)
-    else:
-        settings, gateway, state = open_servers({}, looking=True)
-        backend = open_backend(click.get_current_context(), settings, gateway)
-        lines = overview(gateway, backend, state, now_here())
-    codes = []
-    for line in lines:
-        say(str(line))
-        codes.append(line.exit_code)
-    click.echo("All commands  connector --help")
-    return gravest_exit_code(codes)
-
-
-def run(cli: click.Group) -> None:
-    """Runs the command: errors become one sentence and an exit code.
-
-    0 done, 1 unforeseen, 2 somebody has to change something, 3 try again later.
-    """
-    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
-    for noisy in ("httpx", "urllib3", "label_studio_sdk"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    try:
-        sys.exit(cli.main(standalone_mode=False) or 0)  # a command's own exit code comes back as a value
-    except click.Abort:
-        click.echo("Stopped.", err=True)
-        sys.exit(1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        known = explain(error)
-        say(f"Error: {known}", err=True)
-        sys.exit(known.exit_code)
+    click.echo("".join(letter for letter in text if letter == "\n" or category(letter) != "Cc"), err=err)
 
 
 def explain(error: Exception) -> ConnectorError:
-    """The error as one sentence of ours, with --verbose logged in full; an unforeseen one is told by its first line."""
+    """The error as one sentence of ours, with --verbose logged in full. An unforeseen one keeps its first line."""
     if "--verbose" in sys.argv:
         logging.error("The error in full:", exc_info=error)
-
     if isinstance(error, ConnectorError):
         return error
     first = (str(error).splitlines() or [""])[0]

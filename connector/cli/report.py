@@ -1,4 +1,4 @@
-"""`connector report`, the command."""
+"""`connector report`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import open_backend, open_servers, server_options
+from connector.cli.options import open_backend, open_servers, project_option, server_options
 
 
 @click.command()
-@click.option("--project", "project_id", type=click.IntRange(min=1), required=True, help="The project.")
+@project_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
-@click.option("--no-model", is_flag=True, help="Leave the ML backend alone: labels and majority, no suspects.")
+@click.option("--no-model", is_flag=True, help="Do not ask the ML backend: majority votes and no doubtful labels.")
 @click.option(
-    "--simulated", type=click.Path(path_type=Path), metavar="FOLDER", help="What connector simulate has written."
+    "--simulated",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Results folder of connector simulate, for the learning curve.",
 )
 @server_options
 def report(
     project_id: int, out: Path, no_model: bool, simulated: Path | None, as_json: bool, **servers: str | None
 ) -> None:
-    """Write one page about a project: what it learned, what it asks next, which labels and whom to look at.
+    """Write one page on what the project learned, what it asks next, and which labels and annotators to check.
 
-    Changes nothing, and works while a sync runs. Texts and e-mail addresses are in it.
+    Changes nothing, and works while a sync runs. The page contains texts and e-mail addresses.
 
     Example: connector report --project 7 --out report.html
     """

@@ -1,4 +1,4 @@
-"""`connector simulate`, the command: from its options to what it prints."""
+"""`connector simulate`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WIDTH_IN_A_FILE = 200
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of tasks.csv, annotations.csv and test.csv.")
-@click.option("--project", "project_id", type=click.IntRange(min=1), help="Instead: the annotations of this project.")
-@click.option("--control", "control_name", help="Which Choices of the project, where the config has several.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with tasks.csv, annotations.csv and test.csv.")
+@click.option("--project", "project_id", type=click.IntRange(min=1), help="Instead: replay this project.")
+@click.option("--control", "control_name", help="The Choices control to use, if the config has several.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results and finished runs.")
-@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Which to compare [all]; repeatable.")
+@click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Strategy to compare [all]. Repeatable.")
 @click.option(
     "--classifier",
     "classifiers",
@@ -35,19 +35,35 @@ WIDTH_IN_A_FILE = 200
     metavar="NAME",
     default=["logistic"],
     show_default=True,
-    help="The ML backend's classifier; repeatable.",
+    help="A classifier of the ML backend. Repeatable.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=25, show_default=True, help="Rounds after the start.")
-@click.option("--batch", type=click.IntRange(min=1), default=25, show_default=True, help="Labels in a round.")
+@click.option("--batch", type=click.IntRange(min=1), default=25, show_default=True, help="Labels per round.")
 @click.option(
-    "--initial", metavar="TASKSxLABELS", default="100x2", show_default=True, help="The start: tasks, labels on each."
+    "--initial",
+    metavar="TASKSxLABELS",
+    default="100x2",
+    show_default=True,
+    help="The start: tasks, labels on each.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Runs with other chances.")
 @click.option(
-    "--max-annotations-per-task", type=click.IntRange(min=1), default=5, show_default=True, help="Never ask for more."
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Number of repetitions with different random seeds.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes, each with an ML backend [one a core, at most 8].")
-@click.option("--no-plot", is_flag=True, help="Draw no plot: matplotlib is not needed then.")
+@click.option(
+    "--max-annotations-per-task",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Never ask for more annotations of a task.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes, each with its own ML backend [one per core, at most 8]."
+)
+@click.option("--no-plot", is_flag=True, help="Do not draw a plot. matplotlib is not needed then.")
 @label_studio_options
 def simulate(
     data: Path | None,
@@ -68,7 +84,7 @@ def simulate(
 ) -> None:
     """Replay the loop offline on data that several people have labelled, and compare strategies.
 
-    Starts ML backends of its own. What is finished is kept in --out: the same command goes on from there.
+    It starts its own ML backends. Finished runs are kept in --out: the same command continues from there.
 
     Example: connector simulate --data politeness --out simulated --strategy random --strategy activelab
     """
@@ -83,7 +99,7 @@ def simulate(
     if start is None:
         raise click.UsageError(f"--initial {initial} is not of the form 100x2: 100 tasks with 2 labels each.")
     options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task)
-    if project_id is not None:  # results.json then says whose labels it stands on
+    if project_id is not None:  # results.json then names the project
         options = replace(options, project=str(project_id))
     plan = Plan(_checked(strategies) or STRATEGY_NAMES, classifiers, DEFAULT_STRATEGY, seeds, options)
     reporter = Reporter()

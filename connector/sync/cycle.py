@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from connector.active_learning import DEFAULT_STRATEGY
@@ -18,32 +18,30 @@ from connector.queue.settings import restore
 from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, unknown_newer
 from connector.queue.views import OwnTabs, restore_tab_order
 from connector.state.project_state import ProjectState, now
-from connector.state.pull import ProjectReading, Pulled, pull, read_project
+from connector.state.pull import Pulled, pull, read_project
+from connector.sync.summary import ModelSummary, SyncSummary, WindowSummary
 
 if TYPE_CHECKING:
     from connector.backend import Backend
     from connector.sync.scoring import Scored
 
-# What a round's summary tells of the model.
-MEASURED = ("model_agreement", "ground_truth_tasks", "ground_truth_accuracy", "forecast")
-
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """How one sync is to be done; the field names are those of the command's options."""
+    """How to sync. The fields are named after the command's options; `scorer` is the setting CONNECTOR_SCORER."""
 
     window: int = 100
     max_annotations_per_task: int = 5
     train: str = "auto"
     prelabel_new: bool = False
     dry_run: bool = False
-    scorer: str = "activelab"  # the setting CONNECTOR_SCORER
+    scorer: str = "activelab"
     strategy: str = DEFAULT_STRATEGY
     ground_truth: bool = False
     publish_consensus: bool = False
 
-    def chosen_under(self, skip_queue: str) -> dict[str, Any]:
-        """What a window depends on, the project's rule for skipped tasks too: another value asks for another window."""
+    def window_fingerprint(self, skip_queue: str) -> dict[str, Any]:
+        """What a window depends on, the project's rule for skipped tasks too. If it changes, a new window is due."""
         return {
             "window": self.window,
             "max_annotations_per_task": self.max_annotations_per_task,
@@ -63,11 +61,20 @@ def sync(
     state: ProjectState,
     options: SyncOptions,
     reporter: Reporter,
-) -> dict[str, Any]:
-    """Does one sync of an adopted project and returns its summary (the object that `--json` prints).
+) -> SyncSummary:
+    """Syncs a project once.
 
-    `connect` gives the ML backend and is called only when there is something to do.
-    Raises UsageError when the project is not adopted, TryAgainLater when another sync holds it or a server is away.
+    Args:
+        project_id: the project in Label Studio.
+        gateway: Label Studio.
+        connect: opens the ML backend. It is called only if there is something to do.
+        state: the project's state.
+        options: how to sync.
+        reporter: shows the stages.
+
+    Raises:
+        UsageError: the project is not set up, or the options contradict its settings.
+        TryAgainLater: another sync holds the project, or a server is away.
     """
     state.require_initialized()
     wanted = state.record().min_annotations_per_task
@@ -76,208 +83,226 @@ def sync(
             f"Project {project_id} was set up to have {wanted} annotations on every task (--min-annotations-per-task), "
             f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
         )
-    with state.lock_for_writes(gateway), _recorded(state, options):
+    cycle = _Cycle(project_id, gateway, state, options, reporter)
+    with state.lock_for_writes(gateway), cycle.result_recorded():
         state.require_initialized()  # again: undo may have held the lock
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
-            reading, restored = _read_and_restore(project_id, gateway, state, options)
-            pulled = pull(reading, gateway, state, progress=stage.count)
+            snapshot, restored = cycle.read(everything=False, progress=stage.count)
         for name in restored:
-            what = "deleted the window's predictions" if name == "predictions" else f"changed {name}"
-            reporter.say(f"Somebody had {what}; this sync puts the queue in order again.")
+            if name == "predictions":
+                reporter.say("The window's predictions were deleted in Label Studio. This sync publishes a new window.")
+            else:
+                reporter.say(f"The setting {name} was changed in Label Studio. This sync restores it.")
         if restored:
-            reporter.say(f"What else may break the queue: connector doctor --project {project_id}")
-        if not _work_to_do(pulled, state, options):
+            reporter.say(f"To find what else breaks the queue, run connector doctor --project {project_id}.")
+        if not cycle.is_work_to_do(snapshot):
             if not options.dry_run:
-                # One a sync: there is no hurry, and a sync with nothing to do shall stay a quick one.
+                # One per sync: there is no hurry, and a sync with nothing to do should be quick.
                 current = state.record().queue_version
-                delete_expired(gateway, project_id, pulled.versions, current, at_most=1)
-            return _summary(pulled, restored, state, reporter)
+                delete_expired(gateway, project_id, snapshot.versions, current, at_most=1)
+            return cycle.summary(snapshot, restored)
         backend = connect()
         try:
-            return _round(pulled, restored, gateway, backend, state, options, reporter)
-        except StaleTasks:  # deleted since it was read: once more, on a fresh reading
+            return cycle.round(snapshot, restored, backend)
+        except StaleTasks:  # a task was deleted since it was read: once more, on a fresh reading
             with reporter.stage("pull", "Reading all of the project again") as stage:
-                reading, restored_again = _read_and_restore(project_id, gateway, state, options)
-                again = pull(reading, gateway, state, everything=True, progress=stage.count)
-            return _round(again, [*restored, *restored_again], gateway, backend, state, options, reporter)
+                snapshot, restored_again = cycle.read(everything=True, progress=stage.count)
+            return cycle.round(snapshot, [*restored, *restored_again], backend)
 
 
-def _read_and_restore(
-    project_id: int, gateway: LabelStudio, state: ProjectState, options: SyncOptions
-) -> tuple[ProjectReading, list[str]]:
-    """Reads the project and, except in a dry run, restores the settings that the queue needs."""
-    reading = read_project(project_id, gateway)
-    return (reading, []) if options.dry_run else restore(reading, gateway, state)
+@dataclass(frozen=True)
+class _Cycle:
+    """One sync of a project, with all that its steps share."""
 
+    project_id: int
+    gateway: LabelStudio
+    state: ProjectState
+    options: SyncOptions
+    reporter: Reporter
 
-@contextlib.contextmanager
-def _recorded(state: ProjectState, options: SyncOptions) -> Iterator[None]:
-    """Remembers how a sync ended, for `connector status`; a dry run leaves no trace."""
-    before = state.record().round
-    try:
-        yield
-    except Exception as error:
-        if not options.dry_run:
-            words = str(error) if isinstance(error, ConnectorError) else f"{type(error).__name__}: {error}"
-            # The state database itself may be what failed.
-            with contextlib.suppress(StateError):
-                state.put(last_sync={"at": now(), "result": "failed", "error": words})
-        raise
-    if not options.dry_run:
-        result = "published" if state.record().round > before else "nothing new"
-        state.put(last_sync={"at": now(), "result": result, "error": None})
+    def read(self, *, everything: bool, progress: Callable[[int, int], None]) -> tuple[Pulled, list[str]]:
+        """Reads the project, after restoring the settings that the queue needs. Returns the names of what it restored.
 
+        A dry run restores nothing.
+        """
+        reading, restored = read_project(self.project_id, self.gateway), list[str]()
+        if not self.options.dry_run:
+            reading, restored = restore(reading, self.gateway, self.state)
+        return pull(reading, self.gateway, self.state, everything=everything, progress=progress), restored
 
-def _work_to_do(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:
-    """Whether a new window is due: something changed, or the published window no longer stands as it was published."""
-    record = state.record()
-    version = record.queue_version
-    asked = {slot.task for slot in state.window() if slot.relabel}
-    return (
-        pulled.changed
-        or options.train == "always"
-        or record.window_options != options.chosen_under(pulled.project["skip_queue"])
-        or version is None
-        or pulled.project["model_version"] != version
-        or pulled.versions.get(version, 0) != record.queue_size
-        or _consensus_differs(pulled, state, options)
-        or bool(unknown_newer(pulled.versions, version))
-        or not asked.issuperset(state.reopened())
-        or any(not is_open(pulled.tasks[task], pulled.project["skip_queue"]) for task in asked)
-        or bool(stale_open_tasks(pulled.tasks, asked, pulled.project["skip_queue"]))
-    )
+    @contextlib.contextmanager
+    def result_recorded(self) -> Iterator[None]:
+        """Remembers how the sync ended, for `connector status`. A dry run leaves no trace."""
+        before = self.state.record().round
+        try:
+            yield
+        except Exception as error:
+            if not self.options.dry_run:
+                message = str(error) if isinstance(error, ConnectorError) else f"{type(error).__name__}: {error}"
+                # The state database itself may be what failed.
+                with contextlib.suppress(StateError):
+                    self.state.put(last_sync={"at": now(), "result": "failed", "error": message})
+            raise
+        if not self.options.dry_run:
+            result = "published" if self.state.record().round > before else "nothing new"
+            self.state.put(last_sync={"at": now(), "result": result, "error": None})
 
+    def is_work_to_do(self, snapshot: Pulled) -> bool:
+        """Whether a new window is due: something changed, or Label Studio no longer has the window as published."""
+        record, project = self.state.record(), snapshot.project
+        version, skip_queue = record.queue_version, project["skip_queue"]
+        reopened = {slot.task for slot in self.state.window() if slot.relabel}
+        return (
+            snapshot.changed
+            or self.options.train == "always"
+            or record.window_options != self.options.window_fingerprint(skip_queue)
+            or version is None
+            or project["model_version"] != version
+            or snapshot.versions.get(version, 0) != record.queue_size
+            or self._published_consensus_differs(snapshot)
+            or bool(unknown_newer(snapshot.versions, version))
+            or not reopened.issuperset(self.state.reopened())
+            or any(not is_open(snapshot.tasks[task], skip_queue) for task in reopened)
+            or bool(stale_open_tasks(snapshot.tasks, reopened, skip_queue))
+        )
 
-def _round(
-    pulled: Pulled,
-    restored: list[str],
-    gateway: LabelStudio,
-    backend: Backend,
-    state: ProjectState,
-    options: SyncOptions,
-    reporter: Reporter,
-) -> dict[str, Any]:
-    # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
-    from connector.active_learning.strategies import find_strategy
-    from connector.sync.scoring import choose, score
+    def round(self, snapshot: Pulled, restored: list[str], backend: Backend) -> SyncSummary:
+        """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""
+        scored, window = self._choose(snapshot, backend)
+        if self.options.dry_run:
+            return replace(self.summary(snapshot, restored, scored, window), dry_run=True)
+        window = self._publish(snapshot, scored, window)
+        summary = self.summary(snapshot, restored, scored, window)
+        summary = replace(summary, round=summary.round + 1)
+        labels = len(scored.labels)  # what the model learns from
+        self.state.store_round(summary.round, {**summary.to_json(), "labels": labels})
+        if restore_tab_order(self.project_id, self.gateway, OwnTabs.of(self.state.record().found)):
+            self.reporter.say("The ActiveLab tab was sorted in the Data Manager. It has the queue's order again.")
+        return summary
 
-    strategy = find_strategy(options.strategy, options.scorer)
-    train = "never" if options.dry_run else options.train
-    scored = score(pulled, backend, state, reporter, train=train, strategy=strategy, ground_truth=options.ground_truth)
-    with reporter.stage("select", "Choosing the next window"):
-        window = choose(
-            pulled,
-            scored,
+    def _choose(self, snapshot: Pulled, backend: Backend) -> tuple[Scored, list[Slot]]:
+        # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
+        from connector.active_learning.strategies import find_strategy
+        from connector.sync.scoring import choose, score
+
+        options, state = self.options, self.state
+        strategy = find_strategy(options.strategy, options.scorer)
+        scored = score(
+            snapshot,
             backend,
+            state,
+            self.reporter,
+            train="never" if options.dry_run else options.train,
             strategy=strategy,
-            window=options.window,
-            max_annotations=options.max_annotations_per_task,
-            min_annotations=state.record().min_annotations_per_task,
+            ground_truth=options.ground_truth,
         )
-    if options.dry_run:
-        return {**_summary(pulled, restored, state, reporter, scored, window), "dry_run": True}
-    chosen = options.chosen_under(pulled.project["skip_queue"])
-    about_consensus = options.publish_consensus or PUBLISHED_CONSENSUS in pulled.versions
-    with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
-        published = publish(
-            gateway,
-            state,
-            pulled,
-            window,
-            # Not yet those asked for: a sync that is killed before the consensus is out has its round to do again.
-            options={**chosen, "publish_consensus": None} if about_consensus else chosen,
-            prelabels=scored.predicted if options.prelabel_new else None,
-            progress=stage.count,
-        )
-    if published.import_seconds > SLOW_IMPORT_SECONDS:
-        reporter.say(
-            f"Label Studio took {published.import_seconds:.0f} s to import the window. Started with the environment "
-            f"variable {QUICK_IMPORT} it takes less than one."
-        )
-    if about_consensus:
-        _publish_consensus(pulled, gateway, scored, state, options, reporter)
-        state.put(window_options=chosen)
-    summary = _summary(pulled, restored, state, reporter, scored, published.window)
-    summary["round"] += 1
-    state.store_round(summary["round"], {**summary, "labels": len(scored.labels)})  # what the model learns from
-    if restore_tab_order(pulled.project["id"], gateway, OwnTabs.of(state.record().found)):
-        reporter.say("Somebody had sorted our tab in the Data Manager; it is in the queue's order again.")
-    return summary
+        with self.reporter.stage("select", "Choosing the next window"):
+            window = choose(
+                snapshot,
+                scored,
+                backend,
+                strategy=strategy,
+                window=options.window,
+                max_annotations=options.max_annotations_per_task,
+                min_annotations=state.record().min_annotations_per_task,
+            )
+        return scored, window
 
+    def _publish(self, snapshot: Pulled, scored: Scored, window: Sequence[Slot]) -> list[Slot]:
+        """Publishes the window, and consensus labels if asked. Returns the window as annotators are served it."""
+        options, state, reporter = self.options, self.state, self.reporter
+        fingerprint = options.window_fingerprint(snapshot.project["skip_queue"])
+        about_consensus = options.publish_consensus or PUBLISHED_CONSENSUS in snapshot.versions
+        with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
+            published = publish(
+                self.gateway,
+                state,
+                snapshot,
+                window,
+                # Not yet the real one: a sync that is killed before the consensus is out must do its round again.
+                options={**fingerprint, "publish_consensus": None} if about_consensus else fingerprint,
+                prelabels=scored.predicted if options.prelabel_new else None,
+                progress=stage.count,
+            )
+        if published.import_seconds > SLOW_IMPORT_SECONDS:
+            reporter.say(
+                f"Label Studio took {published.import_seconds:.0f} s to import the window. It takes less than 1 s if "
+                f"Label Studio is started with the environment variable {QUICK_IMPORT}."
+            )
+        if about_consensus:
+            self._publish_consensus(snapshot, scored)
+            state.put(window_options=fingerprint)
+        return published.window
 
-def _consensus_differs(pulled: Pulled, state: ProjectState, options: SyncOptions) -> bool:
-    """Whether Label Studio has other consensus labels than those known, as somebody deletes predictions."""
-    from connector.queue.consensus_predictions import is_up_to_date
+    def _published_consensus_differs(self, snapshot: Pulled) -> bool:
+        """Whether Label Studio has other consensus labels than were published: people can delete predictions."""
+        from connector.queue import consensus_predictions
 
-    return options.publish_consensus and not is_up_to_date(state, pulled.versions, pulled.tasks)
-
-
-def _publish_consensus(
-    pulled: Pulled,
-    gateway: LabelStudio,
-    scored: Scored,
-    state: ProjectState,
-    options: SyncOptions,
-    reporter: Reporter,
-) -> None:
-    """Publishes the consensus that `connector export` would write now, or removes what an earlier sync published."""
-    from connector.queue.consensus_predictions import Label, publish_consensus, remove_consensus
-    from connector.sync.review import consensus_quality
-
-    project = pulled.project["id"]
-    if not options.publish_consensus:
-        with reporter.stage("consensus", "Removing published consensus labels"):
-            remove_consensus(gateway, state, project)
-        return
-    with reporter.stage("consensus", "Publishing consensus labels") as stage:
-        reviewed = consensus_quality(pulled, scored, options.strategy, options.scorer)
-        labels, quality = reviewed.consensus, reviewed.quality
-        wanted = {task: Label(labels[task], quality[task]) for task in quality}
-        publish_consensus(
-            gateway,
-            state,
-            project,
-            pulled.control,
-            wanted,
-            tasks=pulled.tasks,
-            versions=pulled.versions,
-            progress=stage.count,
+        return self.options.publish_consensus and not consensus_predictions.is_up_to_date(
+            self.state, snapshot.versions, snapshot.tasks
         )
 
+    def _publish_consensus(self, snapshot: Pulled, scored: Scored) -> None:
+        """Publishes the consensus labels that an export would have now, or removes those of an earlier sync."""
+        from connector.queue import consensus_predictions
+        from connector.sync.review import consensus_quality
 
-def _summary(
-    pulled: Pulled,
-    restored: list[str],
-    state: ProjectState,
-    reporter: Reporter,
-    scored: Scored | None = None,
-    window: Sequence[Slot] | None = None,
-) -> dict[str, Any]:
-    """What `--json` prints; without `scored` and `window`, of a sync that had nothing to do."""
-    record, last = state.record(), state.last_round() or {}
-    window = state.window() if window is None else window
-    rows = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
-    relabel = sum(slot.relabel for slot in window)
-    return {
-        "project": pulled.project["id"],
-        "round": record.round,
-        "tasks": len(pulled.tasks),
-        "annotations": len(rows),
-        "annotators": len({row.annotator for row in rows}),
-        "labels_changed": scored.labels_changed if scored else 0,
-        "trained": bool(scored and scored.trained),
-        "model_version": scored.model_version if scored else record.model_version,
-        **(_measured(scored) if scored else {name: last.get(name) for name in MEASURED}),
-        "queue_version": record.queue_version,
-        "window": {"size": len(window), "new": len(window) - relabel, "relabel": relabel},
-        "without_text": sum(task.digest is None for task in pulled.tasks.values()),
-        "unknown_choices": sum(row.unknown for row in rows),
-        "restored": restored,
-        "seconds": dict(reporter.seconds),
-    }
+        if not self.options.publish_consensus:
+            with self.reporter.stage("consensus", "Removing published consensus labels"):
+                consensus_predictions.remove_consensus(self.gateway, self.state, self.project_id)
+            return
+        with self.reporter.stage("consensus", "Publishing consensus labels") as stage:
+            reviewed = consensus_quality(snapshot, scored, self.options.strategy, self.options.scorer)
+            wanted = {
+                task: consensus_predictions.Label(reviewed.consensus[task], quality)
+                for task, quality in reviewed.quality.items()
+            }
+            consensus_predictions.publish_consensus(
+                self.gateway,
+                self.state,
+                self.project_id,
+                snapshot.control,
+                wanted,
+                tasks=snapshot.tasks,
+                versions=snapshot.versions,
+                progress=stage.count,
+            )
+
+    def summary(
+        self,
+        snapshot: Pulled,
+        restored: list[str],
+        scored: Scored | None = None,
+        window: Sequence[Slot] | None = None,
+    ) -> SyncSummary:
+        """The summary, without `scored` and `window` of a sync that had nothing to do."""
+        record = self.state.record()
+        window = self.state.window() if window is None else window
+        rows = [row for task in snapshot.tasks.values() for row in task.annotations if not row.skipped]
+        relabel = sum(slot.relabel for slot in window)
+        return SyncSummary(
+            project=snapshot.project["id"],
+            round=record.round,
+            tasks=len(snapshot.tasks),
+            annotations=len(rows),
+            annotators=len({row.annotator for row in rows}),
+            labels_changed=scored.labels_changed if scored else 0,
+            trained=scored is not None and scored.trained,
+            model_version=scored.model_version if scored else record.model_version,
+            model=_model_summary(scored) if scored else ModelSummary.of_round(self.state.last_round()),
+            queue_version=record.queue_version,
+            window=WindowSummary(size=len(window), new=len(window) - relabel, relabel=relabel),
+            without_text=sum(task.digest is None for task in snapshot.tasks.values()),
+            unknown_choices=sum(row.unknown for row in rows),
+            restored=restored,
+            seconds=dict(self.reporter.seconds),
+        )
 
 
-def _measured(scored: Scored) -> dict[str, Any]:
-    """What a round found out about the model, by the names of MEASURED."""
-    ahead = forecast(scored.agreement, len(scored.consensus))
-    return dict(zip(MEASURED, (scored.agreement, len(scored.held_out), scored.accuracy, ahead), strict=True))
+def _model_summary(scored: Scored) -> ModelSummary:
+    return ModelSummary(
+        model_agreement=scored.agreement,
+        ground_truth_tasks=len(scored.held_out),
+        ground_truth_accuracy=scored.accuracy,
+        forecast=forecast(scored.agreement, len(scored.consensus)),
+    )

@@ -1,29 +1,32 @@
-"""Syncs of several projects, one after another: what fails in one is no matter to the others."""
+"""Sync several projects in turn. A failure in one does not stop the others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import ConnectorError, StateError
+from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
+from connector.state.project_state import State
+from connector.sync import cycle
+from connector.sync.cycle import SyncOptions
+from connector.sync.summary import SyncSummary
 
 if TYPE_CHECKING:
     from connector.backend import Backend
 
-Connect = Callable[[], "Backend"]
-
 
 @dataclass(frozen=True)
-class Outcome:
+class SyncResult:
     """How the sync of a project ended: with its summary or with an error.
 
-    `untried`: it was not begun, since the error of a project before it is everyone's.
+    `untried`: it was not begun, since the error of an earlier project would stop it, too.
     """
 
     project: int
-    summary: dict[str, Any] | None = None
+    summary: SyncSummary | None = None
     error: ConnectorError | None = None
     untried: bool = False
 
@@ -34,113 +37,143 @@ class Outcome:
     @property
     def published(self) -> bool:
         """Whether annotators are served a new window."""
-        return self.summary is not None and "publish" in self.summary["seconds"]
+        return self.summary is not None and self.summary.published
+
+    @property
+    def restored(self) -> bool:
+        """Whether settings were put in order."""
+        return self.summary is not None and bool(self.summary.restored)
 
     def to_json(self) -> dict[str, Any]:
         """The summary, or the project with `error` and `exit_code`."""
-        if self.error is None:
-            return self.summary or {}
+        if self.summary is not None:
+            return self.summary.to_json()
         return {"project": self.project, "error": str(self.error), "exit_code": self.exit_code}
 
 
-class Rounds:
+@dataclass(frozen=True)
+class Servers:
+    """What a sync talks to.
+
+    Attributes:
+        url: the address of Label Studio, under which the state database has its projects.
+        gateway: Label Studio, which is tried again if it does not answer.
+        state: the state database.
+        open_backend: makes the client of the ML backend.
+        open_probe: opens a gateway to the same Label Studio that asks once.
+        explain: makes any other error one of ours.
+    """
+
+    url: str
+    gateway: LabelStudio
+    state: State
+    open_backend: Callable[[], Backend]
+    open_probe: Callable[[], LabelStudio]
+    explain: Callable[[Exception], ConnectorError]
+
+
+class ProjectSyncs:
     """Syncs projects of one Label Studio.
 
-    `sync` does one project's; `open_backend` makes the client of the ML backend; `look` raises a ConnectorError when
-    Label Studio is away or refuses us altogether; `explain` makes any other error one of ours.
+    Args:
+        servers: what the syncs talk to.
+        options: how to sync.
+        reporter: makes the reporter of a project's sync.
+        only: the only project. None: all that init has set up.
     """
 
     def __init__(
         self,
-        sync: Callable[[int, Connect, Reporter], dict[str, Any]],
+        servers: Servers,
+        options: SyncOptions,
         *,
-        open_backend: Connect,
-        look: Callable[[], object],
-        explain: Callable[[Exception], ConnectorError],
         reporter: Callable[[int], Reporter],
+        only: int | None = None,
     ) -> None:
-        self._sync = sync
-        self._open_backend = open_backend
-        self._look = look
-        self._explain = explain
+        self._servers = servers
+        self._options = options
         self._reporter = reporter
+        self._only = only
         self._backend: Backend | None = None
-        self._backend_is_away: ConnectorError | None = None
+        self._backend_error: ConnectorError | None = None
+        self._probe: LabelStudio | None = None
 
-    def sync(self, projects: Sequence[int]) -> Iterator[Outcome]:
-        """Syncs each of the projects once, and tells of each as it ends.
+    def projects(self) -> list[int]:
+        """The ids of the projects. Those that are set up later appear in later calls."""
+        if self._only is not None:
+            return [self._only]
+        try:
+            return self._servers.state.adopted(self._servers.url)
+        except Exception as error:
+            raise self._servers.explain(error) from error
 
-        A server that is away is waited for once: without Label Studio or the state database the rest is untried, and
-        the ML backend is not asked again.
+    def sync(self, ids: Sequence[int]) -> Iterator[SyncResult]:
+        """Syncs each of the projects once, and yields each result as its sync ends.
+
+        If a server is unavailable, it is waited for once: without Label Studio or the state database the remaining
+        projects are untried, and the ML backend is not asked again.
         """
-        self._backend_is_away = None
-        for place, project in enumerate(projects):
+        self._backend_error = None
+        for place, project in enumerate(ids):
             try:
-                yield Outcome(project, self._sync(project, self._connect, self._reporter(project)))
+                yield SyncResult(project, self._sync(project))
             except Exception as error:
-                known = self._explain(error)
-                yield Outcome(project, error=known)
-                rest = projects[place + 1 :]
-                if rest and (isinstance(error, StateError) or not self._is_label_studio_there()):
-                    yield from (Outcome(other, error=known, untried=True) for other in rest)
+                explained = self._servers.explain(error)
+                yield SyncResult(project, error=explained)
+                rest = ids[place + 1 :]
+                if rest and (isinstance(error, StateError) or not self._is_label_studio_available()):
+                    yield from (SyncResult(untried, error=explained, untried=True) for untried in rest)
                     return
 
+    def count_annotations(self, project: int) -> int:
+        """How many annotations and skips the project has. Raises ConnectorError if Label Studio does not answer."""
+        counts = self._open_probe().get_project(project)
+        return int(counts["total_annotations_number"] + counts["skipped_annotations_number"])
+
     def close(self) -> None:
-        """Ends the connection to the ML backend."""
-        if self._backend is not None:
-            self._backend.close()
+        """Ends the connections that the syncs opened."""
+        for opened in (self._backend, self._probe):
+            if opened is not None:
+                opened.close()
+
+    def _sync(self, project: int) -> SyncSummary:
+        servers = self._servers
+        state = servers.state.project(servers.url, project)
+        return cycle.sync(project, servers.gateway, self._connect, state, self._options, self._reporter(project))
 
     def _connect(self) -> Backend:
-        if self._backend_is_away is not None:
-            raise self._backend_is_away
+        if self._backend_error is not None:
+            raise self._backend_error
         if self._backend is None:
-            self._backend = self._open_backend()
+            self._backend = self._servers.open_backend()
         try:
             self._backend.check()
         except ConnectorError as error:
-            self._backend_is_away = error
+            self._backend_error = error
             raise
         return self._backend
 
-    def _is_label_studio_there(self) -> bool:
+    def _is_label_studio_available(self) -> bool:
         try:
-            self._look()
+            self._open_probe().whoami()
         except ConnectorError:
             return False
         return True
 
-
-def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """0 where all succeeded, or else the gravest: 1 (unforeseen) before 2 (change something) before 3 (try again)."""
-    return min((outcome.exit_code for outcome in outcomes if outcome.error), default=0)
-
-
-def words(done: Mapping[str, Any]) -> str:
-    """A sync's summary as sentences."""
-    size = done["window"]
-    trained = f"trained {done['model_version']}" if done["trained"] else f"model {done['model_version'] or 'none yet'}"
-    verb = "would hold" if done.get("dry_run") else "holds"
-    left_out = [
-        f"{done['without_text']} tasks have no text" * bool(done["without_text"]),
-        f"{done['unknown_choices']} annotations hold a choice that the config no longer has"
-        * bool(done["unknown_choices"]),
-    ]
-    notes = "".join(f" Left out: {note}." for note in left_out if note)
-    return (
-        f"Project {done['project']}, round {done['round']}: {done['annotations']} annotations by {done['annotators']} "
-        f"on {done['tasks']} tasks; {trained}; the window {verb} {size['size']} tasks, {size['new']} new and "
-        f"{size['relabel']} for a second opinion.{notes}"
-    )
+    def _open_probe(self) -> LabelStudio:
+        if self._probe is None:
+            self._probe = self._servers.open_probe()
+        return self._probe
 
 
-def error_words(outcome: Outcome) -> str:
+def format_error(result: SyncResult) -> str:
     """A project's error in one line."""
-    return f"Error in project {outcome.project}: {' '.join(str(outcome.error).split())}"
+    return f"Error in project {result.project}: {' '.join(str(result.error).split())}"
 
 
-def untried_words(outcomes: Iterable[Outcome]) -> str | None:
+def format_untried(results: Iterable[SyncResult]) -> str | None:
     """Which projects were not tried, or None."""
-    untried = [str(outcome.project) for outcome in outcomes if outcome.untried]
+    untried = [str(result.project) for result in results if result.untried]
     if not untried:
         return None
     return f"Not tried, for the same reason: project{'s' * (len(untried) > 1)} {', '.join(untried)}."

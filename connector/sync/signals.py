@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C for a command that goes on until it is told to end."""
+"""SIGTERM and Ctrl-C for a command that runs until a signal ends it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ GRACE_SECONDS = 8  # docker stop kills after 10
 
 
 class Stopped(KeyboardInterrupt):
-    """The command was told to end; no error, so that nothing which handles errors takes it for one."""
+    """A signal ends the command. It is no error, so that nothing that handles errors takes it for one."""
 
 
 class StopSignals:
-    """Within its context the first signal is remembered, and whatever is left of it is for `check` and `wait`.
+    """Within its context the first signal is remembered, until `check`, `wait` or `sleep` sees it.
 
-    A second one, or GRACE_SECONDS, raise Stopped wherever the command is: a server may be slow to answer. Every step
-    of a sync can be repeated, so it may end anywhere; locks are freed on the way.
+    A second signal, or GRACE_SECONDS after the first, raises Stopped wherever the command is: a server may be slow to
+    answer. Every step of a sync can be repeated, so it may end anywhere. Locks are freed on the way.
     """
 
     def __init__(self, grace_seconds: int = GRACE_SECONDS) -> None:
@@ -41,16 +41,16 @@ class StopSignals:
             signal.signal(number, handler)
 
     def wait(self, seconds: float) -> bool:
-        """Waits so long, or until a signal comes; whether one has come."""
+        """Waits `seconds`, or until a signal comes. Returns whether one has come."""
         return self._asked.wait(seconds)
 
     def check(self) -> None:
-        """Raises Stopped once a signal has come."""
+        """Raises Stopped if a signal has come."""
         if self._asked.is_set():
             raise Stopped
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps; raises Stopped when a signal comes meanwhile."""
+        """Sleeps `seconds`. Raises Stopped if a signal comes meanwhile."""
         if self.wait(seconds):
             raise Stopped
 

@@ -168,7 +168,7 @@ def test_before_init_the_connector_of_the_compose_file_says_what_it_waits_for(
     ) as waiting:
         try:
             assert waiting.stderr is not None
-            assert "No project is set up yet; waiting for connector init --project ID." in waiting.stderr.readline()
+            assert "No project is set up yet. Waiting for connector init --project ID." in waiting.stderr.readline()
             waiting.terminate()
             assert waiting.wait(timeout=60) == 0
         finally:

@@ -111,4 +111,4 @@ def test_a_label_studio_that_is_slow_to_import_is_told_with_what_helps(
     loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"text": "One more."}])
     monkeypatch.setattr("connector.sync.cycle.SLOW_IMPORT_SECONDS", 0.0)
     loop.sync()
-    assert "to import the window. Started with the environment variable fflag_fix_back_4620_" in caplog.text
+    assert "is started with the environment variable fflag_fix_back_4620_" in caplog.text

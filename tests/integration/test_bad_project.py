@@ -92,7 +92,7 @@ def test_tasks_without_a_text_are_left_out_and_told(
     summary = json.loads(done.out)
     assert (summary["tasks"], summary["without_text"], summary["unknown_choices"]) == (9, 6, 0)
     assert sorted(loop.window) == with_text[1:]
-    assert "Left out: 6 tasks have no text." in commands.run(loop, "sync").out
+    assert "Left out: 6 tasks without a text." in commands.run(loop, "sync").out
     told = commands.run(loop, "status")
     assert "9: 3 labelled, 6 unlabelled; 6 without a text" in told.out
     assert json.loads(commands.run(loop, "status", "--json").out)["tasks"]["without_text"] == 6
@@ -131,7 +131,7 @@ def test_choices_that_are_gone_are_left_out_and_told(
     assert (summary["annotations"], summary["unknown_choices"]) == (6, 4)
     labels = {row.label for task in loop.state.tasks().values() for row in task.annotations}
     assert labels == {"Polite", None}
-    assert "Left out: 4 annotations hold a choice that the config no longer has." in commands.run(loop, "sync").out
+    assert "Left out: 4 annotations with a choice that the config no longer has." in commands.run(loop, "sync").out
     found = json.loads(commands.run(loop, "status", "--json").out)
     assert (found["labels"]["total"], found["labels"]["unknown_choices"]) == (2, 4)
     assert json.loads(commands.run(loop, "export", "--json").out)["unknown_choices"] == 4

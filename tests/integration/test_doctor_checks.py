@@ -121,7 +121,7 @@ def test_sync_that_repairs_a_setting_points_to_doctor(start: StartProject) -> No
     loop.set(sampling="Uniform sampling")
     repaired = connector(loop, "sync", "--project", str(loop.id))
     assert repaired.returncode == 0
-    assert "Somebody had changed sampling" in repaired.stderr
+    assert "The setting sampling was changed in Label Studio." in repaired.stderr
     assert hint in repaired.stderr
     assert not_fine(loop) == FINE
 

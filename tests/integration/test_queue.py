@@ -99,7 +99,7 @@ def test_publishing_writes_in_proportion_to_what_changes(start: StartProject, pe
             loop.state,
             pulled,
             [*new(*t[6:]), *second(t[1], t[2], t[3])],
-            options=OPTIONS.chosen_under(pulled.project["skip_queue"]),
+            options=OPTIONS.window_fingerprint(pulled.project["skip_queue"]),
         )
 
     assert gateway.writes == [

@@ -101,7 +101,7 @@ class Loop:
                 self.state,
                 pulled,
                 window,
-                **{"options": OPTIONS.chosen_under(pulled.project["skip_queue"]), **options},
+                **{"options": OPTIONS.window_fingerprint(pulled.project["skip_queue"]), **options},
             )
 
     def sync(self, gateway: Gateway | None = None, backend: Backend | None = None, **options: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Loop:
             self.state,
             SyncOptions(**options),
             Reporter(),
-        )
+        ).to_json()
 
     @property
     def window(self) -> list[int]:

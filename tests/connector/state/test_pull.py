@@ -388,7 +388,7 @@ def test_another_rule_for_skipped_tasks_has_everything_read_again_and_once(studi
     studio.calls.clear()
     assert all(task.is_labeled for task in read(studio, state).tasks.values())
     assert studio.read_everything()
-    state.store_window(OURS, 2, [Slot(1, False)], SyncOptions().chosen_under("IGNORE_SKIPPED"))
+    state.store_window(OURS, 2, [Slot(1, False)], SyncOptions().window_fingerprint("IGNORE_SKIPPED"))
     studio.calls.clear()
     read(studio, state)
     assert not studio.read_everything()
@@ -415,7 +415,9 @@ def published(studio: Studio, state: ProjectState) -> None:
     read(studio, state)
     studio.versions = {OURS: 2, "somebody-elses": 4}
     studio.settings["model_version"] = OURS
-    state.store_window(OURS, 2, [Slot(1, False), Slot(2, False)], SyncOptions().chosen_under("REQUEUE_FOR_OTHERS"))
+    state.store_window(
+        OURS, 2, [Slot(1, False), Slot(2, False)], SyncOptions().window_fingerprint("REQUEUE_FOR_OTHERS")
+    )
 
 
 def patches(studio: Studio) -> list[dict[str, Any]]:

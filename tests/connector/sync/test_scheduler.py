@@ -7,23 +7,20 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from support.summary_factory import sync_summary
 
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.sync.projects import Outcome
-from connector.sync.scheduler import LONGEST_BACKOFF_SECONDS, POLL_SECONDS, POLL_SHARE, Watch
+from connector.sync.projects import SyncResult
+from connector.sync.scheduler import LONGEST_BACKOFF_SECONDS, POLL_SECONDS, POLL_SHARE, Scheduler
+from connector.sync.summary import SyncSummary
 
 AWAY = TryAgainLater("Label Studio does not answer.")
 GONE = UsageError("There is no project 2.")
 
 
-def summary(project: int, *, size: int = 10, published: bool = True, restored: Sequence[str] = ()) -> dict[str, Any]:
+def summary(project: int, *, size: int = 10, published: bool = True, restored: Sequence[str] = ()) -> SyncSummary:
     stages = ["pull", "publish"] if published else ["pull"]
-    return {
-        "project": project,
-        "window": {"size": size},
-        "restored": list(restored),
-        "seconds": dict.fromkeys(stages, 0.1),
-    }
+    return sync_summary(project, size=size, relabel=0, restored=list(restored), seconds=dict.fromkeys(stages, 0.1))
 
 
 class World:
@@ -40,50 +37,62 @@ class World:
         self.poll_seconds = 0.1
         self.syncs: list[tuple[float, int]] = []
         self.polls: list[tuple[float, int]] = []
-        self.told: list[tuple[int, bool]] = []
+        self.shown: list[tuple[int, bool]] = []
         self.rounds: list[list[int]] = []
         self.waits: list[float] = []
         self.at: list[tuple[float, Callable[[], None]]] = []
-        self.watch = Watch(
-            every,
-            projects=self.projects,
-            sync=self.sync,
-            answers=self.count,
-            tell=lambda outcome, loud: self.told.append((outcome.project, loud)),
-            ended=lambda outcomes: self.rounds.append([outcome.project for outcome in outcomes]),
-            wait=self.wait,
-            clock=lambda: self.time,
-            alone=alone,
-        )
+        self.listing_fails = False
+        self.without_projects: list[bool] = []
+        self.scheduler = Scheduler(every, self, self, wait=self._wait, clock=lambda: self.time, alone=alone)
 
     def run(self, seconds: float) -> "World":
         self.end = self.time + seconds
-        self.watch.run()
+        self.scheduler.run_forever()
         return self
 
     def happens(self, after: float, what: Callable[[], None]) -> None:
         self.at.append((1000.0 + after, what))
 
-    def projects(self) -> list[int]:
-        return self.there
+    # -- as the projects ------------------------------------------------------------------------------------------
 
-    def sync(self, projects: Sequence[int]) -> Iterator[Outcome]:
-        for project in projects:
+    def projects(self) -> list[int]:
+        if self.listing_fails:
+            raise AWAY
+        return list(self.there)
+
+    def sync(self, ids: Sequence[int]) -> Iterator[SyncResult]:
+        for project in ids:
             self.syncs.append((self.time - 1000.0, project))
             self.pass_(self.sync_seconds)
             planned = self.plan.get(project, [summary(project)])
             result = planned[0] if len(planned) == 1 else planned.pop(0)
             if isinstance(result, ConnectorError):
-                yield Outcome(project, error=result)
+                yield SyncResult(project, error=result)
             else:
-                yield Outcome(project, result)
+                yield SyncResult(project, result)
 
-    def count(self, project: int) -> int:
+    def count_annotations(self, project: int) -> int:
         self.polls.append((self.time - 1000.0, project))
         self.pass_(self.poll_seconds)
         if self.answers_fail:
             raise AWAY
         return self.answers[project]
+
+    # -- as the log -----------------------------------------------------------------------------------------------
+
+    def no_projects(self, *, any_more: bool) -> None:
+        self.without_projects.append(any_more)
+
+    def sync_ended(self, result: SyncResult, *, notable: bool) -> None:
+        self.shown.append((result.project, notable))
+
+    def round_ended(self, results: Sequence[SyncResult]) -> None:
+        self.rounds.append([result.project for result in results])
+
+    # -- the time -------------------------------------------------------------------------------------------------
+
+    def _wait(self, seconds: float) -> bool:
+        return self.wait(seconds)
 
     def wait(self, seconds: float) -> bool:
         assert seconds > 0
@@ -118,8 +127,7 @@ def test_a_sync_that_takes_longer_than_the_pause_is_followed_by_a_pause() -> Non
 def test_it_ends_as_soon_as_a_wait_is_told_to() -> None:
     world = World(7, every=60)
     world.wait = lambda seconds: True  # type: ignore[method-assign]
-    world.watch._wait = world.wait
-    world.watch.run()
+    world.scheduler.run_forever()
     assert world.times() == [0]
 
 
@@ -142,14 +150,19 @@ def test_no_project_at_all_is_waited_for_and_not_asked_for_in_a_hurry() -> None:
 
 def test_a_list_of_projects_that_cannot_be_read_leaves_them_as_they_were() -> None:
     world = World(7, every=60)
-
-    def fail() -> list[int]:
-        if world.time > 1030:
-            raise AWAY
-        return [7]
-
-    world.watch._projects = fail
+    world.happens(30, lambda: setattr(world, "listing_fails", True))
     assert world.run(130).times() == [0, 61, 122]
+    assert world.without_projects == []
+
+
+def test_that_there_are_no_projects_is_shown_once_each_time() -> None:
+    world = World(every=60)
+    world.answers[7] = 0
+    world.happens(100, lambda: world.there.append(7))
+    world.happens(200, lambda: world.there.clear())
+    world.run(400)
+    assert world.without_projects == [False, True]
+    assert world.times()[0] >= 100
 
 
 # -- refilling -------------------------------------------------------------------------------------------------------
@@ -229,7 +242,7 @@ def test_a_poll_that_fails_is_left_to_the_next_sync() -> None:
     world.happens(30, lambda: setattr(world, "answers_fail", True))
     world.run(100)
     assert world.times() == [0, 61]
-    assert len(world.told) == 2
+    assert len(world.shown) == 2
 
 
 def test_the_count_that_was_missed_at_publishing_is_made_up_for() -> None:
@@ -271,8 +284,8 @@ def test_what_somebody_has_to_change_is_said_once_and_what_may_pass_each_time() 
     world = World(1, 2, every=60)
     world.plan = {1: [AWAY], 2: [GONE, GONE, UsageError("Another."), GONE]}
     world.run(1000)
-    assert [loud for project, loud in world.told if project == 1] == [True] * 5
-    assert [loud for project, loud in world.told if project == 2] == [True, False, True, True, False]
+    assert [notable for project, notable in world.shown if project == 1] == [True] * 5
+    assert [notable for project, notable in world.shown if project == 2] == [True, False, True, True, False]
 
 
 def test_a_usage_error_ends_the_watch_of_a_single_project() -> None:
@@ -280,7 +293,7 @@ def test_a_usage_error_ends_the_watch_of_a_single_project() -> None:
     world.plan[2] = [AWAY, GONE]
     with pytest.raises(UsageError, match="no project 2"):
         world.run(1000)
-    assert (world.rounds, world.told) == ([[2], [2]], [(2, True)])
+    assert (world.rounds, world.shown) == ([[2], [2]], [(2, True)])
 
 
 def test_a_quiet_log_leaves_out_syncs_that_found_nothing_new() -> None:
@@ -289,7 +302,7 @@ def test_a_quiet_log_leaves_out_syncs_that_found_nothing_new() -> None:
     repaired = summary(7, published=False, restored=["sampling"])
     world.plan[7] = [same, same, summary(7), same, repaired, AWAY, same, same]
     world.run(600)
-    assert [loud for _, loud in world.told[:8]] == [True, False, True, False, True, True, True, False]
+    assert [notable for _, notable in world.shown[:8]] == [True, False, True, False, True, True, True, False]
 
 
 def test_a_round_that_is_broken_off_is_told_as_far_as_it_came() -> None:
@@ -315,7 +328,7 @@ def test_thousands_of_rounds_keep_nothing() -> None:
     before = tracemalloc.take_snapshot().filter_traces(ours)
     world.run(600_000)
     assert len(world.syncs) > 10_000
-    for seen in (world.syncs, world.polls, world.told, world.rounds, world.waits):
+    for seen in (world.syncs, world.polls, world.shown, world.rounds, world.waits):
         seen.clear()
     after = tracemalloc.take_snapshot().filter_traces(ours)
     tracemalloc.stop()

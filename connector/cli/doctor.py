@@ -1,0 +1,30 @@
+"""`connector doctor`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from connector.cli.options import open_servers, project_option, say, server_options
+
+
+@click.command()
+@project_option
+@server_options
+def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
+    """Find what breaks the queue, and name the remedy. Changes nothing.
+
+    Example: connector doctor --project 7
+
+    Exit code 2 if something has to be changed, 3 if a server is unavailable, 0 otherwise.
+    """
+    from connector.diagnostics.doctor import examine, exit_code, format_findings
+
+    settings, gateway, state = open_servers(servers, quick=True)
+    findings = examine(project_id, gateway, state.project(settings.label_studio_url, project_id), settings)
+    if as_json:
+        click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))
+    else:
+        say(format_findings(project_id, findings))
+    click.get_current_context().exit(exit_code(findings))

@@ -1,0 +1,46 @@
+"""`connector export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from connector.cli.options import open_backend, open_servers, project_option, server_options
+
+
+@click.command()
+@project_option
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file or folder to write.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "jsonl", "parquet", "label-studio", "datasets"]),
+    help="The format. Without it, the ending of --out decides: .csv, .jsonl or .parquet.",
+)
+@click.option("--no-model", is_flag=True, help="Do not ask the ML backend: majority votes and no probabilities.")
+@server_options
+def export(
+    project_id: int, out: Path, file_format: str | None, no_model: bool, as_json: bool, **servers: str | None
+) -> None:
+    """Write every task with its annotations, consensus label, the model's prediction and its rank.
+
+    Example: connector export --project 7 --out labels.csv
+    """
+    from connector.progress import Reporter
+    from connector.reporting.export import export as write
+    from connector.reporting.export import format_of
+
+    chosen = file_format or format_of(out)
+    settings, gateway, state = open_servers(servers)
+    backend = None if no_model else open_backend(click.get_current_context(), settings, gateway)
+    project = state.project(settings.label_studio_url, project_id)
+    done = write(project_id, gateway, backend, project, out, chosen, Reporter(), settings.scorer)
+    if as_json:
+        click.echo(json.dumps(done))
+        return
+    click.echo(
+        f"Wrote {done['tasks']} tasks with {done['annotations']} annotations, "
+        f"{done['consensus']} of them with a consensus label, to {out}."
+    )

@@ -1,0 +1,87 @@
+"""`connector init`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from connector.cli.options import open_servers, say, server_options
+
+
+@click.command()
+@click.option("--project", "project_id", type=click.IntRange(min=1), help="The Label Studio project to set up.")
+@click.option("--title", help="Create a new project with this title.")
+@click.option("--data", type=click.Path(path_type=Path), help="Texts for the new project: a .csv or .jsonl file.")
+@click.option("--label-config", type=click.Path(path_type=Path), help="The new project's config [label_config.xml].")
+@click.option("--control", "control_name", help="The Choices control to use, if the config has several.")
+@click.option(
+    "--min-annotations-per-task", type=click.IntRange(min=1), help="Collect this many annotations on every task."
+)
+@click.option("--connect-backend", is_flag=True, help="Also connect the ML backend in Label Studio's settings.")
+@click.option("--yes", is_flag=True, help="Set maximum_annotations to 1 without asking for confirmation.")
+@server_options
+def init(
+    project_id: int | None,
+    title: str | None,
+    data: Path | None,
+    label_config: Path | None,
+    control_name: str | None,
+    min_annotations_per_task: int | None,
+    connect_backend: bool,
+    yes: bool,
+    as_json: bool,
+    **servers: str | None,
+) -> None:
+    """Set up a project, or create one.
+
+    Example: connector init --project 7
+    """
+    from connector.progress import Reporter
+    from connector.queue.import_tasks import create
+    from connector.queue.init import initialize
+
+    if (project_id is None) == (title is None) or (title is None) != (data is None):
+        raise click.UsageError("Give --project ID, or --title and --data for a new project.")
+    settings, gateway, state = open_servers(servers)
+    if project_id is None:
+        config = _label_config(label_config)
+        project_id = create(str(title), Path(str(data)), gateway, config)
+
+    def confirm(question: str) -> bool:
+        return yes or (sys.stdin.isatty() and click.confirm(question, err=True))
+
+    done = initialize(
+        project_id,
+        gateway,
+        state.project(settings.label_studio_url, project_id),
+        control_name=control_name,
+        min_annotations_per_task=min_annotations_per_task,
+        backend_url=settings.ml_backend_url if connect_backend else None,
+        credentials=settings.credentials,
+        confirm=confirm,
+        reporter=Reporter(),
+    )
+    if as_json:
+        click.echo(json.dumps(done))
+        return
+    is_set_up = "was already set up" if done["already"] else "is set up"
+    changed = f" It set {', '.join(done['changed'])}." if done["changed"] else ""
+    say(
+        f"Project {project_id} ({done['title']}) {is_set_up}: '{done['control']}' with {', '.join(done['classes'])}."
+        f"{changed}\nNext: connector sync --project {project_id}"
+    )
+
+
+def _label_config(path: Path | None) -> str:
+    """The labelling config at `path`, or the packaged one."""
+    from connector.annotations.label_config import packaged_label_config
+
+    if path is None:
+        return packaged_label_config()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read: {error}.") from error

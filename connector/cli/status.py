@@ -1,0 +1,41 @@
+"""`connector status`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from connector.cli.options import open_servers, say, server_options
+
+
+@click.command()
+@click.option(
+    "--project", "project_id", type=click.IntRange(min=1), help="The project in Label Studio. Without it, all of them."
+)
+@server_options
+def status(project_id: int | None, as_json: bool, **servers: str | None) -> None:
+    """Show the last sync, the queue, the labels, the model and what comes next.
+
+    Changes nothing, and works while a sync runs.
+
+    Example: connector status --project 7
+
+    Exit code 3 if Label Studio does not answer, and 2 if it refuses: then this shows what the last sync found.
+    """
+    from connector.diagnostics.status import status as status_of
+    from connector.diagnostics.status_text import format_status
+    from connector.errors import gravest_exit_code
+
+    settings, gateway, state = open_servers(servers, quick=True)
+    url = settings.label_studio_url
+    projects = state.adopted(url) if project_id is None else [project_id]
+    statuses = [status_of(project, gateway, state.project(url, project)) for project in projects]
+    if as_json:
+        objects = [each.to_json() for each in statuses]
+        click.echo(json.dumps({"projects": objects} if project_id is None else objects[0]))
+    elif statuses:
+        say("\n\n".join(map(format_status, statuses)))
+    else:
+        click.echo(f"No project of {url} is set up yet. To set one up, run connector init --project ID.")
+    click.get_current_context().exit(gravest_exit_code(each.exit_code for each in statuses))

@@ -1,0 +1,115 @@
+"""The summary of a sync: what `connector sync` prints, and what a round remembers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from connector.formatting import count
+
+
+@dataclass(frozen=True)
+class WindowSummary:
+    """How many tasks are in the window: all, new ones, and second opinions (`relabel`)."""
+
+    size: int
+    new: int
+    relabel: int
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """How well the model does.
+
+    Attributes:
+        model_agreement: share of the labelled tasks whose consensus label is the model's out-of-sample label.
+        ground_truth_tasks: how many tasks the test set has. None without a round.
+        ground_truth_accuracy: share of the test set that the model labels correctly.
+        forecast: what more labels would bring (`connector.active_learning.stopping.forecast`).
+    """
+
+    model_agreement: float | None = None
+    ground_truth_tasks: int | None = None
+    ground_truth_accuracy: float | None = None
+    forecast: dict[str, Any] | None = None
+
+    @classmethod
+    def of_round(cls, stored: dict[str, Any] | None) -> ModelSummary:
+        """That of a round as the state database has it, if there was one."""
+        return cls(**{name: (stored or {}).get(name) for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class SyncSummary:
+    """What one sync of a project found and did. `to_json` gives the object that `--json` prints.
+
+    Attributes:
+        project: the project's id.
+        round: how many windows have been published.
+        tasks: how many tasks the project has.
+        annotations: how many annotations, without skips.
+        annotators: how many people made them.
+        labels_changed: how many consensus labels differ from those that the model was trained on.
+        trained: whether the model was trained.
+        model_version: the model's version.
+        model: how well the model does.
+        queue_version: the published window's version.
+        window: how many tasks are in the window.
+        without_text: how many tasks have no text.
+        unknown_choices: how many annotations have a choice that the config no longer has.
+        restored: the settings that were put in order.
+        seconds: how long each stage took.
+        dry_run: whether nothing was written.
+    """
+
+    project: int
+    round: int
+    tasks: int
+    annotations: int
+    annotators: int
+    labels_changed: int
+    trained: bool
+    model_version: str | None
+    model: ModelSummary
+    queue_version: str | None
+    window: WindowSummary
+    without_text: int
+    unknown_choices: int
+    restored: list[str]
+    seconds: dict[str, float]
+    dry_run: bool = False
+
+    @property
+    def published(self) -> bool:
+        """Whether annotators are served a new window."""
+        return "publish" in self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        result: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            if name == "model":
+                result.update(value)
+            elif name != "dry_run" or value:
+                result[name] = value
+        return result
+
+
+def format_summary(summary: SyncSummary) -> str:
+    """A sync's summary as sentences."""
+    window, version = summary.window, summary.model_version
+    model = f"Model {version}" if version else "No model yet"
+    if summary.trained:
+        model = f"Trained model {version}"
+    published = "Published" if summary.published else "Would publish" if summary.dry_run else "The window has"
+    left_out = [
+        f"{count(summary.without_text, 'task')} without a text" * bool(summary.without_text),
+        f"{count(summary.unknown_choices, 'annotation')} with a choice that the config no longer has"
+        * bool(summary.unknown_choices),
+    ]
+    notes = "".join(f" Left out: {note}." for note in left_out if note)
+    return (
+        f"Project {summary.project}, round {summary.round}: {count(summary.tasks, 'task')}, "
+        f"{count(summary.annotations, 'annotation')} by {count(summary.annotators, 'annotator')}. {model}. {published} "
+        f"{count(window.size, 'task')}: {window.new:,} new, {window.relabel:,} for a second opinion.{notes}"
+    )

@@ -1,0 +1,78 @@
+"""The summary of a sync: the keys that `--json` prints, and the sentences for people."""
+
+from dataclasses import replace
+
+import pytest
+from support.summary_factory import sync_summary
+
+from connector.sync.summary import ModelSummary, format_summary
+
+KEYS = [
+    "project",
+    "round",
+    "tasks",
+    "annotations",
+    "annotators",
+    "labels_changed",
+    "trained",
+    "model_version",
+    "model_agreement",
+    "ground_truth_tasks",
+    "ground_truth_accuracy",
+    "forecast",
+    "queue_version",
+    "window",
+    "without_text",
+    "unknown_choices",
+    "restored",
+    "seconds",
+]
+
+
+def test_the_keys_of_json_are_a_contract() -> None:
+    made = sync_summary().to_json()
+    assert list(made) == KEYS
+    assert made["window"] == {"size": 20, "new": 15, "relabel": 5}
+    assert (made["model_agreement"], made["ground_truth_tasks"], made["forecast"]) == (0.9, 0, None)
+
+
+def test_a_dry_run_says_so_at_the_end() -> None:
+    made = sync_summary(dry_run=True).to_json()
+    assert list(made) == [*KEYS, "dry_run"]
+    assert made["dry_run"] is True
+
+
+def test_the_model_of_a_stored_round_comes_back() -> None:
+    summary = sync_summary(model=ModelSummary(0.8, 3, 1.0, {"labels": 125, "gain": None, "likely_to_pay": None}))
+    assert ModelSummary.of_round(summary.to_json()) == summary.model
+    assert ModelSummary.of_round(None) == ModelSummary(None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("trained", "version", "sentence"),
+    [(True, "v3", "Trained model v3. "), (False, "v3", "Model v3. "), (False, None, "No model yet. ")],
+)
+def test_the_model_is_named(trained: bool, version: str | None, sentence: str) -> None:
+    assert sentence in format_summary(sync_summary(trained=trained, model_version=version))
+
+
+def test_a_summary_in_words_names_what_was_left_out() -> None:
+    summary = sync_summary(
+        round=2,
+        annotations=3,
+        annotators=1,
+        tasks=1670,
+        trained=False,
+        model_version=None,
+        size=4,
+        relabel=1,
+        without_text=0,
+        unknown_choices=2,
+        seconds={"pull": 0.1},
+    )
+    assert format_summary(summary) == (
+        "Project 7, round 2: 1,670 tasks, 3 annotations by 1 annotator. No model yet. The window has 4 tasks: 3 new, 1 "
+        "for a second opinion. Left out: 2 annotations with a choice that the config no longer has."
+    )
+    assert "Would publish 4 tasks: 3 new" in format_summary(replace(summary, dry_run=True))
+    assert "Left out" not in format_summary(replace(summary, unknown_choices=0))

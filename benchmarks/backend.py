@@ -170,7 +170,7 @@ class Memory:
 
 
 def resident(pid: int) -> float:
-    """The memory of a process, in MB; 0 where it has gone."""
+    """The memory of a process in MB, 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -202,14 +202,14 @@ def made_up(directory: Path, hashes: Sequence[str]) -> None:
     fingerprint, random = Encoder(DEFAULT_ENCODER).fingerprint, np.random.default_rng(0)
     dataset = Dataset(model_directory(directory) / "projects" / "1" / "pool.sqlite")
     for start in range(0, len(hashes), 5000):
-        part = [bytes.fromhex(one) for one in hashes[start : start + 5000]]
+        part = [bytes.fromhex(text_hash) for text_hash in hashes[start : start + 5000]]
         vectors = random.normal(size=(len(part), DIMENSIONS)).astype(np.float32)
         dataset.add_features(fingerprint, part, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 @contextmanager
 def serving(directory: Path) -> Iterator[tuple[Backend, int]]:
-    """A server of its own; its client and its pid."""
+    """Runs a server and gives its client and its process id."""
     server = start_ml_backend(directory)
     backend = Backend(server.url, poll_seconds=0.05)
     try:
@@ -228,7 +228,7 @@ def train(backend: Backend, project: str, some: Sequence[str]) -> None:
 
 @contextmanager
 def trainings(backend: Backend, fresh: Iterator[str]) -> Iterator[list[int]]:
-    """One training after the other on new texts; how many have ended."""
+    """Runs one training after the other on new texts. Counts those that have ended."""
     ended, count = threading.Event(), [0]
     client = Backend(backend.url, poll_seconds=0.05)
 
@@ -251,9 +251,9 @@ def trainings(backend: Backend, fresh: Iterator[str]) -> Iterator[list[int]]:
 
 
 def predicting(url: str, project: str, fresh: Iterator[str]) -> Callable[..., float]:
-    """A call of /predict as Label Studio makes it, over one connection; how long it took, in seconds.
+    """A function that calls /predict like Label Studio, over one connection, and returns the seconds it took.
 
-    It is of so many texts that nobody has seen, or of those that it is given.
+    It takes a number of new texts, or the texts themselves.
     """
     session = requests.Session()
 

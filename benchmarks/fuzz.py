@@ -105,7 +105,7 @@ def prepare(url: str) -> None:
 
 
 def fuzz(url: str, count: int, seed: int) -> Report:
-    """Send `count` mutated payloads, one at a time, and look at each answer; the memory from the warm-up on."""
+    """Sends `count` mutated payloads one at a time and checks each answer, and measures memory after the warm-up."""
     warm = min(WARM_UP, count // 2)
     looks = {warm + (count - warm) * tenth // 10 for tenth in range(11)}
     report = Report()
@@ -162,7 +162,7 @@ def memory_mb(url: str) -> float:
 def mutated(payloads: Sequence[Payload], chance: random.Random) -> Request:
     """One of the payloads, changed in one to four places, and now and then broken as text or as HTTP."""
     path = chance.choices(("/predict", "/webhook", "/setup"), (4, 5, 1))[0]
-    payload = chance.choice([one for one in payloads if one.path == path])
+    payload = chance.choice([payload for payload in payloads if payload.path == path])
     body: Any = copy.deepcopy(payload.body)
     for _ in range(chance.randint(0, 4)):
         body = chance.choice(_IN_THE_TREE)(body, chance)

@@ -24,7 +24,7 @@ LABELS_A_TASK = 5
 
 
 def generate(classes: int, tasks: int = 1500, test: int = 500, seed: int = 0) -> Corpus:
-    """`tasks` texts of so many classes with LABELS_A_TASK labels each, their truth, and `test` texts; no text twice."""
+    """`tasks` texts with LABELS_A_TASK labels each and their true classes, and `test` texts. No text comes twice."""
     rng = np.random.default_rng([classes, seed])
     names = [f"class {number + 1}" for number in range(classes)]
     vocabulary = _Vocabulary(classes, rng)

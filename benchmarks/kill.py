@@ -160,7 +160,7 @@ class Kills:
 
 
 def training_processes(server: int) -> list[int]:
-    """The processes that train for a server; multiprocessing starts one of its own, too."""
+    """The training processes of a server, without the one that multiprocessing starts for itself."""
     found = []
     for child in children(server):
         with contextlib.suppress(OSError):

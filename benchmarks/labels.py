@@ -106,7 +106,7 @@ def main(
 
 
 def compare_strategies(texts: Corpus, plan: Plan, everything: float, out: Path, jobs: int | None) -> list[str]:
-    """Prints all strategies with paired intervals; a failure is what the default does not beat beyond the interval.
+    """Prints all strategies with paired intervals. Returns those that the default does not beat beyond the interval.
 
     `everything`: the accuracy of a model of all labels.
     """
@@ -192,9 +192,9 @@ def measure_time(texts: Corpus, plan: Plan, out: Path) -> list[str]:
 def replay_and_vote(
     texts: Corpus, strategy: str, classifier: str, seed: int, options: ReplayOptions, backend: Backend, progress: Count
 ) -> list[Round]:
-    """As `replay`; the last round tells, too, how many of the consensus labels that others find in its labels are true.
+    """As `replay`. The last round also has the share of true consensus labels by other methods.
 
-    It is called in worker processes.
+    Worker processes call it.
     """
     import pandas as pd
     from crowdkit.aggregation import DawidSkene, MajorityVote
@@ -241,7 +241,7 @@ def means(runs: Sequence[Run], strategy: str, classifier: str) -> dict[int, floa
 
 
 def beaten(name: str, summary: SimulationSummary) -> bool:
-    """Whether the default is more accurate by more than the paired interval; true of one that was not replayed."""
+    """Whether the default is more accurate by more than the paired interval. True if `name` was not replayed."""
     lines = [line for line in summary.lines if line.strategy == name]
     return all(
         line.difference is not None and line.difference.value + (line.difference.margin or 0.0) < 0 for line in lines

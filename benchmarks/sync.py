@@ -43,7 +43,7 @@ READING_AND_SCORING = ("pull", "texts", "probabilities", "score", "select")
 
 @dataclass
 class Row:
-    """One line of the table; `seconds` by the clock on the wall, `megabytes` at the most."""
+    """A row of the table. `seconds`: wall clock. `megabytes`: the largest memory."""
 
     what: str
     seconds: float

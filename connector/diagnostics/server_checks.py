@@ -77,7 +77,7 @@ def token(key: str, email: str, now: datetime) -> Finding:
 
 
 def expiry(key: str) -> datetime | None:
-    """Until when a personal access token is valid; None for a legacy token, which ends only when it is reset."""
+    """When a personal access token ends. None for a legacy token, which ends only when it is reset."""
     try:
         payload = key.split(".")[1]
         ends = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]

@@ -12,7 +12,7 @@ from connector.annotations.records import Annotation, Task, moment
 # A person who works on a task keeps it from the others for about as long as each of them needs for one task. So a place
 # that each of them was passed over for this often, on average, is held by a person who left.
 PASSED_OVER = 3
-LONGEST_LEAD_TIME = 30 * 86_400.0  # seconds; annotations made over the API may hold any number
+LONGEST_LEAD_TIME = 30 * 86_400.0  # seconds: annotations made through the API may have any number
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def restrict_to_given_labels(chosen: Ints, labels: Labels, pred_probs: Floats) -
     """`chosen` (n_tasks,) if an annotator gave the task that label, else the majority's label, ties by the model.
 
     Where most tasks have one label, CROWDLAB trusts the model above its annotators. A model trained on labels of its
-    own making confirms itself (docs/decisions.md has the measurement).
+    own making confirms itself (docs/decisions/0030-the-consensus-rule.md has the measurement).
 
     `pred_probs` (n_tasks, n_classes). Returns (n_tasks,).
     """

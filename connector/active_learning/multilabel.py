@@ -57,9 +57,9 @@ def consensus(labels: ClassSets, pred_probs: Floats, method: ConsensusMethod) ->
 def _join(by_class: list[ConsensusResult]) -> ConsensusResult:
     """Sets from the answers to each class; a set is as probable as the answer to its least certain class.
 
-    That tells how many sets are right far better than the product over the classes, which takes their errors as
-    independent (docs/decisions.md has the measurement). Sets weigh alike: weighed by their least certain class, a model
-    trained on them was less accurate (docs/selection.md).
+    That estimates the share of right sets far better than the product over the classes, which takes their errors as
+    independent. docs/decisions/0028-multiple-choice-is-one-question-per-class.md has the measurement. All sets weigh
+    the same: a model trained on sets weighted by their least certain class was less accurate (docs/selection.md).
     """
     chosen = np.stack([result.label == 1 for result in by_class], axis=1)
     return ConsensusResult(chosen, np.asarray(np.min([result.probability for result in by_class], axis=0), np.float64))

@@ -1,12 +1,11 @@
 """A real Label Studio, a real ML backend and a real browser for all tests; projects are made fresh.
 
 There is one Label Studio on SQLite and, for the tests that ask for both, one on PostgreSQL. Each starts when the first
-test needs it, with an ML backend of its own: a backend tells projects apart by their ids.
+test needs it. They share an ML backend, which tells projects apart by their ids: no two have the same.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -44,40 +43,21 @@ def label_studio(request: pytest.FixtureRequest) -> LabelStudio:
 
 
 @pytest.fixture(scope="session")
-def label_studio_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
-    with running_label_studio(tmp_path_factory.mktemp("label-studio")) as server:
+def label_studio_on_sqlite() -> Iterator[LabelStudio]:
+    with running_label_studio() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def label_studio_on_postgresql(
-    tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL
-) -> Iterator[LabelStudio]:
-    with running_label_studio(tmp_path_factory.mktemp("label-studio"), postgresql) as server:
+def label_studio_on_postgresql(postgresql: PostgreSQL) -> Iterator[LabelStudio]:
+    with running_label_studio(postgresql) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def backend(request: pytest.FixtureRequest, label_studio: LabelStudio) -> str:
-    """The address of a running ML backend with the packaged weights."""
-    address: str = request.getfixturevalue(f"backend_beside_{label_studio.database}")
-    return address
-
-
-@pytest.fixture(scope="session")
-def backend_beside_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_backend(tmp_path_factory.mktemp("ml-backend")) as address:
-        yield address
-
-
-@pytest.fixture(scope="session")
-def backend_beside_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_backend(tmp_path_factory.mktemp("ml-backend")) as address:
-        yield address
-
-
-@contextlib.contextmanager
-def running_backend(directory: Path) -> Iterator[str]:
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running ML backend with the packaged weights, for the projects of both Label Studios."""
+    directory = tmp_path_factory.mktemp("ml-backend")
     yield servers.start_ml_backend(directory).url
     servers.stop(directory, servers.ML_BACKEND)
 

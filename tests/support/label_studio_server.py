@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ LOGIN = servers.Login("admin@example.com", "label-studio", "0123456789abcdef0123
 ANNOTATORS = 9  # as many as a test asks for, the test of the load aside
 CACHE = ROOT / ".cache"
 START_SECONDS = 300
+MEMORY, ROOM = Path("/dev/shm"), 1 << 30  # bytes that are to be free there
 SQLITE_FILE = "label_studio.sqlite3"
 
 
@@ -106,13 +109,17 @@ MakeProject = Callable[..., Project]
 
 
 @contextlib.contextmanager
-def running_label_studio(directory: Path, postgresql: PostgreSQL | None = None) -> Iterator[LabelStudio]:
-    """Starts a Label Studio in `directory`: on SQLite, or on a database of its own on the server `postgresql`."""
+def running_label_studio(postgresql: PostgreSQL | None = None) -> Iterator[LabelStudio]:
+    """Runs a Label Studio: on SQLite, or on a database of its own on the server `postgresql`."""
     template = _template(postgresql)
-    shutil.copytree(template / "data", directory / servers.LABEL_STUDIO)
     if postgresql is not None:
         postgresql.restore_database(_DATABASE, template / "postgresql.dump")
-    with _running(directory, _environment(postgresql)) as url, servers.local_session() as api:
+        with postgresql.connect(_DATABASE) as database:  # an ML backend tells projects apart by their ids
+            database.execute("ALTER SEQUENCE project_id_seq RESTART WITH 1000001")
+    with _directory() as directory, contextlib.ExitStack() as running:
+        shutil.copytree(template / "data", directory / servers.LABEL_STUDIO)
+        url = running.enter_context(_running(directory, _environment(postgresql)))
+        api = running.enter_context(servers.local_session())
         api.headers["Authorization"] = f"Token {LOGIN.token}"
         database = "sqlite" if postgresql is None else "postgresql"
         server = LabelStudio(url, LOGIN, api, database, directory / servers.LABEL_STUDIO)
@@ -147,6 +154,14 @@ def _environment(postgresql: PostgreSQL | None) -> dict[str, str]:
         "POSTGRE_HOST": postgresql.host,
         "POSTGRE_PORT": str(postgresql.port),
     }
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """A folder in memory where there is room: on a disk SQLite waits for it at every commit."""
+    roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+    with tempfile.TemporaryDirectory(prefix="label-studio-", dir=MEMORY if roomy else None) as directory:
+        yield Path(directory)
 
 
 @contextlib.contextmanager
@@ -185,15 +200,13 @@ def _template(postgresql: PostgreSQL | None) -> Path:
 
 
 def _make_template(folder: Path, postgresql: PostgreSQL | None) -> None:
-    making = folder / "making"
-    making.mkdir()
     if postgresql is not None:
         postgresql.create_database(_DATABASE)
-    with _running(making, _environment(postgresql)) as url:
-        for number in range(1, ANNOTATORS + 1):
-            Person.sign_up(url, _email(number)).close()
-    (making / servers.LABEL_STUDIO).rename(folder / "data")
-    shutil.rmtree(making)
+    with _directory() as making:
+        with _running(making, _environment(postgresql)) as url:
+            for number in range(1, ANNOTATORS + 1):
+                Person.sign_up(url, _email(number)).close()
+        shutil.copytree(making / servers.LABEL_STUDIO, folder / "data")
     if postgresql is not None:
         postgresql.dump_database(_DATABASE, folder / "postgresql.dump")
         postgresql.drop_database(_DATABASE)

@@ -31,18 +31,18 @@ class TwoSpeed(TrainingHarness):
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder, words: list[str], by_chance: list[int]) -> Path:
+def first(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder, words: list[str], by_chance: list[int]) -> Path:
     """A project of 200 words trained on 100 labels by chance, with its first encoders, for copies."""
-    bench = TwoSpeed(tmp_path_factory.mktemp("first") / "project", encoder, finetune_steps=60)
+    bench = TwoSpeed(tmp_path_factory.mktemp("first") / "project", tiny_encoder, finetune_steps=60)
     bench.hold(words)
     bench.train(words[:100], by_chance[:100])
     return bench.directory
 
 
 @pytest.fixture
-def bench(first: Path, tmp_path: Path, encoder: Encoder) -> TwoSpeed:
+def bench(first: Path, tmp_path: Path, tiny_encoder: Encoder) -> TwoSpeed:
     shutil.copytree(first, tmp_path / "project")
-    return TwoSpeed(tmp_path / "project", encoder, finetune_steps=2)
+    return TwoSpeed(tmp_path / "project", tiny_encoder, finetune_steps=2)
 
 
 def test_what_the_encoders_remember_is_not_in_the_out_of_sample_probabilities(
@@ -74,12 +74,12 @@ def test_labels_that_come_or_change_later_tell_nothing_either(
 
 
 def test_out_of_sample_accuracy_is_that_on_fresh_texts(
-    tmp_path: Path, encoder: Encoder, make_sentences: Sentences
+    tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences
 ) -> None:
     texts, truth = make_sentences(100)
     fresh, fresh_truth = make_sentences(100, seed=7)
     noisy = np.where(np.random.default_rng(0).random(100) < 0.2, 1 - np.array(truth), truth)
-    bench = TwoSpeed(tmp_path / "project", encoder)
+    bench = TwoSpeed(tmp_path / "project", tiny_encoder)
     bench.hold(texts)
     bench.train(texts, noisy.tolist())
     on_fresh = [
@@ -93,7 +93,7 @@ def test_out_of_sample_accuracy_is_that_on_fresh_texts(
 
 
 def test_encoders_are_made_anew_when_labels_have_doubled_and_the_old_ones_go_with_their_versions(
-    bench: TwoSpeed, encoder: Encoder, words: list[str], by_chance: list[int]
+    bench: TwoSpeed, tiny_encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> None:
     old_version, (old,) = bench.model.version, bench.sets
     bench.train(words, by_chance)
@@ -104,11 +104,11 @@ def test_encoders_are_made_anew_when_labels_have_doubled_and_the_old_ones_go_wit
     assert dataset.features(f"{new}/0", [digest(words[0])])
     assert dataset.features(bench.project.features.fingerprint, [digest(words[0])])
     expected = bench.out_of_sample(words)[0]
-    again = TwoSpeed(bench.directory, encoder, keep_versions=1)  # a restart
+    again = TwoSpeed(bench.directory, tiny_encoder, keep_versions=1)  # a restart
     assert np.array_equal(again.out_of_sample(words)[0], expected)
 
     (bench.directory / "current").write_text(old_version)  # taken back
-    older = TwoSpeed(bench.directory, encoder)
+    older = TwoSpeed(bench.directory, tiny_encoder)
     older.project.features.fill(older.model.feature_spec)
     assert older.model.version == old_version
     guessed = older.out_of_sample(words[:100])[0].argmax(axis=1) == by_chance[:100]
@@ -121,12 +121,12 @@ def test_encoders_are_made_anew_when_labels_have_doubled_and_the_old_ones_go_wit
 
 
 def test_the_same_seed_gives_the_same_encoders(
-    tmp_path: Path, encoder: Encoder, words: list[str], by_chance: list[int]
+    tmp_path: Path, tiny_encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> None:
     texts, labels = words[:100], by_chance[:100]
     results = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        bench = TwoSpeed(tmp_path / name, encoder, finetune_steps=2)
+        bench = TwoSpeed(tmp_path / name, tiny_encoder, finetune_steps=2)
         bench.hold(texts)
         bench.train(texts, labels, seed=seed)
         results.append(bench.out_of_sample(texts)[0])
@@ -134,9 +134,9 @@ def test_the_same_seed_gives_the_same_encoders(
     assert not np.array_equal(results[0], results[2])
 
 
-def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, encoder: Encoder, make_sentences: Sentences) -> None:
+def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences) -> None:
     texts, truth = make_sentences(100)
-    bench = TwoSpeed(tmp_path / "project", encoder)
+    bench = TwoSpeed(tmp_path / "project", tiny_encoder)
     bench.hold(texts)
     sets = [(0, 1) if label else (0,) if number % 2 else () for number, label in enumerate(truth)]
     model = bench.train(texts, sets, multilabel=True)  # type: ignore[arg-type]
@@ -146,12 +146,12 @@ def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, encoder: Enco
 
 
 def test_damaged_encoders_are_refused_and_made_anew(
-    bench: TwoSpeed, encoder: Encoder, words: list[str], by_chance: list[int]
+    bench: TwoSpeed, tiny_encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> None:
     (old,) = bench.sets
     path = bench.directory / "encoders" / old / "encoder-02.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    again = TwoSpeed(bench.directory, encoder, finetune_steps=2)
+    again = TwoSpeed(bench.directory, tiny_encoder, finetune_steps=2)
     with pytest.raises(CorruptModel, match=r"damaged\. Train again"):
         again.project.features.of_texts(again.model.feature_spec, ["a text of no item"])
     again.train(words[:100], by_chance[:100])
@@ -159,10 +159,10 @@ def test_damaged_encoders_are_refused_and_made_anew(
 
 
 def test_a_server_that_stops_loses_only_the_fine_tuning(
-    tmp_path: Path, encoder: Encoder, words: list[str], by_chance: list[int]
+    tmp_path: Path, tiny_encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> None:
     texts, labels = words[:100], by_chance[:100]
-    bench = TwoSpeed(tmp_path / "project", encoder, finetune="background", finetune_steps=2)
+    bench = TwoSpeed(tmp_path / "project", tiny_encoder, finetune="background", finetune_steps=2)
     bench.hold(texts)
     version = bench.train(texts, labels).version
     request = bench.request(texts, labels)
@@ -174,7 +174,7 @@ def test_a_server_that_stops_loses_only_the_fine_tuning(
 
     with pytest.raises(BrokenPipeError):
         bench.project.finetune(request, Progress(stop))
-    again = TwoSpeed(bench.directory, encoder, finetune="background")
+    again = TwoSpeed(bench.directory, tiny_encoder, finetune="background")
     assert again.model.version == version
     assert again.project.finetuning_is_due(request)
     again.train(texts, labels)
@@ -236,7 +236,8 @@ def test_a_training_answers_at_once_and_fine_tunes_behind_it(
     service.close()
 
 
-def test_a_variant_shares_the_embeddings_and_leaves_its_encoder_alone(encoder: Encoder) -> None:
+def test_a_variant_shares_the_embeddings_and_leaves_its_encoder_alone(tiny_encoder: Encoder) -> None:
+    encoder = tiny_encoder
     base = encoder.copy()
     before = encoder.fingerprint
     other = variant(base)

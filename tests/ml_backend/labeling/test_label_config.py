@@ -102,7 +102,7 @@ def test_another_kind_of_choice_answers_nothing() -> None:
     ("now", "then", "says"),
     [
         ("AB", "BA", ""),
-        ("ABC", "AB", "The labelling config has changed since model version v7 was trained: 'C' is new; run"),
+        ("ABC", "AB", "The labelling config has changed since model version v7 was trained: 'C' is new. Run"),
         ("AB", "ABC", "was trained: 'C' is gone. Run connector sync."),
         ("AXY", "AB", "was trained: 'X' and 'Y' are new and 'B' is gone. Run connector sync."),
         ("A", "ABCDEF", "was trained: 'B', 'C', 'D' and 2 more are gone. Run connector sync."),

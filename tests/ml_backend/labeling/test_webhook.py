@@ -1,10 +1,8 @@
 """What events of Label Studio do, replayed as a real one sent them (webhooks/README.md) and in every odd shape."""
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from ml_backend.project import Projects
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import ConsensusLabel, Dataset, digest
+from ml_backend.storage.dataset import ConsensusLabel, digest
 from ml_backend.training.request import TrainingRequest
 
 RECORDED = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parents[1] / "webhooks").glob("*.json")}
@@ -396,9 +394,13 @@ def wait(service: Service, project: str, job: str) -> Job:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, make_sentences: Callable[..., Any]) -> Any:
+def service(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_service: Callable[[Settings], Service],
+    make_sentences: Callable[..., Any],
+) -> Any:
     """A service whose project "1" the connector has trained on 20 texts, items 0 to 19."""
-    running = Service(Settings(model_dir=tmp_path_factory.mktemp("events")))
+    running = make_service(Settings(model_dir=tmp_path_factory.mktemp("events")))
     texts, labels = make_sentences(20)
     hashes = np.frombuffer(b"".join(map(digest, texts)), dtype=np.uint8).reshape(-1, 16)
     running.set_items("1", np.arange(20), hashes)
@@ -455,18 +457,6 @@ def test_the_button_trains_on_the_last_labels_and_on_what_was_told_since(
     tell(service, 102, 100, "Polite", "You are wrong again, as ever.")
     press(service, label_config)
     assert snapshot(service) == expected | {digest("You are wrong again, as ever."): 0}
-
-
-def test_a_pool_of_an_older_release_takes_the_labels_from_the_model(service: Service, label_config: str) -> None:
-    last = snapshot(service)
-    (dataset,) = (service._settings.model_dir / "projects" / "1").glob("pool.sqlite")
-    with closing(sqlite3.connect(dataset)) as connection, connection:
-        connection.execute("DROP TABLE consensus")
-        connection.execute("DROP TABLE annotations")
-        connection.execute("PRAGMA user_version = 0")
-    assert Dataset(dataset).consensus() is None  # opened as by the next server
-    press(service, label_config)
-    assert snapshot(service) == last
 
 
 def choices_of(*classes: str, multiple: bool = False) -> str:

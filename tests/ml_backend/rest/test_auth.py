@@ -80,6 +80,7 @@ def guarded(serve_in_thread: Callable[[Settings], Any], tmp_path_factory: pytest
         running.log = directory / "log"
         yield running
     logging.getLogger().removeHandler(log)
+    log.close()
     logging.getLogger().setLevel(level)
 
 

@@ -1,6 +1,5 @@
-"""Training with the real encoder, without HTTP."""
+"""Training without HTTP, with a tiny encoder wherever quality is not the point."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,13 +83,15 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, encoder: Encoder) -> Bench:
-    return Bench(tmp_path / "project", encoder)
+def bench(tmp_path: Path, tiny_encoder: Encoder) -> Bench:
+    return Bench(tmp_path / "project", tiny_encoder)
 
 
-def test_it_learns_what_is_there_to_be_learned(bench: Bench, make_sentences: Sentences) -> None:
+@pytest.mark.service
+def test_it_learns_what_is_there_to_be_learned(tmp_path: Path, encoder: Encoder, make_sentences: Sentences) -> None:
     texts, labels = make_sentences(100)
     new, truth = make_sentences(40, seed=9)
+    bench = Bench(tmp_path / "project", encoder)
     bench.hold(texts)
     assert bench.train(texts, labels).accuracy > 0.9
     assert (bench.model.final.predict_proba(bench.features(new)).argmax(axis=1) == truth).mean() > 0.9
@@ -163,7 +164,7 @@ def test_identical_texts_share_a_fold(bench: Bench, make_sentences: Sentences) -
     texts, labels = make_sentences(20)
     bench.hold(texts)
     bench.train(texts * 3, labels * 3)
-    trained = bench.model.training
+    trained = bench.model.training_set
     assert len(trained.labels) == 60
     for key in np.unique(trained.digests, axis=0):
         assert len(set(trained.folds[(trained.digests == key).all(axis=1)])) == 1
@@ -178,11 +179,11 @@ def test_a_changed_text_counts_as_not_trained_on(bench: Bench, make_sentences: S
     assert (folds[1:] >= 0).all()
 
 
-def test_the_same_seed_gives_the_same_model(tmp_path: Path, encoder: Encoder, make_sentences: Sentences) -> None:
+def test_the_same_seed_gives_the_same_model(tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences) -> None:
     texts, labels = make_sentences(40)
     results = []
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
-        bench = Bench(tmp_path / name, encoder)
+        bench = Bench(tmp_path / name, tiny_encoder)
         bench.hold(texts)
         bench.train(texts, labels, seed=seed)
         results.append((bench.model.feature_spec, *bench.out_of_sample(texts)))
@@ -194,8 +195,8 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path, encoder: Encoder, ma
 
 def test_weights_reach_every_fold_and_the_final_model(bench: Bench, make_sentences: Sentences) -> None:
     # Half of the labels are wrong, and count next to nothing.
-    texts, labels = make_sentences(60)
-    wrong = np.arange(60) % 2 == 1
+    texts, labels = make_sentences(120)
+    wrong = np.arange(120) % 2 == 1
     said = [1 - label if lie else label for label, lie in zip(labels, wrong, strict=True)]
     bench.hold(texts)
     bench.train(texts, said, weights=tuple(np.where(wrong, 1e-4, 1.0).tolist()))
@@ -206,30 +207,15 @@ def test_weights_reach_every_fold_and_the_final_model(bench: Bench, make_sentenc
     assert (bench.out_of_sample(texts)[0].argmax(axis=1) == labels).mean() < 0.8
 
 
-def test_versions_of_before_there_was_a_choice_are_logistic(
-    bench: Bench, encoder: Encoder, make_sentences: Sentences
-) -> None:
-    texts, labels = make_sentences(20)
-    bench.hold(texts)
-    version = bench.train(texts, labels).version
-    path = bench.directory / "versions" / version / "version.json"
-    told = json.loads(path.read_text())
-    assert told.pop("classifier") == "logistic"
-    path.write_text(json.dumps(told))
-    again = Bench(bench.directory, encoder)
-    assert again.model.classifier == "logistic"
-    assert np.array_equal(again.out_of_sample(texts)[0], bench.out_of_sample(texts)[0])
-
-
 def test_a_version_of_an_unknown_classifier_is_refused(
-    bench: Bench, encoder: Encoder, make_sentences: Sentences, caplog: pytest.LogCaptureFixture
+    bench: Bench, tiny_encoder: Encoder, make_sentences: Sentences, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts, labels = make_sentences(20)
     bench.hold(texts)
     version = bench.train(texts, labels).version
     path = bench.directory / "versions" / version / "version.json"
     path.write_text(path.read_text().replace('"logistic"', '"oracle"'))
-    assert Bench(bench.directory, encoder).project.model is None
+    assert Bench(bench.directory, tiny_encoder).project.model is None
     assert "unknown classifier, 'oracle'. Train again" in caplog.text
 
 
@@ -283,7 +269,7 @@ def test_a_training_that_nobody_waits_for_ends(bench: Bench, make_sentences: Sen
     assert bench.project.model is None
 
 
-def test_embeddings_are_computed_once(tmp_path: Path, make_sentences: Sentences) -> None:
+def test_embeddings_are_computed_once(tmp_path: Path, tiny_folder: Path, make_sentences: Sentences) -> None:
     class Counting(Encoder):
         seen = 0
 
@@ -291,7 +277,7 @@ def test_embeddings_are_computed_once(tmp_path: Path, make_sentences: Sentences)
             Counting.seen += len(texts)
             return super().encode(texts)
 
-    encoder = Counting("sentence-transformers/all-MiniLM-L6-v2")
+    encoder = Counting(str(tiny_folder))
     texts, labels = make_sentences(20)
     bench = Bench(tmp_path / "project", encoder)
     bench.hold(texts)
@@ -319,9 +305,9 @@ def test_terms_are_fitted_anew_when_the_pool_has_doubled(bench: Bench, make_sent
 
 
 def test_only_the_newest_versions_and_their_terms_are_kept(
-    tmp_path: Path, encoder: Encoder, make_sentences: Sentences
+    tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences
 ) -> None:
-    bench = Bench(tmp_path / "project", encoder, keep_versions=2)
+    bench = Bench(tmp_path / "project", tiny_encoder, keep_versions=2)
     versions = []
     for count in (10, 20, 40):
         texts, labels = make_sentences(count)
@@ -332,9 +318,9 @@ def test_only_the_newest_versions_and_their_terms_are_kept(
 
 
 def test_a_removal_that_is_killed_leaves_no_part_of_a_version(
-    tmp_path: Path, encoder: Encoder, make_sentences: Sentences, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(tmp_path / "project", encoder, keep_versions=1)
+    bench = Bench(tmp_path / "project", tiny_encoder, keep_versions=1)
     texts, labels = make_sentences(10)
     bench.hold(texts)
     first = bench.train(texts, labels).version
@@ -342,7 +328,7 @@ def test_a_removal_that_is_killed_leaves_no_part_of_a_version(
         patched.setattr(shutil, "rmtree", killed_in_the_middle)
         with pytest.raises(Killed):
             bench.train(texts, labels)
-    registry = Bench(bench.directory, encoder).project.registry
+    registry = Bench(bench.directory, tiny_encoder).project.registry
     (version,) = registry.versions()
     assert registry.read(version).version == registry.current_version() == version != first
     third = bench.train(texts, labels).version
@@ -358,7 +344,7 @@ def test_terms_that_are_whole_are_never_replaced(tmp_path: Path) -> None:
 
 
 def test_what_is_on_disk_holds_no_pickle_and_serves_again(
-    bench: Bench, encoder: Encoder, make_sentences: Sentences
+    bench: Bench, tiny_encoder: Encoder, make_sentences: Sentences
 ) -> None:
     texts, labels = make_sentences(20)
     bench.hold(texts)
@@ -369,7 +355,7 @@ def test_what_is_on_disk_holds_no_pickle_and_serves_again(
         assert not path.read_bytes().startswith(b"\x80"), path
         assert b"csklearn" not in path.read_bytes()
         assert b"sklearn." not in path.read_bytes()
-    again = Bench(bench.directory, encoder)
+    again = Bench(bench.directory, tiny_encoder)
     assert again.model.version == bench.model.version
     assert again.model.classes == bench.model.classes
     assert np.array_equal(again.out_of_sample(texts)[0], bench.out_of_sample(texts)[0])
@@ -377,7 +363,7 @@ def test_what_is_on_disk_holds_no_pickle_and_serves_again(
 
 @pytest.mark.parametrize("name", ["final.safetensors", "fold-01.safetensors", "training.safetensors", "version.json"])
 def test_damaged_models_are_refused_until_the_next_training(
-    bench: Bench, encoder: Encoder, make_sentences: Sentences, name: str, caplog: pytest.LogCaptureFixture
+    bench: Bench, tiny_encoder: Encoder, make_sentences: Sentences, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts, labels = make_sentences(10)
     bench.hold(texts)
@@ -386,19 +372,21 @@ def test_damaged_models_are_refused_until_the_next_training(
     content = bytearray(path.read_bytes())
     content[-20 if name != "version.json" else 0] ^= 1
     path.write_bytes(content)
-    again = Bench(bench.directory, encoder)
+    again = Bench(bench.directory, tiny_encoder)
     assert again.project.model is None
     assert "Train again" in caplog.text
     assert again.train(texts, labels).version != version
 
 
-def test_damaged_terms_are_refused_and_fitted_anew(bench: Bench, encoder: Encoder, make_sentences: Sentences) -> None:
+def test_damaged_terms_are_refused_and_fitted_anew(
+    bench: Bench, tiny_encoder: Encoder, make_sentences: Sentences
+) -> None:
     texts, labels = make_sentences(10)
     bench.hold(texts)
     spec = bench.train(texts, labels).feature_spec
     path = bench.directory / "lexical" / spec.lexical / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    again = Bench(bench.directory, encoder)
+    again = Bench(bench.directory, tiny_encoder)
     with pytest.raises(CorruptModel, match=r"damaged\. Train again"):
         again.features(["a text of no item"])
     again.train(texts, labels)

@@ -514,6 +514,7 @@ def test_addresses_given_as_options_win_over_the_environment(
     addresses = ["--label-studio-url", "http://option:2", "--ml-backend-url", "http://option:3"]
     connector("sync", "--project", "7", *addresses, "--state", f"sqlite:///{tmp_path}/other.sqlite")
     _, gateway, connect, _, _, _ = calls[0]
+    monkeypatch.setattr("connector.backend.Backend.check", lambda backend: None)
     backend = connect()
     assert (gateway.url, backend.url) == ("http://option:2", "http://option:3")
     assert (tmp_path / "other.sqlite").exists()

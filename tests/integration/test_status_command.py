@@ -207,12 +207,12 @@ def test_the_command_alone_says_where_one_stands(start: StartProject) -> None:
     loop = start(texts(12))
     before = connector(loop)
     assert (before.returncode, before.stderr) == (0, "")
-    assert before.stdout.startswith(f"Label Studio  {loop.gateway.url}, as {loop.server.login.email}; version 1.23.2\n")
+    assert before.stdout.startswith(f"Label Studio  {loop.gateway.url}, as {loop.server.login.email}, version 1.23.2\n")
     assert f"ML backend    {loop.backend}, ready\n" in before.stdout
     assert f"run connector sync --project {loop.id}" in before.stdout
     assert connector(loop, "sync", "--project", str(loop.id)).returncode == 0
     after = connector(loop).stdout
-    assert "round 1, less than a minute ago; 12 of 12 tasks left in the window; 0 labels" in after
+    assert "round 1, less than a minute ago, 12 of 12 tasks left in the window, 0 labels" in after
     assert "Nothing new: annotators continue with this window" in after
     away = connector(loop, LABEL_STUDIO_URL="http://127.0.0.1:9")
     assert away.returncode == 3

@@ -31,7 +31,7 @@ from connector.annotations.records import Annotation, Task, digest, latest_label
 from connector.backend import Probabilities
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState, State
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.sync.label_matrix import class_positions, label_set
 from connector.sync.scoring import choose, score
 from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD, OneVsRestClassifier
@@ -181,10 +181,10 @@ class Project:
         row = Annotation(number * 10 + person, number, person + 1, label, False, False, AT)
         self.tasks[number] = task._replace(is_labeled=True, annotations=(*task.annotations, row))
 
-    def pulled(self) -> Pulled:
+    def pulled(self) -> ProjectSnapshot:
         """As sync reads it."""
         project = {"id": 1, "skip_queue": "REQUEUE_FOR_OTHERS"}
-        return Pulled(project, CONTROL, dict(self.tasks), {}, changed=True, texts=lambda ids: {})
+        return ProjectSnapshot(project, CONTROL, dict(self.tasks), {}, changed=True, texts=lambda ids: {})
 
 
 def ours(seed: int) -> list[float]:

@@ -34,7 +34,7 @@ from connector.reporting.rows import Extras, task_rows
 from connector.reporting.section_annotators import annotators_section
 from connector.reporting.section_labels import class_counts, consensus_section, pace_section
 from connector.reporting.section_window import window_section
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.state.rows import ProjectRecord
 from connector.sync.review import Review
 from connector.sync.scoring import Scored
@@ -143,7 +143,7 @@ def generate(n_tasks: int, n_labels: int, n_annotators: int) -> ReportData:
         lock_until=None,
     )
     emails = {number: f"a.long.name.{number}@example.com" for number in range(1, n_annotators + 1)}
-    pulled = Pulled({"id": 7, "title": "Requests"}, CONTROL, tasks, {}, False, texts)
+    pulled = ProjectSnapshot({"id": 7, "title": "Requests"}, CONTROL, tasks, {}, False, texts)
     return ReportData(pulled, reviewed, emails, record, [])
 
 

@@ -16,7 +16,7 @@ from connector.formatting import count
 from connector.label_studio.client import LabelStudio
 from connector.settings import Settings
 from connector.state.project_state import ProjectState
-from connector.state.pull import Pulled, control_of, look
+from connector.state.pull import ProjectSnapshot, control_of, read_snapshot
 
 LEVELS = {"problem": "Problem", "warning": "Warning", "ok": "Fine"}
 
@@ -75,7 +75,7 @@ class _Examination:
         self.now = now
         self.record = state.record()
         self.control: Control | None = None
-        self.pulled: Pulled | None = None  # None if Label Studio could not be asked
+        self.pulled: ProjectSnapshot | None = None  # None if Label Studio could not be asked
         self.backends: list[dict[str, Any]] | None = None
 
     def findings(self) -> list[Finding]:
@@ -139,11 +139,11 @@ class _Examination:
             yield from server_checks.settings(project)
             return
         yield ok("adopted", f"Set up for '{self.control.name}' with {', '.join(self.control.classes)}.")
-        pulled = look(self.project_id, self.gateway, self.state)
+        pulled = read_snapshot(self.project_id, self.gateway, self.state)
         if self.state.record().queue_version != self.record.queue_version:
             # A sync has published in between, so that `pulled` and the record are of different windows.
             self.record = self.state.record()
-            pulled = look(self.project_id, self.gateway, self.state)
+            pulled = read_snapshot(self.project_id, self.gateway, self.state)
         self.pulled = pulled
         window = queue_checks.read_window(self.project_id, pulled, self.state)
         order = [

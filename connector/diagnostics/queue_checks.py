@@ -14,7 +14,7 @@ from connector.queue.publish import stale_open_tasks
 from connector.queue.versions import published_at
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.state.rows import ProjectRecord
 
 ENOUGH_ANSWERS = 8
@@ -31,7 +31,7 @@ class WindowSnapshot:
     """
 
     project_id: int
-    pulled: Pulled
+    pulled: ProjectSnapshot
     version: str | None
     slots: list[Slot]
     unanswered: set[int]
@@ -55,7 +55,7 @@ class WindowSnapshot:
         return f"connector sync --project {self.project_id}"
 
 
-def read_window(project_id: int, pulled: Pulled, state: ProjectState) -> WindowSnapshot:
+def read_window(project_id: int, pulled: ProjectSnapshot, state: ProjectState) -> WindowSnapshot:
     """Reads the published window from the state, without the tasks that were deleted since."""
     window = [slot for slot in state.window() if slot.task in pulled.tasks]
     version = state.record().queue_version

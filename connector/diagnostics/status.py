@@ -17,7 +17,7 @@ from connector.label_studio.client import LabelStudio
 from connector.queue.settings import changed_settings, out_of_order
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
-from connector.state.pull import Pulled, look
+from connector.state.pull import ProjectSnapshot, read_snapshot
 from connector.state.rows import ProjectRecord
 
 NEXT_TASKS = 5
@@ -150,10 +150,10 @@ def status(
     record, window, answers = state.record(), state.window(), state.answers_at_publishing()
     round_summary = state.last_round() or {}
     mirrored = state.tasks()
-    pulled: Pulled | None = None
+    pulled: ProjectSnapshot | None = None
     error: StatusError | None = None
     try:
-        pulled = look(project_id, gateway, state)
+        pulled = read_snapshot(project_id, gateway, state)
     except ConnectorError as failure:
         error = StatusError(str(failure), failure.exit_code)
     tasks = pulled.tasks if pulled else mirrored
@@ -206,7 +206,7 @@ def _queue(
     window: list[Slot],
     left: list[Slot],
     tasks: Mapping[int, Task],
-    pulled: Pulled | None,
+    pulled: ProjectSnapshot | None,
 ) -> QueueStatus | None:
     version = record.queue_version
     if version is None:
@@ -248,7 +248,7 @@ def _next_task(rank: int, slot: Slot, text: str) -> NextTask:
     return NextTask(rank, slot.task, short, slot.relabel)
 
 
-def _next_step(status: ProjectStatus, pulled: Pulled | None) -> str:
+def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None) -> str:
     """What happens next, or what a person should do."""
     window = status.queue
     sync, doctor = (f"connector {command} --project {status.project}" for command in ("sync", "doctor"))

@@ -24,7 +24,7 @@ from connector.queue.versions import DELETED_A_TIME, delete_expired, new_version
 from connector.retry import TransientError, UnknownOutcome
 from connector.state import ProjectState
 from connector.state.lock import KEEP_SECONDS
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 
 ATTEMPTS = 3
 SLOW_IMPORT_SECONDS = 10.0
@@ -48,7 +48,7 @@ class Published:
 def publish(
     gateway: LabelStudio,
     state: ProjectState,
-    pulled: Pulled,
+    pulled: ProjectSnapshot,
     window: Sequence[Slot],
     *,
     options: dict[str, Any],

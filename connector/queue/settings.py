@@ -9,7 +9,7 @@ from typing import Any
 from connector.label_studio import LabelStudio
 from connector.queue.versions import unknown_newer
 from connector.state import ProjectState
-from connector.state.pull import ProjectReading, Pulled
+from connector.state.pull import ProjectReading, ProjectSnapshot
 
 # show_collab_predictions is on because Label Studio empties model_version whenever its settings are saved while it is
 # off. Predictions have no result, so forms stay blank all the same.
@@ -56,7 +56,7 @@ def restore(reading: ProjectReading, gateway: LabelStudio, state: ProjectState) 
     return replace(reading, project={**project, **{name: answer[name] for name in wrong}}), restored + deleted
 
 
-def changed_settings(pulled: Pulled, version: str) -> list[str]:
+def changed_settings(pulled: ProjectSnapshot, version: str) -> list[str]:
     """What a person has changed in Label Studio so that it no longer serves the window in order."""
     changed = sorted(wrong_settings(pulled.project))
     served = pulled.project["model_version"] or ""

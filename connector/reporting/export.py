@@ -27,7 +27,7 @@ from connector.reporting.formats import format_of, require, write
 from connector.reporting.no_model import suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
-from connector.state.pull import Progress, Pulled, control_of, look
+from connector.state.pull import Progress, ProjectSnapshot, control_of, read_snapshot
 from connector.sync.review import review
 
 __all__ = ["export", "format_of"]
@@ -78,7 +78,7 @@ def export(
             if whole:
                 pulled = _read_whole(project_id, gateway, state, out, spool, stage.count)
             else:
-                pulled = look(project_id, gateway, state, stage.count)
+                pulled = read_snapshot(project_id, gateway, state, stage.count)
         if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
             raise UsageError(f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read.")
         with suggest_no_model("export"):
@@ -108,7 +108,7 @@ def export(
     }
 
 
-def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras:
+def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) -> Extras:
     """Places and names, and Label Studio's values if a record has no text or lacks a choice."""
     incomplete = [
         task.id for task in pulled.tasks.values() if task.digest is None or any(row.unknown for row in task.annotations)
@@ -124,7 +124,7 @@ def _extras(pulled: Pulled, gateway: LabelStudio, state: ProjectState) -> Extras
 
 def _read_whole(
     project_id: int, gateway: LabelStudio, state: ProjectState, out: Path, spool: Path, progress: Progress
-) -> Pulled:
+) -> ProjectSnapshot:
     """Reads every task as a record, and whole into the file `spool`, one per line, to save memory.
 
     One reading gives both, so that the consensus fits the annotations in the file.
@@ -143,7 +143,7 @@ def _read_whole(
         read = ((raw["id"], read_text(raw, control)) for raw in gateway.tasks_by_id(project_id, list(ids)))
         return {task: text for task, text in read if text is not None}
 
-    return Pulled(project, control, tasks, versions={}, changed=False, texts=texts)
+    return ProjectSnapshot(project, control, tasks, versions={}, changed=False, texts=texts)
 
 
 def _spooled(spool: Path) -> Iterator[dict[str, Any]]:

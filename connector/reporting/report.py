@@ -32,7 +32,7 @@ from connector.reporting.section_labels import class_counts, consensus_section, 
 from connector.reporting.section_learning_curve import Replay, curve_section, read_replay
 from connector.reporting.section_window import window_section
 from connector.state.project_state import ProjectState
-from connector.state.pull import look
+from connector.state.pull import read_snapshot
 from connector.sync.review import review
 
 
@@ -80,7 +80,7 @@ def report(
             backend.check()  # reading Label Studio takes minutes if there are many tasks, so ask the backend first
     with staging_directory(target, out, "report") as folder:
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
-            pulled = look(project_id, gateway, state, stage.count)
+            pulled = read_snapshot(project_id, gateway, state, stage.count)
         with suggest_no_model("report"):
             reviewed = review(pulled, backend, reporter, scorer)
         with reporter.stage("report", f"Writing a report on {len(pulled.tasks)} tasks to {out}"):

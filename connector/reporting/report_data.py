@@ -12,7 +12,7 @@ from typing import Any
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, latest_labels
 from connector.reporting.content import Text
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.state.rows import ProjectRecord
 from connector.sync.review import Review
 
@@ -31,7 +31,7 @@ class ReportData:
     rounds, oldest first.
     """
 
-    pulled: Pulled
+    pulled: ProjectSnapshot
     reviewed: Review
     emails: Mapping[int, str]
     record: ProjectRecord

@@ -18,7 +18,7 @@ from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Backend
 from connector.progress import Reporter
 from connector.simulation.corpus import Corpus
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.sync.scoring import Scored, choose, score
 
 AT = "2000-01-01T00:00:00Z"  # all answers have this time, so that all annotators count as active
@@ -198,10 +198,10 @@ class Run:
         ]
         return sum(right) / len(right)
 
-    def _pulled(self, tasks: dict[int, Task]) -> Pulled:
+    def _pulled(self, tasks: dict[int, Task]) -> ProjectSnapshot:
         """The project as a sync would find it."""
         project = {"id": self._options.project, "skip_queue": "REQUEUE_FOR_OTHERS"}
-        return Pulled(project, self._control, tasks, {}, True, self._some)
+        return ProjectSnapshot(project, self._control, tasks, {}, True, self._some)
 
     def _some(self, tasks: Iterable[int]) -> dict[int, str]:
         return {task: self._texts[task] for task in tasks}

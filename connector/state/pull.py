@@ -39,7 +39,7 @@ class ProjectReading:
 
 
 @dataclass
-class Pulled:
+class ProjectSnapshot:
     """The project as Label Studio has it now.
 
     `texts` reads the texts of some tasks, {id: text}, because all of them are many times larger than the rest.
@@ -69,7 +69,7 @@ def pull(
     *,
     everything: bool = False,
     progress: Progress = lambda done, total: None,
-) -> Pulled:
+) -> ProjectSnapshot:
     """Reads what changed since the bookmark into the mirror, or `everything`. Writes nothing to Label Studio.
 
     Each page is stored when it is read, and the bookmark moves at the end. If a pull is killed, the next one reads the
@@ -94,7 +94,7 @@ def pull(
     tasks = state.tasks()
     if asked_at is None:
         state.put(bookmark=_latest(tasks).isoformat())
-    return Pulled(project, control, tasks, reading.versions, config_changed or changed, state.texts)
+    return ProjectSnapshot(project, control, tasks, reading.versions, config_changed or changed, state.texts)
 
 
 def read_all(
@@ -192,9 +192,9 @@ def _store(
     )
 
 
-def look(
+def read_snapshot(
     project_id: int, gateway: LabelStudio, state: ProjectState, progress: Progress = lambda done, total: None
-) -> Pulled:
+) -> ProjectSnapshot:
     """The project as it is now. Stores nothing, restores nothing, and needs no lock."""
     record = state.record()
     project = gateway.get_project(project_id)
@@ -221,7 +221,7 @@ def look(
         tasks = read(None)
     tasks = dict(sorted(tasks.items()))
     changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)
-    return Pulled(project, control, tasks, gateway.model_versions(project_id), changed, texts)
+    return ProjectSnapshot(project, control, tasks, gateway.model_versions(project_id), changed, texts)
 
 
 def _all_differ(project: Mapping[str, Any], record: ProjectRecord) -> bool:

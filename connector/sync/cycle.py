@@ -18,7 +18,7 @@ from connector.queue.settings import restore
 from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, unknown_newer
 from connector.queue.views import OwnTabs, restore_tab_order
 from connector.state.project_state import ProjectState, now
-from connector.state.pull import Pulled, pull, read_project
+from connector.state.pull import ProjectSnapshot, pull, read_project
 from connector.sync.summary import ModelSummary, SyncSummary, WindowSummary
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class _Cycle:
     options: SyncOptions
     reporter: Reporter
 
-    def read(self, *, everything: bool, progress: Callable[[int, int], None]) -> tuple[Pulled, list[str]]:
+    def read(self, *, everything: bool, progress: Callable[[int, int], None]) -> tuple[ProjectSnapshot, list[str]]:
         """Reads the project, after restoring the settings that the queue needs. Returns the names of what it restored.
 
         A dry run restores nothing.
@@ -147,7 +147,7 @@ class _Cycle:
             result = "published" if self.state.record().round > before else "nothing new"
             self.state.put(last_sync={"at": now(), "result": result, "error": None})
 
-    def is_work_to_do(self, snapshot: Pulled) -> bool:
+    def is_work_to_do(self, snapshot: ProjectSnapshot) -> bool:
         """Whether a new window is due: something changed, or Label Studio no longer has the window as published."""
         record, project = self.state.record(), snapshot.project
         version, skip_queue = record.queue_version, project["skip_queue"]
@@ -166,7 +166,7 @@ class _Cycle:
             or bool(stale_open_tasks(snapshot.tasks, reopened, skip_queue))
         )
 
-    def round(self, snapshot: Pulled, restored: list[str], backend: Backend) -> SyncSummary:
+    def round(self, snapshot: ProjectSnapshot, restored: list[str], backend: Backend) -> SyncSummary:
         """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""
         scored, window = self._choose(snapshot, backend)
         if self.options.dry_run:
@@ -180,7 +180,7 @@ class _Cycle:
             self.reporter.say("The ActiveLab tab was sorted in the Data Manager. It has the queue's order again.")
         return summary
 
-    def _choose(self, snapshot: Pulled, backend: Backend) -> tuple[Scored, list[Slot]]:
+    def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
         from connector.active_learning.strategies import find_strategy
         from connector.sync.scoring import choose, score
@@ -208,7 +208,7 @@ class _Cycle:
             )
         return scored, window
 
-    def _publish(self, snapshot: Pulled, scored: Scored, window: Sequence[Slot]) -> list[Slot]:
+    def _publish(self, snapshot: ProjectSnapshot, scored: Scored, window: Sequence[Slot]) -> list[Slot]:
         """Publishes the window, and consensus labels if asked. Returns the window as annotators are served it."""
         options, state, reporter = self.options, self.state, self.reporter
         fingerprint = options.window_fingerprint(snapshot.project["skip_queue"])
@@ -234,7 +234,7 @@ class _Cycle:
             state.put(window_options=fingerprint)
         return published.window
 
-    def _published_consensus_differs(self, snapshot: Pulled) -> bool:
+    def _published_consensus_differs(self, snapshot: ProjectSnapshot) -> bool:
         """Whether Label Studio has other consensus labels than were published: people can delete predictions."""
         from connector.queue import consensus_predictions
 
@@ -242,7 +242,7 @@ class _Cycle:
             self.state, snapshot.versions, snapshot.tasks
         )
 
-    def _publish_consensus(self, snapshot: Pulled, scored: Scored) -> None:
+    def _publish_consensus(self, snapshot: ProjectSnapshot, scored: Scored) -> None:
         """Publishes the consensus labels that an export would have now, or removes those of an earlier sync."""
         from connector.queue import consensus_predictions
         from connector.sync.review import consensus_quality
@@ -270,7 +270,7 @@ class _Cycle:
 
     def summary(
         self,
-        snapshot: Pulled,
+        snapshot: ProjectSnapshot,
         restored: list[str],
         scored: Scored | None = None,
         window: Sequence[Slot] | None = None,

@@ -12,7 +12,7 @@ from connector.active_learning.strategies import Strategy, find_strategy
 from connector.annotations.records import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.progress import Reporter
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.sync.label_matrix import LabelSet, align_probabilities, predicted_labels
 from connector.sync.scoring import Scored, fetch_probabilities, find_consensus, score_tasks, task_digests
 
@@ -32,7 +32,7 @@ class Review:
     pred_probs: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: str = "activelab") -> Review:
+def review(pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter, scorer: str = "activelab") -> Review:
     """The consensus labels, their quality and all scores by the default strategy, without training.
 
     Without a backend, labels and majority votes alone. `scorer`: the setting CONNECTOR_SCORER.
@@ -52,7 +52,7 @@ def review(pulled: Pulled, backend: Backend | None, reporter: Reporter, scorer: 
     return Review(scored, scored.quality, dict(zip(tasks, pred_probs, strict=True)))
 
 
-def consensus_quality(pulled: Pulled, scored: Scored, strategy_name: str, scorer: str = "activelab") -> Scored:
+def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: str, scorer: str = "activelab") -> Scored:
     """The consensus labels and their quality after a round, as `review` has them, without scores.
 
     They are those of the round, unless it went by another strategy, trained the model or held out a test set.
@@ -68,7 +68,9 @@ def consensus_quality(pulled: Pulled, scored: Scored, strategy_name: str, scorer
     return _consensus(pulled, scored.probabilities, find_strategy(scorer=scorer))[0]
 
 
-def _consensus(pulled: Pulled, probabilities: Probabilities | None, strategy: Strategy) -> tuple[Scored, LabelSet]:
+def _consensus(
+    pulled: ProjectSnapshot, probabilities: Probabilities | None, strategy: Strategy
+) -> tuple[Scored, LabelSet]:
     annotations = (row for task in task_digests(pulled) for row in pulled.tasks[task].annotations)
     scored = Scored(latest_labels(annotations), probabilities=probabilities)
     return scored, find_consensus(scored, pulled.control, strategy)[0]

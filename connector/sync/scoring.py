@@ -18,7 +18,7 @@ from connector.annotations.records import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.progress import Reporter
 from connector.state.lock import KEEP_SECONDS
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.sync.label_matrix import LabelSet, align_probabilities, class_positions, label_set, predicted_labels
 
 # A model is retrained if this many consensus labels differ from those it was trained on, or this share of them if more.
@@ -76,7 +76,7 @@ class Scored:
 
 
 def score(
-    pulled: Pulled,
+    pulled: ProjectSnapshot,
     backend: Backend,
     state: Memory,
     reporter: Reporter,
@@ -155,7 +155,7 @@ def find_consensus(scored: Scored, control: Control, strategy: Strategy) -> tupl
     return labels, consensus
 
 
-def score_tasks(scored: Scored, labels: LabelSet, pulled: Pulled, strategy: Strategy) -> None:
+def score_tasks(scored: Scored, labels: LabelSet, pulled: ProjectSnapshot, strategy: Strategy) -> None:
     """Fills in the scores, the model's labels, and how often they are right. `labels`: those of `scored` as arrays."""
     probabilities, control = scored.probabilities, pulled.control
     assert probabilities is not None
@@ -172,12 +172,12 @@ def score_tasks(scored: Scored, labels: LabelSet, pulled: Pulled, strategy: Stra
     scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, scored.predicted)
 
 
-def task_digests(pulled: Pulled) -> dict[int, str]:
+def task_digests(pulled: ProjectSnapshot) -> dict[int, str]:
     """{task: the digest of its text}, without tasks that have no text."""
     return {task.id: task.digest for task in pulled.tasks.values() if task.digest is not None}
 
 
-def fetch_probabilities(pulled: Pulled, backend: Backend, reporter: Reporter) -> Probabilities | None:
+def fetch_probabilities(pulled: ProjectSnapshot, backend: Backend, reporter: Reporter) -> Probabilities | None:
     """Sends the backend the texts it lacks. Returns its probabilities, or None while it has no model."""
     project, digests = str(pulled.project["id"]), task_digests(pulled)
     with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
@@ -196,7 +196,7 @@ def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) ->
 
 
 def _train(
-    pulled: Pulled,
+    pulled: ProjectSnapshot,
     backend: Backend,
     state: Memory,
     reporter: Reporter,
@@ -237,7 +237,7 @@ def _weights(scored: Scored, consensus: ConsensusResult) -> dict[int, float] | N
 
 
 def choose(
-    pulled: Pulled,
+    pulled: ProjectSnapshot,
     scored: Scored,
     backend: Backend,
     *,

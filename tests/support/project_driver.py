@@ -30,7 +30,7 @@ from connector.queue.init import initialize
 from connector.queue.publish import Published, publish
 from connector.queue.versions import unknown_newer
 from connector.state.project_state import ProjectState, State
-from connector.state.pull import Pulled, pull, read_project
+from connector.state.pull import ProjectSnapshot, pull, read_project
 from connector.sync.cycle import SyncOptions, sync
 from support import ROOT
 from support.in_process import run_in_process
@@ -88,7 +88,7 @@ class Loop:
     def adopt(self, **options: Any) -> dict[str, Any]:
         return initialize(self.id, self.gateway, self.state, **{"confirm": lambda question: True, **options})
 
-    def read(self) -> Pulled:
+    def read(self) -> ProjectSnapshot:
         """A full reading, which repairs nothing."""
         return pull(read_project(self.id, self.gateway), self.gateway, self.state, everything=True)
 

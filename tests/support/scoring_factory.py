@@ -11,7 +11,7 @@ from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Probabilities
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 
 CLASSES = ("Polite", "Impolite")
 
@@ -96,11 +96,13 @@ def control_of(classes: tuple[str, ...]) -> Control:
     return Choices("politeness", "text", "text", classes, {name: name for name in classes})
 
 
-def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> Pulled:
+def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> ProjectSnapshot:
     control = control_of(classes)
     found = {task.id: task for task in tasks}
     project = {"id": 7, "skip_queue": "REQUEUE_FOR_OTHERS"}
-    return Pulled(project, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids})
+    return ProjectSnapshot(
+        project, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids}
+    )
 
 
 def both_classes(count: int, start: int = 1) -> list[Task]:

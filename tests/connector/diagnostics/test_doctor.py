@@ -25,7 +25,7 @@ from connector.queue.settings import REQUIRED_SETTINGS
 from connector.retry import Retries
 from connector.settings import Settings
 from connector.state.project_state import ProjectState, State
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 VERSION = "activelab-20260301-090000-000000"
@@ -253,7 +253,7 @@ def charted(
     tasks: list[Task], *, window: list[Slot] | None = None, rule: str = "REQUEUE_FOR_OTHERS", **changed: Any
 ) -> queue_checks.WindowSnapshot:
     by_id = {task.id: task for task in tasks}
-    pulled = Pulled({**SAVED, "skip_queue": rule}, CONTROL, by_id, {}, changed=False, texts=lambda ids: {})
+    pulled = ProjectSnapshot({**SAVED, "skip_queue": rule}, CONTROL, by_id, {}, changed=False, texts=lambda ids: {})
     slots = [Slot(task.id, relabel=False) for task in tasks] if window is None else window
     people = {row.annotator for task in tasks for row in task.annotations}
     given: dict[str, Any] = {"unanswered": {slot.task for slot in slots}, "reopened": set(), "answers": []}

@@ -18,7 +18,7 @@ from connector.queue.settings import wrong_settings
 from connector.queue.versions import VERSION_PREFIX, expired, our_versions, unknown_newer
 from connector.retry import Retries, TransientError, UnknownOutcome
 from connector.state.project_state import ProjectState
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 
 CONTROL = Choices("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
 AT = "2026-03-01T10:00:00.000000Z"
@@ -138,7 +138,7 @@ def put(server: Server, state: ProjectState, *window: Slot, mode: str = OTHERS, 
     server.writes.clear()
     server.guard = state.renew_lock
     versions = {version: len(rows) for version, rows in server.predictions.items()}
-    pulled = Pulled(project, CONTROL, tasks, versions, changed=True, texts=state.texts)
+    pulled = ProjectSnapshot(project, CONTROL, tasks, versions, changed=True, texts=state.texts)
     return publish(server, state, pulled, window, options={"window": 100}, **more)  # type: ignore[arg-type]
 
 

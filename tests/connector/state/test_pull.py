@@ -11,7 +11,7 @@ from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.queue.settings import restore
 from connector.state.project_state import ProjectState
-from connector.state.pull import Pulled, pull, read_project
+from connector.state.pull import ProjectSnapshot, pull, read_project
 from connector.sync.cycle import SyncOptions, sync
 
 OURS = "activelab-20260301-100000-000000"
@@ -27,12 +27,12 @@ def state(adopted_state: ProjectState) -> ProjectState:
     return adopted_state
 
 
-def read(studio: Studio, state: ProjectState, **how: Any) -> Pulled:
+def read(studio: Studio, state: ProjectState, **how: Any) -> ProjectSnapshot:
     """What a sync reads after it has restored settings."""
     return restore_and_read(studio, state, **how)[1]
 
 
-def restore_and_read(studio: Studio, state: ProjectState, **how: Any) -> tuple[list[str], Pulled]:
+def restore_and_read(studio: Studio, state: ProjectState, **how: Any) -> tuple[list[str], ProjectSnapshot]:
     """What was restored, and a pull, with the check that mirror and server are then the same."""
     studio.calls.clear()
     reading, restored = restore(read_project(7, studio), studio, state)  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ def restore_and_read(studio: Studio, state: ProjectState, **how: Any) -> tuple[l
     return restored, pulled
 
 
-def same(studio: Studio, pulled: Pulled) -> bool:
+def same(studio: Studio, pulled: ProjectSnapshot) -> bool:
     """Whether the mirror holds every task, annotation and flag of the server."""
     server = {
         task["id"]: (task["is_labeled"], task["overlap"], [row["id"] for row in task["annotations"]])

@@ -33,7 +33,7 @@ from connector.progress import Reporter
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
 from connector.state.project_state import ProjectState
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.sync.label_matrix import UNKNOWN_CLASS, align_probabilities, predicted_labels
 from connector.sync.review import review
 from connector.sync.scoring import Scored, score
@@ -232,10 +232,12 @@ def labelled(number: int, *sets: Sequence[str] | None, control: Control = CONTRO
     return Task(number, digest(f"Text {number}"), bool(annotations), 1, AT, annotations)
 
 
-def pulled(*tasks: Task, control: Control = CONTROL) -> Pulled:
+def pulled(*tasks: Task, control: Control = CONTROL) -> ProjectSnapshot:
     found = {task.id: task for task in tasks}
     texts = {task: f"Text {task}" for task in found}
-    return Pulled({"id": 7}, control, found, {}, changed=True, texts=lambda ids: {task: texts[task] for task in ids})
+    return ProjectSnapshot(
+        {"id": 7}, control, found, {}, changed=True, texts=lambda ids: {task: texts[task] for task in ids}
+    )
 
 
 SETS = [["rain"], ["rain", "noise"], [], ["price"]]
@@ -252,7 +254,9 @@ def model() -> Model:
     return Model()
 
 
-def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto", scorer: str = "activelab") -> Scored:
+def run(
+    project: ProjectSnapshot, model: Model, state: ProjectState, train: str = "auto", scorer: str = "activelab"
+) -> Scored:
     strategy = find_strategy(scorer=scorer)
     return score(project, model, state, Reporter(), train=train, strategy=strategy)  # type: ignore[arg-type]
 
@@ -332,7 +336,7 @@ def test_a_model_of_the_other_kind_is_trained_anew_when_nothing_else_is(model: M
 # -- results -----------------------------------------------------------------------------------------------------------
 
 
-def exported(model: Model, state: ProjectState) -> tuple[list[dict[str, Any]], Pulled]:
+def exported(model: Model, state: ProjectState) -> tuple[list[dict[str, Any]], ProjectSnapshot]:
     """The rows of three tasks: a set, none, and no labels; the first has a choice that is gone."""
     tasks = [labelled(1, ["rain", "noise"]), labelled(2, []), labelled(3)]
     gone = tasks[0].annotations[0]._replace(unknown=True)

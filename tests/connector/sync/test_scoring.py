@@ -14,7 +14,7 @@ from connector.annotations.records import Task, digest
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
-from connector.state.pull import Pulled
+from connector.state.pull import ProjectSnapshot
 from connector.sync.scoring import RETRAIN_LABELS, Scored, choose, score
 
 
@@ -23,7 +23,7 @@ def model() -> Model:
     return Model()
 
 
-def run(project: Pulled, model: Model, state: ProjectState, train: str = "auto") -> Scored:
+def run(project: ProjectSnapshot, model: Model, state: ProjectState, train: str = "auto") -> Scored:
     return score(project, model, state, Reporter(), train=train)  # type: ignore[arg-type]
 
 
@@ -220,7 +220,7 @@ def truth(number: int, label: str, *others: str) -> Task:
     return task._replace(annotations=(task.annotations[0]._replace(ground_truth=True), *task.annotations[1:]))
 
 
-def with_truth(project: Pulled, model: Model, state: ProjectState) -> Scored:
+def with_truth(project: ProjectSnapshot, model: Model, state: ProjectState) -> Scored:
     return score(project, model, state, Reporter(), ground_truth=True)  # type: ignore[arg-type]
 
 
@@ -281,11 +281,11 @@ def test_many_ground_truths_may_be_imported_labels(
 # -- strategies ------------------------------------------------------------------------------------------------------
 
 
-def by(name: str, project: Pulled, model: Model, state: ProjectState) -> Scored:
+def by(name: str, project: ProjectSnapshot, model: Model, state: ProjectState) -> Scored:
     return score(project, model, state, Reporter(), strategy=STRATEGIES[name])  # type: ignore[arg-type]
 
 
-def order(name: str, project: Pulled, scored: Scored, model: Model | None = None, **options: Any) -> list[int]:
+def order(name: str, project: ProjectSnapshot, scored: Scored, model: Model | None = None, **options: Any) -> list[int]:
     chosen = choose(
         project,
         scored,

@@ -31,7 +31,9 @@ class TwoSpeed(TrainingHarness):
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder, words: list[str], by_chance: list[int]) -> Path:
+def first(
+    tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder, words: list[str], by_chance: list[int]
+) -> Path:
     """A project of 200 words trained on 100 labels by chance, with its first encoders, for copies."""
     bench = TwoSpeed(tmp_path_factory.mktemp("first") / "project", tiny_encoder, finetune_steps=60)
     bench.hold(words)
@@ -134,7 +136,9 @@ def test_the_same_seed_gives_the_same_encoders(
     assert not np.array_equal(results[0], results[2])
 
 
-def test_several_classes_a_text_are_fine_tuned_too(tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences) -> None:
+def test_several_classes_a_text_are_fine_tuned_too(
+    tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences
+) -> None:
     texts, truth = make_sentences(100)
     bench = TwoSpeed(tmp_path / "project", tiny_encoder)
     bench.hold(texts)

@@ -82,6 +82,7 @@ def test_it_trains_and_a_copy_of_its_directory_serves_another(directory: Path) -
     assert probabilities.ids.tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.service
 def test_a_setting_that_is_wrong_is_told_and_nothing_stays(directory: Path) -> None:
     with pytest.raises(ConnectorError, match="ML_BACKEND_FOLDS"):
         start_ml_backend(directory, environment={"ML_BACKEND_FOLDS": "none"})

@@ -92,7 +92,8 @@ def label_everything_of(loop: Loop, person: Person, count: int, label: str, work
 @pytest.mark.parametrize(
     ("label_studio", "rounds"),
     [
-        ("sqlite", 10),
+        ("sqlite", 5),
+        pytest.param("sqlite", 10, marks=pytest.mark.nightly),
         pytest.param("postgresql", 4, marks=pytest.mark.postgresql),
         pytest.param("postgresql", 10, marks=[pytest.mark.postgresql, pytest.mark.nightly]),
     ],

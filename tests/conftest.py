@@ -18,7 +18,8 @@ from support.postgresql_server import PostgreSQL, running_postgresql
 # As ml-backend serve has it: threads that spin while they wait make tests several times slower beside anything else.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-pytest.register_assert_rewrite("support.fault_scenarios", "support.project_driver")  # so that what differs is shown
+# So that what differs is shown.
+pytest.register_assert_rewrite("support.fault_scenarios", "support.project_driver", "support.watched_queue")
 
 hypothesis.settings.register_profile("small", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("large", max_examples=200, deadline=None)

@@ -23,7 +23,8 @@ from support.fault_scenarios import stages as stages
 from support.label_studio_server import Annotators, LabelStudio, MakeProject, Project, running_label_studio
 from support.missing import missing
 from support.postgresql_server import PostgreSQL
-from support.project_driver import READY_TASKS, Proxy, StartProject, projects_under_our_queue, texts
+from support.project_driver import READY_TASKS, StartProject, projects_under_our_queue, texts
+from support.proxy import Proxy
 from support.ready_projects import ReadyProjects
 
 from connector.demo import servers

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from support.command_runner import Commands
+from support.connector_commands import start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, Proxy, StartProject, start_connector, texts
+from support.project_driver import Loop, StartProject, texts
+from support.proxy import Proxy
 
 from connector.queue.settings import wrong_settings
 

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import expect
 from support.browser_pages import Profile, Window, read_window
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, Watched, new
+from support.project_driver import Loop, StartProject, new
+from support.watched_queue import Watched
 
 from connector.active_learning.window import Slot
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, expect
 from support.browser_annotator import Album, Desk
-from support.project_driver import Loop, connector_process, texts
+from support.connector_commands import connector_process
+from support.project_driver import Loop, texts
 
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway

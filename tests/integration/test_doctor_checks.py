@@ -7,9 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from support.connector_commands import connector
 from support.doctor_helpers import CHECKS, FINE, findings, follow, not_fine
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, Proxy, StartProject, connector, new, second, texts
+from support.project_driver import Loop, StartProject, new, second, texts
+from support.proxy import Proxy
 
 NOWHERE = "http://127.0.0.1:9"
 

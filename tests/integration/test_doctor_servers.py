@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from support.connector_commands import connector
 from support.doctor_helpers import FINE, directory_of, findings, follow, not_fine
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Loop, Proxy, StartProject, connector, texts
+from support.project_driver import Loop, StartProject, texts
+from support.proxy import Proxy
 
 from connector.demo import servers
 from connector.demo.people import Person

@@ -16,8 +16,10 @@ from typing import Any
 import datasets
 import pandas as pd
 import pytest
+from support.connector_commands import command_environment, connector, start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, Proxy, StartProject, command_environment, connector, start_connector, texts
+from support.project_driver import Loop, StartProject, texts
+from support.proxy import Proxy
 
 from connector.backend import Backend
 from connector.errors import TryAgainLater, UsageError

@@ -12,7 +12,7 @@ import pytest
 from support.fault_proxy import ANSWER_500, ANSWER_502, CUT_AFTER, CUT_BEFORE, KILL_AFTER
 from support.fault_scenarios import CALLS, OPTIONS, WINDOW, Probes, Stage, Stages, by_day, sdk_warning
 from support.label_studio_server import Annotators
-from support.project_driver import Expected
+from support.watched_queue import Expected
 
 from connector.errors import TryAgainLater
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import requests
+from support.connector_commands import connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, connector, texts
+from support.project_driver import Loop, StartProject, texts
 
 
 def imported(text: str, label: str) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, expect
 from support.adversarial_text import CHARACTERS, FRAGMENTS, IN_XML, examples, long_texts, names, short_texts
 from support.browser_annotator import Desk
+from support.connector_commands import connector
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Loop, connector, on_both_databases, on_both_databases_by_day
+from support.project_driver import Loop, on_both_databases, on_both_databases_by_day
 
 from connector._compat import long_csv_fields
 from connector.annotations.label_config import find_control

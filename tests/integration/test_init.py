@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.connector_commands import connector
 from support.label_studio_server import Annotators
-from support.project_driver import StartProject, connector, on_both_databases, texts
+from support.project_driver import StartProject, on_both_databases, texts
 
 from connector.errors import UsageError
 from connector.queue.settings import REQUIRED_SETTINGS

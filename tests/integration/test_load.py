@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from support.connector_commands import start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, start_connector, texts
+from support.project_driver import Loop, StartProject, texts
 
 from connector.demo.people import Person
 from connector.errors import ConnectorError

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
+from support.connector_commands import connector
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Expected, Loop, connector
+from support.project_driver import Loop
+from support.watched_queue import Expected
 
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from support.browser_pages import Profile, read_window
+from support.connector_commands import connector
 from support.doctor_helpers import findings
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, Watched, connector, new, second, texts
+from support.project_driver import Loop, StartProject, new, second, texts
+from support.watched_queue import Watched
 
 from connector.backend import Backend
 from connector.demo.people import Person

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from support.label_studio_server import Annotators
-from support.project_driver import OPTIONS, Expected, Loop, StartProject, Watched, new, on_both_databases, second, texts
+from support.project_driver import OPTIONS, Loop, StartProject, new, on_both_databases, second, texts
+from support.watched_queue import Expected, Watched
 
 from connector.errors import ConnectorError, StaleTasks
 from connector.queue.publish import publish

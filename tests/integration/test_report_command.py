@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
+from support.connector_commands import connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, Proxy, StartProject, connector, texts
+from support.project_driver import Loop, StartProject, texts
+from support.proxy import Proxy
 
 from connector.backend import Backend
 from connector.demo.people import Person

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from support.connector_commands import connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, connector, texts
+from support.project_driver import Loop, StartProject, texts
 
 from connector.active_learning.window import Slot
 

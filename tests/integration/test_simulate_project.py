@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from support.connector_commands import start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import StartProject, start_connector, texts
+from support.project_driver import StartProject, texts
 
 TASKS = 40
 OPTIONS = ("--initial", "10x2", "--batch", "5", "--rounds", "2", "--seeds", "1", "--jobs", "1", "--no-plot")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+from support.connector_commands import connector, start_connector
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Loop, Proxy, StartProject, connector, start_connector, texts
+from support.project_driver import Loop, StartProject, texts
+from support.proxy import Proxy
 
 from connector.state import schema
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.connector_commands import start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Proxy, StartProject, start_connector, texts
+from support.project_driver import StartProject, texts
+from support.proxy import Proxy
 
 PROJECT = r"/api/projects/\d+/"
 MOMENTS = {

@@ -9,22 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.connector_commands import connector, connector_process, start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import (
-    Expected,
-    Loop,
-    Proxy,
-    StartProject,
-    Watched,
-    connector,
-    connector_process,
-    new,
-    on_both_databases,
-    personal_access_token,
-    second,
-    start_connector,
-    texts,
-)
+from support.project_driver import Loop, StartProject, new, on_both_databases, personal_access_token, second, texts
+from support.proxy import Proxy
+from support.watched_queue import Expected, Watched
 
 from connector.backend import Backend
 from connector.errors import TryAgainLater

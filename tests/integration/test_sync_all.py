@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.project_driver import Loop, Proxy, StartProject, command_environment, texts
+from support.connector_commands import command_environment
+from support.project_driver import Loop, StartProject, texts
+from support.proxy import Proxy
 
 from connector.state.project_state import State
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.connector_commands import command_environment
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, Proxy, StartProject, command_environment, texts
+from support.project_driver import Loop, StartProject, texts
+from support.proxy import Proxy
 
 from connector.cli.main import main
 from connector.state.project_state import State

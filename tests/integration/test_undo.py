@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.connector_commands import connector, start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, Proxy, StartProject, Watched, connector, new, second, start_connector, texts
+from support.project_driver import Loop, StartProject, new, second, texts
+from support.proxy import Proxy
+from support.watched_queue import Watched
 
 from connector.demo.people import Person
 from connector.errors import TryAgainLater

@@ -13,7 +13,8 @@ from connector.diagnostics.doctor import examine
 from connector.diagnostics.finding import Finding
 from connector.retry import Retries
 from connector.settings import Settings
-from support.project_driver import Loop, connector
+from support.connector_commands import connector
+from support.project_driver import Loop
 
 CHECKS = [
     "label_studio",

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from support.project_driver import Cut, Proxy
+from support.proxy import Cut, Proxy
 
 # What is done to a call: instead of the server, or after the server has acted.
 ANSWER_500 = "answered 500"

@@ -24,6 +24,7 @@ from connector.errors import TryAgainLater
 from connector.label_studio.client import LabelStudio as Gateway
 from connector.queue.versions import KEEP_WINDOWS, VERSION_PREFIX, expired, our_versions
 from connector.retry import Retries
+from support.connector_commands import start_connector
 from support.fault_proxy import (
     KILL_AFTER,
     KILL_BEFORE,
@@ -32,15 +33,7 @@ from support.fault_proxy import (
     call_to_backend,
     call_to_label_studio,
 )
-from support.project_driver import (
-    Loop,
-    new,
-    personal_access_token,
-    projects_under_our_queue,
-    second,
-    start_connector,
-    texts,
-)
+from support.project_driver import Loop, new, personal_access_token, projects_under_our_queue, second, texts
 
 if TYPE_CHECKING:
     from support.label_studio_server import Annotators, LabelStudio, MakeProject

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import subprocess
-import sys
-import threading
-import time
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +14,6 @@ import pytest
 from connector.active_learning.window import Slot
 from connector.backend import Backend
 from connector.demo.people import Person
-from connector.demo.servers import local_session
-from connector.label_studio.client import TASK_FIELDS
 from connector.label_studio.client import LabelStudio as Gateway
 from connector.progress import Reporter
 from connector.queue.init import initialize
@@ -32,8 +22,6 @@ from connector.queue.versions import unknown_newer
 from connector.state.project_state import ProjectState, State
 from connector.state.pull import ProjectSnapshot, pull, read_project
 from connector.sync.cycle import SyncOptions, sync
-from support import ROOT
-from support.in_process import run_in_process
 
 if TYPE_CHECKING:
     from support.label_studio_server import LabelStudio, MakeProject
@@ -235,106 +223,6 @@ def _forget_the_clock(rows: list[dict[str, Any]]) -> None:
 StartProject = Callable[..., Loop]
 
 
-class Expected:
-    """Who is to be given what: the window in rank order, one more annotation a place, nobody the same task twice."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._window = loop.window
-        self._seen: defaultdict[int, set[int]] = defaultdict(set)
-        self._held: dict[int, int] = {}
-        for row in loop.rows():
-            self._seen[row["id"]] = {annotation["completed_by"] for annotation in row["annotations"]}
-
-    def ask(self, person: Person) -> int | None:
-        """What the person is to be given, and holds from now on; None when the window has nothing for them."""
-        if person.user_id not in self._held:
-            taken = set(self._held.values())
-            for task in self._window:
-                if task not in taken and person.user_id not in self._seen[task]:
-                    self._held[person.user_id] = task
-                    break
-        return self._held.get(person.user_id)
-
-    def hold(self, person: Person, task: int | None) -> None:
-        """The person holds `task` since before."""
-        assert task in self._window
-        self._held[person.user_id] = task
-
-    def answer(self, person: Person) -> None:
-        """The person labels the task they hold: its place in the window is used up."""
-        self._window.remove(self._held.pop(person.user_id))
-
-    def turn(self, person: Person) -> int | None:
-        task = self.ask(person)
-        if task is not None:
-            self.answer(person)
-        return task
-
-
-Hook = Callable[[str, Any], None]
-
-
-class Watched(Gateway):
-    """The gateway, which calls `before` and `after` at each write with its name and what it is about."""
-
-    def __init__(self, loop: Loop, *, before: Hook | None = None, after: Hook | None = None) -> None:
-        super().__init__(loop.gateway.url, loop.server.token)
-        loop.gateways.append(self)
-        self.writes: list[tuple[str, Any]] = []
-        self.readings: list[str] = []
-        self._before = before or (lambda name, about: None)
-        self._after = after or (lambda name, about: None)
-
-    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
-        write = super().import_predictions
-        return self._watch("import_predictions", len(rows), lambda: write(project, rows))
-
-    def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
-        write = super().update_task
-        return self._watch(
-            "close" if is_labeled else "open", task, lambda: write(task, overlap=overlap, is_labeled=is_labeled)
-        )
-
-    def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
-        write = super().update_project
-        return self._watch("update_project", settings, lambda: write(project, **settings))
-
-    def tasks(
-        self,
-        project: int,
-        since: str | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-        *,
-        span: tuple[int, int | None] = (0, None),
-        fields: str | None = TASK_FIELDS,
-    ) -> Iterator[list[dict[str, Any]]]:
-        self.readings.append("changes" if since is not None else "all" if span == (0, None) else "some")
-        return super().tasks(project, since, progress, span=span, fields=fields)
-
-    def delete_version(self, project: int, version: str) -> None:
-        write = super().delete_version
-        self._watch("delete_version", version, lambda: write(project, version))
-
-    def delete_tab(self, tab: int) -> None:
-        delete = super().delete_tab
-        self._watch("delete_tab", tab, lambda: delete(tab))
-
-    def delete_backend(self, backend: int) -> None:
-        delete = super().delete_backend
-        self._watch("delete_backend", backend, lambda: delete(backend))
-
-    def delete_webhook(self, webhook: int) -> None:
-        delete = super().delete_webhook
-        self._watch("delete_webhook", webhook, lambda: delete(webhook))
-
-    def _watch(self, name: str, about: Any, write: Callable[[], Any]) -> Any:
-        self.writes.append((name, about))
-        self._before(name, about)
-        answer = write()
-        self._after(name, about)
-        return answer
-
-
 @contextlib.contextmanager
 def projects_under_our_queue(
     label_studio: LabelStudio,
@@ -371,152 +259,6 @@ def projects_under_our_queue(
         database.close()
         for gateway in loop.gateways:
             gateway.close()
-
-
-def start_connector(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
-    """Starts the real command in a process of its own, which Ctrl-C reaches.
-
-    A shell has what it starts in the background ignore Ctrl-C, and whatever that starts in turn.
-    """
-    code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); import connector.cli.main as c; c.main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env=command_environment(loop),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def connector(
-    loop: Loop, *arguments: str, unset: Sequence[str] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs a command within this process, without a terminal."""
-    return run_in_process(arguments, command_environment(loop, unset, environment), _folder(loop))
-
-
-def connector_process(
-    loop: Loop, *arguments: str, unset: Sequence[str] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Runs the real command in a process of its own, without a terminal, until it ends."""
-    return subprocess.run(
-        [sys.executable, "-m", "connector.cli", *arguments],
-        env=command_environment(loop, unset, environment),
-        cwd=_folder(loop),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def _folder(loop: Loop) -> Path:
-    return Path(loop.state_url.removeprefix("sqlite:///")).parent
-
-
-def command_environment(
-    loop: Loop, unset: Sequence[str] = (), changed: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """The environment of the command: the settings of `loop`, some of them `changed` or `unset`."""
-    ours = {
-        "LABEL_STUDIO_URL": loop.gateway.url,
-        "LABEL_STUDIO_API_KEY": loop.server.token,
-        "ML_BACKEND_URL": loop.backend,
-        "CONNECTOR_STATE": loop.state_url,
-        "CONNECTOR_RETRY_SECONDS": "1",
-        "PYTHONPATH": str(ROOT),
-        **(changed or {}),
-    }
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return {name: value for name, value in (inherited | ours).items() if name not in unset}
-
-
-class Cut(Exception):
-    """The connection is to end without an answer."""
-
-
-class Proxy:
-    """Stands between the connector and Label Studio: counts the calls, fails them, or holds one back."""
-
-    def __init__(self, target: str) -> None:
-        self.calls: list[tuple[str, str]] = []
-        self.fail_with: int | None = None
-        self._reached = threading.Event()
-        self._released = threading.Event()
-        self._hold: tuple[str, str] | None = None
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                proxy.calls.append((self.command, self.path.split("?")[0]))
-                try:
-                    status, headers, content = proxy._answer(target, self.command, self.path, dict(self.headers), body)
-                except Cut:
-                    self.close_connection = True
-                    return
-                self.send_response_only(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
-
-            def log_message(self, *values: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *values: Any) -> None:
-                pass  # whoever asked is gone
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def hold(self, method: str, path: str) -> None:
-        """Holds back the answer to the next call whose path matches `path`, after Label Studio has given it."""
-        self._reached.clear()
-        self._released.clear()
-        self._hold = (method, path)
-
-    def wait_until_reached(self, process: subprocess.Popen[str]) -> bool:
-        """Whether `process` waits for the answer that is held back; false when it ended without, or takes too long."""
-        deadline = time.monotonic() + 60
-        while not self._reached.wait(0.1):
-            if process.poll() is not None or time.monotonic() > deadline:
-                return False
-        return True
-
-    def release(self) -> None:
-        """Lets the answer go."""
-        self._released.set()
-
-    def close(self) -> None:
-        self.release()
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _answer(
-        self, target: str, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        if self.fail_with is not None:
-            return self.fail_with, {"Content-Type": "text/html"}, b"<h1>Bad gateway</h1>"
-        headers = {name: value for name, value in headers.items() if name.lower() not in ("host", "connection")}
-        with local_session() as session:
-            answer = session.request(method, target + path, headers=headers, data=body, timeout=60)
-        kept = {name: answer.headers[name] for name in ("Content-Type", "Date") if name in answer.headers}
-        if self._hold is not None and method == self._hold[0] and re.fullmatch(self._hold[1], path.split("?")[0]):
-            self._hold = None
-            self._reached.set()
-            self._released.wait(60)
-        return answer.status_code, kept, answer.content
 
 
 def personal_access_token(loop: Loop) -> str:

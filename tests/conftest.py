@@ -17,6 +17,8 @@ from support.postgresql_server import PostgreSQL, running_postgresql
 
 # As ml-backend serve has it: threads that spin while they wait make tests several times slower beside anything else.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Several processes of tests share the cores, and tiny models gain nothing from a second thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # So that what differs is shown.
 pytest.register_assert_rewrite("support.fault_scenarios", "support.project_driver", "support.watched_queue")

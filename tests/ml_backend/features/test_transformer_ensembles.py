@@ -4,7 +4,7 @@ import gc
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +22,22 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ml_backend.classifiers.softmax import SoftmaxClassifier
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.feature_spec import FeatureSpec, read_block
 from ml_backend.features.finetune import Schedule
 from ml_backend.features.sequence_classifier import SequenceClassifier, fit
 from ml_backend.features.transformer_ensembles import TransformerEnsembles
-from ml_backend.models.registry import Registry
 from ml_backend.parallel import ParallelRunner
 from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
-from ml_backend.settings import DEFAULT_ENCODER, Settings
+from ml_backend.settings import Settings
 from ml_backend.storage.dataset import digest
 
+STEPS = 100  # enough for the tiny encoder to learn the sentences
 Sentences = Callable[..., tuple[list[str], list[int]]]
-FEW = {"transformer_steps": 2, "transformer_learning_rate": 3e-4, "transformer_batch_size": 8}
+FEW = {"transformer_steps": 2, "transformer_learning_rate": 3e-3, "transformer_batch_size": 8}
 
 
 class NoEncoder(Encoder):
@@ -57,12 +56,20 @@ class OfTransformers(TrainingHarness):
         )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tiny_transformer(tiny_folder: Path) -> Iterator[None]:
+    """Makes the tiny encoder the transformer of all settings."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ML_BACKEND_TRANSFORMER", str(tiny_folder))
+        yield
+
+
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, words: list[str], by_chance: list[int]) -> Path:
+def first(
+    tiny_transformer: None, tmp_path_factory: pytest.TempPathFactory, words: list[str], by_chance: list[int]
+) -> Path:
     """A project of 60 words trained on 40 labels by chance, until they are remembered, for copies."""
-    bench = OfTransformers(
-        tmp_path_factory.mktemp("first") / "project", transformer_steps=35, transformer_learning_rate=5e-4
-    )
+    bench = OfTransformers(tmp_path_factory.mktemp("first") / "project", transformer_steps=100)
     bench.hold(words[:60])
     bench.train(words[:40], by_chance[:40])
     return bench.directory
@@ -85,7 +92,7 @@ def test_what_is_remembered_is_not_in_the_out_of_sample_probabilities(
     assert abs(guessed - 0.5) < 0.25
     assert bench.model.accuracy == pytest.approx(guessed)
     told = bench.model.settings
-    assert (told["transformer"], told["steps"], told["folds"]) == (DEFAULT_ENCODER, 35, 2)
+    assert (told["transformer"], told["steps"], told["folds"]) == (bench.settings.transformer, 100, 2)
 
 
 def test_it_learns_and_says_nothing_on_standard_output(
@@ -93,7 +100,7 @@ def test_it_learns_and_says_nothing_on_standard_output(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     texts, truth = make_sentences(60)
-    bench = OfTransformers(tmp_path / "project", transformer_steps=20)
+    bench = OfTransformers(tmp_path / "project", transformer_steps=STEPS)
     bench.hold(texts)
     gc.collect()  # what other tests have left
     seen: list[ProgressUpdate] = []
@@ -115,7 +122,7 @@ def test_it_learns_and_says_nothing_on_standard_output(
     ]
     assert list(dict.fromkeys(update.stage for update in seen)) == [*stages, "training"]
     of_last = [update for update in seen if update.stage == "training transformer 3 of 3"]
-    assert [(one.fold, one.step, one.steps) for one in of_last] == [(None, step, 20) for step in range(20)]
+    assert [(one.fold, one.step, one.steps) for one in of_last] == [(None, step, STEPS) for step in range(STEPS)]
     assert {one.fold for one in seen if one.stage == "scoring texts with transformer 2 of 3"} == {1}
     assert max(alive) == 1
 
@@ -134,14 +141,14 @@ def test_of_two_labels_of_a_text_the_one_of_more_weight_is_learned(tmp_path: Pat
     both, labels = [*texts, *texts], np.array([*truth, *(1 - label for label in truth)])
     for heavy in (0, 1):
         weights = np.where(np.arange(80) // 40 == heavy, 1.0, 1e-6)
-        made = fit_some(tmp_path / str(heavy), both, labels, weights=weights, steps=25)
+        made = fit_some(tmp_path / str(heavy), both, labels, weights=weights, steps=STEPS, learning_rate=3e-3)
         right = (made.logits(texts).argmax(axis=1) == truth).mean()
         assert abs(right - (1 - heavy)) < 0.2
 
 
 def test_several_classes_a_text(tmp_path: Path, make_sentences: Sentences) -> None:
     texts, truth = make_sentences(40)
-    bench = OfTransformers(tmp_path / "project", transformer_steps=20)
+    bench = OfTransformers(tmp_path / "project", transformer_steps=STEPS)
     bench.hold(texts)
     sets = [(0, 1) if label else (0,) if number % 2 else () for number, label in enumerate(truth)]
     model = bench.train(texts, sets, multilabel=True)  # type: ignore[arg-type]
@@ -268,70 +275,22 @@ def test_any_model_will_do_and_one_that_cannot_be_loaded_is_named(tmp_path: Path
 
 
 def test_embeddings_outlive_a_training_of_transformers(
-    tmp_path: Path, encoder: Encoder, make_sentences: Sentences
+    tmp_path: Path, tiny_encoder: Encoder, make_sentences: Sentences
 ) -> None:
     texts, truth = make_sentences(20)
     bench = TrainingHarness(
-        tmp_path / "project", encoder, "transformers", classifier="logistic", **{**FEW, "transformer_steps": 1}
+        tmp_path / "project", tiny_encoder, "transformers", classifier="logistic", **{**FEW, "transformer_steps": 1}
     )
     bench.hold(texts)
     spec = bench.train(texts, truth).feature_spec
     bench.train(texts, truth, classifier="transformer")
     assert len(bench.model.feature_spec.transformers) == 3
-    assert len(bench.project.dataset.features(encoder.fingerprint, [digest(text) for text in texts])) == 20
+    assert len(bench.project.dataset.features(tiny_encoder.fingerprint, [digest(text) for text in texts])) == 20
     assert bench.train(texts, truth).feature_spec.encoder == spec.encoder
     assert set(bench.project.dataset.feature_keys()) == set(bench.model.feature_spec.all_feature_keys)
 
 
-def test_a_version_that_is_not_as_ours_are_is_refused(
-    tmp_path: Path, encoder: Encoder, make_sentences: Sentences
-) -> None:
-    texts, truth = make_sentences(20)
-    bench = TrainingHarness(tmp_path / "project", encoder, "transformers", classifier="logistic")
-    bench.hold(texts)
-    version = bench.train(texts, truth).version
-    path = bench.directory / "versions" / version / "version.json"
-    told = json.loads(path.read_text())
-    registry = Registry(bench.directory, 3)
-    older = {"encoder": told["recipe"]["encoder"], "lexical": told["recipe"]["lexical"]}
-    path.write_text(json.dumps({**told, "recipe": older}))  # as before there were others
-    assert registry.read(version).feature_spec == bench.model.feature_spec
-    for wrong in (
-        {key: value for key, value in told.items() if key != "accuracy"},
-        {key: value for key, value in told.items() if key != "files"},
-        {**told, "recipe": {"lexical": "x"}},
-        {**told, "recipe": 1},
-        {**told, "files": 1},
-        {**told, "classes": 1},
-        {**told, "classifier": ["logistic"]},
-    ):
-        path.write_text(json.dumps(wrong))
-        with pytest.raises(CorruptModel, match="Train again"):
-            registry.read(version)
-
-
-def test_probabilities_of_logits(tmp_path: Path) -> None:
-    logits = np.array([[0.0, 2.0, -900.0], [1.0, 1.0, 1.0]], dtype=np.float32)
-    for several in (False, True):
-        made = SoftmaxClassifier(several)
-        made.fit(logits, np.array([0, 1]), 3, 0)
-        made = made.at_temperature(2.0)
-        made.save(tmp_path / "logits.safetensors")
-        found = SoftmaxClassifier.load(tmp_path / "logits.safetensors").predict_proba(logits)
-        assert np.array_equal(found, made.predict_proba(logits))
-        assert 0 < found.min() < 1e-6
-        if several:
-            assert found[0, :2] == pytest.approx([0.5, 1 / (1 + np.exp(-1))])
-        else:
-            assert found[0, 1] / found[0, 0] == pytest.approx(np.e)
-            assert found.sum(axis=1) == pytest.approx([1, 1])
-        with pytest.raises(CorruptModel, match="another number of classes"):
-            made.predict_proba(logits[:, :2])
-    (tmp_path / "logits.safetensors").write_bytes(b"")
-    with pytest.raises(CorruptModel, match="cannot be read"):
-        SoftmaxClassifier.load(tmp_path / "logits.safetensors")
-
-
+@pytest.mark.service
 def test_over_the_service_the_model_is_made_in_another_process_than_it_serves_in(
     tmp_path: Path, words: list[str], by_chance: list[int], label_config: str
 ) -> None:
@@ -363,7 +322,9 @@ def fit_some(
     usual = {"steps": 2, "learning_rate": 3e-4, "batch_size": 8, "max_length": 128}
     schedule = Schedule(**{**usual, **options})  # type: ignore[arg-type]
     weights = np.ones(len(texts)) if weights is None else weights
-    return fit(DEFAULT_ENCODER, texts, labels, 2, weights, schedule, seed, directory, 0, lambda step, steps: None)
+    return fit(
+        Settings().transformer, texts, labels, 2, weights, schedule, seed, directory, 0, lambda step, steps: None
+    )
 
 
 def models_alive() -> int:

@@ -1,7 +1,7 @@
-"""Several classes a task: CROWDLAB and ActiveLab on each class against the rest, and one score a task. Pure.
+"""Several classes per task: CROWDLAB and ActiveLab on each class against the rest, and one score per task. Pure.
 
 Whether a class applies is a binary question that every annotator of the task has answered, by choosing the class or by
-leaving it. Each is scored as a labelling problem of its own, with the model's probabilities (1 - p, p).
+not choosing it. Each is scored as a labelling problem of its own, with the model's probabilities (1 - p, p).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ YES = 0.5  # a class is predicted from this probability on
 
 @dataclass(frozen=True)
 class ClassSets:
-    """Annotators' sets in sparse form, one row an answer: `task` and `annotator` (m,) as in Labels, `chosen` (m, k)."""
+    """Annotators' sets in sparse form, one row per answer: `task`, `annotator` (m,) as in Labels, and `chosen` (m, k)."""
 
     task: Ints
     annotator: Ints
@@ -88,7 +88,7 @@ def scores(
 
 
 def combine(by_class: Floats) -> Floats:
-    """One score a task (n,) from those of its classes (n, k)."""
+    """One score per task (n,) from those of its classes (n, k)."""
     return np.asarray(by_class.mean(axis=1), np.float64)
 
 

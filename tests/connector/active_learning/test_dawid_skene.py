@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.label_factory import labels_of, random_case
 
@@ -20,8 +20,6 @@ from connector.active_learning.dawid_skene import (
 from connector.active_learning.labels import Floats, Labels
 from connector.active_learning.majority_vote import majority_vote
 from connector.active_learning.temperature import best_temperature, scaled
-
-unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 
 
 def by_hand(labels: Labels, pred_probs: Floats) -> Floats:
@@ -74,7 +72,6 @@ def test_it_is_the_formulas_of_few_classes_and_of_many(n_classes: int) -> None:
     assert posterior(labels, probs) == pytest.approx(by_hand(labels, probs), rel=0, abs=1e-12)
 
 
-@unhurried
 @given(st.integers(0, 10_000))
 def test_rows_are_probabilities_and_the_consensus_is_of_somebody(seed: int) -> None:
     labels, probs, _ = random_case(seed)
@@ -160,7 +157,6 @@ def test_a_label_counts_by_the_cube_of_its_probability_beside_others_of_its_clas
         assert weights[tasks] == pytest.approx(cubes / np.mean(cubes))
 
 
-@unhurried
 @given(st.integers(0, 10_000))
 def test_weights_are_above_zero_and_one_in_the_mean_of_every_class(seed: int) -> None:
     labels, probs, _ = random_case(seed)

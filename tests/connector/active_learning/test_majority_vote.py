@@ -1,12 +1,10 @@
 """The majority vote, and how its ties are broken."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.label_factory import labels_of
 
 from connector.active_learning.majority_vote import majority_vote
-
-unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 
 
 def test_the_class_most_annotators_chose_wins() -> None:
@@ -37,7 +35,6 @@ CELLS = st.lists(
 )
 
 
-@unhurried
 @given(CELLS)
 def test_the_vote_is_always_a_class_with_the_most_votes(cells: list[tuple[int, int, int]]) -> None:
     place = {task: index for index, task in enumerate(sorted({task for task, _, _ in cells}))}

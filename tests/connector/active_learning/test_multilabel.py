@@ -25,7 +25,7 @@ def drawn(seed: int, n_tasks: int = 40, n_classes: int = 4, labels_a_task: int =
 
 
 @EACH_SCORER
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(2, 5))])
 def test_each_class_is_the_binary_problem_of_yes_and_no(scorer: Scorer, seed: int) -> None:
     labels, probs, unlabeled = drawn(seed)
     consensus = multilabel.consensus(labels, probs, scorer.class_consensus).label

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.active_learning.window import (
@@ -16,8 +16,6 @@ from connector.active_learning.window import (
     eligible,
 )
 from connector.annotations.records import Annotation, Task
-
-unhurried = settings(deadline=None)  # machines that are busy with other tests take their time
 
 OTHERS, ME, IGNORE = "REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"
 MODES = (OTHERS, ME, IGNORE)
@@ -214,7 +212,6 @@ CANDIDATES = st.lists(
 )
 
 
-@unhurried
 @given(CANDIDATES, st.integers(1, 60), st.integers(0, 8))
 def test_the_best_are_never_dropped_or_reordered(candidates: list[Candidate], size: int, active: int) -> None:
     best = sorted(candidates, key=lambda one: (not one.unfinished, one.score, one.task))[:size]
@@ -222,7 +219,6 @@ def test_the_best_are_never_dropped_or_reordered(candidates: list[Candidate], si
     assert window[: len(best)] == [Slot(one.task, one.relabel) for one in best]
 
 
-@unhurried
 @given(CANDIDATES, st.integers(1, 60), st.integers(0, 8))
 def test_what_lengthens_the_window_is_only_as_many_new_tasks_as_the_tail_lacks(
     candidates: list[Candidate], size: int, active: int
@@ -237,7 +233,6 @@ def test_what_lengthens_the_window_is_only_as_many_new_tasks_as_the_tail_lacks(
     assert not added or ending <= wanted
 
 
-@unhurried
 @given(CANDIDATES, st.integers(1, 60), st.integers(0, 8))
 def test_the_window_ends_in_the_tail_or_holds_every_new_task(
     candidates: list[Candidate], size: int, active: int
@@ -249,7 +244,6 @@ def test_the_window_ends_in_the_tail_or_holds_every_new_task(
     assert ending >= wanted or every_new <= {slot.task for slot in window}
 
 
-@unhurried
 @given(CANDIDATES, st.integers(1, 60), st.integers(0, 8), st.randoms())
 def test_the_window_does_not_depend_on_the_order_of_candidates(
     candidates: list[Candidate], size: int, active: int, random: Any

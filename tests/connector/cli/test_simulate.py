@@ -75,6 +75,7 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulation:
     return Simulation(chosen, done.stdout, out)
 
 
+@pytest.mark.service
 def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(alone: Simulation, tmp_path: Path) -> None:
     chosen, one, two = alone.chosen, alone.out, tmp_path / "two"
     alone.embedded_in(two)
@@ -111,6 +112,7 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(alo
     assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()
 
 
+@pytest.mark.service
 def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
     data: Path, alone: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +132,7 @@ def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
     assert runs[0] != runs[1] == runs[2]
 
 
+@pytest.mark.service
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows(data: Path, tmp_path: Path) -> None:
     done = simulate("--data", data, "--out", tmp_path, "--classifier", "guessing", *SMALL)
     assert isinstance(done.exception, UsageError)
@@ -160,6 +163,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("stage", ["Embedding", "Replaying"])
 def test_ctrl_c_leaves_no_server_and_no_temporary_directory(
     data: Path, alone: Simulation, tmp_path: Path, stage: str

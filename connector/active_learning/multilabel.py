@@ -21,7 +21,7 @@ YES = 0.5  # a class is predicted from this probability on
 
 @dataclass(frozen=True)
 class ClassSets:
-    """Annotators' sets in sparse form, one row per answer: `task`, `annotator` (m,) as in Labels, and `chosen` (m, k)."""
+    """Annotators' sets in sparse form, one row per answer: `task`, `annotator` (m,) as in Labels, `chosen` (m, k)."""
 
     task: Ints
     annotator: Ints

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ import requests
 from connector.simulation.processes import free_port
 from ml_backend.labeling.label_config import find_controls
 from ml_backend.service import Service
+from ml_backend.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = Path(os.environ.get("LABEL_STUDIO_ML_VENV") or ROOT / ".venv-label-studio-ml")
@@ -142,6 +143,8 @@ def backend(home: Path) -> Iterator[Backend]:
         yield running
 
 
+@pytest.mark.nightly
+@pytest.mark.service
 def test_before_the_first_training_entries_are_empty(backend: Backend, labelled: Labelled) -> None:
     assert backend.version(1) == ""
     empty = {"result": [], "score": 0.0, "model_version": ""}
@@ -161,6 +164,8 @@ def versions(backend: Backend, labelled: Labelled) -> tuple[str, str]:
     return backend.trained(2), backend.trained(3)
 
 
+@pytest.mark.nightly
+@pytest.mark.service
 def test_it_answers_as_ml_backend_serve_does(
     backend: Backend, home: Path, labelled: Labelled, versions: tuple[str, str], serve: Callable[[Path], Any]
 ) -> None:
@@ -178,11 +183,15 @@ def test_it_answers_as_ml_backend_serve_does(
         assert own.client("2").predict(body["tasks"], CONFIG)["results"] == answer["results"]
 
 
+@pytest.mark.nightly
+@pytest.mark.service
 @pytest.mark.parametrize("name", EVENTS)
 def test_every_event_of_label_studio_is_taken(backend: Backend, name: str) -> None:
     assert "job_id" in backend.post("webhook", EVENTS[name])
 
 
+@pytest.mark.nightly
+@pytest.mark.service
 def test_a_restart_keeps_the_models_and_an_export_can_be_trained_on(
     home: Path, labelled: Labelled, versions: tuple[str, str]
 ) -> None:
@@ -231,22 +240,34 @@ class StandIn:
         """For models to override."""
 
 
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
-    """ml_backend.model on the stand-in, its models in label-studio-ml's own MODEL_DIR."""
-    base = ModuleType("label_studio_ml.model")
-    base.LabelStudioMLBase = type("LabelStudioMLBase", (StandIn,), {"kept": {}})  # type: ignore[attr-defined]
+@contextmanager
+def imported(
+    base: type, directory: Path, make_service: Callable[[Settings], Service], **names: Any
+) -> Iterator[ModuleType]:
+    """ml_backend.model on a stand-in, in label-studio-ml's own MODEL_DIR; trains in this process."""
+    library = ModuleType("label_studio_ml.model")
+    vars(library).update(LabelStudioMLBase=base, **names)
     package = ModuleType("label_studio_ml")
-    package.model = base  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "label_studio_ml", package)
-    monkeypatch.setitem(sys.modules, "label_studio_ml.model", base)
-    monkeypatch.delitem(sys.modules, "ml_backend.model", raising=False)
-    monkeypatch.delenv("ML_BACKEND_MODEL_DIR", raising=False)
-    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
-    module = importlib.import_module("ml_backend.model")
-    yield module
-    module._opened().close()
-    del sys.modules["ml_backend.model"]
+    package.model = library  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, "label_studio_ml", package)
+        patched.setitem(sys.modules, "label_studio_ml.model", library)
+        patched.delitem(sys.modules, "ml_backend.model", raising=False)
+        patched.delenv("ML_BACKEND_MODEL_DIR", raising=False)
+        patched.setenv("MODEL_DIR", str(directory))
+        module = importlib.import_module("ml_backend.model")
+        patched.setattr(module, "Service", make_service)
+        yield module
+        module._opened().close()
+    sys.modules.pop("ml_backend.model", None)
+
+
+@pytest.fixture
+def model(tmp_path: Path, make_service: Callable[[Settings], Service]) -> Iterator[ModuleType]:
+    """ml_backend.model on the stand-in of 2.x."""
+    base = type("LabelStudioMLBase", (StandIn,), {"kept": {}})
+    with imported(base, tmp_path, make_service) as module:
+        yield module
 
 
 def test_the_calls_of_2_x_train_and_answer(model: ModuleType, tmp_path: Path, labelled: Labelled) -> None:
@@ -275,10 +296,63 @@ def test_the_calls_of_2_x_train_and_answer(model: ModuleType, tmp_path: Path, la
     assert (tmp_path / "ml_backend_data" / "projects" / "5").is_dir()
 
 
+class StandInRelease1:
+    """What 1.0.9's base class does with a model; by night the real one does it."""
+
+    def __init__(self, label_config: str | None = None, train_output: Any = None) -> None:
+        self.label_config = label_config
+
+    def process_event(self, event: str, data: dict[str, Any], job: str, parameters: dict[str, Any]) -> Any:
+        return self.fit((), event=event, data=data, job_id=job, **parameters)  # type: ignore[attr-defined]
+
+
+def test_the_calls_of_1_0_9_train_and_answer(
+    tmp_path: Path,
+    labelled: Labelled,
+    make_service: Callable[[Settings], Service],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body: dict[str, Any] = {}
+    flask = ModuleType("flask")
+    vars(flask).update(has_request_context=lambda: True, request=SimpleNamespace(get_json=lambda: body))
+    monkeypatch.setitem(sys.modules, "flask", flask)
+    manager = type("LabelStudioMLManager", (), {})
+    with imported(StandInRelease1, tmp_path, make_service, LabelStudioMLManager=manager) as module:
+        jobs = manager.get_job_manager()  # type: ignore[attr-defined]
+
+        def version(project: int) -> str:
+            body.clear()
+            body.update(RECORDED["setup"] | {"project": f"{project}.1700000000"})
+            return jobs.get_result()["job_id"]
+
+        assert version(5) == ""
+        for number, (text, label) in enumerate(labelled):
+            event = annotated(5, number, text, label)
+            jobs.run_job(module.TextClassifier, (event.pop("action"), event, "a job"))
+        event = button(5)
+        jobs.run_job(module.TextClassifier, (event.pop("action"), event, "a job"))
+        deadline = time.monotonic() + 60
+        while not (trained := version(5)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        # The last /setup was of another project, and with another config.
+        body.clear()
+        body.update(asked(5, labelled))
+        answer = module.TextClassifier(label_config=OTHER_CONFIG).predict(body["tasks"])
+        assert labels_of(answer) == [label for _, label in labelled]
+        assert {entry["model_version"] for entry in answer} == {trained}
+        # An export is trained on at once.
+        body.clear()
+        events = [annotated(4, number, text, label) for number, (text, label) in enumerate(labelled)]
+        export = [event["task"] | {"annotations": [event["annotation"]]} for event in events]
+        job = module.TextClassifier(label_config=CONFIG).fit(export)
+        assert (job["state"], job["model_version"]) == ("done", version(4))
+
+
 def test_without_label_studio_ml_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "label_studio_ml", None)
     monkeypatch.delitem(sys.modules, "ml_backend.model", raising=False)
     with pytest.raises(
-        ImportError, match=r"^ml_backend\.model needs the extra label-studio-ml .*; docs/.* install it\.$"
+        ImportError, match=r"^ml_backend\.model needs the extra label-studio-ml .*\. docs/.* install it\.$"
     ):
         importlib.import_module("ml_backend.model")

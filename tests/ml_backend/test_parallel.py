@@ -18,11 +18,12 @@ from support import ROOT
 from support.pickled_functions import perish, refuse, sleeping, whereabouts
 from support.training_harness import TrainingHarness
 
+from ml_backend import parallel
 from ml_backend.errors import ClusterUnavailable, EncoderUnavailable, InvalidRequest
 from ml_backend.features.encoder import Encoder, same_encoder
 from ml_backend.models.out_of_sample import out_of_sample
 from ml_backend.parallel import ParallelRunner
-from ml_backend.settings import DEFAULT_ENCODER, Settings
+from ml_backend.settings import Settings
 
 TESTS = ROOT / "tests"
 LONG = 1e9  # seconds: work that is worth any process
@@ -49,7 +50,7 @@ def ray_address() -> Iterator[str]:
         ray.shutdown()
 
 
-@pytest.fixture(params=["processes", "ray"])
+@pytest.fixture(params=["processes", pytest.param("ray", marks=pytest.mark.nightly)])
 def elsewhere(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The settings that send work elsewhere."""
     if request.param == "processes":
@@ -58,10 +59,10 @@ def elsewhere(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[Encoder]:
+def one_thread(tiny_folder: Path) -> Iterator[Encoder]:
     """An encoder of one thread, as all have over there: sums of floats hang on their number."""
     before = torch.get_num_threads()
-    yield Encoder(DEFAULT_ENCODER, threads=1)
+    yield Encoder(str(tiny_folder), threads=1)
     torch.set_num_threads(before)
 
 
@@ -95,6 +96,16 @@ def test_short_work_and_one_part_are_done_here() -> None:
         assert found == [(number, os.getpid()) for number in range(count)]
 
 
+@pytest.mark.parametrize(("asked", "processes"), [(0, 2), (1, 1), (7, 2)])
+def test_as_many_processes_are_used_as_a_cluster_has_processors(
+    monkeypatch: pytest.MonkeyPatch, asked: int, processes: int
+) -> None:
+    monkeypatch.setattr(parallel, "_connect", lambda address: None)
+    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    assert ParallelRunner(Settings(processes=asked, ray="a cluster"))._available() == processes
+
+
+@pytest.mark.nightly
 def test_there_are_no_more_processes_than_ray_has_processors(ray_address: str) -> None:
     for asked in (0, 7):
         cluster = ParallelRunner(Settings(processes=asked, ray=ray_address))
@@ -137,6 +148,7 @@ def test_a_cluster_that_cannot_be_reached_is_named_with_the_remedy(monkeypatch: 
             list(cluster.run(refuse, zip(range(2)), 2, seconds=LONG))
 
 
+@pytest.mark.service
 def test_processes_end_with_the_one_that_was_killed() -> None:
     with running("divide()") as process:
         assert process.stdout is not None
@@ -148,6 +160,7 @@ def test_processes_end_with_the_one_that_was_killed() -> None:
         until_it_ended(one)
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("way", ["ends", "is killed"])
 def test_a_training_process_ends_with_the_server(tmp_path: Path, way: str) -> None:
     with running(f"refuse_training({str(tmp_path)!r}, {0 if way == 'ends' else 60})") as process:
@@ -181,44 +194,46 @@ def _lives(process: int) -> bool:
     return True
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("classifier", ["logistic-cv", "two-speed", "transformer"])
 def test_probabilities_are_those_of_this_process(
     tmp_path: Path,
     one_thread: Encoder,
+    tiny_folder: Path,
     make_sentences: Callable[..., tuple[list[str], list[int]]],
-    ray_address: str,
+    elsewhere: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
     classifier: str,
 ) -> None:
     texts, labels = make_sentences(112)
-    places = {
-        "here": {},
-        "processes": {"processes": 2, "divide_seconds": 0},
-        "ray": {"processes": 2, "divide_seconds": 0, "ray": ray_address},
-    }
-    if classifier != "logistic-cv":
-        del places["processes"]  # which fine-tune one after the other: each fine-tuning takes all cores
     found = {}
-    for name, place in places.items():
-        bench = TrainingHarness(tmp_path / name, one_thread, "sets", classifier=classifier, threads=1, **FEW, **place)
+    for name, place in (("here", {}), ("elsewhere", elsewhere)):
+        if name == "elsewhere" and classifier != "logistic-cv":
+            # As on a cluster: processes of this machine fine-tune one after the other, since each takes all cores.
+            monkeypatch.setattr(ParallelRunner, "distributed", True)
+        settings = {"transformer": str(tiny_folder), "classifier": classifier, "threads": 1, **FEW, **place}
+        bench = TrainingHarness(tmp_path / name, one_thread, "sets", **settings)
         bench.hold(texts)
         bench.train(texts[:102], labels[:102])
         ids, probabilities, folds = out_of_sample(bench.model, bench.project.dataset, bench.settings)
         assert ids.tolist() == list(range(112))
         assert (folds >= 0).sum() == 102
         found[name] = probabilities, folds, bench.model.accuracy
-    expected, dealt, accuracy = found.pop("here")
-    for there in found.values():
-        np.testing.assert_allclose(there[0], expected, atol=1e-6)
-        assert there[1].tolist() == dealt.tolist()
-        assert there[2] == accuracy
+    (here, folds_here, accuracy_here), (there, folds_there, accuracy_there) = found["here"], found["elsewhere"]
+    np.testing.assert_allclose(there, here, atol=1e-6)
+    assert folds_there.tolist() == folds_here.tolist()
+    assert accuracy_there == accuracy_here
 
 
-def test_another_encoder_over_there_is_refused(encoder: Encoder) -> None:
-    assert same_encoder((DEFAULT_ENCODER, 1, encoder.fingerprint)).fingerprint == encoder.fingerprint
+def test_another_encoder_over_there_is_refused(tiny_encoder: Encoder, tiny_folder: Path) -> None:
+    name = str(tiny_folder)
+    assert same_encoder((name, 1, tiny_encoder.fingerprint)).fingerprint == tiny_encoder.fingerprint
     with pytest.raises(EncoderUnavailable, match="another one on a machine of the cluster"):
-        same_encoder((DEFAULT_ENCODER, 1, "0" * 32))
+        same_encoder((name, 1, "0" * 32))
 
 
+@pytest.mark.nightly
+@pytest.mark.service
 def test_the_server_trains_and_scores_in_processes_and_on_ray(
     tmp_path: Path,
     ray_address: str,
@@ -245,6 +260,7 @@ def test_the_server_trains_and_scores_in_processes_and_on_ray(
         np.testing.assert_allclose(there["pred_probs"], here["pred_probs"], atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_the_benchmark_compares_probabilities(ray_address: str) -> None:
     benchmark = ROOT / "benchmarks" / "scale.py"
     command = [sys.executable, benchmark, "folds", "score", "--items", "300", "--labels", "60", "--ray", ray_address]

@@ -58,5 +58,5 @@ class TrainingHarness:
         return self.model.out_of_sample(features, [digest(text) for text in texts])
 
     def folds(self) -> dict[bytes, int]:
-        training = self.model.training
+        training = self.model.training_set
         return dict(zip(map(bytes, training.digests), training.folds.tolist(), strict=True))

@@ -1,6 +1,7 @@
+"""The sentence encoder and the packaged weights."""
+
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ from sentence_transformers import SentenceTransformer
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features.encoder import Encoder, _fingerprint, packaged_weights
-from ml_backend.features.lru_cache import LruCache
 
 TEXTS = ["Would you please look at this?", "Stop it.", "", "long " * 400, "Stop it."]
 
 
+@pytest.mark.service
 def test_it_is_all_minilm_l6_v2_mean_pooled_and_normalised(encoder: Encoder) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -32,27 +33,12 @@ def test_it_is_all_minilm_l6_v2_mean_pooled_and_normalised(encoder: Encoder) -> 
     np.testing.assert_allclose(embeddings, pooled.numpy(), atol=1e-5)
 
 
+@pytest.mark.service
 def test_weights_in_bfloat16_have_a_fingerprint_of_their_own() -> None:
     first = SentenceTransformer(str(packaged_weights()))
     half = SentenceTransformer(str(packaged_weights())).bfloat16()
     assert _fingerprint(first) == _fingerprint(SentenceTransformer(str(packaged_weights())))
     assert _fingerprint(first) != _fingerprint(half)
-
-
-def test_recent_texts_are_not_computed_twice() -> None:
-    asked: list[str] = []
-
-    def compute(texts: Sequence[str]) -> np.ndarray:
-        asked.extend(texts)
-        return np.array([[len(text)] for text in texts], dtype=np.float32)
-
-    recent = LruCache(limit=3)
-    assert recent.vectors("a", ["one text", "another", "one text"], compute).tolist() == [[8], [7], [8]]
-    assert recent.vectors("a", ["another", "a third", "one text"], compute).tolist() == [[7], [7], [8]]
-    assert asked == ["one text", "another", "a third"]
-    recent.vectors("b", ["one text"], compute)  # of another kind, and makes room
-    recent.vectors("a", ["one text", "another"], compute)  # the one asked for longest ago has gone
-    assert asked[3:] == ["one text", "another"]
 
 
 def test_other_weights_under_the_packages_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +61,7 @@ def test_a_folder_without_a_model_is_refused_in_a_sentence(tmp_path: Path) -> No
     assert str(tmp_path.parent) not in str(refused.value), "callers are not told where it is"
 
 
+@pytest.mark.service
 def test_packaged_weights_load_without_a_network(encoder: Encoder) -> None:
     script = """
 import socket

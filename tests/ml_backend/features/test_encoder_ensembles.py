@@ -19,6 +19,8 @@ from ml_backend.service import Service
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import digest
 
+# Not by their weights, which are tiny, but by their time.
+pytestmark = pytest.mark.service
 Sentences = Callable[..., tuple[list[str], list[int]]]
 # Without terms, whatever a model remembers is remembered by its encoder.
 FEW = {

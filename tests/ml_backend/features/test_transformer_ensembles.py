@@ -35,6 +35,8 @@ from ml_backend.service import Service
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import digest
 
+# Not by their weights, which are tiny, but by their time.
+pytestmark = pytest.mark.service
 STEPS = 100  # enough for the tiny encoder to learn the sentences
 Sentences = Callable[..., tuple[list[str], list[int]]]
 FEW = {"transformer_steps": 2, "transformer_learning_rate": 3e-3, "transformer_batch_size": 8}

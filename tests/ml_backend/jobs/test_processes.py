@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import requests
 
+pytestmark = pytest.mark.service
+
 Sentences = Callable[..., tuple[list[str], list[int]]]
 
 
@@ -28,23 +30,30 @@ def training_process(server: Any) -> int:
     raise AssertionError("there is no training process")
 
 
-def until_running(client: Any, job: dict[str, Any]) -> None:
-    deadline = time.monotonic() + 30
-    while client.get(f"jobs/{job['job']}").json()["state"] == "queued":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared") / "models"
 
 
 @pytest.fixture(scope="module")
-def two(serve: Any, models: Path) -> Iterator[tuple[Any, Any]]:
-    """Two servers on one model directory."""
-    with serve(models) as one, serve(models) as other:
-        yield one, other
+def two(serve: Any, models: Path, tiny_folder: Path) -> Iterator[tuple[Any, Any]]:
+    """Two servers on one model directory. A transformer trains until it is killed or cancelled."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in (("ENCODER", tiny_folder), ("TRANSFORMER", tiny_folder), ("TRANSFORMER_STEPS", 1_000_000)):
+            patched.setenv(f"ML_BACKEND_{name}", str(value))
+        with serve(models) as one, serve(models) as other:
+            yield one, other
+
+
+def start_endless(client: Any, texts: list[str], labels: list[int]) -> dict[str, Any]:
+    """Starts a training that is at work in its process, and does not end by itself; the job."""
+    client.send(range(len(texts)), texts)
+    job = client.start(range(len(texts)), labels, classifier="transformer")
+    deadline = time.monotonic() + 90
+    while not client.get(f"jobs/{job['job']}").json()["stage"].startswith("training transformer"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return job
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +70,7 @@ def test_a_training_that_is_killed_fails_with_a_reason_and_the_model_before_serv
     two: tuple[Any, Any], taught: Any, make_sentences: Sentences, label_config: str
 ) -> None:
     version = taught.train(range(60), taught.labels)["model_version"]
-    # Enough new texts for the training to last until it is killed.
-    texts, labels = make_sentences(2000, seed=8)
-    taught.send(range(2000), texts)
-    job = taught.start(range(2000), labels)
-    until_running(taught, job)
+    job = start_endless(taught, *make_sentences(80, seed=8))
     os.kill(training_process(two[0]), signal.SIGKILL)
     ended = taught.wait(job)
     assert (ended["state"], ended["retriable"], ended["model_version"]) == ("failed", True, None)
@@ -82,11 +87,8 @@ def test_a_training_that_is_killed_fails_with_a_reason_and_the_model_before_serv
 def test_a_training_is_cancelled_and_one_that_waits_is_superseded(
     two: tuple[Any, Any], taught: Any, make_sentences: Sentences
 ) -> None:
-    texts, labels = make_sentences(2000, seed=9)
     busy = two[0].client("busy")
-    busy.send(range(2000), texts)
-    running = busy.start(range(2000), labels)
-    until_running(busy, running)
+    running = start_endless(busy, *make_sentences(80, seed=9))
     older = taught.start(range(60), taught.labels)
     newer = taught.start(range(60), taught.labels, seed=1)
     superseded = taught.get(f"jobs/{older['job']}").json()
@@ -156,20 +158,15 @@ def test_both_servers_serve_the_version_that_either_trained_or_went_back_to(
 def test_what_would_change_the_model_waits_for_a_training_in_either_server(
     two: tuple[Any, Any], taught: Any, make_sentences: Sentences
 ) -> None:
-    texts, labels = make_sentences(2000, seed=10)
     one, other = (server.client("locked") for server in two)
-    one.send(range(2000), texts)
-    running = one.start(range(2000), labels)
-    until_running(one, running)
-    training_process(two[0])
-    while one.get(f"jobs/{running['job']}").json()["stage"] in ("waiting", "starting"):
-        time.sleep(0.02)
+    texts, labels = make_sentences(80, seed=10)
+    running = start_endless(one, texts, labels)
     for client in (one, other):
         refused = client.post("rollback")
         assert (refused.status_code, "A training of this project runs" in refused.json()["detail"]) == (409, True)
         assert requests.delete(f"{client.base}/model", timeout=30).status_code == 409
     waits = other.start(range(10), labels[:10])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (job := other.get(f"jobs/{waits['job']}").json())["stage"] != "waiting for another server":
         assert time.monotonic() < deadline, job
         time.sleep(0.05)

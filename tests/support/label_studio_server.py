@@ -24,6 +24,7 @@ from filelock import FileLock
 
 from connector.demo import servers
 from connector.demo.people import Person
+from connector.demo.servers import start_label_studio
 from connector.errors import UsageError
 from support import ROOT
 from support.postgresql_server import PostgreSQL
@@ -167,7 +168,7 @@ def _directory() -> Iterator[Path]:
 @contextlib.contextmanager
 def _running(directory: Path, environment: dict[str, str]) -> Iterator[str]:
     try:
-        server = servers.start_label_studio(directory, LOGIN, timeout_s=START_SECONDS, environment=environment)
+        server = start_label_studio(directory, LOGIN, timeout_s=START_SECONDS, environment=environment)
     except UsageError as error:
         pytest.fail(str(error))
     try:
@@ -185,7 +186,7 @@ def _template(postgresql: PostgreSQL | None) -> Path:
     (metadata,) = program.parent.parent.glob("lib/python*/site-packages/label_studio-*.dist-info")
     version = metadata.name.removesuffix(".dist-info").replace("label_studio-", "label-studio-")
     database = "sqlite" if postgresql is None else "postgresql"
-    ingredients = [LOGIN, ANNOTATORS, *map(inspect.getsource, (_make_template, servers.start_label_studio, Person))]
+    ingredients = [LOGIN, ANNOTATORS, *map(inspect.getsource, (_make_template, start_label_studio, Person))]
     recipe = hashlib.sha256(repr(ingredients).encode()).hexdigest()
     folder = CACHE / version / database
     recipe_file = folder / "recipe"

@@ -15,18 +15,25 @@ from connector.active_learning.temperature import scaled
 def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> tuple[Floats, Floats]:
     """ActiveLab scores in [0, 1] of the labelled and the unlabelled tasks. The lowest is worth most.
 
-    `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities of the labelled tasks; `pred_probs_unlabeled`
-    (u, n_classes). Returns (n_tasks,) and (u,); both may be empty. Raises ValueError, naming the argument and its first
-    bad row.
-
-    The mean of the consensus label's probability and chance, weighted by what has been heard against one more annotator
-    of mean weight w_A (equation 2 and the one shown with it; the other symbols are explained in `crowdlab`):
+    The mean of the consensus label's probability and chance, weighted by the model and the labels so far against one
+    more annotator of mean weight w_A (equation 2 and the one shown with it, the other symbols are those of `crowdlab`):
 
         s_i = (p_CR(Y_i) * heard_i + w_A / K) / (heard_i + w_A),  heard_i = w_M + sum over j in J_i of w_j  (labelled)
         s_i = (max p_M * w_M + w_A / K) / (w_M + w_A)                                                     (unlabelled)
 
     p_M is scaled by the temperature that fits the labels best (`temperature`). Where no task has two labels,
     or none has any, there is nothing to weigh by: w_M = w_j = w_A = 1, and p_M stays as it is.
+
+    Args:
+        labels: annotators' labels.
+        pred_probs: out-of-sample class probabilities (n_tasks, n_classes) of the labelled tasks.
+        pred_probs_unlabeled: the same (u, n_classes) of the unlabelled tasks.
+
+    Returns:
+        Scores (n_tasks,) and (u,). Both may be empty.
+
+    Raises:
+        ValueError: one of the arrays is no probabilities. It names the array and its first bad row.
     """
     unlabeled_probs = checked_probs(
         "pred_probs_unlabeled", pred_probs_unlabeled, len(pred_probs_unlabeled), labels.n_classes

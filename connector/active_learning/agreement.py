@@ -36,7 +36,7 @@ def in_pairs(task: Ints, annotator: Ints, label: Ints, annotators: int) -> Itera
 
 
 def krippendorff_alpha(task: Ints, classes: Iterable[NDArray[np.bool_]]) -> float | None:
-    """Krippendorff's alpha of labels on tasks (m,); `classes`: for each class, which of the labels (m,) have it.
+    """Krippendorff's alpha of labels on tasks (m,). `classes`: for each class, which of the labels (m,) have it.
 
     1 if all agree, 0 if they agree as often as by chance. None if no task has two labels, or if all labels of such
     tasks are of one class. If a label is one class, this is alpha for nominal data. If it is a set of classes, the

@@ -65,11 +65,11 @@ def _worst_class(rows: Rows, right: Floats, quality: Floats, n_classes: int) -> 
     size = len(rows.annotators)
     cell = rows.annotator * n_classes + rows.label
     shape = (size, n_classes)
-    given = np.bincount(cell, minlength=size * n_classes).reshape(shape)
-    often = np.maximum(given, 1)
+    counts = np.bincount(cell, minlength=size * n_classes).reshape(shape)
+    often = np.maximum(counts, 1)
     accuracy = np.bincount(cell, weights=right, minlength=size * n_classes).reshape(shape) / often
     mean_quality = np.bincount(cell, weights=quality[rows.task], minlength=size * n_classes).reshape(shape) / often
-    left = keep_highest(-accuracy, given > 0)
-    left = keep_highest(given.astype(np.float64), left)
+    left = keep_highest(-accuracy, counts > 0)
+    left = keep_highest(counts.astype(np.float64), left)
     left = keep_highest(mean_quality, left)
     return np.asarray(left.argmax(axis=1), np.int64)

@@ -144,12 +144,12 @@ def _weighted(
 
 
 def _agreement_with_others(rows: Rows, votes: Floats, counts: Floats) -> Floats:
-    """s_j (a,), how often annotators agree with others on the same tasks (equation 4); the mean where nobody did."""
+    """s_j (a,), how often annotators agree with others on the same tasks (equation 4), or the mean if they share none."""
     size = len(rows.annotators)
-    others = np.bincount(rows.annotator, weights=counts[rows.task] - 1, minlength=size)
+    other_labels = np.bincount(rows.annotator, weights=counts[rows.task] - 1, minlength=size)
     agreeing = np.bincount(rows.annotator, weights=votes[rows.task, rows.label] - 1, minlength=size)
-    overlap = others > 0
-    agreement = np.divide(agreeing, others, out=np.zeros(size), where=overlap)
+    overlap = other_labels > 0
+    agreement = np.divide(agreeing, other_labels, out=np.zeros(size), where=overlap)
     agreement[~overlap] = agreement[overlap].mean()
     return agreement
 

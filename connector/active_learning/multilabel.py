@@ -55,7 +55,7 @@ def consensus(labels: ClassSets, pred_probs: Floats, method: ConsensusMethod) ->
 
 
 def _join(by_class: list[ConsensusResult]) -> ConsensusResult:
-    """Sets from the answers to each class; a set is as probable as the answer to its least certain class.
+    """Sets from the answers to each class. A set is as probable as the answer to its least certain class.
 
     That estimates the share of right sets far better than the product over the classes, which takes their errors as
     independent. docs/decisions/0028-multiple-choice-is-one-question-per-class.md has the measurement. All sets weigh

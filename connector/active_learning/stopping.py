@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 LABELS = 125  # ahead: five rounds of 25
-PAYS = 0.002  # of accuracy; a smaller gain over so many labels can hardly be told from chance
+PAYS = 0.002  # of accuracy: a smaller gain over so many labels may well be chance
 REDUCIBLE = 43.0
 LEAST_TASKS = 100  # where the runs began
 

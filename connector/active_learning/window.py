@@ -109,7 +109,7 @@ def choose_window(candidates: Iterable[Candidate], size: int, n_active: int) -> 
 def open_places(
     window: Sequence[Slot], answers: Mapping[int, int], tasks: Mapping[int, Task]
 ) -> dict[int, tuple[int, bool]]:
-    """{task: (rank in the window, 1 is the first; whether it is a second opinion)} without tasks answered since.
+    """{task: (rank in the window from 1, whether it is a second opinion)} without tasks answered since.
 
     `answers`: how many annotations and skips each task of the window had when it was published. Tasks that it lacks
     belong to a newer window.

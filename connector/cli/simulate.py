@@ -109,7 +109,7 @@ def simulate(
 
 
 def _checked(strategies: Sequence[str]) -> Sequence[str]:
-    """The names; raises UsageError if there is no such strategy."""
+    """The names. Raises UsageError if there is no such strategy."""
     for name in strategies:
         if name not in STRATEGY_NAMES:
             raise click.UsageError(f"There is no strategy {name!r}: choose among {', '.join(STRATEGY_NAMES)}.")

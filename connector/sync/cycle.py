@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """How to sync. The fields are named after the command's options; `scorer` is the setting CONNECTOR_SCORER."""
+    """How to sync. The fields are named after the command's options, but for the setting CONNECTOR_SCORER."""
 
     window: int = 100
     max_annotations_per_task: int = 5

@@ -113,7 +113,7 @@ class Scheduler:
                     return
 
     def _projects(self) -> list[int]:
-        """The projects. If they cannot be listed, those of before: the next sync will show the error."""
+        """The projects, or those of the last list if they cannot be listed: the next sync will show the error."""
         try:
             projects = self._syncs.projects()
         except ConnectorError:

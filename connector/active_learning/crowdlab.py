@@ -144,7 +144,7 @@ def _weighted(
 
 
 def _agreement_with_others(rows: Rows, votes: Floats, counts: Floats) -> Floats:
-    """s_j (a,), how often annotators agree with others on the same tasks (equation 4), or the mean if they share none."""
+    """s_j (a,), how often annotators agree with others on the same tasks (equation 4). The mean if they share none."""
     size = len(rows.annotators)
     other_labels = np.bincount(rows.annotator, weights=counts[rows.task] - 1, minlength=size)
     agreeing = np.bincount(rows.annotator, weights=votes[rows.task, rows.label] - 1, minlength=size)

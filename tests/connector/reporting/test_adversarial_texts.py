@@ -65,7 +65,8 @@ class Story:
         consensus = {task: label for (task, annotator), label in self.labels.items() if annotator == 1}
         share = np.full(len(self.control.classes), 1 / len(self.control.classes))
         known = {raw["id"]: share for raw in self.raws}
-        scored = Scored(self.labels, consensus, dict.fromkeys(known, 0.5), consensus, model_version="v1")
+        scores = dict.fromkeys(known, 0.5)
+        scored = Scored(self.labels, consensus, scores=scores, predicted=consensus, model_version="v1")
         return Review(scored, dict.fromkeys(consensus, 0.9), known)
 
     def rows(self) -> Iterator[dict[str, Any]]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.doctor_helpers import FINE, directory_of, findings, follow, not_fine
-from support.label_studio_server import Annotators
+from support.doctor_helpers import FINE, findings, follow, not_fine
+from support.label_studio_server import SQLITE_FILE, Annotators
 from support.project_driver import Loop, StartProject, new, texts
 
 from connector.demo.people import Person
@@ -35,9 +35,9 @@ def work(loop: Loop, team: Sequence[Person], answers: int, give: Callable[[Perso
 
 
 @pytest.fixture
-def database(label_studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def database(label_studio: LabelStudio) -> Path:
     """The SQLite file of the running Label Studio."""
-    return directory_of(label_studio.url, tmp_path_factory.getbasetemp()) / "label_studio.sqlite3"
+    return label_studio.data / SQLITE_FILE
 
 
 @contextlib.contextmanager

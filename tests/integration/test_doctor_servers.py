@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from support.connector_commands import connector
-from support.doctor_helpers import FINE, directory_of, findings, follow, not_fine
-from support.label_studio_server import Annotators, MakeProject
+from support.doctor_helpers import FINE, findings, follow, not_fine
+from support.label_studio_server import SQLITE_FILE, Annotators, MakeProject
 from support.project_driver import Loop, StartProject, texts
 from support.proxy import Proxy
 
@@ -278,16 +278,15 @@ def blocking(
     label_studio: LabelStudio, connected_before: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Blocking]:
     """Copied from the running one: to make a database takes most of a minute."""
-    found = directory_of(label_studio.url, tmp_path_factory.getbasetemp())
     directory = tmp_path_factory.mktemp("blocking")
     data = directory / servers.LABEL_STUDIO
     data.mkdir()
     with (
-        contextlib.closing(sqlite3.connect(found / "label_studio.sqlite3")) as source,
-        contextlib.closing(sqlite3.connect(data / "label_studio.sqlite3")) as copy,
+        contextlib.closing(sqlite3.connect(label_studio.data / SQLITE_FILE)) as source,
+        contextlib.closing(sqlite3.connect(data / SQLITE_FILE)) as copy,
     ):
         source.backup(copy)
-    shutil.copy(found / ".env", data / ".env")
+    shutil.copy(label_studio.data / ".env", data / ".env")
     yield Blocking(directory, label_studio)
     servers.stop(directory, servers.LABEL_STUDIO)
 

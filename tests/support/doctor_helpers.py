@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
-from connector.demo.servers import LABEL_STUDIO
 from connector.diagnostics.doctor import examine
 from connector.diagnostics.finding import Finding
 from connector.retry import Retries
@@ -44,13 +42,6 @@ CHECKS = [
 ]
 
 FINE: dict[str, str] = {}
-
-
-def directory_of(url: str, base: Path) -> Path:
-    """The data directory of the Label Studio at `url`, which was started somewhere in the folders of `base`."""
-    records = {record.resolve() for record in base.glob(f"*/{LABEL_STUDIO}.json")}
-    (record,) = (record for record in records if json.loads(record.read_text())["url"] == url)
-    return record.with_name(LABEL_STUDIO)
 
 
 def findings(loop: Loop, **settings: str) -> dict[str, Finding]:

@@ -64,7 +64,7 @@ FROM_NOTHING = "import runpy; runpy.run_module('connector.demo', run_name='__mai
 def demo(*arguments: str | Path, code: str = FROM_NOTHING) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
 
 
 def rounds(output: str) -> list[list[str]]:

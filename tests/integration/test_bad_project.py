@@ -25,22 +25,22 @@ def config(*tags: str) -> str:
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        (config(TEXT, SINGLE.format(' perItem="true"')), "found: Choices 'politeness' (perItem=\"true\")."),
-        (config(TEXT, SINGLE.format(' perRegion="true"')), "found: Choices 'politeness' (perRegion=\"true\")."),
+        (config(TEXT, SINGLE.format(' perItem="true"')), "Found: Choices 'politeness' (perItem=\"true\")."),
+        (config(TEXT, SINGLE.format(' perRegion="true"')), "Found: Choices 'politeness' (perRegion=\"true\")."),
         (
             config(TEXT, SINGLE.format("").replace("politeness", "tone")),
             "called 'politeness' that can be served. Found: Choices 'tone' (can be served).",
         ),
         (
             config(TEXT, '<Choices name="politeness" toName="text"><Choice value="Polite"/></Choices>'),
-            "found: Choices 'politeness' (fewer than two choices).",
+            "Found: Choices 'politeness' (fewer than two choices).",
         ),
         (
             config('<HyperText name="text" value="$text"/>', SINGLE.format("")),
-            "found: Choices 'politeness' (on HyperText, not on a Text).",
+            "Found: Choices 'politeness' (on HyperText, not on a Text).",
         ),
-        (config(TEXT, '<TextArea name="politeness" toName="text"/>'), "found: TextArea 'politeness' (not Choices)."),
-        (config(TEXT), "found: no control at all."),
+        (config(TEXT, '<TextArea name="politeness" toName="text"/>'), "Found: TextArea 'politeness' (not Choices)."),
+        (config(TEXT), "Found: no control at all."),
     ],
     ids=["per item", "per region", "renamed", "one choice", "another object", "another control", "no control"],
 )
@@ -94,7 +94,7 @@ def test_tasks_without_a_text_are_left_out_and_told(
     assert sorted(loop.window) == with_text[1:]
     assert "Left out: 6 tasks without a text." in commands.run(loop, "sync").out
     told = commands.run(loop, "status")
-    assert "9: 3 labelled, 6 unlabelled; 6 without a text" in told.out
+    assert "9: 3 labelled, 6 unlabelled, 6 without a text" in told.out
     assert json.loads(commands.run(loop, "status", "--json").out)["tasks"]["without_text"] == 6
 
     exported = json.loads(commands.run(loop, "export", "--json").out)

@@ -56,7 +56,7 @@ def start_from_the_template(directory, login, **options):
     copy_sqlite_template(directory, login.token)
     return start(directory, login, **options)
 servers.start_label_studio = start_from_the_template
-demo.demo(prog_name="demo")
+demo.main()
 """
 FROM_NOTHING = "import runpy; runpy.run_module('connector.demo', run_name='__main__', alter_sys=True)"
 
@@ -102,12 +102,12 @@ def test_demo_labels_syncs_and_leaves_its_servers_until_it_is_run_again(data: Pa
 def test_demo_leaves_a_directory_alone_that_no_demo_made(data: Path) -> None:
     refused = demo("--dir", data)
     assert refused.returncode == 2
-    assert refused.stderr == f"Error: {data} has files in it that no demo made; name another directory with --dir.\n"
+    assert refused.stderr == f"Error: {data} has files that no demo made. Name another directory with --dir.\n"
     assert (data / "tasks.csv").exists()
 
 
 def test_demo_says_what_is_wrong_with_its_data(tmp_path: Path, directory: Path) -> None:
     refused = demo("--data", tmp_path / "nowhere", "--dir", directory)
     assert refused.returncode == 2
-    assert "tasks.csv; the directory needs tasks.csv, annotations.csv, test.csv." in refused.stderr
+    assert "tasks.csv. The directory needs tasks.csv, annotations.csv, test.csv." in refused.stderr
     assert not directory.exists()

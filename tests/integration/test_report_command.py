@@ -217,7 +217,8 @@ def test_a_replay_is_drawn(start: StartProject, tmp_path: Path, browser: Browser
     out = tmp_path / "report.html"
     done = command(loop, out, "--no-model", "--simulated", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "random order never got there with its 300: 60.0 % was its best." in shown(browser, out)
+    text = shown(browser, out)
+    assert "Random order did not reach it with 300 labels. Its best accuracy was 60.0 %." in text
 
 
 def test_wrong_use_is_told_before_anything_is_read(start: StartProject, tmp_path: Path, proxy: Proxy) -> None:

@@ -346,7 +346,7 @@ def test_dry_run_says_the_next_window_and_changes_nothing(start: StartProject, p
     assert loop.dump() == before
     assert loop.window == window
     sentence = connector(loop, "sync", "--project", str(loop.id), "--dry-run").stdout
-    assert "would hold" in sentence
+    assert "Would publish" in sentence
 
     done = loop.sync()
     assert done["trained"], "the labels that the dry run saw are not lost"

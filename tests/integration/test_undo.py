@@ -212,7 +212,7 @@ def test_the_command_says_what_it_did_and_can_be_given_twice(start: StartProject
     assert "restored maximum_annotations, model_version, sampling, show_collab_predictions, show_overlap_first" in (
         told.stdout
     )
-    assert "closed 1 second opinion;" in told.stdout
+    assert "It closed 1 second opinion and removed" in told.stdout
     assert "All annotations are kept." in told.stdout
     assert comparable(loop.dump()) == before
 

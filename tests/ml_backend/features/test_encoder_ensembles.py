@@ -1,18 +1,22 @@
 """Encoders fine-tuned as labels double, and the folds that keep what they saw from what they are asked."""
 
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.in_process_worker import InProcessWorker
 from support.training_harness import TrainingHarness
 
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.finetune import variant
+from ml_backend.jobs.worker import TrainingResult, TrainingTask
 from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
@@ -218,17 +222,22 @@ def test_what_another_process_is_writing_is_left_alone(bench: TwoSpeed, words: l
 
 
 def test_a_training_answers_at_once_and_fine_tunes_behind_it(
-    tmp_path: Path,
-    make_service: Callable[[Settings], Service],
-    words: list[str],
-    by_chance: list[int],
-    label_config: str,
+    tmp_path: Path, tiny_encoder: Encoder, words: list[str], by_chance: list[int], label_config: str
 ) -> None:
     texts, labels = words[:100], by_chance[:100]
     settings = Settings(
-        model_dir=tmp_path, classifier="two-speed", **{**FEW, "finetune": "background", "finetune_steps": 300}
+        model_dir=tmp_path, classifier="two-speed", **{**FEW, "finetune": "background", "finetune_steps": 10}
     )
-    service = make_service(settings)
+    allowed = threading.Event()
+
+    class Waiting(InProcessWorker):
+        """Fine-tunes when it is allowed to."""
+
+        def run(self, task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:
+            assert not task.finetune or allowed.wait(60)
+            return super().run(task, report)
+
+    service = Service(settings, tiny_encoder, partial(Waiting, encoder=tiny_encoder))
     service.set_items("p", np.arange(100), np.frombuffer(b"".join(map(digest, texts)), np.uint8).reshape(100, -1))
     service.add_texts("p", texts)
 
@@ -249,6 +258,7 @@ def test_a_training_answers_at_once_and_fine_tunes_behind_it(
         service.forget_model("p")
     before = service.probabilities("p")
     assert before["model_version"] == latest != first
+    allowed.set()
     deadline = time.monotonic() + 120
     while service.model("p").model_version == latest:
         assert time.monotonic() < deadline

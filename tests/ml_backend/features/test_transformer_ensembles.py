@@ -292,12 +292,18 @@ def test_embeddings_outlive_a_training_of_transformers(
     assert set(bench.project.dataset.feature_keys()) == set(bench.model.feature_spec.all_feature_keys)
 
 
-@pytest.mark.service
-def test_over_the_service_the_model_is_made_in_another_process_than_it_serves_in(
-    tmp_path: Path, words: list[str], by_chance: list[int], label_config: str
+@pytest.mark.parametrize("in_a_process", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_over_the_service_the_model_is_read_that_a_worker_has_made(
+    tmp_path: Path,
+    words: list[str],
+    by_chance: list[int],
+    label_config: str,
+    make_service: Callable[[Settings], Service],
+    in_a_process: bool,
 ) -> None:
     texts, labels = words[:30], by_chance[:20]
-    service = Service(Settings(model_dir=tmp_path, classifier="transformer", folds=2, **FEW))  # type: ignore[arg-type]
+    settings = Settings(model_dir=tmp_path, classifier="transformer", folds=2, **FEW)  # type: ignore[arg-type]
+    service = Service(settings) if in_a_process else make_service(settings)
     service.set_items("p", np.arange(30), np.frombuffer(b"".join(map(digest, texts)), np.uint8).reshape(30, -1))
     service.add_texts("p", texts)
     job = service.train("p", TrainRequest(classes=["Polite", "Impolite"], ids=list(range(20)), labels=labels))

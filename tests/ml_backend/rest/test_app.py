@@ -1,11 +1,6 @@
-"""The server over HTTP, in a thread and as a process."""
+"""Every route over HTTP, with a server in a thread."""
 
 import io
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -262,53 +257,6 @@ def test_bad_json_is_refused_in_a_sentence(trained: Any) -> None:
     assert trained.post("texts", texts=["a"] * 5001).status_code == 422
 
 
-@pytest.mark.service
-def test_everything_answers_in_time_while_a_training_runs(
-    serve: Any, tmp_path: Path, label_config: str, make_sentences: Sentences
-) -> None:
-    with serve(tmp_path / "models") as server:
-        few, their_labels = make_sentences(30)
-        trained = server.client("trained")
-        trained.send(range(30), few)
-        assert trained.train(range(30), their_labels)["state"] == "done"
-        answer_while_training(server, label_config, make_sentences)
-
-
-def answer_while_training(server: Any, label_config: str, make_sentences: Sentences) -> None:
-    client = server.client("busy")
-    texts, labels = make_sentences(400, seed=2)
-    client.send(range(400), texts)
-    job = client.start(range(400), labels)
-    health, setup, predict, stages = [], [], [], set()
-    while job["state"] in ("queued", "running"):
-        stages.add(job["stage"])
-        started = time.monotonic()
-        assert requests.get(f"{server.url}/health", timeout=1).status_code == 200
-        health.append(time.monotonic() - started)
-        started = time.monotonic()
-        body = {"project": "trained.1", "schema": label_config}
-        assert requests.post(f"{server.url}/setup", json=body, timeout=3).json()["model_version"]
-        setup.append(time.monotonic() - started)
-        started = time.monotonic()
-        task = {"id": 1, "data": {"text": f"A text that nobody has seen, number {len(predict)}"}}
-        body = {"tasks": [task], "project": "trained.1", "label_config": label_config}
-        answer = requests.post(f"{server.url}/predict", json=body, timeout=100).json()
-        assert answer["results"][0]["result"]
-        predict.append(time.monotonic() - started)
-        job = client.get(f"jobs/{job['job']}").json()
-        assert 0 <= job["progress"] <= 1
-        assert 0 <= job["step"] <= job["steps"]
-        time.sleep(0.01)
-    assert job["state"] == "done", job
-    assert job["model_version"] == client.get("model").json()["model_version"]
-    assert len(health) >= 5
-    assert "embedding texts" in stages
-    print(f"health: {max(health):.3f} s at most, setup: {max(setup):.3f} s, predict: {max(predict):.3f} s")
-    assert max(health) < 0.5
-    assert max(setup) < 1.5
-    assert max(predict) < 20
-
-
 def test_predictions_go_on_without_a_gap_while_models_are_swapped(
     server: Any, label_config: str, make_sentences: Sentences
 ) -> None:
@@ -339,51 +287,6 @@ def test_predictions_go_on_without_a_gap_while_models_are_swapped(
         assert {entry["model_version"] for entry in answer["results"]} == {answer["model_version"]}
 
 
-@pytest.mark.service
-def test_a_server_ends_cleanly_and_restarts_at_once_and_a_failed_training_changes_nothing(
-    serve: Any,
-    tmp_path: Path,
-    tiny_folder: Path,
-    label_config: str,
-    make_sentences: Sentences,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("ML_BACKEND_ENCODER", str(tiny_folder))
-    monkeypatch.setenv("ML_BACKEND_TRANSFORMER", str(tiny_folder))
-    monkeypatch.setenv("ML_BACKEND_TRANSFORMER_STEPS", "1000000")
-    models = tmp_path / "models"
-    texts, labels = make_sentences(20)
-    with serve(models) as first:
-        client = first.client("p")
-        client.send(range(20), texts)
-        version = client.train(range(20), labels)["model_version"]
-        before = client.probabilities()
-        endless = client.start(range(20), labels, classifier="transformer")
-        while client.get(f"jobs/{endless['job']}").json()["state"] == "queued":
-            time.sleep(0.05)
-        started = time.monotonic()
-        assert first.terminate() == 0
-        assert time.monotonic() - started < 15
-    assert "Traceback" not in (tmp_path / "models.log").read_text()
-    with serve(models) as second:
-        client = second.client("p")
-        ended = client.get(f"jobs/{endless['job']}").json()
-        assert (ended["state"], ended["retriable"]) == ("failed", True)
-        assert client.predict(tasks(texts[:1]), label_config)["results"][0]["result"]
-        assert np.array_equal(client.probabilities()["pred_probs"], before["pred_probs"])
-        # The new version cannot be written: a training that fails at its very end.
-        shutil.rmtree(models / "projects" / "p" / "versions")
-        (models / "projects" / "p" / "versions").write_text("a file where a folder should be")
-        job = client.train(range(20), labels)
-        assert job["state"] == "failed"
-        assert job["error"].startswith("Training failed unexpectedly (")
-        assert "\n" not in job["error"]
-        assert str(tmp_path) not in job["error"]
-        assert client.get("model").json()["model_version"] == version
-        assert client.predict(tasks(texts[:1]), label_config)["results"][0]["model_version"] == version
-        assert np.array_equal(client.probabilities()["pred_probs"], before["pred_probs"])
-
-
 def test_the_environment_sets_the_encoder_and_the_largest_body(
     tmp_path: Path, make_sentences: Sentences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,32 +305,3 @@ def test_the_environment_sets_the_encoder_and_the_largest_body(
         assert (answer.status_code, "1 MiB" in answer.json()["detail"]) == (413, True)
         answer = requests.put(f"{client.base}/items", data=iter([b"a" * 600_000] * 2), timeout=10)
         assert answer.status_code == 413
-
-
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [str(Path(sys.executable).with_name("ml-backend")), "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-
-
-def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = run("--port", str(taken.getsockname()[1]), "--model-dir", str(tmp_path))
-    assert done.returncode == 2
-    assert done.stderr.startswith("ml-backend: cannot listen on 127.0.0.1:")
-    assert done.stderr.count("\n") == 1
-
-
-def test_a_model_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    done = run("--port", "0", "--model-dir", str(tmp_path / "file" / "models"))
-    assert done.returncode == 2
-    assert done.stderr.startswith("ml-backend: cannot write to the model directory")
-    assert done.stderr.count("\n") == 1
-
-
-def test_a_wrong_setting_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ML_BACKEND_FOLDS", "many")
-    done = run("--port", "0", "--model-dir", str(tmp_path))
-    assert done.returncode == 2
-    assert "ML_BACKEND_FOLDS" in done.stderr
-    assert done.stderr.count("\n") == 1

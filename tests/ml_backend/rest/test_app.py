@@ -26,7 +26,8 @@ def tasks(texts: list[Any]) -> list[dict[str, Any]]:
     return [{"id": number, "data": {"text": text}} for number, text in enumerate(texts)]
 
 
-@pytest.fixture(scope="module")
+# Of the session, like its server: a process that comes back to this module would train a second version.
+@pytest.fixture(scope="session")
 def trained(server: Any, make_sentences: Sentences) -> Any:
     """A project with 30 labelled items and 10 others."""
     client = server.client("trained")

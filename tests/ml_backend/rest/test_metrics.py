@@ -34,7 +34,8 @@ def requests_of(found: Samples, **labels: str) -> float:
     return found.get(("ml_backend_requests_total", tuple(sorted(labels.items()))), 0)
 
 
-@pytest.fixture(scope="module")
+# Of the session, like its server: see test_app.py.
+@pytest.fixture(scope="session")
 def trained(server: Any, make_sentences: Callable[..., tuple[list[str], list[int]]]) -> Any:
     """A project with two model versions."""
     client = server.client("measured")

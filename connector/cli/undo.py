@@ -18,9 +18,9 @@ def undo(project_id: int, as_json: bool, **servers: str | None) -> None:
     Example: connector undo --project 7
     """
     from connector.progress import Reporter
+    from connector.queue.undo import format_undo
     from connector.queue.undo import undo as undo_project
-    from connector.queue.undo import words
 
     settings, gateway, state = open_servers(servers)
     done = undo_project(project_id, gateway, state.project(settings.label_studio_url, project_id), Reporter())
-    click.echo(json.dumps(done) if as_json else words(done))
+    click.echo(json.dumps(done) if as_json else format_undo(done))

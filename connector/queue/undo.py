@@ -61,7 +61,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
     return done
 
 
-def words(done: Mapping[str, Any]) -> str:
+def format_undo(done: Mapping[str, Any]) -> str:
     """What undo did, as sentences."""
     if done["already"]:
         return f"Project {done['project']} is not set up in this state database: there is nothing to undo."

@@ -13,7 +13,7 @@ import jwt
 import pytest
 import requests
 from support.command_runner import ASK_THE_BACKEND, COMMANDS, Answer, Commands, assert_all_fail, kept
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 from connector.demo.people import Person
 from connector.errors import UsageError
@@ -31,7 +31,7 @@ NOWHERE = "http://127.0.0.1:9"
 PAGE = "<html><title>Welcome</title></html>"
 
 
-def synced(start: StartProject) -> Loop:
+def synced(start: StartProject) -> ProjectDriver:
     """A project with a window and a label that the next sync is to read."""
     loop = start(texts(12))
     loop.sync()
@@ -204,7 +204,7 @@ def test_a_project_that_there_never_was_is_told(commands: Commands, start: Start
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-def set_up_at(loop: Loop, url: str) -> None:
+def set_up_at(loop: ProjectDriver, url: str) -> None:
     """Makes the state database know the project under another address, as if Label Studio had been there before."""
     known = loop.state.record()
     copied = {name: value for name, value in vars(known).items() if name not in ("key", "url", "project_id")}

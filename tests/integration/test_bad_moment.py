@@ -9,7 +9,7 @@ import pytest
 from support.command_runner import Commands
 from support.connector_commands import start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
 
 from connector.queue.settings import wrong_settings
@@ -98,7 +98,7 @@ def test_what_would_write_waits_for_a_sync_that_runs_and_what_reads_does_not(
     loop.assert_published()
 
 
-def kept(loop: Loop) -> dict[str, Any]:
+def kept(loop: ProjectDriver) -> dict[str, Any]:
     """The project's row, without the time until which the sync holds it."""
     return {name: value for name, value in vars(loop.state.record()).items() if name != "lock_until"}
 

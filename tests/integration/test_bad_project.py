@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.command_runner import COMMANDS, Commands, assert_all_fail
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 TEXT = '<Text name="text" value="$text"/>'
 SINGLE = '<Choices name="politeness" toName="text"{}><Choice value="Polite"/><Choice value="Impolite"/></Choices>'
@@ -61,7 +61,7 @@ def test_a_config_that_cannot_be_served_any_more_stops_all_but_undo(
 # -- tasks whose text is missing, empty or no text ---------------------------------------------------------------------
 
 
-def odd_project(start: StartProject) -> Loop:
+def odd_project(start: StartProject) -> ProjectDriver:
     """Three tasks with a text, the others without; Label Studio takes such tasks before it has a labelling config."""
     odd: list[dict[str, Any]] = [
         {"text": ""},

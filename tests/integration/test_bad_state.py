@@ -11,13 +11,13 @@ import pytest
 import sqlalchemy as sa
 from support.command_runner import COMMANDS, Commands
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 from connector.queue.versions import VERSION_PREFIX
 from connector.state import schema
 
 
-def synced(start: StartProject, count: int = 12) -> Loop:
+def synced(start: StartProject, count: int = 12) -> ProjectDriver:
     """A project with a window, and an annotation that the next sync is to read."""
     loop = start(texts(count))
     loop.sync()
@@ -25,7 +25,7 @@ def synced(start: StartProject, count: int = 12) -> Loop:
     return loop
 
 
-def file_of(loop: Loop) -> Path:
+def file_of(loop: ProjectDriver) -> Path:
     return Path(loop.state_url.removeprefix("sqlite:///"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from support.browser_pages import Profile, Window, read_window
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, new
+from support.project_driver import ProjectDriver, StartProject, new
 from support.watched_queue import Watched
 
 from connector.active_learning.window import Slot
@@ -23,7 +23,7 @@ TEXTS = [f"Could you look at section {number}, please?" for number in range(8)]
 
 
 @pytest.fixture
-def loop(people: Annotators, start: StartProject) -> Loop:
+def loop(people: Annotators, start: StartProject) -> ProjectDriver:
     """A project that `init` has set up before anybody opened it, two of whose eight tasks the first person labelled."""
     started = start(TEXTS)
     for task in second_opinions(started):
@@ -31,18 +31,18 @@ def loop(people: Annotators, start: StartProject) -> Loop:
     return started
 
 
-def order_of(loop: Loop) -> list[int]:
+def order_of(loop: ProjectDriver) -> list[int]:
     """All tasks, in an order that is not that of their ids."""
     return loop.tasks[::-2] + loop.tasks[::2]
 
 
-def second_opinions(loop: Loop) -> set[int]:
+def second_opinions(loop: ProjectDriver) -> set[int]:
     """The second and the sixth place of that order."""
     return {order_of(loop)[1], order_of(loop)[5]}
 
 
 @pytest.fixture
-def window(label_studio: LabelStudio, loop: Loop) -> Window:
+def window(label_studio: LabelStudio, loop: ProjectDriver) -> Window:
     """A published window of all tasks, the labelled ones for a second opinion."""
     loop.publish([Slot(task, relabel=task in second_opinions(loop)) for task in order_of(loop)])
     return read_window(label_studio, loop.id)
@@ -93,7 +93,9 @@ def test_direct_link_in_fresh_profile_serves_the_same_order(window: Window, anno
     annotator.label_in_order(window, window.order)
 
 
-def test_form_opened_before_a_sync_is_submitted_after_it(loop: Loop, window: Window, annotator: Profile) -> None:
+def test_form_opened_before_a_sync_is_submitted_after_it(
+    loop: ProjectDriver, window: Window, annotator: Profile
+) -> None:
     annotator.press_label_all_tasks(window)
     annotator.expect_blank_form(window.texts[window.order[0]])
     loop.publish([Slot(task, relabel=task in second_opinions(loop)) for task in reversed(order_of(loop))])
@@ -120,7 +122,7 @@ def test_order_holds_after_save_on_settings_page(
 
 
 def test_save_on_annotation_page_opened_before_a_sync_is_put_right_by_the_next(
-    label_studio: LabelStudio, loop: Loop, window: Window, admin: Profile
+    label_studio: LabelStudio, loop: ProjectDriver, window: Window, admin: Profile
 ) -> None:
     admin.open_settings(window, "annotation")
     published = loop.publish(new(*loop.tasks[:4]))
@@ -133,7 +135,9 @@ def test_save_on_annotation_page_opened_before_a_sync_is_put_right_by_the_next(
     assert loop.project()["model_version"] == loop.state.record().queue_version >= published.version
 
 
-def test_save_while_a_sync_publishes_does_not_lose_the_new_window(loop: Loop, window: Window, admin: Profile) -> None:
+def test_save_while_a_sync_publishes_does_not_lose_the_new_window(
+    loop: ProjectDriver, window: Window, admin: Profile
+) -> None:
     admin.open_settings(window, "annotation")
     saved = []
 

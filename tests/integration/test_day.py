@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from support.browser_annotator import Album, Desk
 from support.connector_commands import connector_process
-from support.project_driver import Loop, texts
+from support.project_driver import ProjectDriver, texts
 
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway
@@ -46,7 +46,7 @@ def album(tmp_path: Path) -> Album:
 class Day:
     """The project, its two annotators, and what they said: {text: {address: class}}, None for a skip."""
 
-    loop: Loop
+    loop: ProjectDriver
     album: Album
     anna: Desk
     ben: Desk
@@ -103,7 +103,7 @@ def day(label_studio: LabelStudio, backend: str, browser: Browser, album: Album,
     gateway = Gateway(label_studio.url, label_studio.token)
     url = f"sqlite:///{tmp_path}/state.sqlite"
     database = State(url)
-    loop = Loop(label_studio, 0, [], gateway, database.project(gateway.url, 0), url, backend, [gateway])
+    loop = ProjectDriver(label_studio, 0, [], gateway, database.project(gateway.url, 0), url, backend, [gateway])
     desks = []
     for address in ("anna@day.example.com", "ben@day.example.com"):
         person = Person.sign_up(label_studio.url, address)

@@ -10,20 +10,20 @@ import pytest
 from support.connector_commands import connector
 from support.doctor_helpers import CHECKS, FINE, findings, follow, not_fine
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, new, second, texts
+from support.project_driver import ProjectDriver, StartProject, new, second, texts
 from support.proxy import Proxy
 
 NOWHERE = "http://127.0.0.1:9"
 
 
-def label_some(loop: Loop, people: Annotators, count: int = 6) -> None:
+def label_some(loop: ProjectDriver, people: Annotators, count: int = 6) -> None:
     """Two people label the first tasks, each half of them."""
     team = people(2)
     for index, task in enumerate(loop.tasks[:count]):
         loop.label(team[index // 2 % 2], task, "Impolite" if index % 2 else "Polite")
 
 
-def restored(loop: Loop, check: str) -> None:
+def restored(loop: ProjectDriver, check: str) -> None:
     """The remedy of that check's finding makes everything fine."""
     follow(loop, findings(loop)[check].remedy)
     assert not_fine(loop) == FINE
@@ -145,28 +145,28 @@ def test_annotator_evaluation_breaks_the_order_until_it_is_off(start: StartProje
 # -- the window in Label Studio ----------------------------------------------------------------------------------------
 
 
-def empty_model_version(loop: Loop) -> None:
+def empty_model_version(loop: ProjectDriver) -> None:
     loop.set(model_version="")
 
 
-def choose_other_predictions(loop: Loop) -> None:
+def choose_other_predictions(loop: ProjectDriver) -> None:
     row = {"task": loop.tasks[0], "result": [], "score": 0.5, "model_version": "bert-3"}
     loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=[row])
     loop.set(model_version="bert-3")
 
 
-def delete_the_window(loop: Loop) -> None:
+def delete_the_window(loop: ProjectDriver) -> None:
     version = loop.project()["model_version"]
     loop.call("DELETE", f"/api/projects/{loop.id}/model-versions/", json={"model_version": version})
 
 
-def delete_all_predictions(loop: Loop) -> None:
+def delete_all_predictions(loop: ProjectDriver) -> None:
     action = {"id": "delete_tasks_predictions", "project": loop.id}
     everything = {"selectedItems": {"all": True, "excluded": []}, "project": loop.id}
     loop.call("POST", "/api/dm/actions", params=action, json=everything)
 
 
-def delete_one_prediction(loop: Loop) -> None:
+def delete_one_prediction(loop: ProjectDriver) -> None:
     loop.call("DELETE", f"/api/predictions/{loop.predictions()[-1]['id']}/")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.doctor_helpers import FINE, findings, follow, not_fine
 from support.label_studio_server import SQLITE_FILE, Annotators
-from support.project_driver import Loop, StartProject, new, texts
+from support.project_driver import ProjectDriver, StartProject, new, texts
 
 from connector.demo.people import Person
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from support.label_studio_server import LabelStudio
 
 
-def work(loop: Loop, team: Sequence[Person], answers: int, give: Callable[[Person], int | None] | None = None) -> None:
+def work(
+    loop: ProjectDriver, team: Sequence[Person], answers: int, give: Callable[[Person], int | None] | None = None
+) -> None:
     """People at work: each holds a task, and whoever has answered asks for the next."""
     give = give or loop.give
     held = {person: (give(person), time.monotonic()) for person in team}
@@ -41,7 +43,7 @@ def database(label_studio: LabelStudio) -> Path:
 
 
 @contextlib.contextmanager
-def project_members(loop: Loop, team: Sequence[Person], database: Path) -> Iterator[None]:
+def project_members(loop: ProjectDriver, team: Sequence[Person], database: Path) -> Iterator[None]:
     """The people are members of the project, as the Enterprise edition makes them."""
     now = datetime.now(timezone.utc).isoformat(sep=" ")
     rows = [(person.user_id, loop.id, True, now, now) for person in team]
@@ -55,7 +57,7 @@ def project_members(loop: Loop, team: Sequence[Person], database: Path) -> Itera
 
 
 @contextlib.contextmanager
-def other_sampling(loop: Loop) -> Iterator[None]:
+def other_sampling(loop: ProjectDriver) -> Iterator[None]:
     """Somebody changes the sampling and sets it back."""
     loop.set(sampling="Uniform sampling")
     yield

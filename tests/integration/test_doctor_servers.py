@@ -18,7 +18,7 @@ import requests
 from support.connector_commands import connector
 from support.doctor_helpers import FINE, findings, follow, not_fine
 from support.label_studio_server import SQLITE_FILE, Annotators, MakeProject
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
 
 from connector.demo import servers
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 NOWHERE = "http://127.0.0.1:9"
 
 
-def spoken(loop: Loop, **environment: str) -> tuple[int, list[str]]:
+def spoken(loop: ProjectDriver, **environment: str) -> tuple[int, list[str]]:
     """The exit code of the real command, and the lines that are not fine."""
     done = connector(loop, "doctor", "--project", str(loop.id), **environment)
     assert "Traceback" not in done.stderr
@@ -78,7 +78,7 @@ def by_session(person: Person, path: str, **body: Any) -> requests.Response:
     return person.session.post(person.url + path, json=body, headers=headers, timeout=30)
 
 
-def sign_up(loop: Loop) -> Person:
+def sign_up(loop: ProjectDriver) -> Person:
     return Person.sign_up(loop.server.url, f"{uuid.uuid4().hex}@example.com")
 
 
@@ -183,7 +183,7 @@ def other_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
     servers.stop(directory, servers.ML_BACKEND)
 
 
-def label_both_classes(loop: Loop, people: Annotators) -> None:
+def label_both_classes(loop: ProjectDriver, people: Annotators) -> None:
     for index, task in enumerate(loop.tasks[:6]):
         loop.label(people(2)[index // 2 % 2], task, "Impolite" if index % 2 else "Polite")
 
@@ -292,18 +292,20 @@ def blocking(
 
 
 @pytest.fixture
-def blocked(blocking: Blocking, connected_before: Project, backend: str, tmp_path: Path) -> Iterator[Loop]:
+def blocked(blocking: Blocking, connected_before: Project, backend: str, tmp_path: Path) -> Iterator[ProjectDriver]:
     """The project that was connected before, on the Label Studio with the block."""
     server = blocking.start(BLOCK)
     url = f"sqlite:///{tmp_path}/state.sqlite"
     database, gateway = State(url), Gateway(server.url, server.token)
     state = database.project(server.url, connected_before.id)
-    yield Loop(server, connected_before.id, connected_before.tasks, gateway, state, url, backend, [gateway])
+    yield ProjectDriver(server, connected_before.id, connected_before.tasks, gateway, state, url, backend, [gateway])
     gateway.close()
     database.close()
 
 
-def test_the_block_on_private_addresses_is_named_at_init_and_by_doctor(blocked: Loop, blocking: Blocking) -> None:
+def test_the_block_on_private_addresses_is_named_at_init_and_by_doctor(
+    blocked: ProjectDriver, blocking: Blocking
+) -> None:
     loop = blocked
     body = {"title": "Test", "label_config": loop.project()["label_config"]}
     fresh = loop.call("POST", "/api/projects", json=body)["id"]
@@ -326,7 +328,7 @@ def test_the_block_on_private_addresses_is_named_at_init_and_by_doctor(blocked: 
     assert not_fine(loop) == FINE
 
 
-def test_a_shorter_lock_gives_a_task_back_to_others(blocked: Loop) -> None:
+def test_a_shorter_lock_gives_a_task_back_to_others(blocked: ProjectDriver) -> None:
     loop = blocked
     initialize(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
     loop.sync()
@@ -339,7 +341,7 @@ def test_a_shorter_lock_gives_a_task_back_to_others(blocked: Loop) -> None:
     other.close()
 
 
-def test_legacy_tokens_that_are_switched_off_are_named(blocked: Loop) -> None:
+def test_legacy_tokens_that_are_switched_off_are_named(blocked: ProjectDriver) -> None:
     loop = blocked
     initialize(loop.id, loop.gateway, loop.state, confirm=lambda question: True)
     loop.sync()

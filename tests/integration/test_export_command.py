@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from support.connector_commands import command_environment, connector, start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
 
 from connector.backend import Backend
@@ -57,11 +57,11 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def command(loop: Loop, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(loop: ProjectDriver, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return connector(loop, "export", "--project", str(loop.id), "--out", str(out), *options, **environment)
 
 
-def refused(loop: Loop, code: int, out: Path, *options: str, **environment: str) -> str:
+def refused(loop: ProjectDriver, code: int, out: Path, *options: str, **environment: str) -> str:
     """The one sentence with which the command ends."""
     done = command(loop, out, *options, **environment)
     said = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
@@ -70,12 +70,12 @@ def refused(loop: Loop, code: int, out: Path, *options: str, **environment: str)
     return said[0]
 
 
-def write(loop: Loop, out: Path, file_format: str = "csv", gateway: Gateway | None = None) -> dict[str, Any]:
+def write(loop: ProjectDriver, out: Path, file_format: str = "csv", gateway: Gateway | None = None) -> dict[str, Any]:
     """The export within this process, without a model."""
     return export(loop.id, gateway or loop.gateway, None, loop.state, out, file_format, Reporter())
 
 
-def label_some(loop: Loop, people: Annotators) -> None:
+def label_some(loop: ProjectDriver, people: Annotators) -> None:
     first, second, third = people(3)
     for index, task in enumerate(loop.tasks[:10]):
         loop.label(first, task, "Impolite" if index % 2 else "Polite")
@@ -150,7 +150,7 @@ def test_a_sync_at_work_is_not_waited_for(start: StartProject, people: Annotator
     assert len(pd.read_csv(folder / "labels.csv")) == 15
 
 
-def calls(loop: Loop, out: Path, file_format: str) -> int:
+def calls(loop: ProjectDriver, out: Path, file_format: str) -> int:
     """How many calls an export makes when the last sync is long past and nothing has changed since."""
     later = datetime.now(timezone.utc) + timedelta(minutes=5)
     loop.state.put(bookmark=later.isoformat())

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Loop, on_both_databases, texts
+from support.project_driver import ProjectDriver, on_both_databases, texts
 
 from connector.backend import Backend
 from connector.demo.people import Person
@@ -76,7 +76,7 @@ OTHER_DATA = {"id": "row-1", "nested": {"of": [1, None, "é\n"]}, "consensus": "
 class Story:
     """A project with a past, exported in every format; `dumps` of Label Studio and state before and after."""
 
-    loop: Loop
+    loop: ProjectDriver
     files: dict[str, Path]
     done: dict[str, dict[str, Any]]
     dumps: list[Any]
@@ -99,7 +99,7 @@ def story(
     url = f"sqlite:///{folder}/state.sqlite"
     database, gateway = State(url), Gateway(label_studio.url, label_studio.token)
     state = database.project(gateway.url, project.id)
-    loop = Loop(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
+    loop = ProjectDriver(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
     loop.adopt()
     answered = live_through(loop, people(4))
 
@@ -116,7 +116,7 @@ def story(
     database.close()
 
 
-def live_through(loop: Loop, team: list[Person]) -> list[int]:
+def live_through(loop: ProjectDriver, team: list[Person]) -> list[int]:
     """Several annotators, a skip, second thoughts, deletions, a choice and a text that go, and a window half answered.
 
     Returns the tasks of the window that were answered.

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 from support.connector_commands import connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 
 def imported(text: str, label: str) -> dict[str, Any]:
@@ -17,14 +17,14 @@ def imported(text: str, label: str) -> dict[str, Any]:
     return {"data": {"text": text}, "annotations": [{"result": [region]}]}
 
 
-def synced(loop: Loop, *options: str) -> tuple[dict[str, Any], str]:
+def synced(loop: ProjectDriver, *options: str) -> tuple[dict[str, Any], str]:
     """What one run of `connector sync --json` prints, and what it says."""
     done = connector(loop, "sync", "--project", str(loop.id), "--json", *options)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 
 
-def trained_on(loop: Loop) -> int:
+def trained_on(loop: ProjectDriver) -> int:
     model = requests.get(f"{loop.backend}/api/projects/{loop.id}/model", timeout=10).json()
     return int(model["labels"])
 

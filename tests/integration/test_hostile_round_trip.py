@@ -22,7 +22,7 @@ from support.adversarial_text import CHARACTERS, FRAGMENTS, IN_XML, examples, lo
 from support.browser_annotator import Desk
 from support.connector_commands import connector
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Loop, on_both_databases, on_both_databases_by_day
+from support.project_driver import ProjectDriver, on_both_databases, on_both_databases_by_day
 
 from connector._compat import long_csv_fields
 from connector.annotations.label_config import find_control
@@ -75,7 +75,7 @@ def config(more: str = "") -> str:
 class Story:
     """A project that commands have made of the texts, some labelled; `said` {task: {address: class}}; what was told."""
 
-    loop: Loop
+    loop: ProjectDriver
     texts: list[str]
     said: dict[int, dict[str, str | None]]
     files: dict[str, Path]
@@ -92,7 +92,7 @@ def story(label_studio: LabelStudio, backend: str, tmp_path_factory: pytest.Temp
     rows = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     (folder / "texts.jsonl").write_text(rows, encoding="utf-8", newline="")
     (folder / "config.xml").write_text(config(), encoding="utf-8", newline="")
-    loop = Loop(label_studio, 0, [], gateway, database.project(gateway.url, 0), url, backend, [gateway])
+    loop = ProjectDriver(label_studio, 0, [], gateway, database.project(gateway.url, 0), url, backend, [gateway])
     told: list[str] = []
 
     def run(*arguments: str) -> str:
@@ -125,7 +125,7 @@ def story(label_studio: LabelStudio, backend: str, tmp_path_factory: pytest.Temp
     database.close()
 
 
-def label(loop: Loop) -> dict[int, dict[str, str | None]]:
+def label(loop: ProjectDriver) -> dict[int, dict[str, str | None]]:
     """Each of several people labels tasks of their own and one's neighbour's, each class several times; one skips."""
     said: dict[int, dict[str, str | None]] = {task: {} for task in loop.tasks}
     for place, address in enumerate(ADDRESSES):

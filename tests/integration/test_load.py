@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from support.connector_commands import start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 from connector.demo.people import Person
 from connector.errors import ConnectorError
@@ -78,7 +78,7 @@ class Record:
             self.labelled.append(place)
 
 
-def label_on(loop: Loop, person: Person, record: Record, over: threading.Event) -> None:
+def label_on(loop: ProjectDriver, person: Person, record: Record, over: threading.Event) -> None:
     """One annotator: the button, a second's thought, Submit; wrong one time in ten."""
     chance = random.Random(person.email)
     done: set[int] = set()
@@ -106,7 +106,7 @@ def label_on(loop: Loop, person: Person, record: Record, over: threading.Event) 
                 record.errors.append(str(error))
 
 
-def sync(loop: Loop, windows: list[Window]) -> subprocess.CompletedProcess[str]:
+def sync(loop: ProjectDriver, windows: list[Window]) -> subprocess.CompletedProcess[str]:
     """One run of the real command, as cron starts it.
 
     In a process of its own: in one of this process's threads its numbers would hold up the annotators' threads.

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 from connector.errors import TryAgainLater
 from connector.label_studio.client import LabelStudio as Gateway
@@ -40,7 +40,7 @@ class Lossy(httpx.BaseTransport):
         self._way.close()
 
 
-def lossy(loop: Loop, *plan: bool, seconds: float = 60.0, **options: Any) -> Gateway:
+def lossy(loop: ProjectDriver, *plan: bool, seconds: float = 60.0, **options: Any) -> Gateway:
     gateway = Gateway(
         loop.gateway.url,
         loop.server.token,

@@ -16,7 +16,7 @@ import pytest
 import requests
 from support.connector_commands import connector
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Loop
+from support.project_driver import ProjectDriver
 from support.watched_queue import Expected
 
 from connector.demo.people import Person
@@ -55,7 +55,7 @@ REVIEWS = written(70)
 class Story:
     """A project that a team has labelled under our queue; what the syncs printed, and what was served."""
 
-    loop: Loop
+    loop: ProjectDriver
     truth: dict[int, list[str]]
     team: list[Person]
     init: str
@@ -94,7 +94,7 @@ def story(
     url = f"sqlite:///{tmp_path_factory.mktemp('multiple')}/state.sqlite"
     database, gateway = State(url), Gateway(label_studio.url, label_studio.token)
     state = database.project(gateway.url, project.id)
-    loop = Loop(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
+    loop = ProjectDriver(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
     done = connector(loop, "init", "--project", str(loop.id))
     assert done.returncode == 0, done.stderr
     truth = dict(zip(loop.tasks, (topics for _, topics in REVIEWS), strict=True))
@@ -126,7 +126,7 @@ def live_through(story: Story) -> None:
     story.sync("--window", "20", "--train", "always")
 
 
-def annotators(loop: Loop, task: int) -> set[int]:
+def annotators(loop: ProjectDriver, task: int) -> set[int]:
     (row,) = (row for row in loop.rows() if row["id"] == task)
     return {one["completed_by"] for one in row["annotations"]}
 

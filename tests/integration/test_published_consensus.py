@@ -13,7 +13,7 @@ from support.browser_pages import Profile, read_window
 from support.connector_commands import connector
 from support.doctor_helpers import findings
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, new, second, texts
+from support.project_driver import ProjectDriver, StartProject, new, second, texts
 from support.watched_queue import Watched
 
 from connector.backend import Backend
@@ -38,7 +38,7 @@ class Counted(Watched):
         self._watch("delete_prediction", prediction, lambda: write(prediction))
 
 
-def labelled(start: StartProject, people: Annotators, count: int = 8) -> Loop:
+def labelled(start: StartProject, people: Annotators, count: int = 8) -> ProjectDriver:
     """A project of 16 tasks that has a model and a window, the first `count` tasks labelled by one or two people."""
     loop = start(texts(16))
     first, other = people(2)
@@ -49,7 +49,7 @@ def labelled(start: StartProject, people: Annotators, count: int = 8) -> Loop:
     return loop
 
 
-def published(loop: Loop) -> dict[int, list[tuple[str, float]]]:
+def published(loop: ProjectDriver) -> dict[int, list[tuple[str, float]]]:
     """What Label Studio has: the labels and scores of each task."""
     found: dict[int, list[tuple[str, float]]] = {}
     for row in loop.predictions():
@@ -59,13 +59,13 @@ def published(loop: Loop) -> dict[int, list[tuple[str, float]]]:
     return found
 
 
-def exported(loop: Loop) -> dict[int, tuple[str, float]]:
+def exported(loop: ProjectDriver) -> dict[int, tuple[str, float]]:
     """The consensus labels with their qualities, as `connector export` finds them."""
     reviewed = review(loop.read(), Backend(loop.backend), Reporter())
     return {task: (reviewed.scored.consensus[task], quality) for task, quality in reviewed.quality.items()}
 
 
-def assert_as_exported(loop: Loop) -> None:
+def assert_as_exported(loop: ProjectDriver) -> None:
     wanted, there = exported(loop), published(loop)
     assert there.keys() == wanted.keys()
     for task, (label, quality) in wanted.items():
@@ -112,7 +112,7 @@ def test_consensus_is_as_exported_and_is_kept_up_to_date_by_what_changed(
     assert versions == {"consensus"}
 
 
-def rows_of(loop: Loop, person: Person) -> list[dict[str, Any]]:
+def rows_of(loop: ProjectDriver, person: Person) -> list[dict[str, Any]]:
     return [row for row in loop.annotations().values() if row["completed_by"] == person.user_id]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.label_studio_server import Annotators
-from support.project_driver import OPTIONS, Loop, StartProject, new, on_both_databases, second, texts
+from support.project_driver import OPTIONS, ProjectDriver, StartProject, new, on_both_databases, second, texts
 from support.watched_queue import Expected, Watched
 
 from connector.errors import ConnectorError, StaleTasks
@@ -237,7 +237,7 @@ def test_forms_opened_before_a_sync_can_be_submitted_skipped_and_kept_as_drafts_
     assert len(rows) == 6
 
 
-def windows_ago(loop: Loop, *hours: float) -> list[str]:
+def windows_ago(loop: ProjectDriver, *hours: float) -> list[str]:
     """Windows of ours as syncs of so many hours ago have left them."""
     versions = []
     for ago in hours:
@@ -516,7 +516,7 @@ def test_new_task_that_is_labelled_while_a_window_is_published_blocks_nobody(
 class Forgetful(Watched):
     """Label Studio keeps one row fewer than it is sent, `times` times: it drops rows it cannot use without an error."""
 
-    def __init__(self, loop: Loop, times: int) -> None:
+    def __init__(self, loop: ProjectDriver, times: int) -> None:
         super().__init__(loop)
         self.times = times
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 # What no two projects have in common. Ids of tasks and tabs become their places.
 OF_ONE_PROJECT = (
@@ -26,7 +26,7 @@ OF_ONE_PROJECT = (
 )
 
 
-def without_ids(loop: Loop, value: dict[str, Any]) -> dict[str, Any]:
+def without_ids(loop: ProjectDriver, value: dict[str, Any]) -> dict[str, Any]:
     """The value as JSON, the project's and its tasks' and tabs' ids as names, and moments left out."""
     ids = {loop.id: "the project"}
     ids |= {task: f"task {place}" for place, task in enumerate(loop.tasks)}
@@ -42,13 +42,13 @@ def without_ids(loop: Loop, value: dict[str, Any]) -> dict[str, Any]:
     return without
 
 
-def in_label_studio(loop: Loop) -> dict[str, Any]:
+def in_label_studio(loop: ProjectDriver) -> dict[str, Any]:
     dump = loop.dump()
     dump["tabs"] = [{**tab, "id": f"tab {place}"} for place, tab in enumerate(dump["tabs"])]
     return without_ids(loop, dump)
 
 
-def in_the_state(loop: Loop) -> dict[str, Any]:
+def in_the_state(loop: ProjectDriver) -> dict[str, Any]:
     file = Path(loop.state_url.removeprefix("sqlite:///"))
     with contextlib.closing(sqlite3.connect(file)) as database:
         database.row_factory = sqlite3.Row

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 from support.connector_commands import connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
 
 from connector.backend import Backend
@@ -26,11 +26,11 @@ NOWHERE = "http://127.0.0.1:9"
 SUMMARY = {"project", "out", "tasks", "annotations", "suspects", "alpha", "bytes", "model_version"}
 
 
-def command(loop: Loop, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(loop: ProjectDriver, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return connector(loop, "report", "--project", str(loop.id), "--out", str(out), *options, **environment)
 
 
-def label_some(loop: Loop, people: Annotators) -> list[Person]:
+def label_some(loop: ProjectDriver, people: Annotators) -> list[Person]:
     """Three people on ten tasks: the second contradicts the first on one, the third labels two and skips one.
 
     And the first mislabels an eleventh.
@@ -46,7 +46,7 @@ def label_some(loop: Loop, people: Annotators) -> list[Person]:
     return everyone
 
 
-def content_of(loop: Loop, out: Path, *, with_model: bool = True) -> Content:
+def content_of(loop: ProjectDriver, out: Path, *, with_model: bool = True) -> Content:
     """What the report tells, by the real page."""
     told: list[Content] = []
 

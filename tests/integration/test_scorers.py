@@ -7,12 +7,12 @@ from typing import Any
 
 from support.connector_commands import connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 from connector.active_learning.window import Slot
 
 
-def label(loop: Loop, people: Annotators) -> None:
+def label(loop: ProjectDriver, people: Annotators) -> None:
     """Three people label the first tasks, two of them each, and one of them differs now and then."""
     team = people(3)
     for index, task in enumerate(loop.tasks[:12]):
@@ -20,7 +20,7 @@ def label(loop: Loop, people: Annotators) -> None:
             loop.label(team[who], task, "Impolite" if (index + (who == 2 and index % 4 == 0)) % 2 else "Polite")
 
 
-def published(loop: Loop, train: str, **environment: str) -> tuple[dict[str, Any], list[Slot]]:
+def published(loop: ProjectDriver, train: str, **environment: str) -> tuple[dict[str, Any], list[Slot]]:
     """What a sync prints that has to publish, and the window."""
     loop.state.put(window_options=None)
     options = ("--train", train, "--window", "20", "--json")

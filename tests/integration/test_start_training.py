@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 
 from connector.demo.people import Person
 
@@ -15,7 +15,7 @@ RIGHT = ["Polite", "Impolite"] * 5  # as loop.texts has them
 WRONG = RIGHT[::-1]
 
 
-def press(loop: Loop, backend: int, before: str | None) -> str:
+def press(loop: ProjectDriver, backend: int, before: str | None) -> str:
     """Start Training; the version that serves when that has ended."""
     loop.call("POST", f"/api/ml/{backend}/train")
     deadline = time.monotonic() + 60
@@ -26,12 +26,12 @@ def press(loop: Loop, backend: int, before: str | None) -> str:
     return str(version)
 
 
-def model(loop: Loop) -> dict[str, Any]:
+def model(loop: ProjectDriver) -> dict[str, Any]:
     answer: dict[str, Any] = requests.get(f"{loop.backend}/api/projects/{loop.id}/model", timeout=10).json()
     return answer
 
 
-def predicted(loop: Loop, version: str) -> list[str]:
+def predicted(loop: ProjectDriver, version: str) -> list[str]:
     """What Label Studio retrieves from the backend for every task, all of it of `version`."""
     chosen = {"selectedItems": {"all": True, "excluded": []}, "filters": {"conjunction": "and", "items": []}}
     action = {"id": "retrieve_tasks_predictions", "project": loop.id}

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from support.connector_commands import connector, start_connector
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
 
 from connector.state import schema
@@ -38,7 +38,7 @@ KEYS = {
 }
 
 
-def told(loop: Loop, *, code: int = 0, **environment: str) -> dict[str, Any]:
+def told(loop: ProjectDriver, *, code: int = 0, **environment: str) -> dict[str, Any]:
     """What `connector status --json` prints about the project, with the keys that the README names."""
     done = connector(loop, "status", "--project", str(loop.id), "--json", **environment)
     assert done.returncode == code, done.stderr
@@ -52,7 +52,7 @@ def told(loop: Loop, *, code: int = 0, **environment: str) -> dict[str, Any]:
     return found
 
 
-def rows(loop: Loop) -> dict[str, list[Any]]:
+def rows(loop: ProjectDriver) -> dict[str, list[Any]]:
     """Every row of the state database."""
     engine = sa.create_engine(loop.state_url)
     with engine.connect() as db:

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from support.connector_commands import connector, connector_process, start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, new, on_both_databases, personal_access_token, second, texts
+from support.project_driver import (
+    ProjectDriver,
+    StartProject,
+    new,
+    on_both_databases,
+    personal_access_token,
+    second,
+    texts,
+)
 from support.proxy import Proxy
 from support.watched_queue import Expected, Watched
 
@@ -45,7 +53,7 @@ KEYS = {
 NOWHERE = "http://127.0.0.1:9"
 
 
-def summary(loop: Loop, *options: str, **environment: str) -> dict[str, Any]:
+def summary(loop: ProjectDriver, *options: str, **environment: str) -> dict[str, Any]:
     """What one run of `connector sync --json` prints, which must be one line."""
     done = connector(loop, "sync", "--project", str(loop.id), "--json", *options, **environment)
     assert done.returncode == 0, done.stderr
@@ -54,7 +62,7 @@ def summary(loop: Loop, *options: str, **environment: str) -> dict[str, Any]:
     return printed
 
 
-def label_some(loop: Loop, people: Annotators, count: int = 8) -> list[int]:
+def label_some(loop: ProjectDriver, people: Annotators, count: int = 8) -> list[int]:
     """The first person labels `count` tasks by their texts, the second one two of them: both are active."""
     first, other = people(2)
     labelled = loop.tasks[:count]
@@ -65,15 +73,15 @@ def label_some(loop: Loop, people: Annotators, count: int = 8) -> list[int]:
     return labelled
 
 
-def mirrored(loop: Loop) -> dict[int, Any]:
+def mirrored(loop: ProjectDriver) -> dict[int, Any]:
     """What the state knows of each task: its text and what people did."""
     return {task.id: (task.digest, task.annotations) for task in loop.state.tasks().values()}
 
 
-def in_label_studio(loop: Loop, tmp_path: Path) -> dict[int, Any]:
+def in_label_studio(loop: ProjectDriver, tmp_path: Path) -> dict[int, Any]:
     """The same as a new installation reads it."""
     database = State(f"sqlite:///{tmp_path}/{uuid.uuid4()}.sqlite")
-    fresh = Loop(**{**vars(loop), "state": database.project(loop.gateway.url, loop.id)})
+    fresh = ProjectDriver(**{**vars(loop), "state": database.project(loop.gateway.url, loop.id)})
     known = loop.state.record()
     fresh.state.put(control=known.control, label_config=known.label_config)
     fresh.read()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.connector_commands import command_environment
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
 
 from connector.state.project_state import State
@@ -21,10 +21,10 @@ on_sqlite = pytest.mark.parametrize("state_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def three(start: StartProject, state_url: str, request: pytest.FixtureRequest) -> Callable[..., list[Loop]]:
+def three(start: StartProject, state_url: str, request: pytest.FixtureRequest) -> Callable[..., list[ProjectDriver]]:
     """`three(through=…)`: three projects that share a state database."""
 
-    def make(**more: Any) -> list[Loop]:
+    def make(**more: Any) -> list[ProjectDriver]:
         database = State(state_url)
         request.addfinalizer(database.close)
         found = []
@@ -38,10 +38,10 @@ def three(start: StartProject, state_url: str, request: pytest.FixtureRequest) -
     return make
 
 
-Three = Callable[..., list[Loop]]
+Three = Callable[..., list[ProjectDriver]]
 
 
-def sync_all(loop: Loop, *arguments: str, **environment: str) -> Any:
+def sync_all(loop: ProjectDriver, *arguments: str, **environment: str) -> Any:
     """Runs the real command in a process of its own until it ends, asking each server once."""
     return subprocess.run(
         [sys.executable, "-m", "connector.cli", "sync", "--all", *arguments],

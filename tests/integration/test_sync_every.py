@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from support.connector_commands import command_environment
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
 
 from connector.cli.main import main
@@ -33,7 +33,7 @@ TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
 class Service:
     """The command in a process of its own, and the lines that it says."""
 
-    def __init__(self, loop: Loop, *arguments: str, **environment: str) -> None:
+    def __init__(self, loop: ProjectDriver, *arguments: str, **environment: str) -> None:
         # A shell has what it starts in the background ignore Ctrl-C, and whatever that starts in turn.
         code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); import connector.cli.main as c; c.main()"
         self.process = subprocess.Popen(
@@ -103,7 +103,7 @@ def serve() -> Iterator[Callable[..., Service]]:
     """`serve(loop, "--every", "5", …)`: a service that ends with the test."""
     started: list[Service] = []
 
-    def begin(loop: Loop, *arguments: str, **environment: str) -> Service:
+    def begin(loop: ProjectDriver, *arguments: str, **environment: str) -> Service:
         started.append(Service(loop, *arguments, **environment))
         return started[-1]
 

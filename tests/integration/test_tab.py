@@ -10,7 +10,7 @@ from playwright.sync_api import Request, expect
 from support.browser_pages import Profile
 from support.fault_proxy import ANSWER_500, FaultyProxy
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, new, second, texts
+from support.project_driver import ProjectDriver, StartProject, new, second, texts
 
 from connector.active_learning.window import open_places
 from connector.demo.people import Person
@@ -34,19 +34,19 @@ SHOWN = {
 }
 
 
-def shown(loop: Loop, title: str) -> list[int]:
+def shown(loop: ProjectDriver, title: str) -> list[int]:
     """The tasks that the tab shows, in its order."""
     (number,) = (one["id"] for one in loop.tabs() if one["data"]["title"] == title)
     query = {"view": number, "project": loop.id, "page_size": 500}
     return [row["id"] for row in loop.call("GET", "/api/tasks", params=query)["tasks"]]
 
 
-def held(loop: Loop) -> dict[int, tuple[int, bool]]:
+def held(loop: ProjectDriver) -> dict[int, tuple[int, bool]]:
     """What the window still holds, as sync and export see it."""
     return open_places(loop.state.window(), loop.state.answers_at_publishing(), loop.read().tasks)
 
 
-def by_hand(loop: Loop, title: str, **changes: Any) -> dict[str, Any]:
+def by_hand(loop: ProjectDriver, title: str, **changes: Any) -> dict[str, Any]:
     """Changes the tab as the page does when somebody sorts, hides or filters, and returns what it is then."""
     (one,) = (one for one in loop.tabs() if one["data"]["title"] == title)
     body = {"id": one["id"], "project": str(loop.id), "data": {**one["data"], **changes}}
@@ -117,7 +117,7 @@ def test_a_direct_link_serves_the_window_alone_and_goes_on_with_the_next(
     assert served == [t[5], t[0], t[3], t[7], t[1]]
 
 
-def by_link(person: Person, loop: Loop, data: dict[str, Any]) -> int | None:
+def by_link(person: Person, loop: ProjectDriver, data: dict[str, Any]) -> int | None:
     task = person.next_task_by_link(loop.id, data["ordering"], data["filters"])
     return None if task is None else int(task["id"])
 

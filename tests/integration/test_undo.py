@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.connector_commands import connector, start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import Loop, StartProject, new, second, texts
+from support.project_driver import ProjectDriver, StartProject, new, second, texts
 from support.proxy import Proxy
 from support.watched_queue import Watched
 
@@ -40,11 +40,11 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-def give_back(loop: Loop, gateway: Any = None) -> dict[str, Any]:
+def give_back(loop: ProjectDriver, gateway: Any = None) -> dict[str, Any]:
     return undo(loop.id, gateway or loop.gateway, loop.state, Reporter())
 
 
-def team_project(start: StartProject, people: Annotators, count: int = 24, **options: Any) -> Loop:
+def team_project(start: StartProject, people: Annotators, count: int = 24, **options: Any) -> ProjectDriver:
     """A project in the middle of its life: three annotations a task asked for, overlaps mixed, skips, a draft, more."""
     loop = start(texts(count), adopted=False, maximum_annotations=3, sampling="Uniform sampling", **options)
     loop.set(show_overlap_first=True, show_collab_predictions=False)
@@ -81,7 +81,9 @@ def comparable(dump: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def label_everything_of(loop: Loop, person: Person, count: int, label: str, work: list[tuple[int, int, str]]) -> None:
+def label_everything_of(
+    loop: ProjectDriver, person: Person, count: int, label: str, work: list[tuple[int, int, str]]
+) -> None:
     """The person labels what the button gives, and the work is written down."""
     for _ in range(count):
         task = loop.turn(person, label)
@@ -154,7 +156,7 @@ def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
 def test_undo_may_be_killed_at_any_write_and_repeated(start: StartProject, people: Annotators) -> None:
     first, other = people(2)
 
-    def under_our_queue() -> Loop:
+    def under_our_queue() -> ProjectDriver:
         loop = team_project(start, people, 12)
         loop.adopt(backend_url=loop.backend)
         loop.publish(second(loop.tasks[0], loop.tasks[2]) + new(*loop.tasks[5:9]))
@@ -181,7 +183,7 @@ def test_undo_may_be_killed_at_any_write_and_repeated(start: StartProject, peopl
     assert give_back(torn)["already"]
 
 
-def shape(loop: Loop) -> dict[str, Any]:
+def shape(loop: ProjectDriver) -> dict[str, Any]:
     """What of a project can be compared with another's that was made and treated the same."""
     dump = loop.dump()
     project = dump["project"]
@@ -275,7 +277,7 @@ def test_who_labels_while_undo_works_is_counted_as_label_studio_would(start: Sta
     assert loop.flags(late) == [(1, True)]
 
 
-def labelled_by(loop: Loop, task: int) -> set[int]:
+def labelled_by(loop: ProjectDriver, task: int) -> set[int]:
     rows = loop.call("GET", f"/api/tasks/{task}")["annotations"]
     return {row["completed_by"]["id"] for row in rows}
 

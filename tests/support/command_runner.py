@@ -14,7 +14,7 @@ import pytest
 
 from connector.cli.main import main
 from connector.state.project_state import ProjectState
-from support.project_driver import Loop
+from support.project_driver import ProjectDriver
 
 # Every command on a project that is set up; {project} and {folder} are filled in.
 COMMANDS = {
@@ -42,14 +42,14 @@ class Done(NamedTuple):
 
 
 class Commands:
-    """Runs commands on the project of a Loop; each ends without a traceback and without telling the token."""
+    """Runs commands on the project of a ProjectDriver; each ends without a traceback and without telling the token."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], folder: Path) -> None:
         self.folder = folder
         self._monkeypatch = monkeypatch
         self._capfd = capfd
 
-    def run(self, loop: Loop, name: str, *more: str, **environment: str) -> Done:
+    def run(self, loop: ProjectDriver, name: str, *more: str, **environment: str) -> Done:
         """Runs the command called `name` in COMMANDS with `more` options."""
         written = COMMANDS[name].format(project=loop.id, folder=self.folder)
         settings = {
@@ -74,7 +74,7 @@ class Commands:
         assert settings["LABEL_STUDIO_API_KEY"] not in done.said
         return done
 
-    def fail(self, loop: Loop, name: str, *more: str, **environment: str) -> Done:
+    def fail(self, loop: ProjectDriver, name: str, *more: str, **environment: str) -> Done:
         """Runs a command that is to fail: what it says is on standard error, unless reporting is its work."""
         done = self.run(loop, name, *more, **environment)
         assert done.code != 0, f"{name} succeeded: {done.said}"
@@ -154,7 +154,7 @@ def kept(state: ProjectState) -> dict[str, Any]:
 
 
 def assert_all_fail(
-    commands: Commands, loop: Loop, code: int, words: str, *, names: Any = tuple(COMMANDS), **environment: str
+    commands: Commands, loop: ProjectDriver, code: int, words: str, *, names: Any = tuple(COMMANDS), **environment: str
 ) -> None:
     """Each of the commands ends with the code and the words, and leaves Label Studio and its memory as they were."""
     before, known = loop.dump(), kept(loop.state)

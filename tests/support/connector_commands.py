@@ -10,10 +10,10 @@ from pathlib import Path
 
 from support import ROOT
 from support.in_process import run_in_process
-from support.project_driver import Loop
+from support.project_driver import ProjectDriver
 
 
-def start_connector(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
+def start_connector(loop: ProjectDriver, *arguments: str) -> subprocess.Popen[str]:
     """Starts the real command in a process of its own, which Ctrl-C reaches.
 
     A shell has what it starts in the background ignore Ctrl-C, and whatever that starts in turn.
@@ -30,14 +30,14 @@ def start_connector(loop: Loop, *arguments: str) -> subprocess.Popen[str]:
 
 
 def connector(
-    loop: Loop, *arguments: str, unset: Sequence[str] = (), **environment: str
+    loop: ProjectDriver, *arguments: str, unset: Sequence[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command within this process, without a terminal."""
     return run_in_process(arguments, command_environment(loop, unset, environment), _folder(loop))
 
 
 def connector_process(
-    loop: Loop, *arguments: str, unset: Sequence[str] = (), **environment: str
+    loop: ProjectDriver, *arguments: str, unset: Sequence[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs the real command in a process of its own, without a terminal, until it ends."""
     return subprocess.run(
@@ -52,12 +52,12 @@ def connector_process(
     )
 
 
-def _folder(loop: Loop) -> Path:
+def _folder(loop: ProjectDriver) -> Path:
     return Path(loop.state_url.removeprefix("sqlite:///")).parent
 
 
 def command_environment(
-    loop: Loop, unset: Sequence[str] = (), changed: Mapping[str, str] | None = None
+    loop: ProjectDriver, unset: Sequence[str] = (), changed: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The environment of the command: the settings of `loop`, some of them `changed` or `unset`."""
     ours = {

@@ -12,7 +12,7 @@ from connector.diagnostics.finding import Finding
 from connector.retry import Retries
 from connector.settings import Settings
 from support.connector_commands import connector
-from support.project_driver import Loop
+from support.project_driver import ProjectDriver
 
 CHECKS = [
     "label_studio",
@@ -44,7 +44,7 @@ CHECKS = [
 FINE: dict[str, str] = {}
 
 
-def findings(loop: Loop, **settings: str) -> dict[str, Finding]:
+def findings(loop: ProjectDriver, **settings: str) -> dict[str, Finding]:
     """All findings by their check; `settings` are named as in the environment."""
     given = {
         "LABEL_STUDIO_URL": loop.gateway.url,
@@ -65,12 +65,12 @@ def findings(loop: Loop, **settings: str) -> dict[str, Finding]:
     return {finding.check: finding for finding in found}
 
 
-def not_fine(loop: Loop, **settings: str) -> dict[str, str]:
+def not_fine(loop: ProjectDriver, **settings: str) -> dict[str, str]:
     """The checks that are not ok, with their level."""
     return {check: found.level for check, found in findings(loop, **settings).items() if found.level != "ok"}
 
 
-def follow(loop: Loop, remedy: str, *, body: dict[str, Any] | None = None, **named: str) -> None:
+def follow(loop: ProjectDriver, remedy: str, *, body: dict[str, Any] | None = None, **named: str) -> None:
     """Does what the remedy says, word by word: the first call in it, then the first command.
 
     `named`: what stands for a word in capitals (`ID`, `NAME`); `body` where the remedy leaves open what to send.

@@ -33,7 +33,7 @@ from support.fault_proxy import (
     call_to_backend,
     call_to_label_studio,
 )
-from support.project_driver import Loop, new, personal_access_token, projects_under_our_queue, second, texts
+from support.project_driver import ProjectDriver, new, personal_access_token, projects_under_our_queue, second, texts
 
 if TYPE_CHECKING:
     from support.label_studio_server import Annotators, LabelStudio, MakeProject
@@ -77,7 +77,7 @@ def places(count: int) -> dict[str, int]:
 class Probes:
     """People who press the button, in turn, and hold what they are given."""
 
-    loop: Loop
+    loop: ProjectDriver
     people: list[Person]
     asked: int = 0
     held: set[int] = field(default_factory=set)
@@ -101,7 +101,7 @@ class Probes:
 class Stage:
     """A project and its history, whose sync is to fail, and what that sync leaves when it does not."""
 
-    loop: Loop
+    loop: ProjectDriver
     options: dict[str, Any]
     label_studio: FaultyProxy
     backend: FaultyProxy
@@ -257,7 +257,7 @@ def stages(
         yield Stages(*made)
 
 
-def history(loop: Loop, first: Person, other: Person) -> None:
+def history(loop: ProjectDriver, first: Person, other: Person) -> None:
     """What happens before the sync: afterwards it has every kind of call to make."""
     t = loop.tasks
     loop.adopt(min_annotations_per_task=2)

@@ -59,7 +59,7 @@ def texts(count: int) -> list[str]:
 
 
 @dataclass
-class Loop:
+class ProjectDriver:
     """One project, its state and its gateway."""
 
     server: LabelStudio
@@ -220,7 +220,7 @@ def _forget_the_clock(rows: list[dict[str, Any]]) -> None:
         row.pop("created_ago", None)
 
 
-StartProject = Callable[..., Loop]
+StartProject = Callable[..., ProjectDriver]
 
 
 @contextlib.contextmanager
@@ -232,11 +232,11 @@ def projects_under_our_queue(
     ready: ReadyProjects | None = None,
 ) -> Iterator[StartProject]:
     """Makes projects as the fixture `start` does, for a fixture of another scope. Their states are in `directory`."""
-    opened: list[tuple[State, Loop]] = []
+    opened: list[tuple[State, ProjectDriver]] = []
 
     def make(
         tasks: Any, *, adopted: bool = True, through: str = label_studio.url, fresh: bool = False, **settings: Any
-    ) -> Loop:
+    ) -> ProjectDriver:
         count = len(tasks)
         copied = adopted and not fresh and not settings and 0 < count <= READY_TASKS and tasks == texts(count)
         if copied and ready is not None:
@@ -248,7 +248,7 @@ def projects_under_our_queue(
         database = State(url)
         gateway = Gateway(through, label_studio.token)
         state = database.project(through, project.id)
-        loop = Loop(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
+        loop = ProjectDriver(label_studio, project.id, project.tasks, gateway, state, url, backend, [gateway])
         opened.append((database, loop))
         if adopted and not (copied and ready is not None):
             loop.adopt()
@@ -261,7 +261,7 @@ def projects_under_our_queue(
             gateway.close()
 
 
-def personal_access_token(loop: Loop) -> str:
+def personal_access_token(loop: ProjectDriver) -> str:
     """A personal access token of a user who has just signed up."""
     person = Person.sign_up(loop.server.url, f"{uuid.uuid4().hex}@example.com")
     headers = {"X-CSRFToken": person.session.cookies["csrftoken"], "Referer": loop.server.url}

@@ -9,13 +9,13 @@ from typing import Any
 from connector.demo.people import Person
 from connector.label_studio.client import TASK_FIELDS
 from connector.label_studio.client import LabelStudio as Gateway
-from support.project_driver import Loop
+from support.project_driver import ProjectDriver
 
 
 class Expected:
     """Who is to be given what: the window in rank order, one more annotation a place, nobody the same task twice."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: ProjectDriver) -> None:
         self._window = loop.window
         self._seen: defaultdict[int, set[int]] = defaultdict(set)
         self._held: dict[int, int] = {}
@@ -54,7 +54,7 @@ Hook = Callable[[str, Any], None]
 class Watched(Gateway):
     """The gateway, which calls `before` and `after` at each write with its name and what it is about."""
 
-    def __init__(self, loop: Loop, *, before: Hook | None = None, after: Hook | None = None) -> None:
+    def __init__(self, loop: ProjectDriver, *, before: Hook | None = None, after: Hook | None = None) -> None:
         super().__init__(loop.gateway.url, loop.server.token)
         loop.gateways.append(self)
         self.writes: list[tuple[str, Any]] = []

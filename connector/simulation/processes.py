@@ -124,18 +124,18 @@ def local_session() -> requests.Session:
 
 
 @contextlib.contextmanager
-def signals_later() -> Iterator[None]:
-    """Delays SIGTERM and Ctrl-C until the end of the context."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
-        yield
-        return
+def signals_later() -> Iterator[list[int]]:
+    """Delays SIGTERM and Ctrl-C until the end of the context. Yields the list of those that have come so far."""
     pending: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
+        yield pending
+        return
     before = {
         number: signal.signal(number, lambda number, frame: pending.append(number))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        yield
+        yield pending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

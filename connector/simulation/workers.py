@@ -165,6 +165,7 @@ def run_all(
     Raises:
         TryAgainLater: a worker or its ML backend died. All others were ended.
         ConnectorError: what the first replay raised that failed. All others were ended.
+        Stopped: SIGTERM or Ctrl-C came. All were ended.
     """
     spawn = multiprocessing.get_context("spawn")
     free: SimpleQueue[str] = spawn.SimpleQueue()
@@ -176,35 +177,39 @@ def run_all(
     pool = ProcessPoolExecutor(
         len(urls), mp_context=spawn, initializer=_open, initargs=(replay, corpus, options, free, rounds)
     )
-    try:
-        # Workers inherit that Ctrl-C is blocked, from their first moment on: only this process handles it. Threads of
-        # libraries receive it all the same, and a worker that is interrupted at its start prints a traceback.
-        with signals_later():
+    # An exception from a signal, at any moment, could leave a lock of the pool or of a future taken. The end of the
+    # pool would then wait for ever, or a second signal would keep it from ending the workers.
+    with signals_later() as signals:
+        try:
+            # Workers inherit that Ctrl-C is blocked, from their first moment on: only this process handles it. Threads
+            # of libraries receive it all the same, and a worker that is interrupted at its start prints a traceback.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 running: dict[Future[list[Round]], Job] = {pool.submit(_replay, job): job for job in jobs}
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        while running:
-            ended, _ = wait(running, timeout=WATCH_SECONDS, return_when=FIRST_COMPLETED)
-            failed = [run for run in ended if run.exception() is not None]
-            for run in ended.difference(failed):
-                done(running.pop(run), run.result())
-            for run in failed:
-                run.result()
-            progress(min(rounds.value, total), total)
-    except BaseException as error:
-        for child in set(multiprocessing.active_children()) - earlier_children:
-            child.terminate()  # no one needs the results of the others
-        if isinstance(error, BrokenProcessPool):
-            raise TryAgainLater(
-                "A worker process died, perhaps for lack of memory (--jobs 1 needs the least). Finished runs are kept: "
-                "run the same command again to continue."
-            ) from error
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        free.close()
+            while running:
+                ended, _ = wait(running, timeout=WATCH_SECONDS, return_when=FIRST_COMPLETED)
+                failed = [run for run in ended if run.exception() is not None]
+                for run in ended.difference(failed):
+                    done(running.pop(run), run.result())
+                for run in failed:
+                    run.result()
+                progress(min(rounds.value, total), total)
+                if signals:
+                    raise Stopped
+        except BaseException as error:
+            for child in set(multiprocessing.active_children()) - earlier_children:
+                child.terminate()  # no one needs the results of the others
+            if isinstance(error, BrokenProcessPool):
+                raise TryAgainLater(
+                    "A worker process died, perhaps for lack of memory (--jobs 1 needs the least). Finished runs are "
+                    "kept: run the same command again to continue."
+                ) from error
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            free.close()
 
 
 # -- in a worker process -----------------------------------------------------------------------------------------------

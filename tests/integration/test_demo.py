@@ -76,7 +76,7 @@ def rounds(output: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     "code", [ON_THE_TEMPLATE, pytest.param(FROM_NOTHING, marks=pytest.mark.nightly)], ids=["template", "nothing"]
 )
-def test_demo_labels_syncs_and_leaves_its_servers_until_it_is_run_again(data: Path, directory: Path, code: str) -> None:
+def test_demo_labels_syncs_and_leaves_its_servers_until_it_is_stopped(data: Path, directory: Path, code: str) -> None:
     first = demo("--data", data, "--dir", directory, "--rounds", "1", "--batch", "5", code=code)
     assert first.returncode == 0, first.stderr
     table = rounds(first.stdout)
@@ -87,7 +87,15 @@ def test_demo_labels_syncs_and_leaves_its_servers_until_it_is_run_again(data: Pa
     assert set(left) == {servers.LABEL_STUDIO, servers.ML_BACKEND}
     assert f"{left[servers.LABEL_STUDIO].url}/projects/1/data?tab=1 " in first.stdout
     assert "login admin@example.com, password " in first.stdout
+    assert demo("stop", "--dir", directory).returncode == 0
+    assert servers.running(directory) == []
 
+
+@pytest.mark.nightly
+def test_demo_is_run_again_and_goes_on(data: Path, directory: Path) -> None:
+    code = ON_THE_TEMPLATE
+    first = demo("--data", data, "--dir", directory, "--rounds", "1", "--batch", "5", code=code)
+    table = rounds(first.stdout)
     again = demo("--data", data, "--dir", directory, "--rounds", "2", "--batch", "5", "--exit", code=code)
     assert again.returncode == 0, again.stderr
     assert "Stopped label-studio and ml-backend." in again.stderr

@@ -25,11 +25,13 @@ from connector.queue.versions import published_at
 
 TEXTS, TIMES = 300, 10  # 3,000 tasks; the ML backend embeds a text once
 WINDOW = 1000
-SECONDS = 120  # of the long runs
-AT_MOST = 300  # that the short run waits for its third window
+SECONDS = 120
 PAUSE = 1.0  # the mean of what a person needs for an answer; nobody needs the same time for each, in step with another
 BETWEEN_SYNCS = 3.0
 ASK_AGAIN = 0.5  # after which a person who was told that there is no task presses the button again
+
+
+pytestmark = pytest.mark.nightly  # by day test_label_studio_on_postgresql.py has people label while syncs publish
 
 
 @dataclass
@@ -131,19 +133,18 @@ def in_a_window(windows: list[Window], task: int, asked: float, answered: float)
 
 
 @pytest.mark.parametrize(
-    ("label_studio", "annotators", "held_by_two_at_most", "seconds_at_least"),
+    ("label_studio", "annotators", "held_by_two_at_most"),
     # On SQLite, Label Studio by itself gives one task to two people who ask at once: 9 of 198 for 3 people at this pace
     # without any sync (docs/label-studio.md). There it is counted and told: no sync could answer for it.
     [
-        ("sqlite", 3, 1.0, 10),
-        pytest.param("sqlite", 3, 1.0, SECONDS, marks=pytest.mark.nightly),
-        pytest.param("postgresql", 20, 0.02, SECONDS, marks=[pytest.mark.nightly, pytest.mark.postgresql]),
+        ("sqlite", 3, 1.0),
+        pytest.param("postgresql", 20, 0.02, marks=pytest.mark.postgresql),
     ],
     indirect=["label_studio"],
-    ids=["sqlite-short", "sqlite", "postgresql"],
+    ids=["sqlite", "postgresql"],
 )
 def test_a_team_labels_while_windows_are_published(
-    start: StartProject, people: Annotators, annotators: int, held_by_two_at_most: float, seconds_at_least: int
+    start: StartProject, people: Annotators, annotators: int, held_by_two_at_most: float
 ) -> None:
     loop = start(texts(TEXTS) * TIMES)
     team = people(annotators)
@@ -157,7 +158,7 @@ def test_a_team_labels_while_windows_are_published(
     with ThreadPoolExecutor(annotators) as pool:
         working = [pool.submit(label_on, loop, person, record, over) for person in team]
         try:
-            while time.monotonic() < began + (seconds_at_least if len(windows) > 2 else AT_MOST):
+            while time.monotonic() < began + SECONDS:
                 at = time.monotonic()
                 syncs.append(sync(loop, windows))
                 seconds.append(time.monotonic() - at)

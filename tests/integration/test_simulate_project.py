@@ -5,22 +5,39 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.connector_commands import start_connector
 from support.label_studio_server import Annotators
-from support.project_driver import StartProject, texts
+from support.project_driver import ProjectDriver, StartProject, texts
+
+from connector.simulation.project_corpus import read_project
 
 TASKS = 40
 OPTIONS = ("--initial", "10x2", "--batch", "5", "--rounds", "2", "--seeds", "1", "--jobs", "1", "--no-plot")
 
 
-def test_a_projects_annotations_are_replayed_and_nothing_is_changed(
-    start: StartProject, people: Annotators, tmp_path: Path
-) -> None:
+@pytest.fixture
+def loop(start: StartProject, people: Annotators) -> ProjectDriver:
+    """A project without `init`, in which two people have labelled all but four tasks."""
     loop = start(texts(TASKS), adopted=False)
     for person in people(2):
         for number, task in enumerate(loop.tasks):
-            if number % 13:  # four tasks are left without a label
+            if number % 13:
                 loop.label(person, task, ("Polite", "Impolite")[number % 2])
+    return loop
+
+
+def test_a_projects_annotations_are_a_corpus_and_nothing_is_changed(loop: ProjectDriver) -> None:
+    before = loop.dump()
+    corpus = read_project(loop.id, loop.gateway)
+    assert loop.dump() == before
+    assert (len(corpus.tasks), len(corpus.test), corpus.classes) == (29, 7, ["Impolite", "Polite"])
+    assert corpus.tasks.items() <= {(str(task), text) for task, text in zip(loop.tasks, texts(TASKS), strict=True)}
+    assert all(len(rows) == 2 and len({label for _, label in rows}) == 1 for rows in corpus.annotations.values())
+
+
+@pytest.mark.nightly
+def test_a_projects_annotations_are_replayed_and_nothing_is_changed(loop: ProjectDriver, tmp_path: Path) -> None:
     before = loop.dump()
     chosen = ("--project", str(loop.id), "--strategy", "random", "--out", str(tmp_path / "out"), "--json")
     done = start_connector(loop, "simulate", *chosen, *OPTIONS)

@@ -115,7 +115,7 @@ def serve() -> Iterator[Callable[..., Service]]:
 Serve = Callable[..., Service]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
 def test_the_window_is_refilled_when_half_of_it_is_used_up_and_a_wait_ends_at_once(
     start: StartProject, people: Annotators, serve: Serve, number: int
 ) -> None:
@@ -159,8 +159,8 @@ def test_a_log_is_one_line_for_what_was_done_and_none_for_nothing_new(
     ("method", "path"),
     [
         ("GET", "/api/tasks"),
-        ("POST", r"/api/projects/\d+/import/predictions"),
-        ("PATCH", r"/api/tasks/\d+"),
+        pytest.param("POST", r"/api/projects/\d+/import/predictions", marks=pytest.mark.nightly),
+        pytest.param("PATCH", r"/api/tasks/\d+", marks=pytest.mark.nightly),
         ("PATCH", PROJECT),
     ],
     ids=lambda value: value.strip("/").replace(r"\d+", "7"),
@@ -190,7 +190,9 @@ def test_a_sync_at_work_ends_after_its_step_and_the_next_one_goes_on(
     assert loop.annotations() == annotations
 
 
-@pytest.mark.parametrize("again", [signal.SIGINT, None], ids=["a second signal", "the grace"])
+@pytest.mark.parametrize(
+    "again", [signal.SIGINT, pytest.param(None, marks=pytest.mark.nightly)], ids=["a second signal", "the grace"]
+)
 def test_a_server_that_does_not_answer_does_not_keep_the_service_from_ending(
     start: StartProject, serve: Serve, proxy: Proxy, again: int | None
 ) -> None:
@@ -276,7 +278,7 @@ def test_of_three_projects_the_bad_one_is_told_once_and_the_others_go_on(
         loop.assert_published()
 
 
-def test_a_hundred_rounds_with_nothing_new_leave_no_file_or_connection_open(
+def test_rounds_with_nothing_new_leave_no_file_or_connection_open(
     start: StartProject, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     loop = start(texts(50))
@@ -287,7 +289,7 @@ def test_a_hundred_rounds_with_nothing_new_leave_no_file_or_connection_open(
     def wait(stop: StopSignals, seconds: float) -> bool:
         waited[0] += 3600  # the next round, without a poll
         rounds.append(len(list(Path("/proc/self/fd").iterdir())))
-        return len(rounds) == 120
+        return len(rounds) == 40
 
     for name, value in command_environment(loop).items():
         monkeypatch.setenv(name, value)
@@ -299,6 +301,6 @@ def test_a_hundred_rounds_with_nothing_new_leave_no_file_or_connection_open(
         main()
     assert end.value.code == 0
     lines = [json.loads(line)["projects"][0] for line in capfd.readouterr().out.splitlines()]
-    assert len(lines) == 120
+    assert len(lines) == 40
     assert {line["round"] for line in lines} == {1}
-    assert rounds[119] == rounds[19]
+    assert rounds[39] == rounds[9]

@@ -97,9 +97,8 @@ def label_everything_of(
 @pytest.mark.parametrize(
     ("label_studio", "rounds"),
     [
-        ("sqlite", 5),
+        ("sqlite", 3),
         pytest.param("sqlite", 10, marks=pytest.mark.nightly),
-        pytest.param("postgresql", 4, marks=pytest.mark.postgresql),
         pytest.param("postgresql", 10, marks=[pytest.mark.postgresql, pytest.mark.nightly]),
     ],
     indirect=["label_studio"],

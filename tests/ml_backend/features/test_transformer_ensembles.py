@@ -138,6 +138,7 @@ def test_the_same_seed_gives_the_same_model(tmp_path: Path, words: list[str], by
     assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
 
 
+@pytest.mark.nightly
 def test_of_two_labels_of_a_text_the_one_of_more_weight_is_learned(tmp_path: Path, make_sentences: Sentences) -> None:
     texts, truth = make_sentences(40)
     both, labels = [*texts, *texts], np.array([*truth, *(1 - label for label in truth)])
@@ -148,6 +149,7 @@ def test_of_two_labels_of_a_text_the_one_of_more_weight_is_learned(tmp_path: Pat
         assert abs(right - (1 - heavy)) < 0.2
 
 
+@pytest.mark.nightly
 def test_several_classes_a_text(tmp_path: Path, make_sentences: Sentences) -> None:
     texts, truth = make_sentences(40)
     bench = OfTransformers(tmp_path / "project", transformer_steps=STEPS)
@@ -232,6 +234,7 @@ def test_models_go_with_their_version_and_what_an_interruption_left_with_the_nex
     assert again.sets == set()
 
 
+@pytest.mark.nightly
 def test_every_setting_is_honoured(tmp_path: Path, words: list[str], by_chance: list[int]) -> None:
     texts = [f"{word} and so on with one word after the other" for word in words[:20]]
     usual = fit_some(tmp_path / "usual", texts, np.array(by_chance[:20]))

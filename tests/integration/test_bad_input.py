@@ -79,6 +79,7 @@ def test_a_wrong_token_is_refused(commands: Commands, start: StartProject) -> No
     )
 
 
+@pytest.mark.nightly
 def test_a_personal_access_token_that_was_revoked_is_refused(
     commands: Commands, start: StartProject, person: Person
 ) -> None:
@@ -105,6 +106,7 @@ def sign(label_studio: LabelStudio) -> Callable[[timedelta], str]:
     return token
 
 
+@pytest.mark.nightly
 def test_a_personal_access_token_whose_time_is_over_is_refused(
     commands: Commands, start: StartProject, sign: Callable[[timedelta], str]
 ) -> None:
@@ -233,10 +235,27 @@ def test_an_address_where_nothing_answers_is_for_later(
     ("answer", "code", "words"),
     [
         (Answer(200, PAGE), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
-        (Answer(200, {"hello": "world"}), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
-        (Answer(200, ["hello"]), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
-        (Answer(404, PAGE), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
-        (Answer(404, {"detail": "Not Found"}), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL"),
+        pytest.param(
+            Answer(200, {"hello": "world"}),
+            2,
+            "does not speak Label Studio's API: check LABEL_STUDIO_URL",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            Answer(200, ["hello"]),
+            2,
+            "does not speak Label Studio's API: check LABEL_STUDIO_URL",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            Answer(404, PAGE), 2, "does not speak Label Studio's API: check LABEL_STUDIO_URL", marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            Answer(404, {"detail": "Not Found"}),
+            2,
+            "does not speak Label Studio's API: check LABEL_STUDIO_URL",
+            marks=pytest.mark.nightly,
+        ),
         (Answer(500, PAGE), 3, "failed with 500: Internal Server Error."),
         (Answer(301, PAGE, "https://studio.example"), 2, "redirects to https://studio.example: give that address"),
     ],
@@ -284,11 +303,13 @@ def test_a_backend_that_is_down_is_for_later(commands: Commands, start: StartPro
     ("answer", "code", "words"),
     [
         (Answer(200, {"status": "UP", "protocol": 1}), 2, "speaks protocol 1, this connector 4"),
-        (Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 4"),
-        (Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 4"),
+        pytest.param(
+            Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 4", marks=pytest.mark.nightly
+        ),
+        pytest.param(Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 4", marks=pytest.mark.nightly),
         (Answer(200, PAGE), 2, "is not an ML backend of ours: check ML_BACKEND_URL"),
-        (Answer(404, PAGE), 2, "check ML_BACKEND_URL"),
-        (Answer(503, PAGE), 3, "failed with 503"),
+        pytest.param(Answer(404, PAGE), 2, "check ML_BACKEND_URL", marks=pytest.mark.nightly),
+        pytest.param(Answer(503, PAGE), 3, "failed with 503", marks=pytest.mark.nightly),
     ],
     ids=["another protocol", "no protocol", "a list", "a page", "a page not found", "a failure"],
 )

@@ -20,15 +20,15 @@ PROJECT = r"/api/projects/\d+/"
 @pytest.mark.parametrize(
     ("command", "method", "path"),
     [
-        ("init", "GET", "/api/tasks"),
+        pytest.param("init", "GET", "/api/tasks", marks=pytest.mark.nightly),
         ("init", "PATCH", PROJECT),
-        ("sync", "GET", "/api/tasks"),
+        pytest.param("sync", "GET", "/api/tasks", marks=pytest.mark.nightly),
         ("sync", "POST", r"/api/projects/\d+/import/predictions"),
-        ("sync", "PATCH", PROJECT),
+        pytest.param("sync", "PATCH", PROJECT, marks=pytest.mark.nightly),
         ("undo", "PATCH", PROJECT),
-        ("status", "GET", "/api/tasks"),
-        ("export", "GET", "/api/tasks"),
-        ("doctor", "GET", "/api/tasks"),
+        pytest.param("status", "GET", "/api/tasks", marks=pytest.mark.nightly),
+        pytest.param("export", "GET", "/api/tasks", marks=pytest.mark.nightly),
+        pytest.param("doctor", "GET", "/api/tasks", marks=pytest.mark.nightly),
     ],
     ids=lambda value: value.strip("/").replace(r"\d+", "7"),
 )

@@ -25,21 +25,31 @@ def config(*tags: str) -> str:
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        (config(TEXT, SINGLE.format(' perItem="true"')), "Found: Choices 'politeness' (perItem=\"true\")."),
+        pytest.param(
+            config(TEXT, SINGLE.format(' perItem="true"')),
+            "Found: Choices 'politeness' (perItem=\"true\").",
+            marks=pytest.mark.nightly,
+        ),
         (config(TEXT, SINGLE.format(' perRegion="true"')), "Found: Choices 'politeness' (perRegion=\"true\")."),
         (
             config(TEXT, SINGLE.format("").replace("politeness", "tone")),
             "called 'politeness' that can be served. Found: Choices 'tone' (can be served).",
         ),
-        (
+        pytest.param(
             config(TEXT, '<Choices name="politeness" toName="text"><Choice value="Polite"/></Choices>'),
             "Found: Choices 'politeness' (fewer than two choices).",
+            marks=pytest.mark.nightly,
         ),
-        (
+        pytest.param(
             config('<HyperText name="text" value="$text"/>', SINGLE.format("")),
             "Found: Choices 'politeness' (on HyperText, not on a Text).",
+            marks=pytest.mark.nightly,
         ),
-        (config(TEXT, '<TextArea name="politeness" toName="text"/>'), "Found: TextArea 'politeness' (not Choices)."),
+        pytest.param(
+            config(TEXT, '<TextArea name="politeness" toName="text"/>'),
+            "Found: TextArea 'politeness' (not Choices).",
+            marks=pytest.mark.nightly,
+        ),
         (config(TEXT), "Found: no control at all."),
     ],
     ids=["per item", "per region", "renamed", "one choice", "another object", "another control", "no control"],

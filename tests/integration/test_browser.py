@@ -109,7 +109,9 @@ def test_form_opened_before_a_sync_is_submitted_after_it(
     annotator.expect_blank_form(window.texts[order_of(loop)[-1]])
 
 
-@pytest.mark.parametrize("page", ["", "labeling", "annotation"])
+@pytest.mark.parametrize(
+    "page", ["annotation", *(pytest.param(page, marks=pytest.mark.nightly) for page in ("", "labeling"))]
+)
 def test_order_holds_after_save_on_settings_page(
     label_studio: LabelStudio, window: Window, admin: Profile, annotator: Profile, page: str
 ) -> None:

@@ -190,7 +190,7 @@ def test_a_window_that_is_not_served_is_found_and_published_again(start: StartPr
 # -- tasks that are stuck ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["REQUEUE_FOR_ME", "IGNORE_SKIPPED"])
+@pytest.mark.parametrize("rule", ["REQUEUE_FOR_ME", pytest.param("IGNORE_SKIPPED", marks=pytest.mark.nightly)])
 def test_skipped_tasks_that_nobody_else_gets_are_counted_and_set_free(
     start: StartProject, people: Annotators, rule: str
 ) -> None:
@@ -287,6 +287,7 @@ def test_annotations_with_an_unknown_choice_are_told_until_the_config_has_it(sta
 # -- the last sync -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_a_failed_sync_is_told_until_the_next_one_ends_well(start: StartProject) -> None:
     loop = start(texts(6))
     sync = ("sync", "--project", str(loop.id))
@@ -305,6 +306,7 @@ def test_a_failed_sync_is_told_until_the_next_one_ends_well(start: StartProject)
     restored(loop, "last_sync")
 
 
+@pytest.mark.nightly
 def test_annotations_that_no_sync_has_seen_for_long_raise_the_question_of_cron(
     start: StartProject, people: Annotators
 ) -> None:

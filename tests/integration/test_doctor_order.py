@@ -64,7 +64,7 @@ def other_sampling(loop: ProjectDriver) -> Iterator[None]:
     loop.set(sampling="Uncertainty sampling")
 
 
-@pytest.mark.parametrize("cause", ["members", "sampling"])
+@pytest.mark.parametrize("cause", [pytest.param("members", marks=pytest.mark.nightly), "sampling"])
 def test_random_order_is_seen_in_the_answers_and_ends_with_its_cause(
     cause: str, start: StartProject, people: Annotators, database: Path
 ) -> None:
@@ -126,6 +126,7 @@ def test_a_task_that_somebody_holds_and_left_is_told_until_they_answer(start: St
     assert not_fine(loop) == FINE
 
 
+@pytest.mark.nightly
 def test_a_window_that_is_nearly_used_up_is_told_until_the_next_sync(start: StartProject, people: Annotators) -> None:
     loop, team = start(texts(8)), people(2)
     loop.sync()

@@ -188,9 +188,7 @@ def label_both_classes(loop: ProjectDriver, people: Annotators) -> None:
         loop.label(people(2)[index // 2 % 2], task, "Impolite" if index % 2 else "Polite")
 
 
-def test_the_backend_is_judged_by_its_answers(
-    start: StartProject, people: Annotators, other_backend: tuple[str, Callable[[], object]]
-) -> None:
+def test_the_backend_is_judged_by_its_answers(start: StartProject, people: Annotators) -> None:
     loop = start(texts(14))
     loop.sync()
     assert findings(loop)["backend"].cause == "It answers. The first model needs labels of two classes."
@@ -212,6 +210,14 @@ def test_the_backend_is_judged_by_its_answers(
     follow(loop, found.remedy)
     assert not_fine(loop) == FINE
 
+
+@pytest.mark.nightly
+def test_a_backend_that_has_lost_its_model_is_told(
+    start: StartProject, people: Annotators, other_backend: tuple[str, Callable[[], object]]
+) -> None:
+    loop = start(texts(14))
+    label_both_classes(loop, people)
+    loop.sync()
     lost = dataclasses.replace(loop, backend=other_backend[0])
     assert not_fine(lost) == {"backend": "warning"}
     assert "has lost its model" in findings(lost)["backend"].cause
@@ -219,6 +225,7 @@ def test_the_backend_is_judged_by_its_answers(
     assert not_fine(lost) == FINE
 
 
+@pytest.mark.nightly
 def test_a_connected_backend_that_went_away_is_told_with_label_studio_s_words(
     start: StartProject, other_backend: tuple[str, Callable[[], object]]
 ) -> None:
@@ -328,6 +335,7 @@ def test_the_block_on_private_addresses_is_named_at_init_and_by_doctor(
     assert not_fine(loop) == FINE
 
 
+@pytest.mark.nightly
 def test_a_shorter_lock_gives_a_task_back_to_others(blocked: ProjectDriver) -> None:
     loop = blocked
     initialize(loop.id, loop.gateway, loop.state, confirm=lambda question: True)

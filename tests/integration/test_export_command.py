@@ -159,6 +159,7 @@ def calls(loop: ProjectDriver, out: Path, file_format: str) -> int:
     return loop.gateway.calls
 
 
+@pytest.mark.nightly
 def test_a_large_project_costs_no_more_calls_than_a_small_one(start: StartProject, folder: Path) -> None:
     loop = start(texts(1200))
     loop.read()
@@ -251,7 +252,9 @@ def test_label_studio_that_goes_away_half_way_leaves_nothing(start: StartProject
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize(
+    "file_format", ["csv", *(pytest.param(name, marks=pytest.mark.nightly) for name in FORMATS if name != "csv")]
+)
 def test_a_file_that_cannot_grow_leaves_the_old_one(start: StartProject, folder: Path, file_format: str) -> None:
     """A limit on the size of files stands for a full disk: the system refuses to write on."""
     loop = start(texts(40))

@@ -122,7 +122,7 @@ def test_people_go_on_labelling_while_syncs_fail_wherever_they_may(stages: Stage
 
     stage.label_studio.around = stage.backend.around = around
     failed = 0
-    for patient in [True, False] * 6:
+    for patient in [True, False] * 3:
         turn()
         stage.label_studio.fault(some_faults(chance, CALLS), outage=not patient)
         stage.backend.fault(some_faults(chance, TRAINING), outage=not patient)
@@ -131,7 +131,7 @@ def test_people_go_on_labelling_while_syncs_fail_wherever_they_may(stages: Stage
         except TryAgainLater:
             failed += 1
         turn()
-    assert failed > 3
+    assert failed > 1
     assert refused == []
     assert [row for row in written if row[0] is None] == []
     stage.label_studio.mend()

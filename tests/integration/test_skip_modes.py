@@ -9,7 +9,7 @@ from support.project_driver import StartProject, new, on_both_databases, second,
 pytestmark = on_both_databases
 
 OTHERS, ME, IGNORE = "REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"
-MODES = pytest.mark.parametrize("mode", [OTHERS, ME, IGNORE])
+MODES = pytest.mark.parametrize("mode", [OTHERS, ME, pytest.param(IGNORE, marks=pytest.mark.nightly)])
 
 
 @MODES

@@ -21,7 +21,14 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+# By day the first and the last.
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(moment, marks=() if place in (0, len(MOMENTS) - 1) else pytest.mark.nightly)
+        for place, moment in enumerate(MOMENTS)
+    ],
+)
 def test_it_writes_nothing_over_the_other_s_window(
     start: StartProject, people: Annotators, proxy: Proxy, moment: str
 ) -> None:

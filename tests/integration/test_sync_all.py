@@ -54,6 +54,11 @@ def sync_all(loop: ProjectDriver, *arguments: str, **environment: str) -> Any:
     )
 
 
+@pytest.mark.parametrize(
+    "state_url",
+    ["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgresql, pytest.mark.nightly])],
+    indirect=True,
+)
 def test_all_projects_are_synced_and_nothing_is_done_twice(three: Three) -> None:
     loops = three()
     done = sync_all(loops[0], "--json")

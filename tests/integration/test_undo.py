@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -152,7 +152,10 @@ def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
     assert counted == {name: twin.project()[name] for name in COUNTERS}
 
 
-def test_undo_may_be_killed_at_any_write_and_repeated(start: StartProject, people: Annotators) -> None:
+@pytest.mark.parametrize("moments", [("after",), pytest.param(("before", "after"), marks=pytest.mark.nightly)])
+def test_undo_may_be_killed_at_any_write_and_repeated(
+    start: StartProject, people: Annotators, moments: Sequence[str]
+) -> None:
     first, other = people(2)
 
     def under_our_queue() -> ProjectDriver:
@@ -174,7 +177,7 @@ def test_undo_may_be_killed_at_any_write_and_repeated(start: StartProject, peopl
         return kill
 
     for kind in WRITES:
-        for moment in ("before", "after"):
+        for moment in moments:
             with pytest.raises(Killed):
                 give_back(torn, Watched(torn, **{moment: killer(kind)}))
     give_back(torn)
@@ -227,6 +230,7 @@ def test_the_command_says_what_it_did_and_can_be_given_twice(start: StartProject
     assert comparable(loop.dump()) == before
 
 
+@pytest.mark.nightly
 def test_a_command_killed_in_the_middle_is_made_good_by_the_next(
     start: StartProject, people: Annotators, proxy: Proxy
 ) -> None:

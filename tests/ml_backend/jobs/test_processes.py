@@ -84,6 +84,7 @@ def test_a_training_that_is_killed_fails_with_a_reason_and_the_model_before_serv
     assert taught.train(range(60), taught.labels)["state"] == "done"
 
 
+@pytest.mark.nightly
 def test_a_training_is_cancelled_and_one_that_waits_is_superseded(
     two: tuple[Any, Any], taught: Any, make_sentences: Sentences
 ) -> None:

@@ -164,6 +164,7 @@ def full_disk() -> Iterator[Callable[[str], Callable[[], None]]]:
 NO_ROOM = "There is no room left for the state database in CONNECTOR_STATE (database or disk is full): free some disk"
 
 
+@pytest.mark.nightly
 def test_a_disk_that_is_full_while_a_sync_reads_leaves_all_as_it_was(
     commands: Commands, start: StartProject, full_disk: Callable[[str], Callable[[], None]]
 ) -> None:

@@ -78,6 +78,7 @@ def test_button_serves_window_in_rank_order_with_blank_forms(
         assert len(rows) == (2 if task in window.second_opinions else 1)
 
 
+@pytest.mark.nightly
 def test_person_who_labelled_second_opinions_is_not_served_them(
     people: Annotators, window: Window, log_in: Callable[[str, str], Profile]
 ) -> None:
@@ -88,6 +89,7 @@ def test_person_who_labelled_second_opinions_is_not_served_them(
     expect(profile.page.get_by_text("No more tasks", exact=False).first).to_be_visible()
 
 
+@pytest.mark.nightly
 def test_direct_link_in_fresh_profile_serves_the_same_order(window: Window, annotator: Profile) -> None:
     annotator.follow_link(window)
     annotator.label_in_order(window, window.order)
@@ -155,6 +157,7 @@ def test_save_while_a_sync_publishes_does_not_lose_the_new_window(
     assert loop.versions()[published.version] == 4
 
 
+@pytest.mark.nightly
 def test_save_empties_model_version_where_predictions_are_not_shown(
     label_studio: LabelStudio, window: Window, admin: Profile
 ) -> None:

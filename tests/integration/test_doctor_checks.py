@@ -170,6 +170,7 @@ def delete_one_prediction(loop: ProjectDriver) -> None:
     loop.call("DELETE", f"/api/predictions/{loop.predictions()[-1]['id']}/")
 
 
+@pytest.mark.nightly
 def test_a_window_that_is_not_served_is_found_and_published_again(start: StartProject) -> None:
     loop = start(texts(16))
     loop.sync()
@@ -218,6 +219,7 @@ def test_skipped_tasks_that_nobody_else_gets_are_counted_and_set_free(
     assert {loop.turn(other) for _ in range(13)} >= set(skipped)
 
 
+@pytest.mark.nightly
 def test_a_labelled_task_that_is_open_and_never_served_is_closed_by_sync(
     start: StartProject, people: Annotators
 ) -> None:

@@ -97,6 +97,7 @@ def test_people_who_label_by_the_button_are_served_in_order(start: StartProject,
     assert not_fine(loop) == FINE
 
 
+@pytest.mark.nightly
 def test_a_link_that_serves_another_order_is_seen_in_the_answers(start: StartProject, people: Annotators) -> None:
     loop, team = start(texts(24)), people(1)
     loop.publish(new(*reversed(loop.tasks)))

@@ -51,7 +51,7 @@ def faults_by_day(kind: str) -> set[str]:
     """What `make test` does to the first call of a kind: the rest of the matrix is for `make test-all`."""
     if kind in READS:
         return {ANSWER_500}
-    return {CUT_AFTER, KILL_AFTER} if kind in ("import window", "flip", "close task") else {CUT_AFTER}
+    return {CUT_AFTER, KILL_AFTER} if kind in ("import window", "flip") else {CUT_AFTER}
 
 
 def test_sync_makes_every_kind_of_call_and_is_not_disturbed_by_people_who_ask(stage: Stage) -> None:

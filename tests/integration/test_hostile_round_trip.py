@@ -22,7 +22,7 @@ from support.adversarial_text import CHARACTERS, FRAGMENTS, IN_XML, examples, lo
 from support.browser_annotator import Desk
 from support.connector_commands import connector
 from support.label_studio_server import Annotators, MakeProject
-from support.project_driver import ProjectDriver, on_both_databases, on_both_databases_by_day
+from support.project_driver import ProjectDriver, on_both_databases
 
 from connector._compat import long_csv_fields
 from connector.annotations.label_config import find_control
@@ -160,7 +160,7 @@ def check(story: Story, rows: list[dict[str, Any]], names: list[str]) -> None:
         assert (row["predicted"] in CLASSES) if shown else not row["predicted"]
 
 
-@on_both_databases_by_day
+@on_both_databases
 def test_label_studio_and_the_mirror_hold_the_texts(story: Story) -> None:
     held = {row["id"]: row["data"] for row in story.loop.rows()}
     assert [held[task] for task in story.loop.tasks] == [{"text": text} for text in story.texts]
@@ -213,6 +213,7 @@ def test_consensus_labels_are_published_under_their_names(story: Story) -> None:
 
 
 @on_both_databases
+@pytest.mark.nightly
 def test_the_form_submits_classes_as_they_are_read(
     label_studio: LabelStudio, make_project: MakeProject, browser: Browser
 ) -> None:
@@ -253,7 +254,7 @@ def test_csv(story: Story) -> None:
     check(story, [{str(name): row[name] for name in row} for row in frame.to_dict("records")], list(frame.columns))
 
 
-@on_both_databases_by_day
+@on_both_databases
 def test_jsonl(story: Story) -> None:
     read = [json.loads(line) for line in story.files["jsonl"].read_bytes().split(b"\n")[:-1]]
     check(story, read, list(read[0]))

@@ -292,6 +292,7 @@ def test_the_backend_answers_label_studio_with_all_that_apply(story: Story) -> N
 # -- another kind of config, last: it changes the project --------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_the_config_may_become_single_and_multiple_again(story: Story) -> None:
     loop = story.loop
     loop.set(label_config=SINGLE)

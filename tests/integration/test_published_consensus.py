@@ -141,6 +141,7 @@ def test_without_the_option_the_next_sync_removes_them_and_undo_does(start: Star
     assert loop.state.consensus() == {}
 
 
+@pytest.mark.nightly
 def test_predictions_that_somebody_deletes_or_adds_are_put_right(start: StartProject, people: Annotators) -> None:
     loop = labelled(start, people)
     loop.sync(window=6, publish_consensus=True)
@@ -227,6 +228,7 @@ def test_forms_stay_blank_and_the_score_is_the_queues(
     assert len(mine) == 5
 
 
+@pytest.mark.nightly
 def test_doctor_finds_nothing_in_it(start: StartProject, people: Annotators) -> None:
     loop = labelled(start, people)
     loop.sync(window=6, publish_consensus=True)

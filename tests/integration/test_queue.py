@@ -361,10 +361,10 @@ def test_second_opinion_is_asked_beside_two_annotations_of_one_person_and_closed
     ("saved", "restored"),
     [
         ({"sampling": "Sequential sampling"}, ["sampling"]),
-        ({"maximum_annotations": 3}, ["maximum_annotations"]),
-        ({"show_overlap_first": True}, ["show_overlap_first"]),
+        pytest.param({"maximum_annotations": 3}, ["maximum_annotations"], marks=pytest.mark.nightly),
+        pytest.param({"show_overlap_first": True}, ["show_overlap_first"], marks=pytest.mark.nightly),
         ({"show_collab_predictions": False}, ["model_version", "show_collab_predictions"]),
-        ({"model_version": ""}, ["model_version"]),
+        pytest.param({"model_version": ""}, ["model_version"], marks=pytest.mark.nightly),
         ({"model_version": "somebody-else"}, ["model_version"]),
         (
             {"sampling": "Uniform sampling", "maximum_annotations": 2, "model_version": ""},

@@ -313,6 +313,7 @@ def test_class_that_the_config_gained_is_trained_at_the_next_sync(start: StartPr
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_train_option_decides_whether_a_model_is_trained(start: StartProject, people: Annotators) -> None:
     loop = start(texts(24))
     label_some(loop, people)
@@ -539,6 +540,7 @@ def test_second_sync_of_a_project_ends_with_3_while_the_first_one_runs(start: St
     loop.assert_published()
 
 
+@pytest.mark.nightly
 def test_sync_after_one_that_was_killed_leaves_one_window_as_it_was_published(
     start: StartProject, people: Annotators, proxy: Proxy
 ) -> None:

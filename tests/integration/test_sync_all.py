@@ -99,6 +99,7 @@ def test_one_project_that_fails_does_not_stop_the_others(three: Three) -> None:
 
 
 @on_sqlite
+@pytest.mark.nightly
 def test_a_label_studio_that_is_away_stops_everything_at_once(three: Three, proxy: Proxy) -> None:
     loops = three(through=proxy.url)
     proxy.calls.clear()
@@ -112,6 +113,7 @@ def test_a_label_studio_that_is_away_stops_everything_at_once(three: Three, prox
 
 
 @on_sqlite
+@pytest.mark.nightly
 def test_a_token_that_is_refused_stops_everything_at_once(three: Three) -> None:
     loops = three()
     done = sync_all(loops[0], "--json", LABEL_STUDIO_API_KEY="0" * 40)

@@ -97,7 +97,7 @@ def label_everything_of(
 @pytest.mark.parametrize(
     ("label_studio", "rounds"),
     [
-        ("sqlite", 3),
+        ("sqlite", 2),
         pytest.param("sqlite", 10, marks=pytest.mark.nightly),
         pytest.param("postgresql", 10, marks=[pytest.mark.postgresql, pytest.mark.nightly]),
     ],
@@ -152,9 +152,16 @@ def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
     assert counted == {name: twin.project()[name] for name in COUNTERS}
 
 
-@pytest.mark.parametrize("moments", [("after",), pytest.param(("before", "after"), marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    ("kinds", "moments"),
+    [
+        (("close", "update_project", "delete_version"), ("after",)),
+        pytest.param(WRITES, ("before", "after"), marks=pytest.mark.nightly),
+    ],
+    ids=["some", "every"],
+)
 def test_undo_may_be_killed_at_any_write_and_repeated(
-    start: StartProject, people: Annotators, moments: Sequence[str]
+    start: StartProject, people: Annotators, kinds: Sequence[str], moments: Sequence[str]
 ) -> None:
     first, other = people(2)
 
@@ -176,7 +183,7 @@ def test_undo_may_be_killed_at_any_write_and_repeated(
 
         return kill
 
-    for kind in WRITES:
+    for kind in kinds:
         for moment in moments:
             with pytest.raises(Killed):
                 give_back(torn, Watched(torn, **{moment: killer(kind)}))
@@ -249,6 +256,7 @@ def test_a_command_killed_in_the_middle_is_made_good_by_the_next(
     assert comparable(loop.dump()) == before
 
 
+@pytest.mark.nightly
 def test_a_project_taken_over_again_after_undo_works_as_before(start: StartProject, people: Annotators) -> None:
     loop = start(texts(14), maximum_annotations=2)
     loop.sync(window=4)
@@ -296,6 +304,7 @@ def test_tasks_imported_since_are_asked_for_as_often_as_all_others(start: StartP
     assert loop.flags(*loop.tasks[1:], *fresh) == [(3, False)] * 7
 
 
+@pytest.mark.nightly
 def test_a_share_of_tasks_with_several_annotations_is_the_same_one_again(start: StartProject) -> None:
     loop = start(texts(10), adopted=False, maximum_annotations=2)
     loop.set(overlap_cohort_percentage=40)
@@ -308,6 +317,7 @@ def test_a_share_of_tasks_with_several_annotations_is_the_same_one_again(start: 
     assert loop.project()["overlap_cohort_percentage"] == 40
 
 
+@pytest.mark.nightly
 def test_a_model_version_whose_predictions_are_gone_is_left_empty(start: StartProject, people: Annotators) -> None:
     loop = team_project(start, people, 12)
     loop.adopt()

@@ -56,6 +56,7 @@ def answers_in_time_while_a_training_runs(server: Any, label_config: str, make_s
     assert max(predict) < 20
 
 
+@pytest.mark.nightly
 @pytest.mark.service
 def test_a_server_answers_while_it_trains_ends_cleanly_and_restarts_and_a_failed_training_changes_nothing(
     serve: Any,

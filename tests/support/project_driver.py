@@ -30,11 +30,8 @@ if TYPE_CHECKING:
 OPTIONS = SyncOptions()
 READY_TASKS = 60  # up to so many standard texts make a project that is a copy
 
-# The tests with this mark run on Label Studio on SQLite and on PostgreSQL.
-on_both_databases_by_day = pytest.mark.parametrize(
-    "label_studio", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
-)
-# These on PostgreSQL only in make test-all: what differs there has tests of its own.
+# The tests with this mark run on Label Studio on SQLite, and in make test-all on PostgreSQL: what differs there has
+# tests of its own.
 on_both_databases = pytest.mark.parametrize(
     "label_studio",
     ["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgresql, pytest.mark.nightly])],

@@ -207,6 +207,7 @@ def test_a_damaged_model_is_refused(bench: OfTransformers) -> None:
         again.right(["a text of no item"], [0])
 
 
+@pytest.mark.nightly
 def test_models_go_with_their_version_and_what_an_interruption_left_with_the_next(
     bench: OfTransformers, words: list[str], by_chance: list[int]
 ) -> None:

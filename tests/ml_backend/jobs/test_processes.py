@@ -156,6 +156,7 @@ def test_both_servers_serve_the_version_that_either_trained_or_went_back_to(
         assert refused.stderr.startswith(f"ml-backend: {words}")
 
 
+@pytest.mark.nightly
 def test_what_would_change_the_model_waits_for_a_training_in_either_server(
     two: tuple[Any, Any], taught: Any, make_sentences: Sentences
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.project_harness import ProjectHarness
 from support.training_harness import TrainingHarness
 
-from ml_backend.errors import CorruptModel
+from ml_backend.errors import CorruptModel, NotFound
 from ml_backend.features.encoder import Encoder
 from ml_backend.models.registry import Registry
 
@@ -81,6 +81,20 @@ def test_only_the_newest_versions_and_their_terms_are_kept(
         versions.append(bench.train(texts, labels).version)
     assert sorted(path.name for path in (bench.directory / "versions").iterdir()) == sorted(versions[1:])
     assert len(list((bench.directory / "lexical").iterdir())) == 2
+
+
+def test_rolling_back_goes_one_version_back_at_a_time(bench: ProjectHarness, make_sentences: Sentences) -> None:
+    texts, labels = make_sentences(20)
+    bench.hold(texts)
+    first, second, third = (bench.train(texts, labels).version for _ in range(3))
+    registry = Registry(bench.directory, 3)
+    for expected in (second, first):
+        registry.roll_back()
+        assert registry.current_version() == expected
+    with pytest.raises(NotFound, match="There is no older version"):
+        registry.roll_back()
+    registry.roll_back(third)
+    assert registry.current_version() == third
 
 
 def test_a_removal_that_is_killed_leaves_no_part_of_a_version(

@@ -1,6 +1,7 @@
 """The house stands as drawn: two packages that meet over HTTP alone, no cycles, and a light front door."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,3 +204,9 @@ def test_a_sync_with_nothing_to_do_loads_no_numbers() -> None:
     loaded = loaded_after("import connector.sync.cycle, connector.settings")
     assert "sqlalchemy" in loaded
     assert loaded & {"numpy", "pandas", "cleanlab", "torch", "sklearn"} == set()
+
+
+def test_no_test_changes_the_clock_of_other_threads() -> None:
+    """The event loop of a server in a thread would wait for the time that it once read."""
+    changes = re.compile(r"setattr\((?:time,|\"[\w.]+\.time\.)")
+    assert [path.name for path in (ROOT / "tests").rglob("test_*.py") if changes.search(path.read_text())] == []

@@ -223,5 +223,5 @@ def test_the_default_command_serves_is_healthy_and_ends_in_time(
     grace = services["ml-backend"]["stop_grace_period"]  # then Docker kills
     said, _ = process.communicate(timeout=float(grace.removesuffix("s")))
     assert process.returncode == 0
-    assert f"models are in {image.mapped('/models')}" in said
+    assert f"Models are in {image.mapped('/models')}" in said
     assert "Everybody" not in said

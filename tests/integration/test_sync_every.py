@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -294,7 +295,7 @@ def test_rounds_with_nothing_new_leave_no_file_or_connection_open(
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(StopSignals, "wait", wait)
-    monkeypatch.setattr("connector.cli.sync.time.monotonic", lambda: waited[0])
+    monkeypatch.setattr("connector.cli.sync.time", SimpleNamespace(monotonic=lambda: waited[0]))
     monkeypatch.setattr(sys, "argv", ["connector", "sync", "--all", "--every", "5", "--json"])
     with pytest.raises(SystemExit) as end:
         main()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import click
@@ -408,7 +409,7 @@ def test_on_and_on_until_a_signal_comes(connector: Run, monkeypatch: pytest.Monk
         return len(tried) == 3
 
     monkeypatch.setattr(StopSignals, "wait", wait)
-    monkeypatch.setattr("connector.cli.sync.time.monotonic", lambda: sum(waits))
+    monkeypatch.setattr("connector.cli.sync.time", SimpleNamespace(monotonic=lambda: sum(waits)))
     done = connector("sync", "--project", "7", "--every", "60")
     assert done.code == 0
     time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -289,7 +290,8 @@ def test_reading_is_tried_again_after_a_broken_connection(connect: Connect, fail
 
 
 def test_the_sdk_repeats_nothing_by_itself(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("label_studio_sdk.core.http_client.time.sleep", lambda seconds: pytest.fail("it waits"))
+    clock = SimpleNamespace(sleep=lambda seconds: pytest.fail("it waits"))
+    monkeypatch.setattr("label_studio_sdk.core.http_client.time", clock)
     for failure in (refused(503), refused(409), httpx.ConnectError("refused"), httpx.RemoteProtocolError("cut")):
         with pytest.raises(TryAgainLater):
             connect(Server(failure)).get_project(7)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -151,7 +152,7 @@ def test_only_the_database_s_clock_decides(
 ) -> None:
     true_time = time.time()
     with project.lock():
-        monkeypatch.setattr(time, "time", lambda: true_time + 10 * LOCK_SECONDS)
+        monkeypatch.setattr(lock, "time", SimpleNamespace(time=lambda: true_time + 10 * LOCK_SECONDS))
         project.renew_lock()
         with pytest.raises(TryAgainLater), state.project(URL, 7).lock():
             pass
@@ -167,7 +168,7 @@ def test_on_a_database_that_is_not_known_the_holder_s_clock_decides(
         with pytest.raises(TryAgainLater), ProjectLock(state.engine, key).hold():
             pass
         later = time.time() + LOCK_SECONDS + 1
-        monkeypatch.setattr(time, "time", lambda: later)
+        monkeypatch.setattr(lock, "time", SimpleNamespace(time=lambda: later))
         with ProjectLock(state.engine, key).hold():
             assert project.record().lock_until == pytest.approx(later + LOCK_SECONDS)
 

@@ -149,10 +149,7 @@ def serving(model_dir: Path) -> Iterator[ServerProcess]:
 @contextmanager
 def serving_in_thread(settings: Settings, service: Service) -> Iterator[Server]:
     """A server in a thread of this process on a free port."""
-    # The grace is that of `ml-backend serve`: without it, one request that never ends keeps the tests from ending.
-    config = uvicorn.Config(
-        create_app(settings, service), access_log=False, log_config=None, timeout_graceful_shutdown=5
-    )
+    config = uvicorn.Config(create_app(settings, service), access_log=False, log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DATA ?=
 DEMO_ARGS ?=
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 MARKERS ?= not nightly and not faults_full
 
 VENV := .venv

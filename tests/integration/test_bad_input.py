@@ -173,6 +173,7 @@ def test_what_label_studio_forbids_is_told(start: StartProject, person: Person) 
         list(gateway.tasks(loop.id))
 
 
+@pytest.mark.nightly
 def test_the_personal_access_token_of_a_removed_user_makes_label_studio_fail(
     commands: Commands, start: StartProject, person: Person
 ) -> None:
@@ -219,7 +220,11 @@ def set_up_at(loop: ProjectDriver, url: str) -> None:
     ("url", "words"),
     [
         (NOWHERE, f"Label Studio at {NOWHERE} does not answer ([Errno "),
-        ("http://no-such-host.invalid", "Label Studio at http://no-such-host.invalid does not answer ([Errno "),
+        pytest.param(
+            "http://no-such-host.invalid",
+            "Label Studio at http://no-such-host.invalid does not answer ([Errno ",
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=["nothing listens", "no such host"],
 )
@@ -256,8 +261,13 @@ def test_an_address_where_nothing_answers_is_for_later(
             "does not speak Label Studio's API: check LABEL_STUDIO_URL",
             marks=pytest.mark.nightly,
         ),
-        (Answer(500, PAGE), 3, "failed with 500: Internal Server Error."),
-        (Answer(301, PAGE, "https://studio.example"), 2, "redirects to https://studio.example: give that address"),
+        pytest.param(Answer(500, PAGE), 3, "failed with 500: Internal Server Error.", marks=pytest.mark.nightly),
+        pytest.param(
+            Answer(301, PAGE, "https://studio.example"),
+            2,
+            "redirects to https://studio.example: give that address",
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=["a page", "an object", "a list", "a page not found", "an object not found", "a failure", "a redirect"],
 )
@@ -275,6 +285,7 @@ def test_another_web_server_is_not_taken_for_label_studio(
     assert_all_fail(commands, loop, code, words, LABEL_STUDIO_URL=url)
 
 
+@pytest.mark.nightly
 def test_the_ml_backend_is_not_taken_for_label_studio(commands: Commands, start: StartProject) -> None:
     loop = synced(start)
     set_up_at(loop, loop.backend)
@@ -307,7 +318,9 @@ def test_a_backend_that_is_down_is_for_later(commands: Commands, start: StartPro
             Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 4", marks=pytest.mark.nightly
         ),
         pytest.param(Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 4", marks=pytest.mark.nightly),
-        (Answer(200, PAGE), 2, "is not an ML backend of ours: check ML_BACKEND_URL"),
+        pytest.param(
+            Answer(200, PAGE), 2, "is not an ML backend of ours: check ML_BACKEND_URL", marks=pytest.mark.nightly
+        ),
         pytest.param(Answer(404, PAGE), 2, "check ML_BACKEND_URL", marks=pytest.mark.nightly),
         pytest.param(Answer(503, PAGE), 3, "failed with 503", marks=pytest.mark.nightly),
     ],

@@ -21,11 +21,11 @@ PROJECT = r"/api/projects/\d+/"
     ("command", "method", "path"),
     [
         pytest.param("init", "GET", "/api/tasks", marks=pytest.mark.nightly),
-        ("init", "PATCH", PROJECT),
+        pytest.param("init", "PATCH", PROJECT, marks=pytest.mark.nightly),
         pytest.param("sync", "GET", "/api/tasks", marks=pytest.mark.nightly),
         ("sync", "POST", r"/api/projects/\d+/import/predictions"),
         pytest.param("sync", "PATCH", PROJECT, marks=pytest.mark.nightly),
-        ("undo", "PATCH", PROJECT),
+        pytest.param("undo", "PATCH", PROJECT, marks=pytest.mark.nightly),
         pytest.param("status", "GET", "/api/tasks", marks=pytest.mark.nightly),
         pytest.param("export", "GET", "/api/tasks", marks=pytest.mark.nightly),
         pytest.param("doctor", "GET", "/api/tasks", marks=pytest.mark.nightly),

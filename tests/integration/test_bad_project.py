@@ -30,7 +30,11 @@ def config(*tags: str) -> str:
             "Found: Choices 'politeness' (perItem=\"true\").",
             marks=pytest.mark.nightly,
         ),
-        (config(TEXT, SINGLE.format(' perRegion="true"')), "Found: Choices 'politeness' (perRegion=\"true\")."),
+        pytest.param(
+            config(TEXT, SINGLE.format(' perRegion="true"')),
+            "Found: Choices 'politeness' (perRegion=\"true\").",
+            marks=pytest.mark.nightly,
+        ),
         (
             config(TEXT, SINGLE.format("").replace("politeness", "tone")),
             "called 'politeness' that can be served. Found: Choices 'tone' (can be served).",

@@ -58,7 +58,13 @@ SPOIL: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("spoilt", SPOIL)
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        pytest.param(spoilt, marks=() if spoilt in ("newer", "cut in the middle") else pytest.mark.nightly)
+        for spoilt in SPOIL
+    ],
+)
 def test_a_state_that_cannot_be_used_stops_every_command(commands: Commands, start: StartProject, spoilt: str) -> None:
     loop = synced(start)
     before = loop.dump()

@@ -349,6 +349,7 @@ def test_a_shorter_lock_gives_a_task_back_to_others(blocked: ProjectDriver) -> N
     other.close()
 
 
+@pytest.mark.nightly
 def test_legacy_tokens_that_are_switched_off_are_named(blocked: ProjectDriver) -> None:
     loop = blocked
     initialize(loop.id, loop.gateway, loop.state, confirm=lambda question: True)

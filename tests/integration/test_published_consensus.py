@@ -161,7 +161,12 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.nightly), "after"])
 @pytest.mark.parametrize(
-    "write", ["import_predictions", "update_prediction", pytest.param("delete_prediction", marks=pytest.mark.nightly)]
+    "write",
+    [
+        "import_predictions",
+        pytest.param("update_prediction", marks=pytest.mark.nightly),
+        pytest.param("delete_prediction", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_sync_that_is_killed_at_a_write_is_made_good_by_the_next(
     start: StartProject, people: Annotators, write: str, moment: str

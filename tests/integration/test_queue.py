@@ -360,12 +360,12 @@ def test_second_opinion_is_asked_beside_two_annotations_of_one_person_and_closed
 @pytest.mark.parametrize(
     ("saved", "restored"),
     [
-        ({"sampling": "Sequential sampling"}, ["sampling"]),
+        pytest.param({"sampling": "Sequential sampling"}, ["sampling"], marks=pytest.mark.nightly),
         pytest.param({"maximum_annotations": 3}, ["maximum_annotations"], marks=pytest.mark.nightly),
         pytest.param({"show_overlap_first": True}, ["show_overlap_first"], marks=pytest.mark.nightly),
         ({"show_collab_predictions": False}, ["model_version", "show_collab_predictions"]),
         pytest.param({"model_version": ""}, ["model_version"], marks=pytest.mark.nightly),
-        ({"model_version": "somebody-else"}, ["model_version"]),
+        pytest.param({"model_version": "somebody-else"}, ["model_version"], marks=pytest.mark.nightly),
         (
             {"sampling": "Uniform sampling", "maximum_annotations": 2, "model_version": ""},
             ["maximum_annotations", "model_version", "sampling"],
@@ -549,7 +549,7 @@ def test_old_window_holds_when_imports_keep_failing(start: StartProject, people:
     assert [loop.turn(person) for person in people(3)] == loop.tasks[:3]
 
 
-@pytest.mark.parametrize("moment", ["import_predictions", "open"])
+@pytest.mark.parametrize("moment", ["import_predictions", pytest.param("open", marks=pytest.mark.nightly)])
 def test_sync_succeeds_when_a_task_of_the_window_is_deleted_while_it_publishes(
     start: StartProject, people: Annotators, moment: str
 ) -> None:

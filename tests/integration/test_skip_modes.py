@@ -9,10 +9,12 @@ from support.project_driver import StartProject, new, on_both_databases, second,
 pytestmark = on_both_databases
 
 OTHERS, ME, IGNORE = "REQUEUE_FOR_OTHERS", "REQUEUE_FOR_ME", "IGNORE_SKIPPED"
-MODES = pytest.mark.parametrize("mode", [OTHERS, ME, pytest.param(IGNORE, marks=pytest.mark.nightly)])
+IGNORED = pytest.param(IGNORE, marks=pytest.mark.nightly)
+MODES = pytest.mark.parametrize("mode", [OTHERS, ME, IGNORED])
+MOST_TELLING = pytest.mark.parametrize("mode", [pytest.param(OTHERS, marks=pytest.mark.nightly), ME, IGNORED])
 
 
-@MODES
+@MOST_TELLING
 def test_second_opinion_on_a_task_that_somebody_skipped_goes_to_the_next_person_and_to_no_one_else(
     start: StartProject, people: Annotators, mode: str
 ) -> None:
@@ -42,7 +44,7 @@ def test_second_opinion_on_a_task_that_somebody_skipped_goes_to_the_next_person_
     assert loop.annotations() == before
 
 
-@MODES
+@MOST_TELLING
 def test_second_opinion_that_is_skipped_is_served_as_the_rule_says_and_to_the_next_person_once_it_is_asked_again(
     start: StartProject, people: Annotators, mode: str
 ) -> None:

@@ -159,7 +159,7 @@ def test_a_log_is_one_line_for_what_was_done_and_none_for_nothing_new(
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/api/tasks"),
+        pytest.param("GET", "/api/tasks", marks=pytest.mark.nightly),
         pytest.param("POST", r"/api/projects/\d+/import/predictions", marks=pytest.mark.nightly),
         pytest.param("PATCH", r"/api/tasks/\d+", marks=pytest.mark.nightly),
         ("PATCH", PROJECT),
@@ -278,6 +278,7 @@ def test_of_three_projects_the_bad_one_is_told_once_and_the_others_go_on(
         loop.assert_published()
 
 
+@pytest.mark.nightly
 def test_rounds_with_nothing_new_leave_no_file_or_connection_open(
     start: StartProject, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

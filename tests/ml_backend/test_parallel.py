@@ -162,7 +162,7 @@ def test_processes_end_with_the_one_that_was_killed() -> None:
 
 
 @pytest.mark.service
-@pytest.mark.parametrize("way", ["ends", "is killed"])
+@pytest.mark.parametrize("way", [pytest.param("ends", marks=pytest.mark.nightly), "is killed"])
 def test_a_training_process_ends_with_the_server(tmp_path: Path, way: str) -> None:
     with running(f"refuse_training({str(tmp_path)!r}, {0 if way == 'ends' else 60})") as process:
         assert process.stdout is not None

@@ -1,6 +1,7 @@
 """A sentence encoder of two layers with random weights: quick to load, to run and to fine-tune.
 
-Its other files are those of the packaged weights. The folder serves for ML_BACKEND_ENCODER and ML_BACKEND_TRANSFORMER.
+Its other files are those of the packaged weights, with the beginning of their vocabulary. The folder serves for
+ML_BACKEND_ENCODER and ML_BACKEND_TRANSFORMER.
 """
 
 import json
@@ -13,6 +14,7 @@ from transformers import BertConfig, BertModel
 from ml_backend.features.encoder import packaged_weights
 
 SIZE = 64  # dimensions of an embedding
+WORDS = 12000  # characters and the most frequent words: each step of a fine-tuning writes the embeddings of all
 
 
 def build(folder: Path, layers: int = 2, seed: int = 0) -> Path:
@@ -20,9 +22,13 @@ def build(folder: Path, layers: int = 2, seed: int = 0) -> Path:
     weights = packaged_weights()
     assert weights is not None
     shutil.copytree(weights, folder, ignore=shutil.ignore_patterns("model.safetensors"))
-    vocabulary = json.loads((weights / "tokenizer.json").read_text())["model"]["vocab"]
+    tokenizer = json.loads((weights / "tokenizer.json").read_text())
+    vocabulary = {word: number for word, number in tokenizer["model"]["vocab"].items() if number < WORDS}
+    tokenizer["model"]["vocab"] = vocabulary
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary))
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=WORDS,
         hidden_size=SIZE,
         num_hidden_layers=layers,
         num_attention_heads=4,

@@ -16,7 +16,7 @@ from connector.active_learning.annotator_quality import annotator_stats
 from connector.active_learning.crowdlab import CrowdlabResult, crowdlab
 from connector.active_learning.labels import Floats, Labels
 
-BATCHES, CASES_A_BATCH = 20, 100
+BATCHES, CASES_A_BATCH = 40, 50
 BY_DAY = 1  # batches. The others are for make test-all.
 TOLERANCE = 1e-9
 NEARLY_TIED = 1e-12

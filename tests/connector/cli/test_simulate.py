@@ -144,6 +144,7 @@ def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
     assert runs[0] != runs[1] == runs[2]
 
 
+@pytest.mark.nightly
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows(data: Path, tmp_path: Path) -> None:
     done = simulate("--data", data, "--out", tmp_path, "--classifier", "guessing", *SMALL)
     assert isinstance(done.exception, UsageError)

@@ -9,7 +9,6 @@ from support.word_count_backend import WordCountBackend
 
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
-from connector.active_learning.strategy_names import DEFAULT_STRATEGY
 from connector.annotations.label_config import find_control
 from connector.backend import Backend
 from connector.simulation.corpus import Corpus
@@ -21,8 +20,6 @@ RUDE = ("do it now", "stop that at once", "you are useless", "hurry up")
 ABOUT = ("with the report", "about the garden", "for the old bicycle", "at the station", "on the second page")
 PEOPLE = ("ann", "bob", "cleo")
 OPTIONS = ReplayOptions(rounds=3, batch=5, initial_tasks=8, initial_labels=2, max_annotations_per_task=3)
-
-pytestmark = pytest.mark.service  # a real ML backend
 
 
 def made_up(*, truth: bool = True) -> Corpus:
@@ -71,14 +68,9 @@ def test_every_strategy_runs_and_a_run_is_repeated_to_the_digit(name: str, backe
     check_that_runs_are_repeated(name, backend)
 
 
+@pytest.mark.nightly  # by day one command does: tests/connector/cli/test_simulate.py
 @pytest.mark.service
-@pytest.mark.parametrize(
-    "name",
-    [
-        DEFAULT_STRATEGY,
-        *(pytest.param(name, marks=pytest.mark.nightly) for name in STRATEGIES if name != DEFAULT_STRATEGY),
-    ],
-)
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_a_real_backend_repeats_a_run_to_the_digit(name: str, real_backend: Backend) -> None:
     check_that_runs_are_repeated(name, real_backend)
 

@@ -24,7 +24,7 @@ from connector.simulation import workers
 from connector.simulation.corpus import Corpus
 from connector.simulation.replay import ReplayOptions, Round
 from connector.simulation.simulate import Plan, SimulationResult, simulate
-from connector.simulation.workers import Count, Job, Replay, run_all
+from connector.simulation.workers import Count, Job, Replay, check_classifiers, run_all
 from connector.sync.signals import Stopped
 
 SAID = {f"t{number}": [("x", "ab"[number % 2]), ("y", "a")] for number in range(12)}
@@ -93,6 +93,20 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             done(job, replay(corpus, *job, options, Backend(urls[0]), progress))
 
     monkeypatch.setattr("connector.simulation.simulate.run_all", one_by_one)
+
+
+# -- ML backends -------------------------------------------------------------------------------------------------------
+
+
+def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows() -> None:
+    class Knowing(Backend):
+        def classifiers(self) -> list[str]:
+            return ["logistic", "two-speed"]
+
+    backend = Knowing("http://in-process")
+    check_classifiers(backend, ["two-speed", "logistic"])
+    with pytest.raises(UsageError, match=r"^--classifier oracle: the ML backend has only logistic, two-speed\.$"):
+        check_classifiers(backend, ["logistic", "oracle"])
 
 
 # -- workers -----------------------------------------------------------------------------------------------------------

@@ -129,6 +129,7 @@ def test_it_learns_and_says_nothing_on_standard_output(
     assert max(alive) == 1
 
 
+@pytest.mark.nightly
 def test_the_same_seed_gives_the_same_model(tmp_path: Path, words: list[str], by_chance: list[int]) -> None:
     one, same, other = (
         fit_some(tmp_path / name, words[:20], np.array(by_chance[:20]), seed=seed).model.state_dict()
@@ -194,6 +195,7 @@ def test_texts_that_come_later_have_the_mean_over_the_folds(bench: OfTransformer
     assert models_alive() == 0
 
 
+@pytest.mark.nightly
 def test_a_damaged_model_is_refused(bench: OfTransformers) -> None:
     (name,) = bench.sets
     path = bench.directory / "transformers" / name / "model-02" / "model.safetensors"

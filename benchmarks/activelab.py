@@ -4,7 +4,8 @@
 
 Three labels per task, five classes, and as many unlabelled tasks as labelled ones. If both are measured, both are
 silenced in the same way and run once on 1,000 tasks. Then they run in turn on the same inputs, including their checks
-of the labels (`replace` makes ours run again), and the median counts. Every other size is measured in a separate
+of the labels (`replace` makes ours run again), and the median counts. cleanlab counts a task's labels as integers, as
+ours does (docs/decisions/0061-label-counts-under-their-classes.md). Every other size is measured in a separate
 process, which also measures its memory: the first run, with nothing warm.
 """
 
@@ -21,6 +22,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
+from unittest import mock
 
 import click
 import numpy as np
@@ -83,14 +85,21 @@ def drawn(n_tasks: int, n_annotators: int) -> tuple[Labels, Floats, Floats]:
 
 def compared(n_tasks: int, n_annotators: int) -> tuple[float, float, float]:
     """The median seconds of cleanlab, those of ours, the largest difference of a score."""
+    from cleanlab.internal import multiannotator_utils
     from cleanlab.multiannotator import get_active_learning_scores
 
     labels, pred_probs, unlabeled = drawn(n_tasks, n_annotators)
     table = np.full((n_tasks, n_annotators), np.nan)  # cleanlab's form of the labels
     table[labels.task, labels.annotator] = labels.label
     theirs, ours, difference = [], [], 0.0
+    count = multiannotator_utils.value_counts
+
+    def count_integers(values: Floats, **options: object) -> Floats:
+        return count(values.astype(int), **options)
+
     for _ in range(TURNS):
-        seconds, expected = timed(lambda: get_active_learning_scores(table, pred_probs, unlabeled))
+        with mock.patch.object(multiannotator_utils, "value_counts", count_integers):
+            seconds, expected = timed(lambda: get_active_learning_scores(table, pred_probs, unlabeled))
         theirs.append(seconds)
         for _ in range(RUNS_A_TURN):
             seconds, got = timed(lambda: scores(replace(labels), pred_probs, unlabeled))

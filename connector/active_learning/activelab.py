@@ -1,8 +1,8 @@
 """ActiveLab: what one more annotation is worth, for labelled and unlabelled tasks on one scale.
 
 The scores are those of Goh and Mueller, "ActiveLab: Active Learning with Re-Labeling by Multiple Annotators"
-(arXiv 2301.11856, whose equations are cited here by number), equal to cleanlab's wherever cleanlab answers (the tests
-compare them). Pure: arrays in, arrays out.
+(arXiv 2301.11856, whose equations are cited here by number), equal to cleanlab's on integer labels wherever cleanlab
+answers (the tests compare them). Pure: arrays in, arrays out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Equal to cleanlab wherever cleanlab answers, on drawn cases: scores, consensus, weights, annotators."""
+"""Equal to cleanlab on integer labels wherever it answers, on drawn cases: scores, consensus, weights, annotators.
+
+The temperature of the probabilities is fitted to how often each label was given. Where an annotator left a task out,
+cleanlab's table holds floating-point numbers, and it then counts the labels of a task in the first columns, whatever
+their classes. Here it counts them as integers, as it does in a full table of integers.
+"""
 
 import contextlib
 import io
@@ -9,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cleanlab.internal import multiannotator_utils
 from cleanlab.multiannotator import get_active_learning_scores, get_label_quality_multiannotator
 
 from connector.active_learning.activelab import scores
@@ -99,6 +105,21 @@ def has_near_tie(result: CrowdlabResult) -> bool:
     return bool((ordered[:, -1] - ordered[:, -2] < NEARLY_TIED).any())
 
 
+def test_cleanlab_itself_counts_labels_under_other_classes_if_they_are_floats() -> None:
+    labels = np.array([[1, 1, np.nan], [1, np.nan, 1], [0, 0, 0]])
+    pred_probs = np.array([[0.1, 0.9], [0.2, 0.8], [0.9, 0.1]])
+    as_floats = multiannotator_utils.compute_soft_cross_entropy(labels[:1], pred_probs[:1])
+    full = np.array([[1, 1, 1]])
+    as_integers = multiannotator_utils.compute_soft_cross_entropy(full, pred_probs[:1])
+    # The model gives the label that all chose 0.9. Under the other class, that is 0.1.
+    assert as_integers == pytest.approx(-np.log2(0.9))
+    assert as_floats == pytest.approx(-np.log2(0.1))
+    assert multiannotator_utils.find_best_temp_scaler(labels, pred_probs) > 5
+    complete = np.array([[1, 1, 1], [1, 1, 1], [0, 0, 0]])
+    assert multiannotator_utils.find_best_temp_scaler(complete, pred_probs) == 0.1
+
+
+@pytest.mark.usefixtures("integer_labels")
 @pytest.mark.parametrize(
     "batch", [*range(BY_DAY), *(pytest.param(batch, marks=pytest.mark.nightly) for batch in range(BY_DAY, BATCHES))]
 )

@@ -17,6 +17,7 @@ def drawn(seed: int, labels_a_task: int) -> tuple[Labels, Floats, Floats]:
     return labels, pred_probs[:40], pred_probs[40:]
 
 
+@pytest.mark.usefixtures("integer_labels")
 @pytest.mark.parametrize("labels_a_task", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(5))
 def test_both_scorers_say_the_same(seed: int, labels_a_task: int, capfd: pytest.CaptureFixture[str]) -> None:

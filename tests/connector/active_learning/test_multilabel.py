@@ -43,6 +43,7 @@ def test_each_class_is_the_binary_problem_of_yes_and_no(scorer: Scorer, seed: in
     np.testing.assert_allclose(got[1], of_unlabeled, atol=1e-12)
 
 
+@pytest.mark.usefixtures("integer_labels")
 @pytest.mark.parametrize("labels_a_task", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
 def test_cleanlab_gives_the_same_numbers(seed: int, labels_a_task: int) -> None:

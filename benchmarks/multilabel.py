@@ -114,6 +114,10 @@ class Model:
     def put_items(self, *items: Any) -> None:
         """Every text has its features."""
 
+    def distinct(self, project: str, ids: Sequence[int], count: int) -> list[int]:
+        """No texts are near-duplicates."""
+        return list(ids[:count])
+
     def probabilities(self, project: str) -> Probabilities | None:
         """Out-of-sample of what it was trained on."""
         return self._known

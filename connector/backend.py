@@ -29,7 +29,7 @@ from connector.retry import (
 )
 from connector.settings import NO_CREDENTIALS, Credentials, Settings
 
-PROTOCOL = 4
+PROTOCOL = 5
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 
@@ -220,6 +220,11 @@ class Backend:
         """At most `count` of `ids`, spread over the embedding space. So is every prefix."""
         body = {"ids": list(ids), "count": count, "seed": seed}
         return [int(item) for item in _json(self._call("POST", f"/api/projects/{project}/spread", json=body))["ids"]]
+
+    def distinct(self, project: str, ids: Sequence[int], count: int) -> list[int]:
+        """The first `count` of `ids`, in their order, that are no near-duplicates of each other."""
+        body = {"ids": list(ids), "count": count}
+        return [int(item) for item in _json(self._call("POST", f"/api/projects/{project}/distinct", json=body))["ids"]]
 
     def _wait(self, project: str, job: str, progress: Callable[[str, float], None]) -> dict[str, Any]:
         while True:

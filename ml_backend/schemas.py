@@ -24,7 +24,7 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[4] = 4
+    protocol: Literal[5] = 5
     classifiers: list[str]
 
 
@@ -194,5 +194,18 @@ class SpreadRequest(_Wire):
 
 class SpreadResponse(_Wire):
     """Answer of POST …/spread."""
+
+    ids: list[int]
+
+
+class DistinctRequest(_Wire):
+    """Body of POST …/distinct."""
+
+    ids: Annotated[list[int], Field(max_length=MAX_IDS)]
+    count: Annotated[int, Field(ge=0)]
+
+
+class DistinctResponse(_Wire):
+    """Answer of POST …/distinct."""
 
     ids: list[int]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
-from ml_backend.features.diversity import cluster_centres
+from ml_backend.features.diversity import cluster_centres, first_distinct
 from ml_backend.features.encoder import Encoder
 from ml_backend.jobs.queue import TrainingWorker
 from ml_backend.jobs.records import Job
@@ -32,6 +32,7 @@ from ml_backend.training.request import Label, TrainingRequest
 Array = npt.NDArray[Any]
 MODEL_CLASS = LogisticClassifier.__name__
 _SPREAD_SAMPLE = 2_000
+_DISTINCT_PART = 500  # items that are embedded at a time, if they are not yet
 _MODEL_SWAPS = 10  # how often a new model may replace the one that a request uses
 
 log = logging.getLogger(__name__)
@@ -271,6 +272,29 @@ class Service:
             return []
         points, positions = opened.features.embeddings([digests[item] for item in items])
         return [items[positions[row]] for row in cluster_centres(points, count, seed)]
+
+    def distinct(self, project: str, ids: list[int], count: int) -> list[int]:
+        """The first `count` of the items, in their order, that are no near-duplicates of one chosen before.
+
+        Near-duplicates have embeddings that are as similar as the setting `duplicate_similarity`. No more items are
+        embedded than it takes. Unknown items, and those whose text is not stored, are left out. Raises NotFound before
+        the first `set_items`, and EncoderUnavailable.
+        """
+        opened = self._project(project)
+        digests = opened.dataset.digests_of_items()
+        items = [item for item in dict.fromkeys(ids) if item in digests]
+        chosen: list[int] = []
+        seen: list[npt.NDArray[np.float32]] = []
+        for start in range(0, len(items), _DISTINCT_PART):
+            if len(chosen) >= count:
+                break
+            part = items[start : start + _DISTINCT_PART]
+            points, positions = opened.features.embeddings([digests[item] for item in part])
+            before = np.concatenate(seen) if seen else points[:0]
+            rows = first_distinct(points, before, count - len(chosen), self._settings.duplicate_similarity)
+            chosen += [part[positions[row]] for row in rows]
+            seen.append(points[rows])
+        return chosen
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     lexical_dims: int = Field(
         256, ge=0, le=1024, description="largest number of dimensions of the word and character n-grams (0: none)"
     )
+    duplicate_similarity: float = Field(
+        0.85, gt=0, le=1, description="cosine similarity of embeddings from which two texts are near-duplicates"
+    )
     finetune: FineTune = Field(
         "background", description="`two-speed` fine-tunes in the background, or within the training"
     )

@@ -34,6 +34,7 @@ class Strategy:
         consensus: finds the label to train on, once there is a model. The majority decides before.
         class_consensus: the same for one class of multiple choice, a yes-or-no question.
         spread_start: whether the first tasks are spread over the embedding space, else they are random.
+        distinct: whether near-duplicates of a task wait until it is labelled.
     """
 
     scores: ScoreFunction
@@ -41,6 +42,7 @@ class Strategy:
     consensus: ConsensusMethod = by_majority
     class_consensus: ConsensusMethod = by_majority
     spread_start: bool = False
+    distinct: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ STRATEGIES: dict[str, Strategy] = {
         consensus=by_posterior,
         class_consensus=by_crowdlab_among_given,  # class by class better than the posterior (docs/selection.md)
         spread_start=True,
+        distinct=True,
     ),
 }
 SCORERS: dict[str, Scorer] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,6 +11,9 @@ from connector.annotations.records import Annotation, Task, moment
 ACTIVE_DAYS = 14
 TAIL_MINIMUM = 10
 TAIL_PER_ANNOTATOR = 3
+
+# (tasks in rank order, count) -> the first `count` of them that are no near-duplicates of each other
+Distinct = Callable[[list[int], int], Collection[int]]
 
 
 @dataclass(frozen=True)
@@ -86,24 +89,40 @@ def eligible(
     return sorted(new), sorted(labelled)
 
 
-def choose_window(candidates: Iterable[Candidate], size: int, n_active: int) -> list[Slot]:
+def choose_window(
+    candidates: Iterable[Candidate], size: int, n_active: int, distinct: Distinct | None = None
+) -> list[Slot]:
     """The window in rank order: the `size` best candidates, then a tail of new tasks.
 
     Unfinished tasks come first, then the lowest score, ties by task id. The tail lengthens the window until it ends in
     TAIL_PER_ANNOTATOR new tasks for each of `n_active` annotators and TAIL_MINIMUM in all, if there are enough new
     tasks. Label Studio answers 404 if other annotators hold all that is left in a window.
+
+    With `distinct`, the window holds only the best of a group of near-duplicates, as long as there are other tasks. The
+    rest of the group has to wait until the label of that one is known. Unfinished tasks do not wait.
     """
     order = sorted(candidates, key=lambda candidate: (not candidate.unfinished, candidate.score, candidate.task))
+    tail = max(TAIL_MINIMUM, TAIL_PER_ANNOTATOR * n_active)
+    if distinct is not None:
+        order = _distinct_first(order, size + tail, distinct)
     window, rest = order[:size], order[size:]
     ending = 0
     for candidate in reversed(window):
         if candidate.relabel:
             break
         ending += 1
-    missing = max(TAIL_MINIMUM, TAIL_PER_ANNOTATOR * n_active) - ending
-    if missing > 0:
-        window += [candidate for candidate in rest if not candidate.relabel][:missing]
+    if tail > ending:
+        window += [candidate for candidate in rest if not candidate.relabel][: tail - ending]
     return [Slot(candidate.task, candidate.relabel) for candidate in window]
+
+
+def _distinct_first(order: list[Candidate], count: int, distinct: Distinct) -> list[Candidate]:
+    """Unfinished candidates, then distinct ones, `count` of both together, then all others. Each in rank order."""
+    unfinished = [candidate for candidate in order if candidate.unfinished]
+    finished = [candidate for candidate in order if not candidate.unfinished]
+    missing = max(count - len(unfinished), 0)
+    chosen = set(distinct([candidate.task for candidate in finished], missing)) if missing and finished else set()
+    return unfinished + sorted(finished, key=lambda candidate: candidate.task not in chosen)
 
 
 def open_places(

@@ -160,20 +160,20 @@ class Run:
         return size, len(self.labels) - size
 
     def _choice(self, scored: Scored) -> list[Slot]:
-        """All tasks that can be asked for, in the order of a window."""
+        """The next window of the tasks that have an answer left."""
         return choose(
-            self._pulled(self._tasks),
+            self._pulled({number: task for number, task in self._tasks.items() if self._waiting[number]}),
             scored,
             self._backend,
             strategy=self._strategy,
-            window=len(self._tasks),
+            window=self._options.batch,
             max_annotations=self._options.max_annotations_per_task,
             seed=self._seed,
         )
 
     def _ask(self, window: list[Slot]) -> tuple[int, int]:
-        """Answers the first tasks of the window that have an answer left. Returns the same as `_begin`."""
-        asked = [slot for slot in window if self._waiting[slot.task]][: self._options.batch]
+        """Answers the first tasks of the window. Returns the same as `_begin`."""
+        asked = window[: self._options.batch]
         for slot in asked:
             self._answer(slot.task, {annotator for _, annotator in self.labels})
         relabel = sum(slot.relabel for slot in asked)

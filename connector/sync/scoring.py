@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -252,7 +253,7 @@ def choose(
     Args:
         pulled: the project as Label Studio has it now.
         scored: its labels and scores.
-        backend: spreads the first tasks over the embedding space.
+        backend: spreads the first tasks over the embedding space, and knows near-duplicates.
         strategy: None for the default strategy.
         window: how many tasks to choose, without the tail of new tasks.
         max_annotations: most labels per task.
@@ -284,4 +285,5 @@ def choose(
     candidates += [
         Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
     ]
-    return choose_window(candidates, window, len(active))
+    distinct = partial(backend.distinct, str(pulled.project["id"])) if strategy.distinct else None
+    return choose_window(candidates, window, len(active), distinct)

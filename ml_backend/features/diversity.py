@@ -1,4 +1,4 @@
-"""Points that represent all others, in an order in which every prefix covers the space."""
+"""Points that represent all others, in an order in which every prefix covers the space, and near-duplicates."""
 
 import numpy as np
 import numpy.typing as npt
@@ -44,3 +44,32 @@ def farthest_first(points: npt.NDArray[np.float32], count: int) -> list[int]:
         nearest[chosen] = -1  # identical points are all at distance 0, and none is chosen twice
         chosen.append(int(nearest.argmax()))
     return chosen
+
+
+def first_distinct(
+    points: npt.NDArray[np.float32], before: npt.NDArray[np.float32], count: int, similarity: float
+) -> list[int]:
+    """Positions of the first `count` of the points (n, d) that resemble neither `before` (m, d) nor one chosen earlier.
+
+    Two points resemble each other if the cosine of the angle between them is at least `similarity`.
+    """
+    if not len(points) or count < 1:
+        return []
+    directions, taken = _directions(points), _directions(before)
+    is_free = np.ones(len(points), np.bool_)
+    if len(taken):
+        is_free &= (directions @ taken.T).max(axis=1) < similarity
+    chosen: list[int] = []
+    for position in np.flatnonzero(is_free).tolist():
+        if not is_free[position]:
+            continue
+        chosen.append(position)
+        if len(chosen) == count:
+            break
+        is_free &= directions @ directions[position] < similarity
+    return chosen
+
+
+def _directions(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    return np.asarray(points / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)

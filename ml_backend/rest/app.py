@@ -64,6 +64,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     add("POST", f"{project}/rollback", routes.roll_back, 404, 409)
     add("GET", f"{project}/probabilities", routes.probabilities, 404, 409, 503, response_class=Npz)
     add("POST", f"{project}/spread", routes.spread, 404, 503)
+    add("POST", f"{project}/distinct", routes.distinct, 404, 503)
     describe(app, guarded=bool(accepted(settings)))
     return app
 
@@ -156,3 +157,7 @@ class Routes:
         """Choose items that differ from each other."""
         ids = self._service.spread(project, request.ids, request.count, request.seed)
         return schemas.SpreadResponse(ids=ids)
+
+    def distinct(self, project: str, request: schemas.DistinctRequest) -> schemas.DistinctResponse:
+        """Choose the first items that are no near-duplicates of each other."""
+        return schemas.DistinctResponse(ids=self._service.distinct(project, request.ids, request.count))

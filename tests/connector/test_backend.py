@@ -290,6 +290,12 @@ def test_spread_gives_ids_in_order(server: Server, backend: Backend) -> None:
     assert server.bodies("POST /api/projects/7/spread") == [{"ids": [3, 5, 9], "count": 2, "seed": 4}]
 
 
+def test_distinct_gives_ids_in_their_order(server: Server, backend: Backend) -> None:
+    server.on("POST /api/projects/7/distinct", (200, {"ids": [9, 3]}))
+    assert backend.distinct("7", [9, 5, 3], 2) == [9, 3]
+    assert server.bodies("POST /api/projects/7/distinct") == [{"ids": [9, 5, 3], "count": 2}]
+
+
 PLAIN_ARRAY = io.BytesIO()
 np.save(PLAIN_ARRAY, np.arange(3))
 WHOLE = npz(ids=np.arange(500))
@@ -323,7 +329,7 @@ def test_arrays_that_hold_pickles_are_not_read(server: Server, backend: Backend)
 
 
 def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Backend) -> None:
-    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 4}))
+    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 5}))
     backend.check()
     assert [name for name, _ in server.calls] == ["GET /health"]
 
@@ -331,7 +337,7 @@ def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Bac
 @pytest.mark.parametrize(
     ("health", "words"),
     [
-        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 4"),
+        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 5"),
         ({"status": "UP", "model_class": "BertClassifier"}, "speaks protocol unknown"),
         (["UP"], "speaks protocol unknown"),
         ("<html>Welcome</html>", "is not an ML backend of ours: check ML_BACKEND_URL"),
@@ -349,6 +355,7 @@ CALLS: dict[str, Callable[[Backend], object]] = {
     "put_items": lambda backend: backend.put_items("7", [1], digests(["a"]), lambda ids: {1: "a"}),
     "train": lambda backend: backend.train("7", ("a", "b"), {1: 0, 2: 1}),
     "spread": lambda backend: backend.spread("7", [1], 1),
+    "distinct": lambda backend: backend.distinct("7", [1], 1),
 }
 
 

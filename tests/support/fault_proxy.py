@@ -40,6 +40,7 @@ _OF_BACKEND = (
     ("train", "POST", r"/api/projects/\d+/train"),
     ("watch training", "GET", r"/api/projects/\d+/jobs/[^/]+"),
     ("spread", "POST", r"/api/projects/\d+/spread"),
+    ("distinct", "POST", r"/api/projects/\d+/distinct"),
 )
 
 

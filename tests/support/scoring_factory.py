@@ -28,6 +28,7 @@ class Model:
         self.weights: Mapping[int, float] | None = None
         self.classifier: str | None = None
         self.failure: Exception | None = None
+        self.copies: set[int] = set()  # near-duplicates of other tasks
 
     def check(self) -> None:
         self.checked += 1
@@ -47,6 +48,9 @@ class Model:
 
     def probabilities(self, project: str) -> Probabilities | None:
         return self.served
+
+    def distinct(self, project: str, ids: Sequence[int], count: int) -> list[int]:
+        return [item for item in ids if item not in self.copies][:count]
 
     def train(
         self,

@@ -67,6 +67,11 @@ class WordCountBackend(Backend):
         chosen: list[int] = np.random.default_rng(seed).permutation(np.array(ids, np.int64))[:count].tolist()
         return chosen
 
+    def distinct(self, project: str, ids: Sequence[int], count: int) -> list[int]:
+        """Only equal texts are near-duplicates here."""
+        first = {self._texts[project][item]: item for item in reversed(ids)}
+        return [item for item in ids if first[self._texts[project][item]] == item][:count]
+
     def _predict(self, project: str, texts: Sequence[str], left_out: int) -> Any:
         classes, labels, weights = self._models[project]
         kept = {item: label for item, label in labels.items() if item % FOLDS != left_out}

@@ -10,6 +10,7 @@ from connector.active_learning.window import (
     TAIL_MINIMUM,
     TAIL_PER_ANNOTATOR,
     Candidate,
+    Distinct,
     Slot,
     active_annotators,
     choose_window,
@@ -203,6 +204,38 @@ def test_without_candidates_the_window_is_empty() -> None:
     assert choose_window([], 100, 3) == []
 
 
+def all_but(*copies: int) -> Distinct:
+    """The ML backend's answer if these tasks are near-duplicates of others."""
+    return lambda tasks, count: [task for task in tasks if task not in copies][:count]
+
+
+def test_near_duplicates_wait_behind_all_others() -> None:
+    candidates = [new(1, 0.1), new(2, 0.2), again(3, 0.3), new(4, 0.4), new(5, 0.5)]
+    tasks = [slot.task for slot in choose_window(candidates, 3, 0, all_but(2, 3))]
+    assert tasks == [1, 4, 5, 2]  # the tail, too
+    assert [slot.task for slot in choose_window(candidates, 5, 0, all_but(2, 3))] == [1, 4, 5, 2, 3]
+
+
+def test_the_tail_takes_near_duplicates_last() -> None:
+    candidates = [again(1, 0.0), *(new(number, number / 100) for number in range(2, 30))]
+    window = choose_window(candidates, 1, 0, all_but(2, 3, 20))
+    assert [slot.task for slot in window] == [1, *range(4, 14)]
+
+
+def test_unfinished_tasks_do_not_wait_for_each_other() -> None:
+    asked: list[tuple[list[int], int]] = []
+
+    def distinct(tasks: list[int], count: int) -> list[int]:
+        asked.append((tasks, count))
+        return tasks[1:][:count]
+
+    candidates = [again(1, 0.9, unfinished=True), again(2, 0.8, unfinished=True), new(3, 0.1), new(4, 0.2)]
+    assert [slot.task for slot in choose_window(candidates, 4, 0, distinct)] == [2, 1, 4, 3]
+    assert asked == [([3, 4], 4 + TAIL_MINIMUM - 2)]
+    choose_window(candidates[:2], 1, 0, distinct)
+    assert len(asked) == 1
+
+
 CANDIDATES = st.lists(
     st.tuples(st.integers(1, 500), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]), st.booleans(), st.booleans()).map(
         lambda one: Candidate(one[0], one[1], relabel=one[2], unfinished=one[2] and one[3])
@@ -251,3 +284,17 @@ def test_the_window_does_not_depend_on_the_order_of_candidates(
     shuffled = list(candidates)
     random.shuffle(shuffled)
     assert choose_window(shuffled, size, active) == choose_window(candidates, size, active)
+
+
+@given(CANDIDATES, st.integers(1, 60), st.integers(0, 8), st.sets(st.integers(1, 500)))
+def test_near_duplicates_change_the_order_and_nothing_else(
+    candidates: list[Candidate], size: int, active: int, copies: set[int]
+) -> None:
+    window = choose_window(candidates, size, active, all_but(*copies))
+    plain = choose_window(candidates, size, active)
+    assert len({slot.task for slot in window}) == len(window) >= min(size, len(candidates))
+    if not copies & {candidate.task for candidate in candidates if not candidate.unfinished}:
+        assert window == plain
+    unfinished = {candidate.task for candidate in candidates if candidate.unfinished}
+    late = [slot.task in copies and slot.task not in unfinished for slot in window[:size]]
+    assert late == sorted(late)

@@ -9,6 +9,7 @@ from support.word_count_backend import WordCountBackend
 
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
+from connector.active_learning.strategy_names import DEFAULT_STRATEGY
 from connector.annotations.label_config import find_control
 from connector.backend import Backend
 from connector.simulation.corpus import Corpus
@@ -111,6 +112,22 @@ def test_whoever_has_labelled_is_asked_before_newcomers(backend: Backend) -> Non
     run.step()
     asked = {annotator for task, annotator in set(run.labels) - before}
     assert asked == {1}  # ann, by the order of names
+
+
+def test_a_round_asks_for_one_of_several_equal_texts(backend: Backend) -> None:
+    corpus = made_up()
+    half = {task: text for number, (task, text) in enumerate(corpus.tasks.items()) if number < 20}
+    twice = {f"{task}-{copy}": text for task, text in half.items() for copy in "ab"}
+    labels = {f"{task}-{copy}": corpus.annotations[task] for task in half for copy in "ab"}
+    options = replace(OPTIONS, rounds=4, initial_labels=1)
+    run = Run(Corpus(twice, labels, corpus.test), DEFAULT_STRATEGY, "logistic", 0, options, backend)
+    run.step()
+    names = dict(enumerate(twice, start=1))
+    for _ in range(options.rounds):
+        before = set(run.labels)
+        run.step()
+        asked = [twice[names[task]] for task, _ in set(run.labels) - before]
+        assert len(set(asked)) == len(asked) == options.batch
 
 
 def test_a_run_without_truth_tells_no_consensus_accuracy(backend: Backend) -> None:

@@ -238,8 +238,8 @@ def test_tasks_with_a_ground_truth_are_held_out_whole(model: Model, state: Proje
     assert {task for task, _ in result.labels} == set(result.consensus) == set(model.trainings[0][2])
     assert result.held_out.keys() & (result.consensus.keys() | result.scores.keys()) == set()
     assert result.held_out.keys() < result.predicted.keys()
-    assert {30, 31} & set(order("activelab-weighted", project, result)) == set()
-    assert 32 in order("activelab-weighted", project, result)
+    assert {30, 31} & set(order("activelab-weighted", project, result, model)) == set()
+    assert 32 in order("activelab-weighted", project, result, model)
 
 
 def test_before_there_is_a_model_they_are_not_asked_for_either(model: Model, state: ProjectState) -> None:
@@ -366,3 +366,12 @@ def test_before_there_are_scores_new_tasks_come_spread_or_at_random() -> None:
     drawn = [order("activelab", project, Scored({}), window=30, seed=seed) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(set(drawn[0])) == 30
+
+
+def test_near_duplicates_wait_with_the_default_alone(model: Model) -> None:
+    project = pulled(*(labelled(number) for number in range(1, 5)))
+    scored = Scored({}, scores={1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
+    model.copies = {1, 3}
+    assert order("activelab-weighted", project, scored, model) == [2, 4, 1, 3]
+    for name in STRATEGIES.keys() - {"activelab-weighted"}:
+        assert order(name, project, scored, model) == [1, 2, 3, 4]

@@ -9,7 +9,9 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from ml_backend.errors import EncoderUnavailable
+from ml_backend.features.diversity import first_distinct
 from ml_backend.features.encoder import Encoder, _fingerprint, packaged_weights
+from ml_backend.settings import Settings
 
 TEXTS = ["Would you please look at this?", "Stop it.", "", "long " * 400, "Stop it."]
 
@@ -31,6 +33,19 @@ def test_it_is_all_minilm_l6_v2_mean_pooled_and_normalised(encoder: Encoder) -> 
     embeddings = encoder.encode(TEXTS)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, pooled.numpy(), atol=1e-5)
+
+
+@pytest.mark.service
+def test_texts_that_differ_in_a_number_are_near_duplicates_and_others_are_not(encoder: Encoder) -> None:
+    texts = [f"Export to PDF stops at page {number}" for number in (71, 22, 70, 31)]
+    texts += [
+        "Please add a dark theme",
+        "please add a dark theme!",
+        "Export to Excel loses my formulas",
+        "I cannot log in",
+    ]
+    distinct = first_distinct(encoder.encode(texts), np.zeros((0, 0), np.float32), 9, Settings().duplicate_similarity)
+    assert distinct == [0, 4, 6, 7]
 
 
 @pytest.mark.service

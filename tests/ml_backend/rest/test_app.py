@@ -42,7 +42,7 @@ def trained(server: Any, make_sentences: Sentences) -> Any:
 def test_health_names_the_model_class_and_the_protocol(server: Any) -> None:
     health = requests.get(f"{server.url}/health", timeout=5).json()
     assert health.keys() == {"status", "model_class", "version", "protocol", "classifiers"}
-    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 4)
+    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 5)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,17 @@ def test_spread_covers_what_is_there(server: Any) -> None:
     assert client.post("spread", ids=list(range(12)), count=3).json()["ids"] == answer
     assert sorted(client.post("spread", ids=list(range(12)), count=50).json()["ids"]) == list(range(12))
     assert client.post("spread", ids=[], count=3).json() == {"ids": []}
+
+
+def test_of_equal_texts_the_first_item_is_chosen(server: Any) -> None:
+    client = server.client("distinct")
+    client.send(range(5), ["one", "two", "one", "three", "two"])
+    answers = [
+        client.post("distinct", ids=ids, count=count).json()["ids"]
+        for ids, count in (([4, 99, 1, 4], 9), ([2, 0], 9), ([1, 0], 1), ([], 3))
+    ]
+    assert answers == [[4], [2], [1], []]
+    assert server.client("nobody").post("distinct", ids=[1], count=1).status_code == 404
 
 
 @pytest.mark.parametrize(

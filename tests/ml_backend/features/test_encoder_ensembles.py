@@ -285,6 +285,7 @@ def test_encoders_of_earlier_runs_are_not_in_memory(
             return model
 
     bench = TwoSpeed(tmp_path / "project", Watched(str(tiny_folder)), finetune_steps=2)
+    server = TwoSpeed(bench.directory, Watched(str(tiny_folder)))  # another process with the same project
     bench.hold(words)
     gc.disable()  # which would find cycles, but no one knows when
     try:
@@ -292,7 +293,8 @@ def test_encoders_of_earlier_runs_are_not_in_memory(
             bench.train(words[:100], by_chance[:100])
             bench.right(words[:10], by_chance[:10])
             assert len(made) >= run * 6, "two folds and a last one, made and used"
-            bench.project.forget_model()
+            server.project.forget_model()
+            assert bench.project.model is None
             assert [model for model in made if model() is not None] == []
     finally:
         gc.enable()

@@ -10,16 +10,23 @@ BackendError
  ├── CorruptModel            files of a model were damaged, so it must be trained again
  └── CannotStart             the command line or the machine must change
 
-Every message says in plain sentences what to do, and can be shown to a person.
+Every message says in plain sentences what to do, and can be shown to a person. `status` is that of an HTTP response.
 """
+
+from http import HTTPStatus
+from typing import ClassVar
 
 
 class BackendError(Exception):
     """Anything that this package refuses, or fails at, on purpose."""
 
+    status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+
 
 class InvalidRequest(BackendError):
     """The request cannot be carried out in this form."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class LabelledTextsChanged(InvalidRequest):
@@ -33,17 +40,25 @@ class LabelledTextsChanged(InvalidRequest):
 class NotFound(BackendError):
     """The requested project, job or model does not exist."""
 
+    status = HTTPStatus.NOT_FOUND
+
 
 class Conflict(BackendError):
     """The request conflicts with the current state of the project."""
+
+    status = HTTPStatus.CONFLICT
 
 
 class EncoderUnavailable(BackendError):
     """The sentence encoder cannot be loaded."""
 
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
 
 class ClusterUnavailable(BackendError):
     """The Ray cluster cannot be reached, or a worker process died."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class CorruptModel(BackendError):

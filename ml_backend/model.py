@@ -13,12 +13,17 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from contextlib import suppress
+from functools import cache, cached_property
 from inspect import signature
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from pydantic import ValidationError
+
+from ml_backend.errors import BackendError, InvalidRequest
+from ml_backend.schemas import PredictRequest, describe
 from ml_backend.service import Service
 from ml_backend.settings import Settings
 
@@ -39,9 +44,9 @@ class _Release1:
 
     label_config: str | None
 
-    def predict(self, tasks: list[Any], **kwargs: Any) -> list[dict[str, Any]]:
+    def predict(self, tasks: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """Return one entry per task, as /predict of docs/backend-api.md does."""
-        return _predictions(_project_of(tasks), _request_body().get("label_config") or self.label_config, tasks)
+        return _predictions(_project_of(tasks), _of_request("label_config", self.label_config), tasks)
 
     def fit(self, tasks: Iterable[Any], workdir: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Handle an event, whose training runs in the background. Returns the answer of /webhook.
@@ -60,20 +65,38 @@ class _Release1:
 
 
 class _Release2:
-    """The calls of 2.x, each on an instance that is made for the request."""
+    """The calls of 2.x, each on an instance that is made for the request.
+
+    2.x keeps what an instance sets in a cache that all requests of the project share. There, another request could
+    replace the config between two calls, or the model version by 2.x's own first one. So an instance keeps its own.
+    """
 
     project_id: str
     label_config: str | None
-    get: Callable[[str], str | None]
-    set: Callable[[str, str], None]
 
-    def setup(self) -> None:
-        """Make /setup return the project's current model version, which is empty before the first training."""
-        version = _service().version(self.project_id)
-        if self.get("model_version") != version:
-            self.set("model_version", version)
+    @cached_property
+    def _own(self) -> dict[str, Any]:
+        return {}
 
-    def predict(self, tasks: list[Any], context: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
+    def get(self, key: str) -> Any:
+        """Return what this instance has set. The model version is the project's, empty before the first training."""
+        return _service().version(self.project_id) if key == "model_version" else self._own.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep a value for this request."""
+        self._own[key] = value
+
+    def has(self, key: str) -> bool:
+        """Whether this instance has set a value."""
+        return key in self._own
+
+    def use_label_config(self, label_config: str) -> None:
+        """Keep the config of the request. If 2.x cannot read it, the answers have no prediction."""
+        with suppress(Exception):
+            super().use_label_config(label_config)  # type: ignore[misc]
+        self.set("label_config", label_config)
+
+    def predict(self, tasks: Any, context: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
         """Return one entry per task, as /predict of docs/backend-api.md does."""
         return _predictions(self.project_id, self.label_config, tasks)
 
@@ -114,7 +137,7 @@ class _Jobs:
 
     def get_result(self, model_version: str | None = None) -> dict[str, Any]:
         """Return the model version for /setup: that of the requested project."""
-        return {"job_id": _service().version(str(_request_body().get("project", "")))}
+        return {"job_id": _service().version(str(_of_request("project") or ""))}
 
 
 if _IS_RELEASE_1:
@@ -139,8 +162,25 @@ def _opened() -> Service:
     return service
 
 
-def _predictions(project: str, config: str | None, tasks: list[Any]) -> list[dict[str, Any]]:
-    return [entry.model_dump() for entry in _service().predict(project, config or "", tasks).results]
+def _predictions(project: str, config: str | None, tasks: Any) -> list[dict[str, Any]]:
+    """One entry per task. What `ml-backend serve` refuses gets the same status and sentence."""
+    body = {"project": project, "label_config": config, "tasks": tasks}
+    try:
+        request = PredictRequest.model_validate({name: value for name, value in body.items() if value is not None})
+        answer = _service().predict(project, request.label_config or "", request.tasks)
+    except ValidationError as error:
+        raise _refusal(describe(error.errors()[0]), InvalidRequest.status) from error
+    except BackendError as error:
+        raise _refusal(str(error), error.status) from error
+    return [entry.model_dump() for entry in answer.results]
+
+
+def _refusal(sentence: str, status: int) -> Exception:
+    """The exception that label-studio-ml answers with this status and sentence, and without a traceback."""
+    from flask import has_request_context
+    from label_studio_ml.exceptions import AnswerException
+
+    return AnswerException(status, sentence, {"traceback": ""}) if has_request_context() else InvalidRequest(sentence)
 
 
 def _handle(action: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,14 +198,15 @@ def _ended(project: str, answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _request_body() -> dict[str, Any]:
-    """The body of the current request. 1.0.9 passes on neither its project nor its labelling config."""
+def _of_request(name: str, otherwise: Any = None) -> Any:
+    """A value in the body of the current request, which 1.0.9 does not pass on. Outside of one, `otherwise`."""
     from flask import has_request_context, request
 
-    return request.get_json() if has_request_context() else {}
+    return request.get_json().get(name) if has_request_context() else otherwise
 
 
-def _project_of(tasks: list[Any]) -> str:
+def _project_of(tasks: Any) -> str:
     """The id of the project of the tasks, or "0" if neither the request nor the tasks name it."""
-    candidates = [_request_body().get("project"), *(task.get("project") for task in tasks if isinstance(task, dict))]
+    each = tasks if isinstance(tasks, list) else [tasks]
+    candidates = [_of_request("project"), *(task.get("project") for task in each if isinstance(task, dict))]
     return next((str(project).partition(".")[0] for project in candidates if project), "0")

@@ -104,8 +104,8 @@ class Project:
             self._last_spec = model.feature_spec
             self.features.prepare(model.feature_spec)
         self._version, self._model = version, model
-        if model is not None:
-            self.features.release(model.feature_spec)
+        # Without a model, none of an earlier one is needed. Another process may have removed it.
+        self.features.release(model.feature_spec if model is not None else FeatureSpec())
 
 
 class Projects:

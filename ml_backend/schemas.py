@@ -1,16 +1,16 @@
 """The JSON of requests and responses, for Label Studio and for the connector."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ml_backend.settings import ClassifierName
 
 MAX_CLASS = 10_000  # characters of a class's name
 MAX_IDS = 5_000_000
-REFUSED = "refused"  # type of the validation errors whose message is a whole sentence
+_REFUSED = "refused"  # type of the validation errors whose message is a whole sentence
 
 
 class _Wire(BaseModel):
@@ -46,10 +46,14 @@ class SetupResponse(_Wire):
     model_version: str
 
 
-class PredictRequest(_Wire):
-    """Body of POST /predict. Anything that is not a task with a text gets an empty entry."""
+def _as_list(tasks: Any) -> Any:
+    return [tasks] if isinstance(tasks, dict) else tasks
 
-    tasks: list[Any]
+
+class PredictRequest(_Wire):
+    """Body of POST /predict. Anything that is not a task with a text gets an empty entry. One task needs no list."""
+
+    tasks: Annotated[list[Any], BeforeValidator(_as_list, json_schema_input_type=list[Any] | dict[str, Any])]
     project: str | int | None = None
     label_config: str | None = None
 
@@ -142,8 +146,16 @@ class TrainRequest(_Wire):
         return self
 
 
+def describe(error: Mapping[str, Any]) -> str:
+    """An error of pydantic as one sentence."""
+    if error["type"] == _REFUSED:
+        return str(error["msg"])
+    where = ".".join(str(part) for part in error["loc"] if part != "body") or "the body"
+    return f"The request is invalid at {where}: {error['msg']}."
+
+
 def _refused(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError(REFUSED, "{sentence}", {"sentence": sentence})
+    return PydanticCustomError(_REFUSED, "{sentence}", {"sentence": sentence})
 
 
 class JobState(_Wire):

@@ -122,7 +122,7 @@ class Service:
     def train(self, project: str, request: TrainRequest) -> Job:
         """Start a training on the connector's labels, and return its job. Items without a text are left out.
 
-        Raises NotFound before the first `set_items`, and InvalidRequest if all labels are the same.
+        Raises NotFound before the first `set_items`, and InvalidRequest if all labels or all texts are the same.
         """
         classes, dataset = request.classes, self._project(project).dataset
         labels: list[Label] = [

@@ -29,7 +29,7 @@ def consensus(labels: Labels, pred_probs: Floats) -> ConsensusResult:
 def consensus_labels(labels: Labels, pred_probs: Floats) -> Ints:
     """cleanlab's consensus labels (n_tasks,) if an annotator gave them, else the majority's."""
     pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
-    table, leaning = _dense(labels), without_ties(pred_probs)
+    table, leaning = _dense(labels), without_ties(_at_most_one(pred_probs))
     votes = labels.votes()
     if (votes.sum(axis=1) == 1).all():  # nothing to weigh annotators by: cleanlab refuses
         return np.asarray(votes.argmax(axis=1), np.int64)
@@ -50,9 +50,10 @@ def scores(labels: Labels, pred_probs: Floats, pred_probs_unlabeled: Floats) -> 
     )
     from cleanlab.multiannotator import get_active_learning_scores
 
-    unlabeled_probs = pred_probs_unlabeled if len(pred_probs_unlabeled) else None
+    labeled_probs = without_ties(_at_most_one(pred_probs))
+    unlabeled_probs = _at_most_one(pred_probs_unlabeled) if len(pred_probs_unlabeled) else None
     with _silence():
-        labeled, unlabeled = get_active_learning_scores(_dense(labels), without_ties(pred_probs), unlabeled_probs)
+        labeled, unlabeled = get_active_learning_scores(_dense(labels), labeled_probs, unlabeled_probs)
     return np.asarray(labeled, np.float64), np.asarray(unlabeled, np.float64)
 
 
@@ -65,6 +66,15 @@ def _dense(labels: Labels) -> Floats:
     table = np.full((labels.n_tasks, len(annotators)), np.nan)
     table[labels.task, column] = labels.label
     return table
+
+
+def _at_most_one(pred_probs: Floats) -> Floats:
+    """`pred_probs` (n, n_classes), where a row with an entry above one is divided by its sum.
+
+    Rounding may leave such an entry, which `checked_probs` allows and cleanlab refuses.
+    """
+    above = pred_probs.max(axis=1, initial=0.0) > 1
+    return np.where(above[:, None], pred_probs / pred_probs.sum(axis=1, keepdims=True), pred_probs)
 
 
 def without_ties(pred_probs: Floats) -> Floats:

@@ -108,7 +108,7 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
         truth={task: label for task, label in corpus.truth.items() if task in kept},
         notes=(*corpus.notes, note),
     )
-    return _with_two_classes(smaller, "The data without the held-out fifth of the tasks")
+    return require_trainable(smaller, "The data without the held-out fifth of the tasks")
 
 
 def _consensus(corpus: Corpus, task: str) -> str | None:
@@ -160,7 +160,7 @@ def _checked(corpus: Corpus, directory: Path) -> Corpus:
         raise UsageError(
             f"{annotations} has the label {sets[0]!r}, a set of classes. Only texts with one class can be replayed."
         )
-    _with_two_classes(corpus, str(annotations))
+    require_trainable(corpus, str(annotations))
     for name, labels in (("test.csv", {label for _, label in corpus.test}), ("truth.csv", set(corpus.truth.values()))):
         unknown = labels - set(corpus.classes)
         if unknown:
@@ -168,9 +168,12 @@ def _checked(corpus: Corpus, directory: Path) -> Corpus:
     return corpus
 
 
-def _with_two_classes(corpus: Corpus, name: str) -> Corpus:
+def require_trainable(corpus: Corpus, name: str) -> Corpus:
+    """The corpus. Raises UsageError, which begins with `name`, if no model can learn from it."""
     if len(corpus.classes) < 2:
         raise UsageError(f"{name} has labels of one class only, but a model needs two.")
+    if len(set(corpus.tasks.values())) < 2:
+        raise UsageError(f"{name}: all tasks have the same text, but a model needs two.")
     return corpus
 
 

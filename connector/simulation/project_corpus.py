@@ -10,7 +10,7 @@ from connector.annotations.label_config import Control, find_control
 from connector.annotations.records import Task, latest_labels, read_task, read_text
 from connector.errors import UsageError
 from connector.label_studio.client import LabelStudio
-from connector.simulation.corpus import Corpus, hold_out
+from connector.simulation.corpus import Corpus, hold_out, require_trainable
 from connector.state.pull import Progress
 
 GROUND_TRUTH_TASKS = 50  # fewer are no test set
@@ -84,4 +84,4 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
     if not test:
         return hold_out(corpus)
     note = f"Accuracy is measured on the {len(test)} tasks with a ground truth, which are used for nothing else."
-    return replace(corpus, notes=(note,))
+    return require_trainable(replace(corpus, notes=(note,)), name)

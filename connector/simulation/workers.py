@@ -121,17 +121,11 @@ def check_classifiers(backend: Backend, names: Sequence[str]) -> None:
 def prepare(corpus: Corpus, backend: Backend, project: str, progress: Count) -> None:
     """Makes the ML backend embed the texts of all tasks, which are numbered from 1 in their order."""
     texts = dict(enumerate(corpus.tasks.values(), start=1))
-    number_of = {task: number for number, task in enumerate(corpus.tasks, start=1)}
     backend.put_items(project, list(texts), [digest(text) for text in texts.values()], lambda ids: texts)
-    # A training computes the features of all texts. Any labels of two texts are enough.
-    labels: dict[int, int] = {}
-    for task, rows in corpus.annotations.items():
-        position = corpus.classes.index(rows[0][1])
-        if position not in labels.values():
-            labels[number_of[task]] = position
-    if len(labels) < 2:
-        first, second = list(number_of.values())[:2]
-        labels = {first: 0, second: 1}
+    # A training computes the features of all texts. Any two labels of two different texts are enough.
+    first, text = next(iter(texts.items()))
+    second = next(number for number, other in texts.items() if other != text)
+    labels = {first: 0, second: 1}
     backend.train(
         project,
         corpus.classes,

@@ -89,7 +89,8 @@ def score(
 ) -> Scored:
     """Scores every task that has a text, and trains the model first if that is due.
 
-    There are no scores without a model: until there are two different labels, or with "never" while there is none.
+    There are no scores without a model: until two different texts have different labels, or with "never" while there is
+    none.
 
     Args:
         pulled: the project as Label Studio has it now.
@@ -118,7 +119,7 @@ def score(
     )
     tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
     due = train == "always" or (train == "auto" and (tainted or _labels_changed_enough(result, control, len(last))))
-    if due and len(set(result.consensus.values())) > 1:
+    if due and _is_trainable(result.consensus, texts, reporter):
         _train(
             pulled,
             backend,
@@ -194,6 +195,16 @@ def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) ->
     if model is None or (set(model.classes), model.multilabel) != (set(control.classes), control.multiple):
         return True
     return scored.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * trained_on)
+
+
+def _is_trainable(consensus: Mapping[int, str], digests: Mapping[int, str], reporter: Reporter) -> bool:
+    """Whether a model can learn from the labels. It needs two classes and two texts, of which one is held out."""
+    if len(set(consensus.values())) < 2:
+        return False
+    if len({digests[task] for task in consensus}) < 2:
+        reporter.say("All labelled tasks have the same text, so there is nothing to train on yet. Label another text.")
+        return False
+    return True
 
 
 def _train(

@@ -128,10 +128,12 @@ def variant(
             "The encoder has no layers to fine-tune. Train with another classifier, such as logistic-cv."
         )
     own = {id(parameter) for parameter in max(stacks, key=len).parameters()}
-    shared: dict[int, Any] = {id(p): p for p in encoder.parameters() if id(p) not in own}
-    model = copy.deepcopy(encoder, shared).eval()
+    frozen: dict[int, Any] = {id(p): p for p in encoder.parameters() if id(p) not in own}
+    # A card of its own would refer back to the copy. The copy would then be in memory until Python looks for cycles.
+    card = encoder.model_card_data
+    model = copy.deepcopy(encoder, {**frozen, id(card): card}).eval()
     for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) not in shared)
+        parameter.requires_grad_(id(parameter) not in frozen)
     if trained is not None:
         model.load_state_dict(trained, strict=False)
     return model

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from ml_backend import schemas
 from ml_backend.errors import InvalidRequest
-from ml_backend.rest.auth import Authentication, accepted, warn_if_open
+from ml_backend.rest.auth import OPEN_PATHS, Authentication, accepted, warn_if_open
 from ml_backend.rest.body_limit import BodyLimit
 from ml_backend.rest.error_responses import STATUS_DESCRIPTIONS, add_handlers
 from ml_backend.rest.metrics import Metrics, RequestMetrics
@@ -47,7 +47,8 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         }
         app.add_api_route(path, endpoint, methods=[method], responses=responses, **more)
 
-    add("GET", "/health", routes.health)
+    for path in OPEN_PATHS:
+        add("GET", path, routes.health)
     add("GET", "/metrics", routes.metrics, response_class=PlainTextResponse)
     add("GET", "/versions", routes.versions)
     add("POST", "/setup", routes.setup)

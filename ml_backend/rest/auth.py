@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ml_backend.settings import Settings
 
 OPEN_PATH = "/health"  # for liveness probes, and for Label Studio's check of a backend
+OPEN_PATHS = (OPEN_PATH, "/")  # people and probes ask the second one, too
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 class Authentication:
     """Middleware that refuses requests without valid credentials before their body is read.
 
-    It covers all paths except GET /health, also paths that do not exist. Without credentials in the settings, it passes
-    every request.
+    It covers all paths except GET /health and GET /, also paths that do not exist. Without credentials in the settings,
+    it passes every request.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -47,7 +48,7 @@ class Authentication:
         await self._app(scope, receive, send)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if scope["method"] == "GET" and scope["path"] == OPEN_PATH:
+        if scope["method"] == "GET" and scope["path"] in OPEN_PATHS:
             return True
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         values = [value for name, value in headers if name == b"authorization"]

@@ -1,6 +1,6 @@
 """Errors as HTTP responses: a status and a sentence, never a traceback or a path."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,17 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ml_backend import errors
-from ml_backend.schemas import REFUSED
-
-STATUSES: dict[type[errors.BackendError], HTTPStatus] = {
-    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.Conflict: HTTPStatus.CONFLICT,
-    errors.EncoderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.ClusterUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.CorruptModel: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
+from ml_backend import errors, schemas
 
 # For the OpenAPI document.
 STATUS_DESCRIPTIONS: Mapping[int, str] = {
@@ -43,18 +33,15 @@ class Refusal(BaseModel):
 
 def add_handlers(app: FastAPI) -> None:
     """Make `app` turn every exception into a response."""
-    for error, status in STATUSES.items():
-        app.add_exception_handler(error, _handler(status))
+    app.add_exception_handler(errors.BackendError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _handler(status: HTTPStatus) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def handler(_: Request, error: Exception) -> Response:
-        return _sentence(str(error), status)
-
-    return handler
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.BackendError)
+    return _sentence(str(error), error.status)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -62,10 +49,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
     first: Mapping[str, Any] = error.errors()[0]
     if first["type"] == "json_invalid":
         return _sentence(f"The body is no JSON from character {first['loc'][-1]} on. Send JSON.", 422)
-    if first["type"] == REFUSED:
-        return _sentence(first["msg"], 422)
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    return _sentence(f"The request is invalid at {where}: {first['msg']}.", 422)
+    return _sentence(schemas.describe(first), errors.InvalidRequest.status)
 
 
 async def _plain(request: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 
-from ml_backend.rest.auth import OPEN_PATH
+from ml_backend.rest.auth import OPEN_PATHS
 from ml_backend.rest.error_responses import STATUS_DESCRIPTIONS, Refusal
 
 NPZ = "application/x-npz"
@@ -35,7 +35,7 @@ def describe(app: FastAPI, *, guarded: bool) -> None:
         components["securitySchemes"] = _SCHEMES
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            _describe(operation, guarded=guarded and path != OPEN_PATH)
+            _describe(operation, guarded=guarded and path not in OPEN_PATHS)
 
 
 def _describe(operation: dict[str, Any], *, guarded: bool) -> None:

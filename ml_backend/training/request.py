@@ -55,9 +55,9 @@ class TrainingRequest:
             classifier: The name of the classifier.
 
         Raises:
-            InvalidRequest: All labels are the same.
+            InvalidRequest: All labels are the same, or all texts.
         """
-        require_two_labels({label for _, label, _ in labelled})
+        _require_two({label for _, label, _ in labelled}, {key for key, _, _ in labelled})
         return cls(
             classes=tuple(classes),
             digests=tuple(key for key, _, _ in labelled),
@@ -94,10 +94,10 @@ class LabelledItems:
 
     @classmethod
     def of(cls, request: TrainingRequest, positions: Sequence[int]) -> "LabelledItems":
-        """The items at these positions of the request. Raises InvalidRequest if their labels are all the same."""
+        """The items at these positions of the request. Raises InvalidRequest if all labels or texts are the same."""
         size = len(request.digests)
         labels = _as_array(request)[positions]
-        require_two_labels({label.tobytes() for label in labels})
+        _require_two({label.tobytes() for label in labels}, {request.digests[position] for position in positions})
         digests = np.frombuffer(b"".join(request.digests), dtype=np.uint8).reshape(size, -1)[positions]
         return cls(
             digests=digests,
@@ -114,10 +114,12 @@ class LabelledItems:
         return [bytes(key) for key in self.digests]
 
 
-def require_two_labels(labels: Collection[Hashable]) -> None:
-    """Raise InvalidRequest if all items have the same class, or the same set of classes."""
+def _require_two(labels: Collection[Hashable], digests: Collection[bytes]) -> None:
+    """Raise InvalidRequest if all items have the same label, or the same text: no fold could be held out."""
     if len(labels) < 2:
         raise InvalidRequest("Training needs labelled items of at least two classes whose texts are here. Add labels.")
+    if len(digests) < 2:
+        raise InvalidRequest("Training needs labels on at least two different texts. Label a task with another text.")
 
 
 def strata(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -157,3 +157,28 @@ def test_choices_that_are_gone_are_left_out_and_told(
     # Back again, they are labels as before.
     loop.set(label_config=renamed.replace('value="Unkind"', 'value="Impolite"'))
     assert json.loads(commands.run(loop, "sync", "--json").out)["unknown_choices"] == 2
+
+
+# -- labels that no model can learn from -------------------------------------------------------------------------------
+
+
+def test_labels_on_one_text_alone_give_no_model_and_a_window_as_at_the_start(
+    commands: Commands, start: StartProject, people: Annotators
+) -> None:
+    loop = start(["thanks"] * 4 + texts(6))
+    (person,) = people(1)
+    same, others = loop.tasks[:4], loop.tasks[4:]
+    for number, task in enumerate(same):
+        loop.label(person, task, "Impolite" if number % 2 else "Polite")
+    done = commands.run(loop, "sync", "--json")
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    assert (summary["trained"], summary["model_version"]) == (False, None)
+    assert summary["window"] == {"size": 6, "new": 6, "relabel": 0}
+    assert sorted(loop.window) == others
+    always = commands.run(loop, "sync", "--train", "always")
+    assert always.code == 0, always.err
+    assert "No model yet. " in always.out
+
+    loop.label(person, others[0], "Polite")
+    assert json.loads(commands.run(loop, "sync", "--json").out)["trained"]

@@ -1,7 +1,6 @@
-"""The model class under label-studio-ml 1.0.9, over HTTP as Label Studio calls it, and in the shape that 2.x calls."""
+"""The model class under label-studio-ml 1.0.9, over HTTP as Label Studio calls it. 2.x: test_model_under_2_x.py."""
 
 import importlib
-import json
 import os
 import signal
 import subprocess
@@ -9,28 +8,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
+from support.label_studio_ml_2 import AnswerException
+from support.model_class import CLASSES, CONFIG, OTHER_CONFIG, Labelled, annotated, asked, button, imported, labels_of
+from support.webhook_events import EVENTS, RECORDED
 
 from connector.simulation.processes import free_port
-from ml_backend.labeling.label_config import find_controls
 from ml_backend.service import Service
 from ml_backend.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = Path(os.environ.get("LABEL_STUDIO_ML_VENV") or ROOT / ".venv-label-studio-ml")
-RECORDED = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "webhooks").glob("*.json")}
-EVENTS = {name: body for name, body in RECORDED.items() if "action" in body}
-CONFIG = RECORDED["setup"]["schema"]
-CLASSES = ["Polite", "Impolite"]
-OTHER_CONFIG = CONFIG.replace('"politeness"', '"tone"')
-
-Labelled = list[tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -38,38 +31,6 @@ def labelled(make_sentences: Callable[..., tuple[list[str], list[int]]]) -> Labe
     """Forty texts, each with its class."""
     texts, positions = make_sentences(40)
     return [(text, CLASSES[position]) for text, position in zip(texts, positions, strict=True)]
-
-
-def annotated(project: int, number: int, text: str, label: str, config: str = CONFIG) -> dict[str, Any]:
-    """The recorded event of an annotation, of another project, task and label."""
-    event = deepcopy(EVENTS["annotation_created"])
-    event["project"] |= {"id": project, "label_config": config}
-    event["task"] |= {"id": number, "project": project, "data": {"text": text}}
-    event["annotation"] |= {"id": number, "task": number, "project": project}
-    (control,) = find_controls(config)
-    event["annotation"]["result"][0] |= {"from_name": control.from_name, "value": {"choices": [label]}}
-    return event
-
-
-def button(project: int, config: str = CONFIG) -> dict[str, Any]:
-    """The recorded Start Training, of another project."""
-    event = deepcopy(EVENTS["start_training"])
-    event["project"] |= {"id": project, "label_config": config}
-    return event
-
-
-def asked(project: int, labelled: Labelled, config: str = CONFIG) -> dict[str, Any]:
-    """The recorded body of /predict, of other tasks."""
-    recorded = deepcopy(RECORDED["predict"])
-    first = recorded["tasks"][0]
-    tasks = [
-        first | {"id": number, "project": project, "data": {"text": text}} for number, (text, _) in enumerate(labelled)
-    ]
-    return recorded | {"project": f"{project}.1700000000", "label_config": config, "tasks": tasks}
-
-
-def labels_of(results: list[dict[str, Any]]) -> list[str]:
-    return [entry["result"][0]["value"]["choices"][0] for entry in results]
 
 
 # -- 1.0.9 -----------------------------------------------------------------------------------------------------------
@@ -206,94 +167,7 @@ def test_a_restart_keeps_the_models_and_an_export_can_be_trained_on(
         assert labels_of(answer["results"]) == [label for _, label in labelled]
 
 
-# -- 2.x -------------------------------------------------------------------------------------------------------------
-
-
-class StandIn:
-    """What the base class of 2.x's repository does with a model, and no more: no release of 2.x is on PyPI.
-
-    It shows what our class does with these calls, not that 2.x makes them.
-    """
-
-    kept: dict[tuple[str, str], str]
-
-    def __init__(self, project_id: str | None = None, label_config: str | None = None) -> None:
-        self.project_id = project_id or ""
-        if label_config is not None:
-            self.set("label_config", label_config)
-        if not self.get("model_version"):
-            self.set("model_version", "0.0.1")
-        self.setup()
-
-    @property
-    def label_config(self) -> str | None:
-        return self.get("label_config")
-
-    def get(self, key: str) -> str | None:
-        return self.kept.get((self.project_id, key))
-
-    def set(self, key: str, value: str) -> None:
-        assert isinstance(value, str)
-        self.kept[self.project_id, key] = value
-
-    def setup(self) -> None:
-        """For models to override."""
-
-
-@contextmanager
-def imported(
-    base: type, directory: Path, make_service: Callable[[Settings], Service], **names: Any
-) -> Iterator[ModuleType]:
-    """ml_backend.model on a stand-in, in label-studio-ml's own MODEL_DIR; trains in this process."""
-    library = ModuleType("label_studio_ml.model")
-    vars(library).update(LabelStudioMLBase=base, **names)
-    package = ModuleType("label_studio_ml")
-    package.model = library  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(sys.modules, "label_studio_ml", package)
-        patched.setitem(sys.modules, "label_studio_ml.model", library)
-        patched.delitem(sys.modules, "ml_backend.model", raising=False)
-        patched.delenv("ML_BACKEND_MODEL_DIR", raising=False)
-        patched.setenv("MODEL_DIR", str(directory))
-        module = importlib.import_module("ml_backend.model")
-        patched.setattr(module, "Service", make_service)
-        yield module
-        module._opened().close()
-    sys.modules.pop("ml_backend.model", None)
-
-
-@pytest.fixture
-def model(tmp_path: Path, make_service: Callable[[Settings], Service]) -> Iterator[ModuleType]:
-    """ml_backend.model on the stand-in of 2.x."""
-    base = type("LabelStudioMLBase", (StandIn,), {"kept": {}})
-    with imported(base, tmp_path, make_service) as module:
-        yield module
-
-
-def test_the_calls_of_2_x_train_and_answer(model: ModuleType, tmp_path: Path, labelled: Labelled) -> None:
-    def instance(project: str = "5") -> Any:  # 2.x makes one for each request
-        return model.TextClassifier(project_id=project, label_config=CONFIG)
-
-    assert instance().get("model_version") == ""
-    tasks = asked(5, labelled)["tasks"]
-    assert instance().predict(tasks, context={}) == [{"result": [], "score": 0.0, "model_version": ""}] * len(tasks)
-    for number, (text, label) in enumerate(labelled):
-        event = annotated(5, number, text, label)
-        assert instance().fit(event.pop("action"), event) == {}
-    event = button(5)
-    started = instance().fit(event.pop("action"), event)
-    service: Service = model._opened()
-    deadline = time.monotonic() + 120
-    while service.job("5", started["job"]).active:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    version = service.job("5", started["job"]).model_version
-    assert instance().get("model_version") == version
-    answer = instance().predict(tasks, context=None)
-    assert labels_of(answer) == [label for _, label in labelled]
-    assert {entry["model_version"] for entry in answer} == {version}
-    assert instance("6").get("model_version") == ""
-    assert (tmp_path / "ml_backend_data" / "projects" / "5").is_dir()
+# -- on a stand-in for it --------------------------------------------------------------------------------------------
 
 
 class StandInRelease1:
@@ -310,14 +184,17 @@ def test_the_calls_of_1_0_9_train_and_answer(
     tmp_path: Path,
     labelled: Labelled,
     make_service: Callable[[Settings], Service],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     body: dict[str, Any] = {}
-    flask = ModuleType("flask")
-    vars(flask).update(has_request_context=lambda: True, request=SimpleNamespace(get_json=lambda: body))
-    monkeypatch.setitem(sys.modules, "flask", flask)
+    names = ("label_studio_ml", "label_studio_ml.model", "label_studio_ml.exceptions", "flask")
+    package, library, exceptions, flask = map(ModuleType, names)
     manager = type("LabelStudioMLManager", (), {})
-    with imported(StandInRelease1, tmp_path, make_service, LabelStudioMLManager=manager) as module:
+    vars(library).update(LabelStudioMLBase=StandInRelease1, LabelStudioMLManager=manager)
+    vars(exceptions).update(AnswerException=AnswerException)
+    vars(package).update(model=library, exceptions=exceptions)
+    vars(flask).update(has_request_context=lambda: True, request=SimpleNamespace(get_json=lambda: body))
+    modules = {module.__name__: module for module in (package, library, exceptions, flask)}
+    with imported(modules, tmp_path, make_service) as module:
         jobs = manager.get_job_manager()  # type: ignore[attr-defined]
 
         def version(project: int) -> str:
@@ -341,6 +218,13 @@ def test_the_calls_of_1_0_9_train_and_answer(
         answer = module.TextClassifier(label_config=OTHER_CONFIG).predict(body["tasks"])
         assert labels_of(answer) == [label for _, label in labelled]
         assert {entry["model_version"] for entry in answer} == {trained}
+        one = module.TextClassifier(label_config=OTHER_CONFIG).predict(body["tasks"][0])
+        assert labels_of(one) == labels_of(answer[:1]), "a task without a list"
+        with pytest.raises(AnswerException, match="tasks: Field required") as refused:
+            module.TextClassifier(label_config=OTHER_CONFIG).predict(None)
+        assert refused.value.status == 422
+        del body["label_config"]  # then not that of another project
+        assert module.TextClassifier(label_config=CONFIG).predict(body["tasks"][:1])[0]["result"] == []
         # An export is trained on at once.
         body.clear()
         events = [annotated(4, number, text, label) for number, (text, label) in enumerate(labelled)]

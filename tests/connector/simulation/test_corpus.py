@@ -82,6 +82,10 @@ def test_other_data_have_another_digest(write: Callable[..., Path], changed: dic
             "annotations.csv labels 't9', an id that tasks.csv does not have.",
         ),
         ({"annotations": ANNOTATIONS.replace("Impolite", "Polite")}, "annotations.csv has labels of one class only"),
+        (
+            {"tasks": "id,text\nt1,same\nt2,same\n"},
+            "annotations.csv: all tasks have the same text, but a model needs two.",
+        ),
         ({"test": TEST + "x2,Go.,Rude\n"}, "test.csv has the label 'Rude', which no annotation has."),
         ({"test": "id,text,label\n"}, "test.csv has no rows."),
         ({"truth": "id,label\nt1,Rude\n"}, "truth.csv has the label 'Rude', which no annotation has."),

@@ -70,6 +70,19 @@ def test_without_labels_of_two_classes_there_is_no_training_and_no_score(
     assert (model.trainings, result.trained, result.scores, result.model_version) == ([], False, {}, None)
 
 
+@pytest.mark.parametrize("train", ["auto", "always"])
+def test_labels_on_one_text_alone_give_no_model_and_a_window_as_at_the_start(
+    model: Model, state: ProjectState, train: str
+) -> None:
+    same = [labelled(number, CLASSES[number % 2])._replace(digest=digest("thanks")) for number in (1, 2, 3)]
+    project = pulled(*same, labelled(4), labelled(5))
+    result = run(project, model, state, train)
+    assert (model.trainings, result.trained, result.scores, result.model_version) == ([], False, {}, None)
+    assert result.consensus == {1: "Impolite", 2: "Polite", 3: "Impolite"}
+    assert sorted(order("activelab", project, result)) == [4, 5]
+    assert run(pulled(*same, labelled(4, "Polite")), model, state, train).trained
+
+
 def test_never_means_never(model: Model, state: ProjectState) -> None:
     result = run(pulled(*both_classes(40)), model, state, "never")
     assert (model.trainings, result.scores) == ([], {})

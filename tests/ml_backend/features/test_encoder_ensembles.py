@@ -1,11 +1,14 @@
 """Encoders fine-tuned as labels double, and the folds that keep what they saw from what they are asked."""
 
+import gc
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,6 +271,33 @@ def test_a_training_answers_at_once_and_fine_tunes_behind_it(
     assert not np.array_equal(after["pred_probs"], before["pred_probs"])
     assert service.predict("p", label_config, [{"data": {"text": texts[0]}}]).results[0].result
     service.close()
+
+
+def test_encoders_of_earlier_runs_are_not_in_memory(
+    tmp_path: Path, tiny_folder: Path, words: list[str], by_chance: list[int]
+) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    class Watched(Encoder):
+        def copy(self, trained: Any = None) -> Any:
+            model = super().copy(trained)
+            made.append(weakref.ref(model))
+            return model
+
+    bench = TwoSpeed(tmp_path / "project", Watched(str(tiny_folder)), finetune_steps=2)
+    server = TwoSpeed(bench.directory, Watched(str(tiny_folder)))  # another process with the same project
+    bench.hold(words)
+    gc.disable()  # which would find cycles, but no one knows when
+    try:
+        for run in range(1, 3):  # as `connector simulate` does
+            bench.train(words[:100], by_chance[:100])
+            bench.right(words[:10], by_chance[:10])
+            assert len(made) >= run * 6, "two folds and a last one, made and used"
+            server.project.forget_model()
+            assert bench.project.model is None
+            assert [model for model in made if model() is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_a_variant_shares_the_embeddings_and_leaves_its_encoder_alone(tiny_encoder: Encoder) -> None:

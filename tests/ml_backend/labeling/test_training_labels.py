@@ -119,6 +119,14 @@ def test_labels_of_classes_that_are_gone_are_left_out(events: EventHarness) -> N
     assert "at least two classes" in refused["detail"]
 
 
+def test_labels_on_one_text_alone_start_no_training(events: EventHarness) -> None:
+    for item, choice in enumerate(["Polite", "Impolite", "Polite"]):
+        events.annotate(item, item, choice, text="thanks")
+    assert "at least two different texts" in events.send(BUTTON)["detail"]
+    events.annotate(3, 3, "Impolite", text="no thanks")
+    assert "job" in events.send(BUTTON)
+
+
 def test_one_label_is_not_another_kind_of_label(events: EventHarness) -> None:
     events.annotate(1, 1, "rain", config=TOPICS.format(""))
     events.annotate(2, 2, "price", config=TOPICS.format(""))

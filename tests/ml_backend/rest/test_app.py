@@ -41,6 +41,7 @@ def trained(server: Any, make_sentences: Sentences) -> Any:
 
 def test_health_names_the_model_class_and_the_protocol(server: Any) -> None:
     health = requests.get(f"{server.url}/health", timeout=5).json()
+    assert requests.get(server.url, timeout=5).json() == health
     assert health.keys() == {"status", "model_class", "version", "protocol", "classifiers"}
     assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 5)
 
@@ -86,6 +87,15 @@ def test_every_task_gets_an_entry(trained: Any, label_config: str, make_sentence
     empty = {"result": [], "score": 0.0, "model_version": version}
     assert answer["results"][len(texts) :] == [empty] * (len(batch) - len(texts))
     assert trained.predict([], label_config)["results"] == []
+
+
+def test_one_task_needs_no_list(server: Any, trained: Any, label_config: str) -> None:
+    (task,) = tasks(["please look"])
+    assert trained.predict(task, label_config) == trained.predict([task], label_config)
+    assert len(trained.predict({"id": 1}, label_config)["results"]) == 1
+    for neither in ("task", 1, None):
+        refused = requests.post(f"{server.url}/predict", json={"tasks": neither}, timeout=5)
+        assert (refused.status_code, "at tasks" in refused.json()["detail"]) == (422, True)
 
 
 def test_half_a_character_is_no_error(trained: Any, label_config: str) -> None:

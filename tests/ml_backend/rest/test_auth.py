@@ -52,7 +52,6 @@ WRONG = {
     "long": "Bearer " + "x" * 30_000,
 }
 PATHS = (
-    "/",
     "/docs",
     "/openapi.json",
     "/metrics",
@@ -105,17 +104,19 @@ def test_every_path_wants_credentials(guarded: Any, path: str) -> None:
     assert get(guarded, path, RIGHT["token"]).status_code != 401
 
 
-@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook", "/train", "/health"])
+@pytest.mark.parametrize("path", ["/setup", "/predict", "/webhook", "/train", "/health", "/"])
 def test_so_does_whatever_label_studio_posts(guarded: Any, path: str) -> None:
     assert_refused(get(guarded, path, method="POST"))
     assert get(guarded, path, RIGHT["UTF-8"], method="POST").status_code != 401
 
 
 def test_looking_whether_it_lives_wants_none(guarded: Any) -> None:
-    assert get(guarded, "/health").json()["status"] == "UP"
-    assert get(guarded, "/health", "Bearer wrong").status_code == 200
+    for path in ("/health", "/"):
+        assert get(guarded, path).json()["status"] == "UP"
+        assert get(guarded, path, "Bearer wrong").status_code == 200
     for method in ("HEAD", "DELETE", "OPTIONS", "STRANGE"):
         assert_refused(get(guarded, "/health", method=method))
+        assert_refused(get(guarded, "/", method=method))
 
 
 @pytest.mark.parametrize("authorization", RIGHT.values(), ids=RIGHT.keys())
@@ -191,7 +192,7 @@ def test_each_way_is_challenged_for_by_itself() -> None:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        scope = {"type": "http", "method": "GET", "path": "/metrics", "headers": []}
         await Authentication(unreachable, Settings(**values))(scope, unreachable, send)
         return str(dict(sent[0]["headers"])[b"www-authenticate"], "ascii")
 

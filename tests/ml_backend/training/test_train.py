@@ -1,6 +1,7 @@
 """Training without HTTP, with a tiny encoder wherever quality is not the point."""
 
 from collections.abc import Callable
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,22 @@ def test_few_labels_are_enough(
     assert set(held[:-1]) == set(range(folds))
     assert (probabilities > 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "logistic-cv"])
+def test_any_labels_train_unless_all_of_them_or_all_texts_are_the_same(
+    bench: ProjectHarness, classifier: ClassifierName
+) -> None:
+    bench.hold(["thanks", "no thanks"])
+    items = [(text, label) for text in ("thanks", "no thanks") for label in (0, 1)]
+    for size in (2, 3):
+        for chosen in combinations_with_replacement(items, size):
+            texts, labels = zip(*chosen, strict=True)
+            if len(set(texts)) == len(set(labels)) == 2:
+                assert len(bench.train([*texts], [*labels], classifier=classifier).by_fold) == 2
+            else:
+                with pytest.raises(InvalidRequest, match=r"at least two (classes|different texts)"):
+                    bench.train([*texts], [*labels], classifier=classifier)
 
 
 @pytest.mark.parametrize("texts", [["", " ", "\n\t"], ["?", "!", "\u200b"], ["\x00", "a\x00b", "漢字"]])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from connector.active_learning import DEFAULT_STRATEGY
 from connector.active_learning.stopping import forecast
 from connector.active_learning.window import Slot
+from connector.annotations.left_out import LeftOut
 from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
@@ -211,6 +212,8 @@ class _Cycle:
     def _publish(self, snapshot: ProjectSnapshot, scored: Scored, window: Sequence[Slot]) -> list[Slot]:
         """Publishes the window, and consensus labels if asked. Returns the window as annotators are served it."""
         options, state, reporter = self.options, self.state, self.reporter
+        if options.prelabel_new and not snapshot.control.shows_predictions:
+            reporter.say('Label Studio takes no preselected answers with allowNested="true", so forms stay blank.')
         fingerprint = options.window_fingerprint(snapshot.project["skip_queue"])
         about_consensus = options.publish_consensus or PUBLISHED_CONSENSUS in snapshot.versions
         with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
@@ -280,6 +283,7 @@ class _Cycle:
         window = self.state.window() if window is None else window
         rows = [row for task in snapshot.tasks.values() for row in task.annotations if not row.skipped]
         relabel = sum(slot.relabel for slot in window)
+        left_out = LeftOut.of(snapshot.tasks.values())
         return SyncSummary(
             project=snapshot.project["id"],
             round=record.round,
@@ -292,8 +296,10 @@ class _Cycle:
             model=_model_summary(scored) if scored else ModelSummary.of_round(self.state.last_round()),
             queue_version=record.queue_version,
             window=WindowSummary(size=len(window), new=len(window) - relabel, relabel=relabel),
-            without_text=sum(task.digest is None for task in snapshot.tasks.values()),
-            unknown_choices=sum(row.unknown for row in rows),
+            without_text=len(left_out.without_text),
+            unknown_choices=len(left_out.unknown),
+            unreadable_annotations=len(left_out.unreadable),
+            left_out=left_out.sentences(),
             restored=restored,
             seconds=dict(self.reporter.seconds),
         )

@@ -248,6 +248,7 @@ def annotation(raw: dict[str, Any], emails: dict[int, str]) -> dict[str, Any]:
         "annotator_id": raw["completed_by"],
         "label": label,
         "unknown_choice": label is not None and label not in CLASSES,
+        "unreadable": None,
         "created_at": raw["created_at"],
         "updated_at": raw["updated_at"],
         "lead_time": raw["lead_time"],
@@ -316,6 +317,7 @@ def test_the_summary_counts_what_was_written(story: Story, expected: list[dict[s
             "consensus": sum(row["consensus"] is not None for row in expected),
             "without_text": sum(row["model_version"] is None for row in expected),
             "unknown_choices": 2,
+            "unreadable_annotations": 0,
             "model_version": story.loop.state.record().model_version,
         }
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 _DEEPEST = 100  # lists in lists
+_LONGEST_LINK = 4096  # characters
 # All that the form shows of these is the link itself, and Label Studio may sign it anew at every reading. A web address
 # is a text like any other.
 _STORED_FILE = re.compile(
@@ -54,7 +55,7 @@ def shown_text(data: Any, key: str, encoding: str = "none") -> Shown:
             return Shown(None, f"'{key}' is not {encoding}")
     if not text.strip():
         return Shown(None, f"'{key}' is blank")
-    if _STORED_FILE.fullmatch(text):
+    if len(text) <= _LONGEST_LINK and _STORED_FILE.fullmatch(text):
         return Shown(None, f"'{key}' is only a link to a file")
     return Shown(text.replace("\0", "?").encode(errors="replace").decode())
 

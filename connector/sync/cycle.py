@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from connector.sync.scoring import Scored
 
 
+UNSHOWN = 'the preselected answers, because Label Studio imports none that a form with allowNested="true" shows'
+
+
 @dataclass(frozen=True)
 class SyncOptions:
     """How to sync. The fields are named after the command's options, but for the setting CONNECTOR_SCORER."""
@@ -212,8 +215,6 @@ class _Cycle:
     def _publish(self, snapshot: ProjectSnapshot, scored: Scored, window: Sequence[Slot]) -> list[Slot]:
         """Publishes the window, and consensus labels if asked. Returns the window as annotators are served it."""
         options, state, reporter = self.options, self.state, self.reporter
-        if options.prelabel_new and not snapshot.control.shows_predictions:
-            reporter.say('Label Studio takes no preselected answers with allowNested="true", so forms stay blank.')
         fingerprint = options.window_fingerprint(snapshot.project["skip_queue"])
         about_consensus = options.publish_consensus or PUBLISHED_CONSENSUS in snapshot.versions
         with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
@@ -284,6 +285,7 @@ class _Cycle:
         rows = [row for task in snapshot.tasks.values() for row in task.annotations if not row.skipped]
         relabel = sum(slot.relabel for slot in window)
         left_out = LeftOut.of(snapshot.tasks.values())
+        unshown = self.options.prelabel_new and not snapshot.control.shows_predictions
         return SyncSummary(
             project=snapshot.project["id"],
             round=record.round,
@@ -299,7 +301,7 @@ class _Cycle:
             without_text=len(left_out.without_text),
             unknown_choices=len(left_out.unknown),
             unreadable_annotations=len(left_out.unreadable),
-            left_out=left_out.sentences(),
+            left_out=[*left_out.sentences(), *[UNSHOWN] * unshown],
             restored=restored,
             seconds=dict(self.reporter.seconds),
         )

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 _DEEPEST = 100  # lists in lists
 _LONGEST_LINK = 4096  # characters
-# All that the form shows of these is the link itself, and Label Studio may sign it anew at every reading. A web address
-# is a text like any other.
+# Addresses in Label Studio's storages. All that the form shows of these is the link itself, which Label Studio may sign
+# anew at every reading. A web address is a text like any other.
 _STORED_FILE = re.compile(
-    r"\s*(?:(?!https?:)[a-z][a-z0-9+.-]*://"
+    r"\s*(?:(?:s3s?|gs|azure-blob|azure_spi|dbx)://"
     r"|(?:https?://[^/\s]+)?(?:/[^?\s]*)?/(?:data/(?:upload|local-files)/|(?:tasks|projects)/\d+/(?:resolve|presign)/))"
     r"\S+\s*",
     re.IGNORECASE,

@@ -102,7 +102,9 @@ def _as_string(value: Any, depth: int = 0) -> str | None:
         return value
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
+        return str(value)  # of any size: Label Studio's pages read large integers as they are
+    if isinstance(value, float):
         return _number(value)
     if isinstance(value, list) and depth < _DEEPEST:
         parts = [_as_string(part, depth + 1) for part in value]
@@ -110,12 +112,8 @@ def _as_string(value: Any, depth: int = 0) -> str | None:
     return None
 
 
-def _number(value: float) -> str:
+def _number(number: float) -> str:
     """A number as JavaScript writes it: 5.0 is "5", and from 1e21 on it has an exponent."""
-    try:
-        number = float(value)
-    except OverflowError:
-        return "Infinity" if value > 0 else "-Infinity"
     if number != number:
         return "NaN"
     if number in (float("inf"), float("-inf")):

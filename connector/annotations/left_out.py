@@ -11,7 +11,7 @@ from connector.annotations.records import Task
 from connector.formatting import count
 
 _IDS = 5  # that a sentence names for one cause
-_CAUSES = 3  # that a sentence names
+_CAUSES = 5  # that a sentence names
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,10 @@ def test_tasks_without_a_text_are_left_out_and_told(
     summary = json.loads(done.out)
     assert (summary["tasks"], summary["without_text"], summary["unknown_choices"]) == (9, 6, 0)
     assert sorted(loop.window) == with_text[1:]
+    first_id, second_id, third, fourth, fifth, sixth = without
     named = (
-        f"Left out: 6 tasks without a text, 2 of them with annotations: {without[0]}, {without[1]} ('text' is blank)"
+        f"Left out: 6 tasks without a text, 2 of them with annotations: {first_id}, {second_id}, {fifth} ('text' is "
+        f"blank), {third} ('text' is null), {fourth} ('text' is an object), {sixth} (it has no 'text')."
     )
     assert named in commands.run(loop, "sync").out
     told = commands.run(loop, "status")

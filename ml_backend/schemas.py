@@ -67,7 +67,14 @@ class Prediction(_Wire):
 
     @classmethod
     def of_choices(
-        cls, choices: Sequence[str], score: float, *, from_name: str, to_name: str, model_version: str
+        cls,
+        choices: Sequence[str],
+        score: float,
+        *,
+        from_name: str,
+        to_name: str,
+        model_version: str,
+        nested: bool = False,
     ) -> "Prediction":
         """A prediction of classes, as Label Studio stores it.
 
@@ -77,8 +84,9 @@ class Prediction(_Wire):
             from_name: The name of the `Choices` in the labelling config.
             to_name: The name of the object tag that it refers to.
             model_version: The version that predicted.
+            nested: Whether the form has allowNested, which makes a path of each choice.
         """
-        value = {"choices": list(choices)}
+        value = {"choices": [[choice] for choice in choices] if nested else list(choices)}
         region = {"from_name": from_name, "to_name": to_name, "type": "choices", "value": value}
         return cls(result=[region] if choices else [], score=score, model_version=model_version)
 

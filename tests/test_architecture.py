@@ -134,11 +134,7 @@ ORDER = {
 PURE = ("connector.active_learning", "connector.annotations")
 # Only this room talks to that library.
 DOORS = {
-    "label_studio_sdk": (
-        "connector.label_studio",
-        "connector.annotations.label_config",
-        "ml_backend.labeling.label_config",
-    ),
+    "label_studio_sdk": ("connector.label_studio",),
     "sqlalchemy": ("connector.state",),
     "fastapi": ("ml_backend.rest",),
     "torch": ("ml_backend.features",),

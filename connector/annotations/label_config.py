@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 from connector.annotations.controls import CONTROLS
 from connector.annotations.controls import Control as Control
-from connector.annotations.controls.control import NotServable
+from connector.annotations.form.config import BrokenConfig, Form, NotServable, Tag, read_form
 from connector.annotations.objects import OBJECTS
 from connector.errors import UsageError
 
@@ -18,23 +16,15 @@ def find_control(label_config: str, name: str | None = None) -> Control:
 
     Raises UsageError if there is none, or several and no `name`. The message lists all controls.
     """
-    # Here because it takes half a second, and a sync with an unchanged config does not need it. The SDK only parses the
-    # config: no server is asked.
-    from label_studio_sdk.label_interface.interface import LabelInterface
-
     try:
-        interface = LabelInterface(label_config)
-        controls = list(interface.controls)
-        objects = {tag.name: tag for tag in interface.objects}
-    except Exception as error:  # the SDK raises plain exceptions of many kinds on a broken config
-        raise UsageError(f"The project's labelling config cannot be read: {error}") from error
-
+        form = read_form(label_config)
+    except BrokenConfig as error:
+        raise UsageError(f"The project's labelling config cannot be read: {error}.") from error
     servable: list[Control] = []
     listing: list[str] = []
-    elements = {element.get("name"): element for element in ElementTree.fromstring(label_config).iter()}
-    for tag in controls:
+    for tag in form.controls:
         try:
-            servable.append(_control(tag, elements[tag.name], objects))
+            servable.append(_control(tag, form))
             listing.append(f"{tag.tag} '{tag.name}' (can be served)")
         except NotServable as reason:
             listing.append(f"{tag.tag} '{tag.name}' ({reason})")
@@ -60,16 +50,14 @@ def packaged_label_config() -> str:
     return (packaged if packaged.exists() else checkout).read_text(encoding="utf-8")
 
 
-def _control(tag: Any, element: ElementTree.Element, objects: dict[str, Any]) -> Control:
-    """The control that a tag of the SDK describes. Raises NotServable if it cannot be served."""
-    kind = CONTROLS.get(tag.tag)
+def _control(tag: Tag, form: Form) -> Control:
+    """The control that a tag describes. Raises NotServable if it cannot be served."""
+    kind = next((kind for kind in CONTROLS.values() if tag.is_a(kind.tag)), None)
     if kind is None:
         raise NotServable(f"not {' or '.join(CONTROLS)}")
-    kind.check(tag, element)
-    if len(tag.to_name) != 1:
-        raise NotServable("toName names several objects")
-    target = objects.get(tag.to_name[0])
-    content = OBJECTS.get(target.tag) if target is not None else None
-    if target is None or content is None:
+    kind.check(tag)
+    target = form.object_of(tag)
+    name = next((name for name in OBJECTS if target is not None and target.is_a(name)), None)
+    if target is None or name is None:
         raise NotServable(f"on {'nothing' if target is None else target.tag}, not on a {' or '.join(OBJECTS)}")
-    return kind.from_tag(tag, target.tag, content.data_key(target))
+    return kind.from_tag(tag, name, OBJECTS[name].field(target))

@@ -8,15 +8,21 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from connector.annotations.controls import Control
+from connector.annotations.form.config import TextField
+from connector.annotations.form.data import Shown
 from connector.annotations.objects import OBJECTS
 
 
 class Annotation(NamedTuple):
     """One row of Label Studio's annotations: an annotator's answer or skip.
 
-    `label` is written as Control.label_of does. None: there is none. `unknown`: a choice that the config no longer has
-    is left out. Other choices of a set are kept, and a single choice becomes None. `annotator` is 0 if the user was
-    deleted: all deleted users count as one. `lead_time` is in seconds. None: unknown.
+    Attributes:
+        annotator: 0 if the user was deleted: all deleted users count as one.
+        label: As Control.label_of writes it. None: there is none.
+        unknown: A choice that the config no longer has is left out. Other choices of a set are kept, and a single
+            choice becomes None.
+        lead_time: In seconds. None: unknown.
+        problem: Why there is no label, or only a part of it, in words. "": nothing is left out.
     """
 
     id: int
@@ -29,12 +35,18 @@ class Annotation(NamedTuple):
     unknown: bool = False
     created_at: str = ""
     lead_time: float | None = None
+    problem: str = ""
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether an answer cannot be read at all. One that names a choice of an earlier config can."""
+        return bool(self.problem) and not self.unknown
 
 
 class Task(NamedTuple):
     """A task as Label Studio has it, with its annotations by id.
 
-    `digest` identifies its content. None: it has nothing to label.
+    `digest` identifies its content. None: it has nothing to label, and `problem` says why.
     """
 
     id: int
@@ -43,6 +55,7 @@ class Task(NamedTuple):
     overlap: int
     updated_at: str
     annotations: tuple[Annotation, ...] = ()
+    problem: str = ""
 
 
 def answers(task: Task) -> tuple[str | None, tuple[Annotation, ...]]:
@@ -60,14 +73,19 @@ def digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def read_content(raw: Mapping[str, Any], control: Control) -> Shown:
+    """The content that a task of Label Studio shows in the control, or why there is nothing to label."""
+    return OBJECTS[control.content].read(raw["data"], TextField(control.data_key, control.encoding))
+
+
 def read_text(raw: Mapping[str, Any], control: Control) -> str | None:
     """The content that a task of Label Studio shows in the control. None: there is nothing to label."""
-    return OBJECTS[control.content].read(raw["data"].get(control.data_key))
+    return read_content(raw, control).text
 
 
 def read_task(raw: dict[str, Any], control: Control) -> Task:
     """A task of `GET /api/tasks?fields=all`, or the answer to a task's PATCH, as a record."""
-    text = read_text(raw, control)
+    text, problem = read_content(raw, control)
     return Task(
         id=raw["id"],
         digest=None if text is None else digest(text),
@@ -78,6 +96,7 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
         annotations=tuple(
             sorted((read_annotation(row, raw["id"], control) for row in raw["annotations"]), key=lambda row: row.id)
         ),
+        problem=problem,
     )
 
 
@@ -92,7 +111,7 @@ def annotator_of(raw: Mapping[str, Any]) -> int:
 def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotation:
     """A row of a task's `annotations` as a record."""
     skipped = bool(raw["was_cancelled"])
-    label, unknown = (None, False) if skipped else control.read(raw["result"])
+    label, unknown, problem = (None, False, "") if skipped else control.read(raw["result"])
     return Annotation(
         id=raw["id"],
         task=task,
@@ -104,6 +123,7 @@ def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotat
         unknown=unknown,
         created_at=raw["created_at"],
         lead_time=raw.get("lead_time"),
+        problem=problem,
     )
 
 

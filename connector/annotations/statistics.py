@@ -25,6 +25,7 @@ class LabelCounts:
     ground_truth: int
     skipped: int
     unknown_choices: int
+    unreadable_annotations: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def label_counts(rows: Iterable[Annotation], now: datetime) -> LabelCounts:
         ground_truth=sum(row.label is not None and row.ground_truth for row in rows),
         skipped=sum(row.skipped for row in rows),
         unknown_choices=sum(row.unknown for row in rows),
+        unreadable_annotations=sum(row.unreadable for row in rows),
     )
 
 

@@ -69,9 +69,10 @@ def init(
         return
     is_set_up = "was already set up" if done["already"] else "is set up"
     changed = f" It set {', '.join(done['changed'])}." if done["changed"] else ""
+    notes = "".join(f" {note}" for note in done["notes"])
     say(
         f"Project {project_id} ({done['title']}) {is_set_up}: '{done['control']}' with {', '.join(done['classes'])}."
-        f"{changed}\nNext: connector sync --project {project_id}"
+        f"{changed}{notes}\nNext: connector sync --project {project_id}"
     )
 
 

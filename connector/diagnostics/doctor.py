@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.label_config import Control
+from connector.annotations.left_out import data_keys
 from connector.backend import Backend
-from connector.diagnostics import queue_checks, server_checks
+from connector.diagnostics import content_checks, queue_checks, server_checks
 from connector.diagnostics.finding import Finding, ok, problem
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.formatting import count
@@ -158,5 +159,10 @@ class _Examination:
         yield queue_checks.skip_queue(window, self.gateway.url, self.gateway.emails)
         yield queue_checks.stuck_tasks(window)
         yield queue_checks.second_opinions(window, self.gateway.url)
-        yield queue_checks.texts(window, self.gateway.url)
-        yield queue_checks.choices(window)
+        yield content_checks.texts(pulled, self.gateway.url, self._data_keys)
+        yield content_checks.choices(pulled)
+        yield content_checks.answers(pulled, self.gateway.url)
+
+    def _data_keys(self, tasks: Collection[int]) -> list[str]:
+        """The keys that the data of these tasks has."""
+        return data_keys(self.gateway.tasks_by_id(self.project_id, list(tasks)))

@@ -205,37 +205,6 @@ def second_opinions(window: WindowSnapshot, url: str) -> Finding:
     )
 
 
-def texts(window: WindowSnapshot, url: str) -> Finding:
-    """Are there tasks without a text?"""
-    key = window.pulled.control.data_key
-    without = sorted(task.id for task in window.pulled.tasks.values() if task.digest is None)
-    if not without:
-        return ok("texts", f"All {len(window.pulled.tasks)} tasks have a text.")
-    return warning(
-        "texts",
-        f"{_some(without, 'task')} {'has' if len(without) == 1 else 'have'} no text under '{key}' and will never be "
-        "asked for.",
-        f"Delete them in the Data Manager, or PATCH {url}/api/tasks/ID with the data they lack.",
-    )
-
-
-def choices(window: WindowSnapshot) -> Finding:
-    """Are there annotations with a choice that the labelling config does not have?"""
-    tasks = sorted({row.task for task in window.pulled.tasks.values() for row in task.annotations if row.unknown})
-    control = window.pulled.control
-    if not tasks:
-        return ok("choices", f"All choices in annotations are in the labelling config ({', '.join(control.classes)}).")
-    effect = "They count as no label."
-    if control.multiple:
-        effect = "It is left out of the set, and a set of nothing else counts as no label."
-    return warning(
-        "choices",
-        f"{_some(tasks, 'task')} {'has' if len(tasks) == 1 else 'have'} annotations with a choice that the labelling "
-        f"config does not have. {effect}",
-        "Put the choice back into the labelling config, or correct those annotations, then run " + window.sync + ".",
-    )
-
-
 def last_sync(
     project_id: int, record: ProjectRecord, tasks: Collection[Task], now: datetime, unavailable: bool
 ) -> Finding:

@@ -75,6 +75,7 @@ def _format_labels(labels: LabelCounts) -> str:
         f"{labels.ground_truth} imported as ground truth" * bool(labels.ground_truth),
         f"{labels.skipped} skipped" * bool(labels.skipped),
         f"{labels.unknown_choices} with a choice that the config no longer has" * bool(labels.unknown_choices),
+        f"{labels.unreadable_annotations} that cannot be read" * bool(labels.unreadable_annotations),
     ]
     return ", ".join(filter(None, parts))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from connector._compat import long_csv_fields
 from connector.annotations import find_control
+from connector.annotations.form.data import MISSING, find_value
 from connector.errors import UsageError
 from connector.label_studio import LabelStudio
 
@@ -43,7 +44,7 @@ def read_rows(path: Path, data_key: str) -> list[dict[str, Any]]:
     if not rows:
         raise UsageError(f"{path} holds no rows.")
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or data_key not in row:
+        if not isinstance(row, dict) or find_value(row, data_key) is MISSING:
             raise UsageError(f"Row {number} of {path} has no '{data_key}', which the labelling config shows.")
         if None in row:
             raise UsageError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
+from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
@@ -19,6 +20,7 @@ from connector.state.project_state import ProjectState, now
 from connector.state.pull import read_all
 
 BACKEND_TITLE = "ActiveLab"
+SAMPLE = 20  # tasks whose keys a message names
 
 
 def initialize(
@@ -88,6 +90,7 @@ def initialize(
         "title": project["title"],
         "control": control.name,
         "classes": list(control.classes),
+        "notes": list(control.notes),
         "changed": sorted(wrong),
         "already": record.adopted_at is not None,
         "backend": backend_url,
@@ -108,7 +111,15 @@ def _remember(
     with reporter.stage("remember", "Recording every task as it is") as stage:
         state.put(full_read=None)  # an init that was killed a week ago may have read a part
         read_all(project, gateway, state, control, asked_at, stage.count)
-        state.store_originals(state.tasks().values())
+    tasks = state.tasks()
+    without = LeftOut.of(tasks.values()).without_text
+    if tasks and len(without) == len(tasks):
+        present = data_keys(gateway.tasks_by_id(project["id"], list(tasks)[:SAMPLE]))
+        raise UsageError(
+            f"Nothing was changed: no task of project {project['id']} has a text under '{control.data_key}', which the "
+            f"labelling config shows: {with_causes(without)}. {no_text_at_all(control.data_key, present)}"
+        )
+    state.store_originals(tasks.values())
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
     found: dict[str, Any] = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
     # Last: with it the record is complete, whatever becomes of this init.

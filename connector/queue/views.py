@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector.annotations.form.data import path_of
 from connector.errors import ConnectorError
 from connector.label_studio.client import LabelStudio, filter_item
 from connector.state.rows import Found
@@ -47,10 +48,14 @@ _FILTERS = {
 def tab_definition(title: str, columns: Collection[dict[str, Any]], data_key: str) -> dict[str, Any]:
     """The tab `title` as Label Studio's API describes it.
 
-    `columns`: all that the Data Manager has for the project. `data_key`: the field of a task's data with its text.
+    `columns`: all that the Data Manager has for the project. `data_key`: the key, or the path, of a task's text in its
+    data.
     """
-    widths = {f"tasks:{name}": width for name, width in _WIDTHS.items()} | {f"tasks:data.{data_key}": _TEXT_WIDTH}
     names = [_name(column) for column in columns if "children" not in column]
+    shown = f"tasks:data.{data_key}"
+    if shown not in names:  # a path: the Data Manager has a column for its first key
+        shown = f"tasks:data.{[*path_of(data_key), data_key][0]}"
+    widths = {f"tasks:{name}": width for name, width in _WIDTHS.items()} | {shown: _TEXT_WIDTH}
     hidden = [name for name in names if name not in widths]
     return {
         "title": title,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.active_learning.window import open_places
+from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.records import Task, read_task, read_text
 from connector.backend import Backend
 from connector.errors import UsageError
@@ -104,6 +105,7 @@ def export(
         "consensus": len(reviewed.scored.consensus),
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in answers),
+        "unreadable_annotations": sum(row.unreadable for row in answers),
         "model_version": reviewed.scored.model_version,
     }
 
@@ -116,7 +118,8 @@ def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) 
     texts: dict[int, Any] = {}
     choices: dict[int, str | list[str] | None] = {}
     for raw in gateway.tasks_by_id(pulled.project["id"], incomplete):
-        texts[raw["id"]] = raw["data"].get(pulled.control.data_key)
+        value = find_value(raw["data"], pulled.control.data_key)
+        texts[raw["id"]] = None if value is MISSING else value
         choices.update({row["id"]: pulled.control.answer(row["result"]) for row in raw["annotations"]})
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
     return Extras(places, gateway.emails(), texts, choices)

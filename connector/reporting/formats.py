@@ -151,6 +151,7 @@ def _schema(table: Columns) -> Any:
             "annotator_id": pa.int64(),
             "label": label,
             "unknown_choice": pa.bool_(),
+            "unreadable": pa.string(),
             "created_at": pa.string(),
             "updated_at": pa.string(),
             "lead_time": pa.float64(),

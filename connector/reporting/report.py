@@ -223,4 +223,7 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
             f"There {'is' if labels.unknown_choices == 1 else 'are'} "
             f"{count(labels.unknown_choices, 'annotation')} {choice}."
         )
+    if labels.unreadable_annotations:
+        some = count(labels.unreadable_annotations, "annotation")
+        notes.append(f"{some} cannot be read: connector doctor --project {project} says why.")
     return notes

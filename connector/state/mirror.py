@@ -126,7 +126,7 @@ class MirrorRows(ProjectRows):
             for row in db.execute(read_rows.where(_within(rows.task, part))).all():
                 by_task.setdefault(row.task, []).append(Annotation._make(row))
             found += db.execute(read_tasks.where(_within(tasks.id, part))).all()
-        return {row[0]: Task._make((*row, tuple(by_task.get(row[0], ())))) for row in found}
+        return {row[0]: Task._make((*row[:-1], tuple(by_task.get(row[0], ())), row[-1])) for row in found}
 
 
 def _parts(ids: Iterable[int]) -> list[list[int]]:

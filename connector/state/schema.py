@@ -49,6 +49,8 @@ tasks = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("text", sa.Text),
     sa.Column("digest", sa.String(32)),
+    # Why there is no text, in words. "": there is one.
+    sa.Column("problem", sa.Text, nullable=False, server_default=""),
     sa.Column("is_labeled", sa.Boolean, nullable=False),
     sa.Column("overlap", sa.Integer, nullable=False),
     sa.Column("updated_at", sa.String(40), nullable=False),
@@ -67,6 +69,8 @@ annotation_rows = sa.Table(
     sa.Column("unknown", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.String(40), nullable=False),
     sa.Column("lead_time", sa.Float),
+    # Why there is no label, or only a part of it, in words. "": nothing is left out.
+    sa.Column("problem", sa.Text, nullable=False, server_default=""),
 )
 # Every task's overlap and is_labeled as init found them. `answers`: how many annotations and skips it had.
 originals = sa.Table(

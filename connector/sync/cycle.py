@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from connector.active_learning import DEFAULT_STRATEGY
 from connector.active_learning.stopping import forecast
 from connector.active_learning.window import Slot
+from connector.annotations.left_out import LeftOut
 from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
@@ -24,6 +25,9 @@ from connector.sync.summary import ModelSummary, SyncSummary, WindowSummary
 if TYPE_CHECKING:
     from connector.backend import Backend
     from connector.sync.scoring import Scored
+
+
+UNSHOWN = 'the preselected answers, because Label Studio imports none that a form with allowNested="true" shows'
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,8 @@ class _Cycle:
         window = self.state.window() if window is None else window
         rows = [row for task in snapshot.tasks.values() for row in task.annotations if not row.skipped]
         relabel = sum(slot.relabel for slot in window)
+        left_out = LeftOut.of(snapshot.tasks.values())
+        unshown = self.options.prelabel_new and not snapshot.control.shows_predictions
         return SyncSummary(
             project=snapshot.project["id"],
             round=record.round,
@@ -292,8 +298,10 @@ class _Cycle:
             model=_model_summary(scored) if scored else ModelSummary.of_round(self.state.last_round()),
             queue_version=record.queue_version,
             window=WindowSummary(size=len(window), new=len(window) - relabel, relabel=relabel),
-            without_text=sum(task.digest is None for task in snapshot.tasks.values()),
-            unknown_choices=sum(row.unknown for row in rows),
+            without_text=len(left_out.without_text),
+            unknown_choices=len(left_out.unknown),
+            unreadable_annotations=len(left_out.unreadable),
+            left_out=[*left_out.sentences(), *[UNSHOWN] * unshown],
             restored=restored,
             seconds=dict(self.reporter.seconds),
         )

@@ -57,6 +57,8 @@ class SyncSummary:
         window: how many tasks are in the window.
         without_text: how many tasks have no text.
         unknown_choices: how many annotations have a choice that the config no longer has.
+        unreadable_annotations: how many annotations have an answer that cannot be read.
+        left_out: what of the project is left out, in sentences with ids and causes.
         restored: the settings that were put in order.
         seconds: how long each stage took.
         dry_run: whether nothing was written.
@@ -75,6 +77,8 @@ class SyncSummary:
     window: WindowSummary
     without_text: int
     unknown_choices: int
+    unreadable_annotations: int
+    left_out: list[str]
     restored: list[str]
     seconds: dict[str, float]
     dry_run: bool = False
@@ -102,12 +106,7 @@ def format_summary(summary: SyncSummary) -> str:
     if summary.trained:
         model = f"Trained model {version}"
     published = "Published" if summary.published else "Would publish" if summary.dry_run else "The window has"
-    left_out = [
-        f"{count(summary.without_text, 'task')} without a text" * bool(summary.without_text),
-        f"{count(summary.unknown_choices, 'annotation')} with a choice that the config no longer has"
-        * bool(summary.unknown_choices),
-    ]
-    notes = "".join(f" Left out: {note}." for note in left_out if note)
+    notes = "".join(f" Left out: {note}." for note in summary.left_out)
     return (
         f"Project {summary.project}, round {summary.round}: {count(summary.tasks, 'task')}, "
         f"{count(summary.annotations, 'annotation')} by {count(summary.annotators, 'annotator')}. {model}. {published} "

@@ -1,21 +1,16 @@
-"""Finds the controls of a labelling config that classify a text, with label-studio-sdk's LabelInterface."""
+"""Finds the controls of a labelling config that classify a text."""
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from label_studio_sdk.label_interface.control_tags import ChoicesTag
-from label_studio_sdk.label_interface.interface import LabelInterface
-from label_studio_sdk.label_interface.object_tags import TextTag
+from ml_backend.labeling.form.config import BrokenConfig, Form, NotServable, Tag, choices_of, read_form, text_field
+from ml_backend.labeling.form.data import shown_text
 
 log = logging.getLogger(__name__)
 
-# What Label Studio 1.23.2 has in a task's data if the text is stored elsewhere: an address, or the path of an upload or
-# of a local file. It sends all of them unresolved.
-_LINK = re.compile(r"\s*([a-z][a-z0-9+.-]*://|/data/(upload|local-files)/)\S+\s*", re.IGNORECASE)
 _NAMED = 3  # classes that a message names
 _LONGEST = 1_000_000  # characters: some 40,000 choices
 _CACHED = 50_000  # characters: the cache of 64 configs stays below some 30 MB
@@ -23,9 +18,18 @@ _CACHED = 50_000  # characters: the cache of 64 configs stays below some 30 MB
 
 @dataclass(frozen=True)
 class Control:
-    """A `Choices` on a `Text`: its names, the key of the text in a task's data, and the classes of its annotations.
+    """A `Choices` on a `Text`.
 
-    If `multiple`, several classes may be chosen. If `none_counts`, choosing none is an answer, too.
+    Attributes:
+        from_name: Its name.
+        to_name: The name of the text.
+        data_key: The key of the text in a task's data, or a path of keys.
+        classes: As annotations spell them.
+        multiple: Whether several classes may be chosen.
+        none_counts: Whether choosing none is an answer, too.
+        encoding: That of the text.
+        nested: Whether the form has allowNested, which makes a path of each choice.
+        spellings: {choice as an annotation may spell it: class}.
     """
 
     from_name: str
@@ -34,25 +38,24 @@ class Control:
     classes: tuple[str, ...]
     multiple: bool = False
     none_counts: bool = False
+    encoding: str = "none"
+    nested: bool = False
+    spellings: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def text_of(self, task: Any) -> str:
-        """The text that a task of Label Studio shows. Empty if there is none, or only a link to it."""
+        """The text that a task of Label Studio shows. Empty if there is none, or only a link to a file."""
         data = task.get("data") if isinstance(task, dict) else None
-        text = data.get(self.data_key) if isinstance(data, dict) else None
-        if not isinstance(text, str) or not text.strip() or _LINK.fullmatch(text):
-            return ""
-        # The same replacement as in the connector: databases and UTF-8 take neither NUL nor lone surrogates.
-        return text.replace("\0", "?").encode(errors="replace").decode()
+        return shown_text(data, self.data_key, self.encoding).text or ""
 
 
 def find_controls(config: str) -> tuple[Control, ...]:
     """The controls of `config` that can be served, in its order. None if it cannot be read."""
     try:
-        interface = LabelInterface(config)
-        controls = [_control(tag, interface) for tag in interface.controls]
-    except Exception as error:  # a config is any text, and the parser has no error of its own
+        form = read_form(config)
+    except BrokenConfig as error:
         log.warning("A labelling config cannot be read: %s", error)
         return ()
+    controls = (_control(tag, form) for tag in form.controls)
     return tuple(control for control in controls if control is not None)
 
 
@@ -116,18 +119,24 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(shown)} and {last} are" if shown else f"{last} is"
 
 
-def _control(tag: object, interface: LabelInterface) -> Control | None:
-    if not isinstance(tag, ChoicesTag) or not tag.name or len(tag.to_name or ()) != 1:
+def _control(tag: Tag, form: Form) -> Control | None:
+    if not tag.is_a("Choices"):
         return None
-    # These have paths of choices, or choices inside regions. One class of the whole text is no answer to them.
-    if any(str(tag.get_attr(name, "false")).lower() == "true" for name in ("allowNested", "perRegion", "perItem")):
+    try:
+        choices, text = choices_of(tag), form.object_of(tag)
+        if text is None or not text.is_a("Text"):
+            return None
+        key, encoding = text_field(text)
+    except NotServable:
         return None
-    text = next((tag_object for tag_object in tag.objects or () if isinstance(tag_object, TextTag)), None)
-    if text is None or not text.value_is_variable or text.value_type == "url":
-        return None
-    multiple = bool(tag.is_multiple_choice)
-    # If a form requires a choice, or hides the control, an empty one is no answer.
-    required = str(tag.get_attr("required", "false")).lower() == "true" or tag.get_attr("visibleWhen", None) is not None
-    # If a choice has an alias, the SDK lists the alias, and annotations have it.
-    classes = tuple(tag.labels or ())
-    return Control(tag.name, str(text.name), text.value_name, classes, multiple, none_counts=multiple and not required)
+    return Control(
+        tag.name,
+        text.name,
+        key,
+        choices.classes,
+        choices.multiple,
+        none_counts=choices.none_counts,
+        encoding=encoding,
+        nested=choices.nested,
+        spellings=choices.spellings,
+    )

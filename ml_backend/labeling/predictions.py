@@ -53,6 +53,7 @@ def predict_tasks(
             from_name=control.from_name,
             to_name=control.to_name,
             model_version=model.version,
+            nested=control.nested,
         )
     return response
 

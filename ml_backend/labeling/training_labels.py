@@ -63,9 +63,11 @@ def _restrict_to_classes(label: LabelNames, control: Control) -> LabelNames | No
 
 def _label_of(answers: Mapping[str, list[str]], control: Control) -> LabelNames | None:
     """The label that an annotation gives, or None."""
-    names = answers.get(control.from_name, [])
+    # What could not be read is "".
+    names = [control.spellings.get(name, name) if name else "" for name in answers.get(control.from_name, [])]
     if not control.multiple:
-        return _restrict_to_classes(names[0], control) if len(names) == 1 else None
+        readable = [name for name in names if name]
+        return _restrict_to_classes(readable[0], control) if len(readable) == 1 else None
     return _restrict_to_classes(names, control) if names or control.none_counts else None
 
 

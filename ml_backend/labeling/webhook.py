@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_val
 
 from ml_backend.errors import BackendError, InvalidRequest
 from ml_backend.jobs.records import Job
+from ml_backend.labeling.form.answers import read_choices
 from ml_backend.labeling.label_config import Control, match_control
 from ml_backend.labeling.training_labels import training_request
 from ml_backend.project import Projects
@@ -41,7 +42,7 @@ class _Task(_Row):
 
 class _Annotation(_Row):
     task: _Id
-    result: list[Any] | None = None
+    result: Any = None
     was_cancelled: bool = False
     ground_truth: bool = False
     updated_at: AwareDatetime | None = None
@@ -125,7 +126,7 @@ class WebhookHandler:
                 item=row.task,
                 text=control.text_of(tasks.get(row.task)) if control is not None else "",
                 data_key=control.data_key if control is not None else "",
-                answers=None if row.was_cancelled else _answers(row.result or []),
+                answers=None if row.was_cancelled else _answers(row.result),
                 ground_truth=row.ground_truth,
                 updated_at=row.updated_at.timestamp() if row.updated_at is not None else time.time(),
             )
@@ -168,14 +169,19 @@ class WebhookHandler:
         return match_control(controls, model.classes, model.multilabel) or next(iter(controls), None)
 
 
-def _answers(result: list[Any]) -> dict[str, list[str]]:
-    """The choices in the `result` of an annotation, by the name of their control. A choice of another shape is ""."""
+def _answers(result: Any) -> dict[str, list[str]] | None:
+    """The choices in the `result` of an annotation, by the name of their control. A choice of another shape is "".
+
+    None: nothing of it can be read.
+    """
+    if not isinstance(result, list):
+        return {} if result is None else None
+    named = [region["from_name"] for region in result if isinstance(region, dict) and "from_name" in region]
+    if not named and not all(isinstance(region, dict) for region in result):
+        return None
     answers: dict[str, list[str]] = {}
-    for region in result:
-        name = region.get("from_name") if isinstance(region, dict) else None
+    for name in named:
         if isinstance(name, str):
-            value = region.get("value")
-            choices = value.get("choices") if isinstance(value, dict) else None
-            is_readable = isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
-            answers.setdefault(name, []).extend(choices if is_readable else [""])  # type: ignore[arg-type]
+            chosen, problems = read_choices(result, name)
+            answers[name] = [choice for region in chosen for choice in region] + [""] * bool(problems)
     return answers

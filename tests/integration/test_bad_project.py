@@ -81,8 +81,8 @@ def odd_project(start: StartProject) -> ProjectDriver:
         {"text": ""},
         {"text": "  \n"},
         {"text": None},
-        {"text": 5},
-        {"text": ["a"]},
+        {"text": {"a": 5}},
+        {"text": []},
         {"b": "a"},
     ]
     loop = start([{"text": text} for text in texts(3)] + odd, config="<View></View>", adopted=False)
@@ -106,7 +106,12 @@ def test_tasks_without_a_text_are_left_out_and_told(
     summary = json.loads(done.out)
     assert (summary["tasks"], summary["without_text"], summary["unknown_choices"]) == (9, 6, 0)
     assert sorted(loop.window) == with_text[1:]
-    assert "Left out: 6 tasks without a text." in commands.run(loop, "sync").out
+    first_id, second_id, third, fourth, fifth, sixth = without
+    named = (
+        f"Left out: 6 tasks without a text, 2 of them with annotations: {first_id}, {second_id}, {fifth} ('text' is "
+        f"blank), {third} ('text' is null), {fourth} ('text' is an object), {sixth} (it has no 'text')."
+    )
+    assert named in commands.run(loop, "sync").out
     told = commands.run(loop, "status")
     assert "9: 3 labelled, 6 unlabelled, 6 without a text" in told.out
     assert json.loads(commands.run(loop, "status", "--json").out)["tasks"]["without_text"] == 6
@@ -145,7 +150,7 @@ def test_choices_that_are_gone_are_left_out_and_told(
     assert (summary["annotations"], summary["unknown_choices"]) == (6, 4)
     labels = {row.label for task in loop.state.tasks().values() for row in task.annotations}
     assert labels == {"Polite", None}
-    assert "Left out: 4 annotations with a choice that the config no longer has." in commands.run(loop, "sync").out
+    assert "Left out: 4 annotations with a choice that the config no longer has: " in commands.run(loop, "sync").out
     found = json.loads(commands.run(loop, "status", "--json").out)
     assert (found["labels"]["total"], found["labels"]["unknown_choices"]) == (2, 4)
     assert json.loads(commands.run(loop, "export", "--json").out)["unknown_choices"] == 4
@@ -153,6 +158,12 @@ def test_choices_that_are_gone_are_left_out_and_told(
     assert loop.annotations() == annotations
     assert set(loop.tasks[6:]) <= set(loop.window)
     assert loop.project()["model_version"] == summary["queue_version"] != ""
+
+    # An alias keeps the labels of a choice that was renamed, as doctor says.
+    remedy = next(line for line in commands.run(loop, "doctor").out.splitlines() if "choices" in line)
+    assert 'give the new one its old name as alias, such as <Choice value="New name" alias="Old name"/>' in remedy
+    loop.set(label_config=renamed.replace('value="Unkind"', 'value="Unkind" alias="Impolite"'))
+    assert json.loads(commands.run(loop, "sync", "--json").out)["unknown_choices"] == 2
 
     # Back again, they are labels as before.
     loop.set(label_config=renamed.replace('value="Unkind"', 'value="Impolite"'))

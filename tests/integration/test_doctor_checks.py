@@ -261,7 +261,7 @@ def test_a_second_opinion_that_we_did_not_ask_for_is_found_and_closed(start: Sta
 
 
 def test_tasks_without_a_text_are_told_until_they_have_one(start: StartProject) -> None:
-    loop = start([{"text": "Hello, could you?"}, {"text": " "}, {"text": 5}, {"text": "Do it now."}])
+    loop = start([{"text": "Hello, could you?"}, {"text": " "}, {"text": []}, {"text": "Do it now."}])
     loop.sync()
     assert not_fine(loop) == {"texts": "warning"}
     remedy = findings(loop)["texts"].remedy
@@ -279,7 +279,8 @@ def test_annotations_with_an_unknown_choice_are_told_until_the_config_has_it(sta
     loop.sync()
     assert not_fine(loop) == {"choices": "warning"}
     found = findings(loop)["choices"]
-    assert f"1 task ({loop.tasks[0]}) has annotations with a choice" in found.cause
+    (annotation,) = loop.annotations()
+    assert f"1 annotation has a choice that the labelling config does not have: {annotation} ('Rude')." in found.cause
     config = loop.project()["label_config"]
     loop.set(label_config=config.replace("</Choices>", '<Choice value="Rude"/></Choices>'))
     follow(loop, found.remedy)

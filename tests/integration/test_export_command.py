@@ -45,6 +45,7 @@ SUMMARY = {
     "consensus",
     "without_text",
     "unknown_choices",
+    "unreadable_annotations",
     "model_version",
 }
 

@@ -28,7 +28,8 @@ KEYS = {
     "last_round": {"number", "at", "seconds_ago"},
     "sync_running": set(),
     "queue": {"version", "size", "served", "left", "second_opinions_open", "in_charge"},
-    "labels": {"total", "annotators", "today", "mean_of_7_days", "ground_truth", "skipped", "unknown_choices"},
+    "labels": {"total", "annotators", "today", "mean_of_7_days", "ground_truth", "skipped", "unknown_choices"}
+    | {"unreadable_annotations"},
     "tasks": {"total", "labelled", "unlabelled", "without_text"},
     "model": {"version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
@@ -97,6 +98,7 @@ def test_status_follows_a_project_from_init_to_second_opinions(start: StartProje
         "ground_truth": 0,
         "skipped": 1,
         "unknown_choices": 0,
+        "unreadable_annotations": 0,
     }
     assert found["next_step"] == "13 new annotations: the next connector sync chooses a new window."
 

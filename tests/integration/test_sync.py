@@ -47,6 +47,8 @@ KEYS = {
     "forecast",
     "without_text",
     "unknown_choices",
+    "unreadable_annotations",
+    "left_out",
     "restored",
     "seconds",
 }

@@ -36,6 +36,7 @@ CHECKS = [
     "second_opinions",
     "texts",
     "choices",
+    "answers",
     "backend",
     "backend_address",
     "last_sync",

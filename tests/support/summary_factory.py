@@ -22,6 +22,8 @@ def sync_summary(project: int = 7, *, size: int = 20, relabel: int = 5, **change
         "window": WindowSummary(size, size - relabel, relabel),
         "without_text": 2,
         "unknown_choices": 0,
+        "unreadable_annotations": 0,
+        "left_out": ["2 tasks without a text: 4, 9 ('text' is blank)"],
         "restored": ["sampling"],
         "seconds": {"pull": 0.5, "publish": 0.1},
     }

@@ -12,5 +12,5 @@ CONTROLS: dict[str, type[Control]] = {kind.tag: kind for kind in (Choices,)}
 
 def from_json(value: dict[str, Any]) -> Control:
     """The control that `Control.to_json` has written."""
-    fields = {name: value[name] for name in value if name != "tag"}
-    return CONTROLS[value["tag"]](**{**fields, "classes": tuple(value["classes"])})
+    fields: dict[str, Any] = {name: tuple(field) if isinstance(field, list) else field for name, field in value.items()}
+    return CONTROLS[fields.pop("tag")](**fields)

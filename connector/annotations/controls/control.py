@@ -6,28 +6,38 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, NamedTuple
-from xml.etree.ElementTree import Element
 
-
-class NotServable(Exception):
-    """The control, or the object that it is on, cannot be served. The text says why."""
+from connector.annotations.form.config import NotServable as NotServable
+from connector.annotations.form.config import Tag, TextField
 
 
 class ReadLabel(NamedTuple):
-    """The label in a `result`, None if there is none. `unknown`: a class that the config no longer has is left out."""
+    """The label in a `result`.
+
+    Attributes:
+        label: None if there is none.
+        unknown: A class that the config no longer has is left out.
+        problem: Why there is no label, or only a part of it, in words. "": nothing is left out.
+    """
 
     label: str | None
     unknown: bool
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Control(ABC):
-    """A control that is served, on an object whose content is in the field `data_key` of a task's data.
-
-    `classes` are spelled as annotations spell them. `multiple`: a label is a set of classes. `content` is the tag of
-    the object, a key of `objects.OBJECTS`.
+    """A control that is served.
 
     A label is one string everywhere: a class's name, or, if `multiple`, a set of classes as `label_of` writes it.
+
+    Attributes:
+        data_key: The key of a task's data, or a path of keys, under which the object's content is.
+        classes: Spelled as annotations spell them.
+        multiple: Whether a label is a set of classes.
+        content: The tag of the object, a key of `objects.OBJECTS`.
+        encoding: That of the content.
+        notes: Sentences about parts of the config that are left out.
     """
 
     name: str
@@ -36,21 +46,25 @@ class Control(ABC):
     classes: tuple[str, ...]
     multiple: bool = field(default=False, kw_only=True)
     content: str = field(default="Text", kw_only=True)
+    encoding: str = field(default="none", kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     tag: ClassVar[str]
 
-    @classmethod
-    @abstractmethod
-    def check(cls, tag: Any, element: Element) -> None:
-        """Raises NotServable if the attributes of a tag of the config rule it out, whatever object it is on.
-
-        `tag` is the SDK's, `element` the same in XML.
-        """
+    @property
+    def shows_predictions(self) -> bool:
+        """Whether the form shows the answers in predictions that Label Studio imports."""
+        return True
 
     @classmethod
     @abstractmethod
-    def from_tag(cls, tag: Any, content: str, data_key: str) -> Control:
-        """The control that a tag of the config describes. Raises NotServable if there is nothing to learn from it."""
+    def check(cls, tag: Tag) -> None:
+        """Raises NotServable if a tag of the config cannot be served, whatever object it is on."""
+
+    @classmethod
+    @abstractmethod
+    def from_tag(cls, tag: Tag, content: str, shown: TextField) -> Control:
+        """The control that a tag of the config describes, on an object of the kind `content` that shows `shown`."""
 
     @abstractmethod
     def label_of(self, chosen: Collection[str]) -> str:

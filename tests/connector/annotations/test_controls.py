@@ -4,13 +4,14 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from xml.etree.ElementTree import Element
 
 import pytest
 from support import ROOT
 
 from connector.annotations.controls import CONTROLS, Control, from_json
 from connector.annotations.controls.control import ReadLabel
+from connector.annotations.form.config import Tag, TextField
+from connector.annotations.form.data import Shown
 from connector.annotations.label_config import find_control
 from connector.annotations.objects import OBJECTS
 from connector.annotations.objects.content import Content
@@ -25,13 +26,13 @@ class Rating(Control):
     tag: ClassVar[str] = "Rating"
 
     @classmethod
-    def check(cls, tag: Any, element: Element) -> None:
+    def check(cls, tag: Tag) -> None:
         pass
 
     @classmethod
-    def from_tag(cls, tag: Any, content: str, data_key: str) -> Control:
-        stars = tuple(str(number + 1) for number in range(int(tag.attr["maxRating"])))
-        return cls(tag.name, tag.to_name[0], data_key, stars, content=content)
+    def from_tag(cls, tag: Tag, content: str, shown: TextField) -> Control:
+        stars = tuple(str(number + 1) for number in range(int(tag.get("maxRating"))))
+        return cls(tag.name, tag.to_name[0], shown.key, stars, content=content)
 
     def label_of(self, chosen: Collection[str]) -> str:
         (stars,) = chosen
@@ -53,11 +54,11 @@ class Rating(Control):
 
 
 class Image(Content):
-    def data_key(self, tag: Any) -> str:
-        return str(tag.attr["value"])[1:]
+    def field(self, tag: Tag) -> TextField:
+        return TextField(tag.get("value")[1:], "none")
 
-    def read(self, value: Any) -> str | None:
-        return value or None
+    def read(self, data: Any, shown: TextField) -> Shown:
+        return Shown(data.get(shown.key))
 
 
 def test_a_control_and_a_content_of_new_kinds_are_served(monkeypatch: pytest.MonkeyPatch) -> None:

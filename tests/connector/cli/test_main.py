@@ -461,7 +461,7 @@ def test_without_json_a_sync_is_told_in_a_sentence(connector: Run, plan: Any) ->
     assert done.code == 0
     assert done.out == (
         "Project 7, round 3: 200 tasks, 60 annotations by 4 annotators. Trained model v3. Published 20 tasks: 15 new, "
-        "5 for a second opinion. Left out: 2 tasks without a text.\n"
+        "5 for a second opinion. Left out: 2 tasks without a text: 4, 9 ('text' is blank).\n"
     )
     assert "choice" not in done.out
 

@@ -16,7 +16,7 @@ from connector.active_learning.window import Slot
 from connector.annotations.controls.choices import Choices
 from connector.annotations.records import Annotation, Task
 from connector.backend import Backend
-from connector.diagnostics import queue_checks, server_checks
+from connector.diagnostics import content_checks, queue_checks, server_checks
 from connector.diagnostics.doctor import examine, exit_code, format_findings
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import TryAgainLater, UsageError
@@ -327,8 +327,43 @@ def test_open_tasks_that_nobody_asked_for_are_told_from_those_that_are_never_ser
 
 
 def test_many_tasks_are_told_by_number_and_the_first_few() -> None:
-    tasks = [Task(number, None, False, 1, NOW.isoformat()) for number in range(1, 9)]
-    assert queue_checks.texts(charted(tasks), "http://ls").cause.startswith("8 tasks (1, 2, 3, 4, 5, …) have no text")
+    tasks = [Task(number, None, False, 1, NOW.isoformat(), problem="it has no 'text'") for number in range(1, 9)]
+    found = content_checks.texts(charted(tasks).pulled, "http://ls", lambda ids: ["a b", "body"])
+    assert found.cause == "8 tasks have no text and will never be asked for: 1, 2, 3, 4, 5, … (it has no 'text')."
+    assert found.remedy == (
+        "The tasks have 'a b', 'body'. In Settings, Labeling Interface, let the Text show one of these, such as "
+        'value="$body".'
+    )
+
+
+def test_tasks_that_people_have_annotated_are_never_to_be_deleted() -> None:
+    at = NOW.isoformat()
+    blank = Task(1, None, True, 1, at, (row(1, 1),), problem="'text' is blank")
+    skipped = Task(2, None, True, 1, at, (row(2, 1, skipped=True),), problem="'text' is blank")
+    found = content_checks.texts(charted([blank, skipped, task(3)]).pulled, "http://ls", lambda ids: [])
+    assert "1 task of them has annotations (1)." in found.cause
+    assert "Keep the tasks that have annotations" in found.remedy
+    assert "elete" not in found.remedy
+    found = content_checks.texts(charted([skipped, task(3)]).pulled, "http://ls", lambda ids: [])
+    assert "Delete them" in found.remedy
+
+
+def test_annotations_that_give_no_label_are_named() -> None:
+    assert content_checks.answers(charted([task(1)]).pulled, "http://ls").cause == "There are no annotations yet."
+    labels = [task(number, row(number, 1)) for number in (1, 2)]
+    good = content_checks.answers(charted(labels).pulled, "http://ls")
+    assert (good.level, good.cause) == ("ok", "2 of 2 annotations give a label.")
+    silent = row(3, 1)._replace(label=None)
+    some = content_checks.answers(charted([*labels, task(3, silent)]).pulled, "http://ls")
+    assert some.level == "ok"
+    broken = [task(3, silent), task(4, silent._replace(id=4, task=4, problem="its value is null"))]
+    found = content_checks.answers(charted(broken).pulled, "http://ls")
+    assert found.level == "warning"
+    assert found.cause.startswith("0 of 2 annotations give a label. 1 annotation has an answer that cannot be read: ")
+    assert found.cause.endswith(" (its value is null). 1 annotation has no answer in 'politeness': 301.")
+    assert "http://ls/projects/7/data?task=" in found.remedy
+    blank = content_checks.answers(charted([labels[0], *(task(n, silent._replace(id=n)) for n in (5, 6))]).pulled, "x")
+    assert blank.level == "warning"
 
 
 def last_sync(last: dict[str, Any] | None, *minutes: float, unavailable: bool = False, **known: Any) -> Finding:

@@ -142,6 +142,7 @@ def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, st
         "ground_truth": 1,
         "skipped": 1,
         "unknown_choices": 1,
+        "unreadable_annotations": 0,
     }
     assert found.to_json()["tasks"] == {"total": 6, "labelled": 4, "unlabelled": 2, "without_text": 0}
     assert (
@@ -159,7 +160,7 @@ def test_a_day_begins_where_the_clock_says(studio: Server, state: ProjectState) 
 
 
 def test_tasks_without_a_text_are_counted(studio: Server, state: ProjectState) -> None:
-    for task, text in ((1, ""), (2, None), (3, 5), (4, "  \n")):
+    for task, text in ((1, ""), (2, None), (3, {"a": 5}), (4, "  \n")):
         studio.rows[task]["data"] = {"text": text}
     studio.rows[5]["data"] = {}
     found = ask(studio, state)
@@ -258,7 +259,7 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         "queue": ["version", "size", "served", "left", "second_opinions_open", "in_charge"],
         "labels": [
             *("total", "annotators", "today", "mean_of_7_days"),
-            *("ground_truth", "skipped", "unknown_choices"),
+            *("ground_truth", "skipped", "unknown_choices", "unreadable_annotations"),
         ],
         "tasks": ["total", "labelled", "unlabelled", "without_text"],
         "model": ["version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"],

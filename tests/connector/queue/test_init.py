@@ -13,7 +13,7 @@ from support import ROOT
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.queue.import_tasks import create
 from connector.queue.init import initialize
-from connector.queue.views import TAB_TITLES
+from connector.queue.views import TAB_TITLES, tab_definition
 from connector.state.project_state import Original, ProjectState, State
 
 CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
@@ -28,7 +28,8 @@ READY = {
 class Server:
     """A project of six tasks in three pages; `writes` is all that was changed in it."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, data: dict[str, Any] | None = None, **settings: Any) -> None:
+        self.data = data or {"text": "Text"}
         self.project = {
             "id": 7,
             "title": "Requests",
@@ -69,7 +70,7 @@ class Server:
             yield [
                 {
                     "id": number,
-                    "data": {"text": "Text"},
+                    "data": self.data,
                     "is_labeled": number % 2 == 0,
                     "overlap": self.overlaps[number],
                     "updated_at": "2026-03-01T10:00:00.000000Z",
@@ -77,6 +78,9 @@ class Server:
                 }
                 for number in (2 * page - 1, 2 * page)
             ]
+
+    def tasks_by_id(self, project: int, ids: list[int]) -> Iterator[dict[str, Any]]:
+        yield from (raw for page in self.tasks(project) for raw in page if raw["id"] in ids)
 
     def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
         self.check()
@@ -175,6 +179,45 @@ def test_setting_up_keeps_the_model_version(state: ProjectState) -> None:
     server = Server(model_version="v1")
     init(server, state)
     assert server.writes[0]["model_version"] == "v1"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"my text": "a", "body": "b"}, "(it has no 'text'). The tasks have 'my text', 'body'. In Settings, Labeling"),
+        ({"text": "s3://bucket/a.txt"}, "('text' is only a link to a file). Import tasks with a text under 'text'."),
+    ],
+    ids=["another key", "links"],
+)
+def test_where_no_task_has_a_text_nothing_is_changed_and_the_keys_are_named(
+    state: ProjectState, data: dict[str, Any], says: str
+) -> None:
+    server = Server(data=data)
+    with pytest.raises(UsageError, match="no task of project 7 has a text under 'text'") as refused:
+        init(server, state)
+    assert f"shows: 1, 2, 3, 4, 5, … {says}" in str(refused.value)
+    assert (server.writes, state.record().adopted_at) == ([], None)
+    server.data = {"text": "Text"}
+    assert not init(server, state)["already"]
+
+
+def test_a_part_of_the_config_that_is_left_out_is_named(state: ProjectState) -> None:
+    server = Server(label_config=CONFIG.replace("</Choices>", '<Choice value=""/></Choices>'))
+    done = init(server, state)
+    assert done["classes"] == ["Polite", "Impolite"]
+    assert done["notes"] == ["A Choice without a value is left out: give it a value or an alias."]
+
+
+@pytest.mark.parametrize(
+    ("key", "column"),
+    [("text", "text"), ("llm.outputs", "llm"), ("a.b", "a.b"), ("a[0].b", "a"), ("missing", "missing")],
+)
+def test_a_tab_shows_the_column_of_the_text(key: str, column: str) -> None:
+    columns = [{"id": name, "parent": "data", "target": "tasks"} for name in ("text", "llm", "a", "a.b")]
+    made = tab_definition(TAB_TITLES[0], columns, key)
+    assert made["columnsWidth"][f"tasks:data.{column}"] == 600
+    hidden = {f"tasks:data.{name}" for name in ("text", "llm", "a", "a.b")} - {f"tasks:data.{column}"}
+    assert set(made["hiddenColumns"]["explore"]) == hidden
 
 
 def test_overlaps_are_all_remembered_even_when_the_first_init_failed_half_way(state: ProjectState) -> None:

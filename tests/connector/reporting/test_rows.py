@@ -120,6 +120,7 @@ def test_a_row_says_all_there_is() -> None:
         "annotator_id": 1,
         "label": "Polite",
         "unknown_choice": False,
+        "unreadable": None,
         "created_at": AT,
         "updated_at": AT,
         "lead_time": 1.5,
@@ -160,9 +161,17 @@ def test_no_class_name_takes_another_columns_place() -> None:
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [("", ""), (" \n", " \n"), ("=1+1", "=1+1"), (None, None), (5, "5"), (True, "true"), (["é"], '["é"]')],
+    [
+        ("", ""),
+        (" \n", " \n"),
+        ("=1+1", "=1+1"),
+        (None, None),
+        ({"a": 5}, '{"a":5}'),
+        ([], "[]"),
+        ([{}, "é"], '[{},"é"]'),
+    ],
 )
-def test_a_text_stays_as_it_is_and_another_value_is_told_in_json(value: Any, told: str | None) -> None:
+def test_a_text_stays_as_it_is_and_a_value_without_a_text_is_told_in_json(value: Any, told: str | None) -> None:
     made = row(task(7, data={"text": value}), extras=Extras(texts={7: value}))
     assert made["text"] == value
     assert type(made["text"]) is type(value)

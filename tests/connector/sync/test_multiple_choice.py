@@ -28,7 +28,7 @@ from connector.annotations.records import (
     read_annotation,
 )
 from connector.backend import Backend, Probabilities
-from connector.diagnostics import queue_checks, server_checks
+from connector.diagnostics import content_checks, server_checks
 from connector.progress import Reporter
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
@@ -131,8 +131,8 @@ def test_regions_of_other_controls_are_passed_over() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [region(type="labels"), region(["rain"], ["price"]), region("rain", 5)],
-    ids=["labels", "paths", "a number"],
+    [region(type="labels"), region(["rain", "price"]), region("rain", 5)],
+    ids=["labels", "a path", "a number"],
 )
 def test_what_cannot_be_read_as_choices_does_not_say_none(broken: dict[str, Any]) -> None:
     assert read(broken) == (None, False)
@@ -430,9 +430,6 @@ def test_doctor_tells_a_model_of_the_other_kind(control: Control) -> None:
 
 def test_doctor_tells_what_becomes_of_a_set_with_a_choice_that_is_gone(model: Model, state: ProjectState) -> None:
     _, project = exported(model, state)
-    chart = queue_checks.WindowSnapshot(
-        project_id=7, pulled=project, version="v", slots=[], active={1}, unanswered=set(), reopened=set(), answers=[]
-    )
-    found = queue_checks.choices(chart)
+    found = content_checks.choices(project)
     assert found.level == "warning"
     assert "It is left out of the set" in found.cause

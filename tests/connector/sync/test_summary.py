@@ -24,6 +24,8 @@ KEYS = [
     "window",
     "without_text",
     "unknown_choices",
+    "unreadable_annotations",
+    "left_out",
     "restored",
     "seconds",
 ]
@@ -66,13 +68,12 @@ def test_a_summary_in_words_names_what_was_left_out() -> None:
         model_version=None,
         size=4,
         relabel=1,
-        without_text=0,
-        unknown_choices=2,
+        left_out=["2 annotations with a choice that the config no longer has: 31, 35 ('Rude')"],
         seconds={"pull": 0.1},
     )
     assert format_summary(summary) == (
         "Project 7, round 2: 1,670 tasks, 3 annotations by 1 annotator. No model yet. The window has 4 tasks: 3 new, 1 "
-        "for a second opinion. Left out: 2 annotations with a choice that the config no longer has."
+        "for a second opinion. Left out: 2 annotations with a choice that the config no longer has: 31, 35 ('Rude')."
     )
     assert "Would publish 4 tasks: 3 new" in format_summary(replace(summary, dry_run=True))
-    assert "Left out" not in format_summary(replace(summary, unknown_choices=0))
+    assert "Left out" not in format_summary(replace(summary, left_out=[]))

@@ -55,7 +55,7 @@ def test_an_alias_is_what_annotations_hold() -> None:
         "no xml",
         "<View>",
         "<View/>",
-        config(choices('allowNested="true"')),
+        config(choices(inner='<Choice value="A"><Choice value="B"/></Choice><Choice value="C"/>')),
         config(choices('perRegion="true"')),
         config(choices(), text='<Text name="t" value="$body" valueType="url"/>'),
         config(choices(), text='<Text name="t" value="a fixed text"/>'),
@@ -121,8 +121,6 @@ def test_the_difference_is_told_in_a_sentence(now: str | None, then: str, says: 
 @pytest.mark.parametrize(
     "text",
     [
-        "https://example.com/a.txt",
-        "HTTP://EXAMPLE.COM",
         " s3://bucket/a.txt\n",
         "gs://bucket/a b.txt".replace(" ", "%20"),
         "azure-blob://box/a.txt",
@@ -131,10 +129,7 @@ def test_the_difference_is_told_in_a_sentence(now: str | None, then: str, says: 
         "",
         " \n",
         None,
-        7,
-        0.5,
-        True,
-        ["a"],
+        [],
         {"a": "b"},
     ],
 )
@@ -152,6 +147,7 @@ def test_a_task_without_the_key_has_no_text(task: Any) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "https://example.com/a.txt",
         "see https://example.com/a.txt",
         "https://example.com/a.txt is down",
         "http: what a mess",

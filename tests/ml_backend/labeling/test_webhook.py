@@ -134,7 +134,6 @@ ODD: list[Any] = [
             {"id": 2**63},
             {"id": -1},
             {"id": 1.5},
-            {"result": "Polite"},
             {"updated_at": "yesterday"},
             {"updated_at": "2026-11-23T02:00:00"},
             {"was_cancelled": [True]},
@@ -150,9 +149,11 @@ def test_what_cannot_be_read_does_nothing(events: EventHarness, body: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "result", [None, [], [None], ["Polite"], [{}], [{"from_name": 1}], [{"from_name": "politeness"}]]
+    "result", [None, [], [None], ["Polite"], "Polite", [{}], [{"from_name": 1}], [{"from_name": "politeness"}]]
 )
-@pytest.mark.parametrize("value", [None, {"choices": "Polite"}, {"choices": [1]}, {"text": ["Polite"]}])
+@pytest.mark.parametrize(
+    "value", [None, "Polite", {"choices": 5}, {"choices": True}, {"choices": [1]}, {"text": ["Polite"]}]
+)
 def test_a_result_of_another_shape_is_no_label(events: EventHarness, result: Any, value: Any) -> None:
     for row in result or []:
         if isinstance(row, dict) and value is not None:
@@ -163,7 +164,14 @@ def test_a_result_of_another_shape_is_no_label(events: EventHarness, result: Any
     assert events.trained() == {"text 2": "Polite", "text 3": "Impolite"}
 
 
-@pytest.mark.parametrize("data", [None, [], {}, {"text": None}, {"text": "https://example.com/a.txt"}, "text"])
+@pytest.mark.parametrize("choices", ["Polite", ["Polite"], [["Polite"]]], ids=["a string", "a list", "a path"])
+def test_a_choice_is_read_as_the_form_shows_it(events: EventHarness, choices: Any) -> None:
+    events.annotate(1, 1, result=[{"from_name": "politeness", "type": "choices", "value": {"choices": choices}}])
+    events.annotate(2, 2, "Impolite")
+    assert events.trained() == {"text 1": "Polite", "text 2": "Impolite"}
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"text": None}, {"text": "s3://bucket/a.txt"}, "text"])
 def test_without_an_inline_text_nothing_is_made_known(events: EventHarness, data: Any) -> None:
     event = deepcopy(ANNOTATED)
     event["task"]["data"] = data
@@ -220,7 +228,8 @@ def test_events_come_over_http_without_any_connector(
         body = RECORDED[name] | {"project": "77.1700000000", "label_config": label_config}
         answer = requests.post(f"{server.url}/predict", json=body, timeout=30).json()
         shown = [bool(entry["result"]) for entry in answer["results"]]
-        inline = [task["data"]["text"][:1].isupper() for task in body["tasks"]]  # all others are links
+        # All others are links to files. A web address is a text, as the form shows it.
+        inline = [task["data"]["text"][:1].isupper() or "https:" in task["data"]["text"] for task in body["tasks"]]
         assert shown == inline
         assert {entry["model_version"] for entry in answer["results"]} == {job["model_version"]}
     setup = requests.post(f"{server.url}/setup", json=RECORDED["setup"] | {"project": "77.1"}, timeout=30).json()

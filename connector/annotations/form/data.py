@@ -1,0 +1,141 @@
+"""What Label Studio's form shows of a task's data (label-studio 1.23.2: `utils/data.js`, paths by es-toolkit)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+_DEEPEST = 100  # lists in lists
+_LONGEST_LINK = 4096  # characters
+# Addresses in Label Studio's storages. All that the form shows of these is the link itself, which Label Studio may sign
+# anew at every reading. A web address is a text like any other.
+_STORED_FILE = re.compile(
+    r"\s*(?:(?:s3s?|gs|azure-blob|azure_spi|dbx)://"
+    r"|(?:https?://[^/\s]+)?(?:/[^?\s]*)?/(?:data/(?:upload|local-files)/|(?:tasks|projects)/\d+/(?:resolve|presign)/))"
+    r"\S+\s*",
+    re.IGNORECASE,
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+
+
+class Shown(NamedTuple):
+    """The text that the form shows. None: there is nothing to label, and `problem` says why."""
+
+    text: str | None
+    problem: str = ""
+
+
+class _Missing:
+    """There is no such key."""
+
+
+MISSING = _Missing()
+
+
+def shown_text(data: Any, key: str, encoding: str = "none") -> Shown:
+    """The text that a `Text` shows of a task's data.
+
+    Characters that JSON can contain and others cannot are replaced by question marks: half a surrogate pair has no
+    UTF-8 form, and PostgreSQL accepts no NUL.
+    """
+    value = find_value(data, key)
+    if value is MISSING:
+        return Shown(None, f"it has no '{key}'")
+    if value is None:
+        return Shown(None, f"'{key}' is null")
+    text = _as_string(value)
+    if text is None:
+        return Shown(None, f"'{key}' is {'a list with objects' if isinstance(value, list) else 'an object'}")
+    if encoding != "none":
+        text = _decoded(text, encoding)
+        if text is None:
+            return Shown(None, f"'{key}' is not {encoding}")
+    if not text.strip():
+        return Shown(None, f"'{key}' is blank")
+    if len(text) <= _LONGEST_LINK and _STORED_FILE.fullmatch(text):
+        return Shown(None, f"'{key}' is only a link to a file")
+    return Shown(text.replace("\0", "?").encode(errors="replace").decode())
+
+
+def find_value(data: Any, key: str) -> Any:
+    """The value under a key of a task's data, or under a path of keys such as `a.b[0]`. MISSING: there is none."""
+    value = _member(data, key)
+    if value is not MISSING or not re.search(r"[.\[\]]", key):
+        return value
+    value = data
+    for part in path_of(key):
+        value = _member(value, part)
+        if value is MISSING or value is None:
+            break
+    return value
+
+
+def path_of(key: str) -> list[str]:
+    """The keys of a path: `a.b[0]` has "a", "b" and "0"."""
+    parts = [""] if key.startswith(".") else []
+    for inside, closed, plain in re.findall(r"\[([^\]]*)(\]?)|([^.\[]+)", key):
+        if inside or closed or plain:
+            parts.append(inside or plain)
+    return parts
+
+
+def _member(value: Any, key: str) -> Any:
+    """What JavaScript has under `value[key]`."""
+    if isinstance(value, dict):
+        return value.get(key, MISSING)
+    if isinstance(value, (list, str)):
+        if key == "length":
+            return len(value)
+        if re.fullmatch(r"0|[1-9]\d{0,15}", key, re.ASCII) and int(key) < len(value):
+            return value[int(key)]
+    return MISSING
+
+
+def _as_string(value: Any, depth: int = 0) -> str | None:
+    """JavaScript's String(value). None: there is an object in it, which would be "[object Object]"."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)  # of any size: Label Studio's pages read large integers as they are
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, list) and depth < _DEEPEST:
+        parts = [_as_string(part, depth + 1) for part in value]
+        return None if None in parts else ",".join(part or "" for part in parts)
+    return None
+
+
+def _number(number: float) -> str:
+    """A number as JavaScript writes it: 5.0 is "5", and from 1e21 on it has an exponent."""
+    if number != number:
+        return "NaN"
+    if number in (float("inf"), float("-inf")):
+        return "Infinity" if number > 0 else "-Infinity"
+    if number == 0:
+        return "0"
+    if 1e-6 <= abs(number) < 1e21:
+        digits = f"{Decimal(repr(number)):f}"
+        return digits.rstrip("0").rstrip(".") if "." in digits else digits
+    mantissa, _, exponent = repr(number).partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent):+d}"
+
+
+def _decoded(text: str, encoding: str) -> str | None:
+    """A text from base64: its bytes are characters, or with "base64unicode" UTF-8. None: it is something else."""
+    packed = re.sub(r"[\t\n\f\r ]", "", text)
+    unpadded = packed.rstrip("=")
+    padding = "=" * (-len(unpadded) % 4)
+    if not _BASE64.fullmatch(packed) or len(padding) > 2 or (packed != unpadded and packed != unpadded + padding):
+        return None
+    try:
+        content = base64.b64decode(unpadded + padding)
+        return content.decode("latin-1" if encoding == "base64" else "utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return None

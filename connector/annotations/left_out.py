@@ -1,0 +1,87 @@
+"""What of a project cannot be used: tasks and annotations, by id, with the cause. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from connector.annotations.records import Task
+from connector.formatting import count
+
+_IDS = 5  # that a sentence names for one cause
+_CAUSES = 5  # that a sentence names
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What is left out of learning and of the queue.
+
+    Attributes:
+        without_text: {task: why it has no text}.
+        answered: Those tasks without a text on which people have answered all the same.
+        unreadable: {annotation: why its answer, or a part of it, cannot be read}.
+        unknown: {annotation: its choices that the labelling config no longer has}.
+    """
+
+    without_text: dict[int, str]
+    answered: list[int]
+    unreadable: dict[int, str]
+    unknown: dict[int, str]
+
+    @classmethod
+    def of(cls, tasks: Iterable[Task]) -> LeftOut:
+        """What is left out of `tasks`."""
+        tasks = list(tasks)
+        rows = [row for task in tasks for row in task.annotations if not row.skipped]
+        without = {task.id: task.problem for task in tasks if task.digest is None}
+        return cls(
+            without,
+            sorted({row.task for row in rows} & without.keys()),
+            {row.id: row.problem for row in rows if row.unreadable},
+            {row.id: row.problem for row in rows if row.unknown},
+        )
+
+    def sentences(self) -> list[str]:
+        """How many there are of each kind, with the first ids and their causes."""
+        parts = []
+        if self.without_text:
+            answered = f", {len(self.answered)} of them with annotations" if self.answered else ""
+            parts.append(
+                f"{count(len(self.without_text), 'task')} without a text{answered}: {with_causes(self.without_text)}"
+            )
+        if self.unreadable:
+            what = f"{count(len(self.unreadable), 'annotation')} with an answer that cannot be read"
+            parts.append(f"{what}: {with_causes(self.unreadable)}")
+        if self.unknown:
+            what = f"{count(len(self.unknown), 'annotation')} with a choice that the config no longer has"
+            parts.append(f"{what}: {with_causes(self.unknown)}")
+        return parts
+
+
+def with_causes(causes: Mapping[int, str]) -> str:
+    """The first ids, by their causes: "7, 9 (it has no 'text'), 11 ('text' is blank)"."""
+    by_cause: dict[str, list[int]] = {}
+    for number, cause in sorted(causes.items()):
+        by_cause.setdefault(cause, []).append(number)
+    parts = []
+    for cause, ids in list(by_cause.items())[:_CAUSES]:
+        shown = ", ".join(map(str, ids[:_IDS])) + (", …" if len(ids) > _IDS else "")
+        parts.append(f"{shown} ({cause})" if cause else shown)
+    return ", ".join(parts) + (", …" if len(by_cause) > _CAUSES else "")
+
+
+def data_keys(raws: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The keys of the tasks' data, as Label Studio gives them, in their order."""
+    return list(dict.fromkeys(key for raw in raws if isinstance(raw["data"], dict) for key in raw["data"]))
+
+
+def no_text_at_all(key: str, present: list[str]) -> str:
+    """What to do if no task has a text under `key`. `present`: the keys that the tasks have."""
+    if key in present or not present:
+        return f"Import tasks with a text under '{key}'."
+    named = ", ".join(f"'{other}'" for other in present[:10]) + (", …" if len(present) > 10 else "")
+    usable = next((other for other in present if re.fullmatch(r"[\w.\[\]]+", other, re.ASCII)), None)
+    example = f', such as value="${usable}"' if usable else ""
+    return f"The tasks have {named}. In Settings, Labeling Interface, let the Text show one of these{example}."

@@ -1,0 +1,103 @@
+"""Doctor's checks of what people label and answer: texts, choices, and annotations that give no label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes
+from connector.diagnostics.finding import Finding, ok, warning
+from connector.formatting import count
+from connector.state.pull import ProjectSnapshot
+
+SAMPLE = 20  # tasks whose keys a message names
+
+
+def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int]], list[str]]) -> Finding:
+    """Are there tasks without a text?
+
+    `url`: Label Studio's address. `data_keys` gives the keys that the data of some tasks has.
+    """
+    key, left_out = pulled.control.data_key, LeftOut.of(pulled.tasks.values())
+    without = left_out.without_text
+    if not without:
+        return ok("texts", f"All {len(pulled.tasks)} tasks have a text.")
+    named = (
+        f"{count(len(without), 'task')} {_have(without)} no text and will never be asked for: {with_causes(without)}."
+    )
+    remedies = []
+    if len(without) == len(pulled.tasks):
+        remedies.append(no_text_at_all(key, data_keys(list(without)[:SAMPLE])))
+    if left_out.answered:
+        answered = ", ".join(map(str, left_out.answered[:5])) + (", …" if len(left_out.answered) > 5 else "")
+        named += (
+            f" {count(len(left_out.answered), 'task')} of them {_have(left_out.answered)} annotations ({answered})."
+        )
+        remedies.append("Keep the tasks that have annotations. To use those, give the tasks a text:")
+    elif len(without) < len(pulled.tasks):
+        remedies.append("Delete them in the Data Manager, or give them a text:")
+    if len(remedies) == 0 or remedies[-1].endswith(":"):
+        remedies.append(f"PATCH {url}/api/tasks/ID with the data they lack.")
+    return warning("texts", named, " ".join(remedies))
+
+
+def choices(pulled: ProjectSnapshot) -> Finding:
+    """Are there choices in the labelling config, or in annotations, that are no classes?"""
+    unknown, control = LeftOut.of(pulled.tasks.values()).unknown, pulled.control
+    remedies = list(control.notes)
+    if not unknown and not control.notes:
+        return ok("choices", f"All choices in annotations are in the labelling config ({', '.join(control.classes)}).")
+    if not unknown:
+        return warning("choices", "The labelling config has a choice that is no class.", " ".join(remedies))
+    effect = "They count as no label."
+    if control.multiple:
+        effect = "It is left out of the set, and a set of nothing else counts as no label."
+    remedies.append(
+        'If a choice was renamed, give the new one its old name as alias, such as <Choice value="New name" '
+        'alias="Old name"/>: its labels count again. Otherwise put the choice back into the labelling config, or '
+        f"correct those annotations. Then run connector sync --project {pulled.project['id']}."
+    )
+    return warning(
+        "choices",
+        f"{count(len(unknown), 'annotation')} {_have(unknown)} a choice that the labelling config does not have: "
+        f"{with_causes(unknown)}. {effect}",
+        " ".join(remedies),
+    )
+
+
+def answers(pulled: ProjectSnapshot, url: str) -> Finding:
+    """Do the annotations give labels? `url`: Label Studio's address."""
+    rows = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
+    if not rows:
+        return ok("answers", "There are no annotations yet.")
+    left_out = LeftOut.of(pulled.tasks.values())
+    usable = [row for row in rows if row.label is not None and row.task not in left_out.without_text]
+    blank = {row.id: "" for row in rows if row.label is None and not row.problem}
+    parts = [f"{len(usable):,} of {count(len(rows), 'annotation')} {'gives' if len(usable) == 1 else 'give'} a label"]
+    if left_out.unreadable:
+        parts.append(
+            f"{count(len(left_out.unreadable), 'annotation')} {_have(left_out.unreadable)} an answer that cannot be "
+            f"read: {with_causes(left_out.unreadable)}"
+        )
+    if left_out.unknown:
+        parts.append(f"{count(len(left_out.unknown), 'annotation')} {_have(left_out.unknown)} an unknown choice")
+    if blank:
+        name = pulled.control.name
+        parts.append(f"{count(len(blank), 'annotation')} {_have(blank)} no answer in '{name}': {with_causes(blank)}")
+    if left_out.answered:
+        parts.append(f"{count(len(left_out.answered), 'task')} with annotations {_have(left_out.answered)} no text")
+    cause = f"{'. '.join(parts)}."
+    # Unknown choices and tasks without a text have findings of their own.
+    if not left_out.unreadable and 2 * len(blank) <= len(rows):
+        return ok("answers", cause)
+    number, task = min((row.id, row.task) for row in rows if row.unreadable or row.id in blank)
+    return warning(
+        "answers",
+        cause,
+        f"Look at annotation {number} in Label Studio, {url}/projects/{pulled.project['id']}/data?task={task}, and "
+        "answer the task again. If many are like that, the labelling config has changed, or people answer another "
+        f"control. To use that one, run connector init --project {pulled.project['id']} --control NAME.",
+    )
+
+
+def _have(items: Collection[int]) -> str:
+    return "has" if len(items) == 1 else "have"

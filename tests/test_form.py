@@ -1,0 +1,372 @@
+"""The connector and the ML backend read labelling configs, data and answers alike: as Label Studio's form does."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import ROOT
+
+from connector.annotations.controls.choices import Choices
+from connector.annotations.label_config import find_control
+from connector.annotations.records import read_text
+from connector.errors import UsageError
+from ml_backend.labeling.label_config import Control, find_controls
+from ml_backend.labeling.training_labels import _label_of
+from ml_backend.labeling.webhook import _answers
+
+COPIES = (ROOT / "connector/annotations/form", ROOT / "ml_backend/labeling/form")
+TEXT = '<Text name="t" value="$text"/>'
+AB = '<Choice value="A"/><Choice value="B"/>'
+
+
+def choices(attributes: str = "", inner: str = AB, name: str = "c", tag: str = "Choices") -> str:
+    return f'<{tag} name="{name}" toName="t" {attributes}>{inner}</{tag}>'
+
+
+def view(*parts: str) -> str:
+    return f"<View>{''.join(parts)}</View>"
+
+
+def test_both_have_the_same_files() -> None:
+    ours, theirs = ({path.name: path.read_text() for path in folder.glob("*.py")} for folder in COPIES)
+    assert len(ours) == 4
+    assert ours == theirs
+
+
+# What the form does with each config, and so what is served: the classes, or nothing.
+SERVED = {
+    "plain": (view(TEXT, choices()), ["A", "B"]),
+    "single": (view(TEXT, choices('choice="single"')), ["A", "B"]),
+    "radio": (view(TEXT, choices('choice="single-radio"')), ["A", "B"]),
+    "multiple": (view(TEXT, choices('choice="multiple"')), ["A", "B"]),
+    "required": (view(TEXT, choices('choice="multiple" required="true"')), ["A", "B"]),
+    "REQUIRED": (view(TEXT, choices('choice="multiple" REQUIRED="True"')), ["A", "B"]),
+    "visible when": (view(TEXT, choices('choice="multiple" visiblewhen="choice-selected"')), ["A", "B"]),
+    "visible when nothing": (view(TEXT, choices('choice="multiple" visibleWhen=""')), ["A", "B"]),
+    "another kind of choice": (view(TEXT, choices('choice="several"')), None),
+    "no kind of choice": (view(TEXT, choices('choice=""')), None),
+    "nested allowed": (view(TEXT, choices('allowNested="true"')), ["A", "B"]),
+    "nested allowed, several": (view(TEXT, choices('allownested="true" choice="multiple"')), ["A", "B"]),
+    "nested": (view(TEXT, choices(inner='<Choice value="A"><Choice value="C"/></Choice><Choice value="B"/>')), None),
+    "per region": (view(TEXT, choices('perRegion="true"')), None),
+    "per region in small letters": (view(TEXT, choices('perregion="true"')), None),
+    "per region, not": (view(TEXT, choices('perRegion="false"')), ["A", "B"]),
+    "per item": (view(TEXT, choices('peritem="true"')), None),
+    "choices from the data": (view(TEXT, choices('value="$options"', inner="")), None),
+    "a value that is no key": (view(TEXT, choices('value="options"')), ["A", "B"]),
+    "tags in small letters": (view(TEXT.lower(), choices(tag="choices", inner=AB.lower())), ["a", "b"]),
+    "tags in large letters": (view('<TEXT name="t" value="$text"/>', choices(tag="CHOICES")), ["A", "B"]),
+    "toname": (view(TEXT, choices().replace("toName", "toname")), ["A", "B"]),
+    "one choice": (view(TEXT, choices(inner='<Choice value="A"/>')), None),
+    "one choice twice": (view(TEXT, choices(inner='<Choice value="A"/><Choice value="A"/>')), None),
+    "no choice": (view(TEXT, choices(inner="")), None),
+    "an empty choice": (view(TEXT, choices(inner=AB + '<Choice value=""/>')), ["A", "B"]),
+    "a choice without a value": (view(TEXT, choices(inner=AB + "<Choice/>")), ["A", "B"]),
+    "an empty choice of two": (view(TEXT, choices(inner='<Choice value="A"/><Choice value=""/>')), None),
+    "a blank choice": (view(TEXT, choices(inner=AB + '<Choice value=" "/>')), ["A", "B", " "]),
+    "an endless choice": (view(TEXT, choices(inner=AB + f'<Choice value="{"x" * 10_001}"/>')), ["A", "B"]),
+    "a long choice": (view(TEXT, choices(inner=AB + f'<Choice value="{"x" * 10_000}"/>')), ["A", "B", "x" * 10_000]),
+    "too many": (view(TEXT, choices(inner="".join(f'<Choice value="{n}"/>' for n in range(1001)))), None),
+    "an alias": (view(TEXT, choices(inner='<Choice value="A" alias="a"/><Choice value="B"/>')), ["a", "B"]),
+    "an empty alias": (view(TEXT, choices(inner='<Choice value="A" alias=""/><Choice value="B"/>')), ["A", "B"]),
+    "ALIAS": (view(TEXT, choices(inner='<Choice value="A" ALIAS="a"/><Choice value="B"/>')), ["a", "B"]),
+    "swapped": (view(TEXT, choices(inner='<Choice value="A" alias="B"/><Choice value="B" alias="A"/>')), ["B", "A"]),
+    "text inside": (view(TEXT, choices(inner='<Choice value="A">C</Choice><Choice value="B"/>')), ["C", "B"]),
+    "task data": (view(TEXT, choices(inner='<Choice value="$5"/><Choice value="B"/>')), None),
+    "aliased data": (view(TEXT, choices(inner='<Choice value="$5" alias="5"/><Choice value="B"/>')), ["5", "B"]),
+    "a lone dollar": (view(TEXT, choices(inner='<Choice value="US$"/><Choice value="$ 5"/>')), ["US$", "$ 5"]),
+    "choices in views": (view(TEXT, choices(inner=f"<View>{AB}</View><Header value='x'/>")), ["A", "B"]),
+    "a comment": (view("<!-- {'data': 1} -->", TEXT, choices(inner=f"{AB}<!-- more -->")), ["A", "B"]),
+    "a header": (view('<Header value="$text"/>', TEXT, choices()), ["A", "B"]),
+    "deep": ("<View>" * 200 + TEXT + choices() + "</View>" * 200, ["A", "B"]),
+    "not a View": (f"<Root>{TEXT}{choices()}</Root>", ["A", "B"]),
+    "two objects": (view(TEXT, '<Text name="u" value="$u"/>', choices().replace('"t"', '"t,u"')), None),
+    "no object": (view(choices()), None),
+    "an image": (view('<Image name="t" value="$text"/>', choices()), None),
+    "hypertext": (view('<HyperText name="t" value="$text"/>', choices()), None),
+    "a path": (view('<Text name="t" value="$llm.outputs[0].text"/>', choices()), ["A", "B"]),
+    "words before": (view('<Text name="t" value="Title: $text"/>', choices()), None),
+    "words behind": (view('<Text name="t" value="$text for labeling"/>', choices()), None),
+    "two keys": (view('<Text name="t" value="$title $text"/>', choices()), None),
+    "a hyphen": (view('<Text name="t" value="$my-text"/>', choices()), None),
+    "another script": (view('<Text name="t" value="$söz"/>', choices()), None),
+    "no key": (view('<Text name="t" value="text"/>', choices()), None),
+    "a dollar": (view('<Text name="t" value="$"/>', choices()), None),
+    "no value": (view('<Text name="t"/>', choices()), None),
+    "a text in the config": (view('<Text name="t" value="$text">Hello</Text>', choices()), None),
+    "valueType text": (view('<Text name="t" value="$text" valueType="text"/>', choices()), ["A", "B"]),
+    "valueType url": (view('<Text name="t" value="$text" valueType="url"/>', choices()), None),
+    "valuetype url": (view('<Text name="t" value="$text" valuetype="url"/>', choices()), None),
+    "valueType URL": (view('<Text name="t" value="$text" valueType="URL"/>', choices()), None),
+    "resolver": (view('<Text name="t" value="$text" resolver="csv|column=1"/>', choices()), None),
+    "base64": (view('<Text name="t" value="$text" encoding="base64"/>', choices()), ["A", "B"]),
+    "base64unicode": (view('<Text name="t" value="$text" Encoding="base64unicode"/>', choices()), ["A", "B"]),
+    "rot13": (view('<Text name="t" value="$text" encoding="rot13"/>', choices()), None),
+    "repeated": (view('<Repeater on="$list" indexFlag="{{idx}}">', TEXT, choices(), "</Repeater>"), None),
+    "a repeated text": (view('<repeater on="$list">', TEXT, "</repeater>", choices()), None),
+    "repeated choices": (view(TEXT, '<Repeater on="$list">', choices(name="c_{{idx}}"), "</Repeater>"), None),
+    "a filter": (view(TEXT, '<Filter name="f" toName="c"/>', choices()), ["A", "B"]),
+    "labels": (view(TEXT, choices(tag="Labels", inner='<Label value="A"/><Label value="B"/>')), None),
+    "a doctype": ('<!DOCTYPE View [<!ENTITY x "A">]>' + view(TEXT, choices()), None),
+    "a declaration": ('<?xml version="1.0" encoding="utf-16"?>' + view(TEXT, choices()), ["A", "B"]),
+    "no XML": ("<View>", None),
+    "nothing": ("", None),
+    "half a surrogate pair": (view(TEXT, choices(inner=AB + '<Choice value="\ud800"/>')), None),
+}
+
+
+# The ML backend still answers these, under what is left of a model's classes. There is nothing to learn from them.
+NOT_LEARNT = ("one choice", "one choice twice", "no choice", "an empty choice of two", "too many")
+
+
+def by_connector(config: str) -> dict[str, Choices]:
+    """The controls that the connector would serve, by name."""
+    found = {}
+    for name in re.findall(r"(?i)<choices\s+name=[\"']([^\"']*)", config):
+        try:
+            control = find_control(config, name)
+        except UsageError:
+            continue
+        assert isinstance(control, Choices)
+        found[name] = control
+    return found
+
+
+def same(ours: Choices, theirs: Control) -> None:
+    assert (theirs.from_name, theirs.to_name, theirs.data_key) == (ours.name, ours.to_name, ours.data_key)
+    assert (theirs.classes, theirs.multiple, theirs.none_counts) == (ours.classes, ours.multiple, ours.none_counts)
+    assert (theirs.encoding, theirs.nested, theirs.spellings) == (ours.encoding, ours.nested, ours.spellings)
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_both_serve_the_same_controls(name: str) -> None:
+    config, classes = SERVED[name]
+    ours, theirs = by_connector(config), {control.from_name: control for control in find_controls(config)}
+    assert [list(control.classes) for control in ours.values()] == ([] if classes is None else [classes])
+    if name in NOT_LEARNT:
+        assert len(theirs) == 1
+        return
+    assert ours.keys() == theirs.keys()
+    for control in ours.values():
+        same(control, theirs[control.name])
+
+
+def controls(attributes: str = "", text: str = 'value="$text"') -> tuple[Choices, Control]:
+    config = view(
+        f'<Text name="t" {text}/>', choices(attributes, inner='<Choice value="A" alias="a"/><Choice value="B"/>')
+    )
+    (ours,), (theirs,) = by_connector(config).values(), find_controls(config)
+    return ours, theirs
+
+
+# What the form shows: the attributes of the Text, the task's data, the text.
+SHOWN: dict[str, tuple[str, Any, str | None]] = {
+    "a text": ('value="$text"', {"text": "Hello"}, "Hello"),
+    "nothing": ('value="$text"', {}, None),
+    "null": ('value="$text"', {"text": None}, None),
+    "empty": ('value="$text"', {"text": ""}, None),
+    "blank": ('value="$text"', {"text": " \n"}, None),
+    "outer blanks": ('value="$text"', {"text": " so \n"}, " so \n"),
+    "a number": ('value="$num"', {"num": 4711}, "4711"),
+    "zero": ('value="$num"', {"num": 0}, "0"),
+    "a whole float": ('value="$num"', {"num": 5.0}, "5"),
+    "a float": ('value="$num"', {"num": 0.1}, "0.1"),
+    "a small number": ('value="$num"', {"num": 1e-7}, "1e-7"),
+    "a number with zeros": ('value="$num"', {"num": 0.000015}, "0.000015"),
+    "a large number": ('value="$num"', {"num": 2**60}, "1152921504606846976"),
+    "a large float": ('value="$num"', {"num": 2.0**60}, "1152921504606847000"),
+    "a larger float": ('value="$num"', {"num": 1e21}, "1e+21"),
+    "an endless float": ('value="$num"', {"num": float("-inf")}, "-Infinity"),
+    "true": ('value="$text"', {"text": True}, "true"),
+    "false": ('value="$text"', {"text": False}, "false"),
+    "a list": ('value="$text"', {"text": ["a", 1, None, [True, "b"]]}, "a,1,,true,b"),
+    "an empty list": ('value="$text"', {"text": []}, None),
+    "a list of nothing": ('value="$text"', {"text": [None]}, None),
+    "an object": ('value="$text"', {"text": {"a": 1}}, None),
+    "a list with objects": ('value="$text"', {"text": ["a", {}]}, None),
+    "a path": ('value="$llm.outputs"', {"llm": {"outputs": "Hello"}}, "Hello"),
+    "a key with a dot": ('value="$llm.outputs"', {"llm.outputs": "Direct", "llm": {"outputs": "Hello"}}, "Direct"),
+    "a null with a dot": ('value="$llm.outputs"', {"llm.outputs": None, "llm": {"outputs": "Hello"}}, None),
+    "an item": ('value="$a[0]"', {"a": ["x", "y"]}, "x"),
+    "an item of an item": ('value="$a[1].b[0]"', {"a": [0, {"b": ["deep"]}]}, "deep"),
+    "an item that is not there": ('value="$a[2]"', {"a": ["x", "y"]}, None),
+    "an item by a dot": ('value="$a.1"', {"a": ["x", "y"]}, "y"),
+    "a letter": ('value="$a[1]"', {"a": "xyz"}, "y"),
+    "a length": ('value="$a.length"', {"a": ["x", "y"]}, "2"),
+    "a path through null": ('value="$a.b"', {"a": None}, None),
+    "a path through a number": ('value="$a.b"', {"a": 5}, None),
+    "a web address": ('value="$text"', {"text": "https://example.com/a.txt"}, "https://example.com/a.txt"),
+    "a cloud storage": ('value="$text"', {"text": "s3://bucket/a.txt"}, None),
+    "another one": ('value="$text"', {"text": " azure-blob://box/a b.txt".replace(" b", "%20b")}, None),
+    "an upload": ('value="$text"', {"text": "/data/upload/4/33f9c7f0-a.txt"}, None),
+    "a local file": ('value="$text"', {"text": "/data/local-files/?d=stored/a.txt"}, None),
+    "a local file with the server": ('value="$text"', {"text": "http://ls:8080/x/data/local-files/?d=a.txt"}, None),
+    "a resolved link": ('value="$text"', {"text": "/tasks/5/resolve/?fileuri=czM6"}, None),
+    "a text with a link": ('value="$text"', {"text": "see s3://bucket/a.txt"}, "see s3://bucket/a.txt"),
+    "a text that begins like one": (
+        'value="$text"',
+        {"text": "s3://bucket/a.txt is gone"},
+        "s3://bucket/a.txt is gone",
+    ),
+    "base64": ('value="$text" encoding="base64"', {"text": "SGVsbG8="}, "Hello"),
+    "base64 without padding": ('value="$text" encoding="base64"', {"text": " SGVs\nbG8 "}, "Hello"),
+    "base64 of bytes": ('value="$text" encoding="base64"', {"text": "w6k="}, "Ã©"),
+    "base64 of UTF-8": ('value="$text" encoding="base64unicode"', {"text": "w6k="}, "é"),
+    "base64 of no UTF-8": ('value="$text" encoding="base64unicode"', {"text": "/w=="}, None),
+    "no base64": ('value="$text" encoding="base64"', {"text": "Hello, you"}, None),
+    "base64 that is cut": ('value="$text" encoding="base64"', {"text": "SGVsb"}, None),
+    "NUL and half a pair": ('value="$text"', {"text": "a\0b \ud800"}, "a?b ?"),
+    "data that is no object": ('value="$text"', ["text"], None),
+    "no data": ('value="$text"', None, None),
+}
+
+
+@pytest.mark.parametrize(("text", "data", "shown"), SHOWN.values(), ids=SHOWN.keys())
+def test_both_read_the_text_that_the_form_shows(text: str, data: Any, shown: str | None) -> None:
+    ours, theirs = controls(text=text)
+    assert read_text({"data": data}, ours) == shown
+    assert theirs.text_of({"data": data}) == (shown or "")
+
+
+def region(value: Any, **changes: Any) -> dict[str, Any]:
+    return {"from_name": "c", "to_name": "t", "type": "choices", "value": value, **changes}
+
+
+# Results, with the label of single choice, and that of multiple choice.
+ANSWERS: dict[str, tuple[Any, str | None, list[str] | None]] = {
+    "a choice": ([region({"choices": ["B"]})], "B", ["B"]),
+    "a value that has an alias": ([region({"choices": ["A"]})], "a", ["a"]),
+    "two choices": ([region({"choices": ["B", "a"]})], None, ["a", "B"]),
+    "no choice": ([region({"choices": []})], None, []),
+    "an empty result": ([], None, []),
+    "no result": (None, None, []),
+    "another control": ([region({"rating": 4}, from_name="stars", type="rating")], None, []),
+    "a relation": ([{"from_id": "a", "to_id": "b", "type": "relation"}], None, []),
+    "a path": ([region({"choices": [["B"]]})], "B", ["B"]),
+    "paths": ([region({"choices": [["B"], ["a"]]})], None, ["a", "B"]),
+    "a longer path": ([region({"choices": [["B", "a"]]})], None, None),
+    "a string": ([region({"choices": "B"})], "B", ["B"]),
+    "a string of two letters": ([region({"choices": "aB"})], None, None),
+    "a number": ([region({"choices": 5})], None, None),
+    "true": ([region({"choices": True})], None, None),
+    "null": ([region({"choices": None})], None, None),
+    "an object": ([region({"choices": {"B": 1}})], None, None),
+    "a number in the list": ([region({"choices": ["B", 5]})], None, None),
+    "an empty value": ([region({})], None, None),
+    "a value that is null": ([region(None)], None, None),
+    "a value that is a string": ([region("B")], None, None),
+    "a value that is a list": ([region(["B"])], None, None),
+    "a value that is a number": ([region(0)], None, None),
+    "a value that is true": ([region(True)], None, None),
+    "no value": ([{"from_name": "c", "type": "choices"}], None, None),
+    "another type": ([region({"choices": ["B"]}, type="labels")], None, None),
+    "a type in large letters": ([region({"choices": ["B"]}, type="Choices")], "B", ["B"]),
+    "no type": ([region({"choices": ["B"]}, type=None)], "B", ["B"]),
+    "a type that is a list": ([region({"choices": ["B"]}, type=["choices"])], None, None),
+    "an unreadable one beside": ([region(None), region({"choices": ["B"]})], "B", ["B"]),
+    "a choice that is gone": ([region({"choices": ["C"]})], None, None),
+    "a choice that is gone beside": ([region({"choices": ["C", "B"]})], None, ["B"]),
+    "an empty choice": ([region({"choices": [""]})], None, None),
+    "a region that is null": ([None], None, None),
+    "a region that is a list": ([["B"]], None, None),
+    "a result that is a string": ("B", None, None),
+    "a result that is an object": (region({"choices": ["B"]}), None, None),
+    "a result that is a number": (7, None, None),
+    "a name that is a list": ([region({"choices": ["B"]}, from_name=["c"])], None, []),
+}
+
+
+def label_of_backend(result: Any, control: Control) -> str | list[str] | None:
+    answers = _answers(result)
+    return None if answers is None else _label_of(answers, control)
+
+
+@pytest.mark.parametrize(("result", "single", "multiple"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_both_read_the_same_label(result: Any, single: str | None, multiple: list[str] | None) -> None:
+    ours, theirs = controls()
+    assert (ours.read(result).label, label_of_backend(result, theirs)) == (single, single)
+    ours, theirs = controls('choice="multiple"')
+    label = ours.read(result).label
+    assert (None if label is None else ours.classes_of(label), label_of_backend(result, theirs)) == (multiple, multiple)
+
+
+@pytest.mark.parametrize(
+    ("result", "problem"),
+    [
+        ([region(None)], "its value is null"),
+        ([region("B")], "its value is a string"),
+        ([region({"choices": 5})], "its choices are a number"),
+        ([region({"choices": True})], "its choices are true"),
+        ([region({"choices": [["A", "B"]]})], "one of its choices is a path"),
+        ([region({"choices": ["B", None]})], "one of its choices is null"),
+        ([region({"choices": ["A", "B"]})], "it has 2 choices, and the control takes one"),
+        ([region({"choices": ["A"]}, type="taxonomy")], "its type is 'taxonomy' instead of choices"),
+        ([5], "its result has a number for a region"),
+        ("B", "its result is a string"),
+        ([region({"choices": ["C"]})], "'C'"),
+        ([region({"choices": ["x" * 100]})], f"'{'x' * 39}…'"),
+        ([region({"choices": ["\ud800\0"]})], r"'\ud800\x00'"),
+        ([region({"choices": ["B"]})], ""),
+        ([], ""),
+    ],
+)
+def test_what_is_left_out_of_a_label_is_said(result: Any, problem: str) -> None:
+    assert controls()[0].read(result).problem == problem
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+REGION = st.fixed_dictionaries(
+    {},
+    optional={
+        "from_name": st.just("c") | JSON,
+        "type": st.just("choices") | JSON,
+        "value": st.fixed_dictionaries({"choices": st.lists(st.sampled_from("aAB"), max_size=2) | JSON}) | JSON,
+    },
+)
+ATTRIBUTE = st.sampled_from(
+    ["perRegion", "perregion", "allowNested", "required", "choice", "value", "visibleWhen", "alias", "encoding", "x"]
+)
+VALUE = st.sampled_from(
+    ["true", "True", "false", "", "$text", "$a b", "multiple", "single", "base64", "A", "B", "&lt;"]
+)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> str:
+    """Labelling configs of odd tags and attributes."""
+
+    def attributes() -> str:
+        return "".join(f' {name}="{value}"' for name, value in draw(st.dictionaries(ATTRIBUTE, VALUE)).items())
+
+    def tag(*names: str) -> str:
+        return draw(st.sampled_from([*names, *map(str.lower, names)]))
+
+    inner = "".join(
+        f"<{(name := tag('Choice', 'View', 'Label'))}{attributes()}>{draw(st.sampled_from(['', 'T']))}</{name}>"
+        for _ in range(draw(st.integers(0, 4)))
+    )
+    control, text, around = tag("Choices", "Labels"), tag("Text", "Image"), tag("View", "Repeater")
+    found = f'<{control} name="c" toName="t"{attributes()}>{inner}</{control}>'
+    return f'<{around}><{text} name="t"{attributes()}/>{found}</{around}>'
+
+
+@settings(deadline=None)
+@given(configs() | st.text(), JSON | st.fixed_dictionaries({"text": JSON}), st.lists(REGION) | JSON)
+def test_odd_input_is_read_alike_and_without_an_exception(config: str, data: Any, result: Any) -> None:
+    ours, theirs = by_connector(config), {control.from_name: control for control in find_controls(config)}
+    assert ours.keys() == {name for name, control in theirs.items() if len(control.classes) > 1}
+    pairs = [(ours[name], theirs[name]) for name in ours] + [controls(), controls('choice="multiple"')]
+    for one, other in pairs:
+        assert (read_text({"data": data}, one) or "") == other.text_of({"data": data})
+        read = one.read(result)
+        read.problem.encode()
+        assert read.label is None or set(one.classes_of(read.label)) <= set(one.classes)
+        label_of_backend(result, other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -99,8 +99,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
         with reporter.stage("tasks", "Restoring the overlap of tasks") as stage:
             tasks = restore_tasks(project, gateway, state, stage)
         with reporter.stage("remove", "Removing predictions, tabs and backend"):
-            deleted = _delete_predictions(project_id, gateway, found)
-            _recount_predictions(project_id, gateway, state)
+            deleted = _delete_predictions(project_id, gateway, state, found)
             removed = _delete_what_init_made(project_id, gateway, found)
         # Deleting a version or a backend may empty model_version.
         _, project = _restore_settings(project_id, gateway, original)
@@ -220,7 +219,7 @@ def _known_version(project_id: int, gateway: LabelStudio, version: str) -> str:
     return version if any(backend["title"] == version for backend in gateway.backends(project_id)) else ""
 
 
-def _delete_predictions(project_id: int, gateway: LabelStudio, found: Found) -> DeletedPredictions:
+def _delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectState, found: Found) -> DeletedPredictions:
     """Deletes all our predictions: windows, published consensus labels, and what our ML backend gave Label Studio.
 
     Label Studio asks the backend for predictions if a person wishes so. They are ours if init connected the backend,
@@ -229,16 +228,32 @@ def _delete_predictions(project_id: int, gateway: LabelStudio, found: Found) -> 
     versions = gateway.model_versions(project_id)
     ours = our_versions(versions) | ({PUBLISHED_CONSENSUS} & versions.keys())
     since = versions.keys() - ours - set(found.get("versions", versions))
-    retrieved = (
-        {version for version in since if _BACKEND_VERSION.fullmatch(version)} if found.get("connected") else set()
-    )
-    for version in sorted(ours | retrieved):
-        gateway.delete_version(project_id, version)
+    connected = bool(found.get("connected"))
+    retrieved = {version for version in since if connected and _BACKEND_VERSION.fullmatch(version)}
+    if ours | retrieved:
+        _delete_by_task(project_id, gateway, state, ours | retrieved)
+        for version in sorted(gateway.model_versions(project_id).keys() & (ours | retrieved)):
+            gateway.delete_version(project_id, version)
+        _recount_predictions(project_id, gateway, state)
     return DeletedPredictions(
         sum(versions[version] for version in ours),
         sum(versions[version] for version in retrieved),
         {version: versions[version] for version in since - retrieved},
     )
+
+
+def _delete_by_task(project_id: int, gateway: LabelStudio, state: ProjectState, versions: Collection[str]) -> None:
+    """Deletes the predictions of all tasks that have none but those of `versions`, with a call per page of tasks.
+
+    This call of Label Studio counts the predictions of its tasks again. Deleting a version may not:
+    `_recount_predictions`.
+    """
+    for page in gateway.tasks_with_predictions(project_id):
+        state.renew_lock(at_most_every=KEEP_SECONDS)
+        predicted = {raw["id"]: {row["model_version"] for row in raw["predictions"]} for raw in page}
+        tasks = [task for task, found in predicted.items() if found and found.issubset(versions)]
+        if tasks:
+            gateway.delete_predictions(project_id, tasks)
 
 
 def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectState) -> None:

@@ -77,6 +77,7 @@ class State:
         """
         with self.engine.begin() as db:
             made = db.execute(schema.projects.insert().values(url=url, project_id=project_id)).inserted_primary_key
+            assert made is not None
             key = int(made[0])
             if replacing is not None:
                 old = schema.addresses.c.project == replacing.key

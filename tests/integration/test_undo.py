@@ -34,7 +34,16 @@ COUNTERS = (
 
 
 # Every kind of write that undo makes, in its order.
-WRITES = ("close", "update_project", "open", "delete_version", "delete_tab", "delete_webhook", "delete_backend")
+WRITES = (
+    "close",
+    "update_project",
+    "open",
+    "delete_predictions",
+    "delete_version",
+    "delete_tab",
+    "delete_webhook",
+    "delete_backend",
+)
 
 
 class Killed(BaseException):
@@ -156,7 +165,7 @@ def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
 @pytest.mark.parametrize(
     ("kinds", "moments"),
     [
-        (("close", "update_project", "delete_version"), ("after",)),
+        (("close", "update_project", "delete_predictions", "delete_version"), ("after",)),
         pytest.param(WRITES, ("before", "after"), marks=pytest.mark.nightly),
     ],
     ids=["some", "every"],
@@ -169,7 +178,7 @@ def test_undo_may_be_killed_at_any_write_and_repeated(
     def under_our_queue() -> ProjectDriver:
         loop = team_project(start, people, 12)
         loop.adopt(backend_url=loop.backend)
-        loop.publish(second(loop.tasks[0], loop.tasks[2]) + new(*loop.tasks[5:9]))
+        loop.publish(second(loop.tasks[0], loop.tasks[2]) + new(*loop.tasks[5:11]))
         loop.turn(first)
         loop.turn(other)
         return loop
@@ -423,7 +432,7 @@ def test_what_label_studio_retrieved_from_our_backend_goes_and_what_others_predi
     assert loop.versions()[model] == 8
 
     told = connector(loop, "undo", "--project", str(loop.id)).stdout
-    assert "removed the window's predictions, 8 predictions that the ML backend made on request, " in told
+    assert "and removed 8 predictions that the ML backend made on request, the Data Manager's tabs, " in told
     assert (
         "Predictions that are not the connector's and were made since init stay: 'theirs' (1). To delete them, use "
         "Settings, Predictions in Label Studio." in told

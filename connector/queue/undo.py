@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from connector.errors import ProjectGone, StaleTasks, UsageError
+from connector.errors import ProjectGone, UsageError
 from connector.formatting import count
 from connector.label_studio import LabelStudio
 from connector.progress import Reporter
+from connector.queue.own_predictions import delete_predictions
 from connector.queue.settings import REQUIRED_SETTINGS
 from connector.queue.task_flags import close_second_opinions, restore_tasks
-from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours, our_versions
+from connector.queue.versions import is_ours
 from connector.queue.views import OwnTabs, delete_tabs
-from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
 from connector.state.recognition import explain_deleted
 from connector.state.rows import Found
-
-# The versions of our ML backend: when a model was made, to the microsecond, and four hexadecimal digits.
-_BACKEND_VERSION = re.compile(r"\d{8}T\d{12}-[0-9a-f]{4}")
-
-
-@dataclass(frozen=True)
-class DeletedPredictions:
-    """How many predictions were deleted, and {version: number} of those since init that are not the connector's.
-
-    `windows`: of windows and published consensus labels. `retrieved`: by our ML backend, at Label Studio's request.
-    """
-
-    windows: int
-    retrieved: int
-    others: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
         with reporter.stage("tasks", "Restoring the overlap of tasks") as stage:
             tasks = restore_tasks(project, gateway, state, stage)
         with reporter.stage("remove", "Removing predictions, tabs and backend"):
-            deleted = _delete_predictions(project_id, gateway, state, found)
+            deleted = delete_predictions(project_id, gateway, state, found)
             removed = _delete_what_init_made(project_id, gateway, found)
         # Deleting a version or a backend may empty model_version.
         _, project = _restore_settings(project_id, gateway, original)
@@ -185,7 +169,8 @@ def _what_is_left(done: UndoResult) -> list[str]:
     if done.version_gone and not is_ours(done.version_gone):
         left.append(f"The model version '{done.version_gone}' is gone from Label Studio, so the project has none.")
     if done.other_predictions:
-        versions = ", ".join(f"'{name}' ({number:,})" for name, number in sorted(done.other_predictions.items()))
+        numbers = sorted(done.other_predictions.items())
+        versions = ", ".join(f"{name or 'without a version'} ({number:,})" for name, number in numbers)
         left.append(
             f"Predictions that are not the connector's and were made since init stay: {versions}. To delete them, use "
             "Settings, Predictions in Label Studio."
@@ -217,57 +202,6 @@ def _known_version(project_id: int, gateway: LabelStudio, version: str) -> str:
     if not version or version in gateway.model_versions(project_id):
         return version
     return version if any(backend["title"] == version for backend in gateway.backends(project_id)) else ""
-
-
-def _delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectState, found: Found) -> DeletedPredictions:
-    """Deletes all our predictions: windows, published consensus labels, and what our ML backend gave Label Studio.
-
-    Label Studio asks the backend for predictions if a person wishes so. They are ours if init connected the backend,
-    if they were made since, and if their version has the form of our backend's. All others stay.
-    """
-    versions = gateway.model_versions(project_id)
-    ours = our_versions(versions) | ({PUBLISHED_CONSENSUS} & versions.keys())
-    since = versions.keys() - ours - set(found.get("versions", versions))
-    connected = bool(found.get("connected"))
-    retrieved = {version for version in since if connected and _BACKEND_VERSION.fullmatch(version)}
-    if ours | retrieved:
-        _delete_by_task(project_id, gateway, state, ours | retrieved)
-        for version in sorted(gateway.model_versions(project_id).keys() & (ours | retrieved)):
-            gateway.delete_version(project_id, version)
-        _recount_predictions(project_id, gateway, state)
-    return DeletedPredictions(
-        sum(versions[version] for version in ours),
-        sum(versions[version] for version in retrieved),
-        {version: versions[version] for version in since - retrieved},
-    )
-
-
-def _delete_by_task(project_id: int, gateway: LabelStudio, state: ProjectState, versions: Collection[str]) -> None:
-    """Deletes the predictions of all tasks that have none but those of `versions`, with a call per page of tasks.
-
-    This call of Label Studio counts the predictions of its tasks again. Deleting a version may not:
-    `_recount_predictions`.
-    """
-    for page in gateway.tasks_with_predictions(project_id):
-        state.renew_lock(at_most_every=KEEP_SECONDS)
-        predicted = {raw["id"]: {row["model_version"] for row in raw["predictions"]} for raw in page}
-        tasks = [task for task, found in predicted.items() if found and found.issubset(versions)]
-        if tasks:
-            gateway.delete_predictions(project_id, tasks)
-
-
-def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectState) -> None:
-    """Corrects how many predictions tasks say they have.
-
-    A Label Studio that has deleted a project since it was started may no longer count down when predictions are
-    deleted: Django caches that the signal has no receivers, which is true only while a project is being deleted.
-    """
-    for page in gateway.tasks_with_predictions(project_id):
-        for raw in page:
-            if raw["total_predictions"] != len(raw["predictions"]):
-                with contextlib.suppress(StaleTasks):  # deleted since
-                    gateway.set_prediction_count(raw["id"], len(raw["predictions"]))
-            state.renew_lock(at_most_every=KEEP_SECONDS)
 
 
 def _delete_what_init_made(project_id: int, gateway: LabelStudio, found: Found) -> list[str]:

@@ -49,7 +49,7 @@ CRON = "If cron runs connector sync for the project, remove that line."
                 KEPT,
                 "1 labelled task is still open for another label. It was so at init, because of a higher overlap.",
                 "The model version 'theirs' is gone from Label Studio, so the project has none.",
-                "Predictions that are not the connector's and were made since init stay: 'a' (3), 'b' (1,200). To "
+                "Predictions that are not the connector's and were made since init stay: a (3), b (1,200). To "
                 "delete them, use Settings, Predictions in Label Studio.",
                 CRON,
             ],

@@ -2,6 +2,7 @@
 
 ConnectorError              exit code 1: unforeseen
 ├── UsageError              exit code 2: an option, a setting or the project has to be changed
+│   ├── ProjectGone         Label Studio has no such project, or none that the token's user may see
 │   └── StateUnusable       the state database cannot be opened or written, or is damaged
 ├── TryAgainLater           exit code 3: nothing to change, the next run may succeed
 │   ├── StateUnavailable    the state database does not answer, is locked, or its disk is full
@@ -23,6 +24,10 @@ class UsageError(ConnectorError):
     """An option, a setting or the Label Studio project has to be changed first."""
 
     exit_code = 2
+
+
+class ProjectGone(UsageError):
+    """Label Studio has no such project, or none that the token's user may see."""
 
 
 class TryAgainLater(ConnectorError):

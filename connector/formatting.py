@@ -29,3 +29,10 @@ def ago(seconds: int) -> str:
 def one_line(text: str) -> str:
     """The text in one line, without characters that a terminal could take for a command."""
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
+def format_value(value: object) -> str:
+    """The value of a setting: on or off, a text in quotes, or a number."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"'{value}'" if isinstance(value, str) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,23 @@ class Credentials:
 
 NO_CREDENTIALS = Credentials()
 
+# Where the path of one of Label Studio's own pages or calls begins, as in an address that was copied from a browser.
+# What comes before it is the path under which a proxy serves Label Studio.
+_PAGES = re.compile(
+    r"/+(?:projects(?:/\d+(?:/.*)?)?|user/(?:login|signup|account)(?:/.*)?|organization(?:/webhooks)?|people"
+    r"|api(?:/(?:projects|tasks|users|current-user|dm|ml|version)(?:/.*)?)?)/*$"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def server_address(url: str) -> str:
+    """The address of Label Studio itself, in one spelling, for the address of any of its pages."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    port = f":{parts.port}" if parts.port not in (None, _DEFAULT_PORTS[parts.scheme]) else ""
+    return f"{parts.scheme}://{host}{port}{_PAGES.sub('', parts.path).rstrip('/')}"
+
 
 def default_state_url() -> str:
     """The SQLite file that is used if CONNECTOR_STATE is not set. It does not depend on the working directory."""
@@ -77,7 +95,8 @@ class Settings(BaseSettings):
     @field_validator("label_studio_url", "ml_backend_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
+        value = value.strip()
+        if not value.lower().startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         try:
             parts = urlsplit(value)
@@ -89,6 +108,11 @@ class Settings(BaseSettings):
         if parts.username or parts.password:
             raise ValueError("contains a user name or password, which would be printed with the address")
         return value.rstrip("/")
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _of_the_server(cls, value: str) -> str:
+        return server_address(value)
 
     @field_validator("label_studio_api_key", "ml_backend_token")
     @classmethod

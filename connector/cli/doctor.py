@@ -20,9 +20,10 @@ def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     Exit code 2 if something has to be changed, 3 if a server is unavailable, 0 otherwise.
     """
     from connector.diagnostics.doctor import examine, exit_code, format_findings
+    from connector.state.recognition import open_project
 
     settings, gateway, state = open_servers(servers, quick=True)
-    findings = examine(project_id, gateway, state.project(settings.label_studio_url, project_id), settings)
+    findings = examine(project_id, gateway, open_project(project_id, gateway, state), settings)
     if as_json:
         click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))
     else:

@@ -31,11 +31,12 @@ def export(
     from connector.progress import Reporter
     from connector.reporting.export import export as write
     from connector.reporting.export import format_of
+    from connector.state.recognition import open_project
 
     chosen = file_format or format_of(out)
     settings, gateway, state = open_servers(servers)
     backend = None if no_model else open_backend(click.get_current_context(), settings, gateway)
-    project = state.project(settings.label_studio_url, project_id)
+    project = open_project(project_id, gateway, state)
     done = write(project_id, gateway, backend, project, out, chosen, Reporter(), settings.scorer)
     if as_json:
         click.echo(json.dumps(done))

@@ -21,7 +21,9 @@ from connector.cli.options import open_servers, say, server_options
     "--min-annotations-per-task", type=click.IntRange(min=1), help="Collect this many annotations on every task."
 )
 @click.option("--connect-backend", is_flag=True, help="Also connect the ML backend in Label Studio's settings.")
-@click.option("--yes", is_flag=True, help="Set maximum_annotations to 1 without asking for confirmation.")
+@click.option(
+    "--yes", is_flag=True, help="Answer yes to all questions, such as whether to set maximum_annotations to 1."
+)
 @server_options
 def init(
     project_id: int | None,
@@ -41,14 +43,15 @@ def init(
     """
     from connector.progress import Reporter
     from connector.queue.import_tasks import create
-    from connector.queue.init import initialize
+    from connector.queue.init import format_init, initialize
+    from connector.state.recognition import open_for_init
 
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
     settings, gateway, state = open_servers(servers)
     if project_id is None:
         config = _label_config(label_config)
-        project_id = create(str(title), Path(str(data)), gateway, config)
+        project_id = create(str(title), Path(str(data)), gateway, config, Reporter().say)
 
     def confirm(question: str) -> bool:
         return yes or (sys.stdin.isatty() and click.confirm(question, err=True))
@@ -56,7 +59,7 @@ def init(
     done = initialize(
         project_id,
         gateway,
-        state.project(settings.label_studio_url, project_id),
+        open_for_init(project_id, gateway, state, confirm),
         control_name=control_name,
         min_annotations_per_task=min_annotations_per_task,
         backend_url=settings.ml_backend_url if connect_backend else None,
@@ -66,14 +69,8 @@ def init(
     )
     if as_json:
         click.echo(json.dumps(done))
-        return
-    is_set_up = "was already set up" if done["already"] else "is set up"
-    changed = f" It set {', '.join(done['changed'])}." if done["changed"] else ""
-    notes = "".join(f" {note}" for note in done["notes"])
-    say(
-        f"Project {project_id} ({done['title']}) {is_set_up}: '{done['control']}' with {', '.join(done['classes'])}."
-        f"{changed}{notes}\nNext: connector sync --project {project_id}"
-    )
+    else:
+        say(format_init(done))
 
 
 def _label_config(path: Path | None) -> str:

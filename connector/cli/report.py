@@ -34,6 +34,7 @@ def report(
     from connector.reporting import html
     from connector.reporting.report import format_report_result
     from connector.reporting.report import report as write_report
+    from connector.state.recognition import open_project
 
     html.require()
     settings, gateway, state = open_servers(servers)
@@ -41,7 +42,7 @@ def report(
         project_id,
         gateway,
         None if no_model else open_backend(click.get_current_context(), settings, gateway),
-        state.project(settings.label_studio_url, project_id),
+        open_project(project_id, gateway, state),
         out,
         Reporter(),
         html.page,

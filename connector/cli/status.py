@@ -26,16 +26,19 @@ def status(project_id: int | None, as_json: bool, **servers: str | None) -> None
     from connector.diagnostics.status import status as status_of
     from connector.diagnostics.status_text import format_status
     from connector.errors import gravest_exit_code
+    from connector.state.recognition import not_set_up, open_project, set_up_projects
 
     settings, gateway, state = open_servers(servers, quick=True)
-    url = settings.label_studio_url
-    projects = state.adopted(url) if project_id is None else [project_id]
-    statuses = [status_of(project, gateway, state.project(url, project)) for project in projects]
+    if project_id is None:
+        projects = set_up_projects(gateway, state)
+    else:
+        projects = {project_id: open_project(project_id, gateway, state)}
+    statuses = [status_of(number, gateway, project) for number, project in projects.items()]
     if as_json:
         objects = [each.to_json() for each in statuses]
         click.echo(json.dumps({"projects": objects} if project_id is None else objects[0]))
     elif statuses:
         say("\n\n".join(map(format_status, statuses)))
     else:
-        click.echo(f"No project of {url} is set up yet. To set one up, run connector init --project ID.")
+        click.echo(not_set_up(settings.label_studio_url, state))
     click.get_current_context().exit(gravest_exit_code(each.exit_code for each in statuses))

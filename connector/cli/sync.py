@@ -141,7 +141,7 @@ def sync(
         ProjectSyncs(_servers(settings, gateway, state), options, reporter=reporter, only=project_id)
     ) as syncs:
         if every is None:
-            context.exit(_sync_once(syncs, settings.label_studio_url, several=all_projects, as_json=as_json))
+            context.exit(_sync_once(syncs, several=all_projects, as_json=as_json))
         log = ServiceLog(several=all_projects, as_json=as_json)
         scheduler = Scheduler(every, syncs, log, wait=stop.wait, clock=time.monotonic, alone=not all_projects)
         with suppress(Stopped):
@@ -170,14 +170,14 @@ def _servers(settings: Settings, gateway: LabelStudio, state: State) -> Servers:
     )
 
 
-def _sync_once(syncs: ProjectSyncs, url: str, *, several: bool, as_json: bool) -> int:
+def _sync_once(syncs: ProjectSyncs, *, several: bool, as_json: bool) -> int:
     """Syncs each project once, prints the results, and returns the exit code."""
     from connector.sync.projects import format_error, format_untried
     from connector.sync.summary import format_summary
 
     projects = syncs.projects()
     if not projects:
-        raise UsageError(f"No project of {url} is set up yet: run connector init --project ID first.")
+        raise UsageError(syncs.no_projects())
     results: list[SyncResult] = []
     for result in syncs.sync(projects):
         results.append(result)

@@ -6,21 +6,29 @@ import json
 
 import click
 
-from connector.cli.options import open_servers, project_option, server_options
+from connector.cli.options import open_servers, project_option, say, server_options
 
 
 @click.command()
 @project_option
+@click.option("--forget", is_flag=True, help="Forget a project that was deleted in Label Studio.")
 @server_options
-def undo(project_id: int, as_json: bool, **servers: str | None) -> None:
+def undo(project_id: int, forget: bool, as_json: bool, **servers: str | None) -> None:
     """Restore the project as init found it. All annotations stay.
 
     Example: connector undo --project 7
     """
     from connector.progress import Reporter
-    from connector.queue.undo import format_undo
-    from connector.queue.undo import undo as undo_project
+    from connector.queue import undo as commands
+    from connector.state.recognition import open_deleted, open_project
 
-    settings, gateway, state = open_servers(servers)
-    done = undo_project(project_id, gateway, state.project(settings.label_studio_url, project_id), Reporter())
-    click.echo(json.dumps(done) if as_json else format_undo(done))
+    _, gateway, state = open_servers(servers)
+    if forget:
+        done = commands.forget(project_id, gateway, open_deleted(project_id, gateway, state))
+    else:
+        project = open_project(project_id, gateway, state, remember=True)
+        done = commands.undo(project_id, gateway, project, Reporter())
+    if as_json:
+        click.echo(json.dumps(done.to_json()))
+    else:
+        say(commands.format_undo(done))

@@ -113,7 +113,13 @@ class _Examination:
         try:
             project = self.gateway.get_project(self.project_id)
         except UsageError as error:
-            yield problem("project", str(error), "Give the number in the project's address as --project.")
+            remedy = "Give the number in the project's address as --project."
+            if self.record.adopted_at is not None:
+                remedy = f"If it was deleted, run connector undo --project {self.project_id} --forget."
+            yield problem("project", str(error), remedy)
+            return
+        if difference := self.record.difference(project):
+            yield problem("project", difference, self.record.set_up_again)
             return
         yield ok("project", f"'{project['title']}' has {project['task_number']} tasks.")
         self.backends = self.gateway.backends(self.project_id)

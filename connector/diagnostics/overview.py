@@ -12,6 +12,7 @@ from connector.diagnostics.status_text import format_last_round, format_status_l
 from connector.errors import ConnectorError
 from connector.formatting import one_line
 from connector.label_studio.client import LabelStudio
+from connector.state import recognition
 from connector.state.project_state import State
 
 INDENT = 14
@@ -53,9 +54,11 @@ def overview(gateway: LabelStudio, backend: CheckedBackend, state: State, now: d
         yield OverviewLine("ML backend", str(error), error.exit_code)
     else:
         yield OverviewLine("ML backend", f"{backend.url}, ready")
-    projects = state.adopted(gateway.url)
-    for project_id in projects:
-        project = state.project(gateway.url, project_id)
+    if label_studio_answers:
+        projects = recognition.set_up_projects(gateway, state)
+    else:
+        projects = {number: state.project(gateway.url, number) for number in state.adopted(gateway.url)}
+    for project_id, project in projects.items():
         name = f"Project {project_id}"
         if not label_studio_answers:  # every project would wait for it again
             yield OverviewLine(name, format_last_round(last_round(project, now)))
@@ -64,7 +67,8 @@ def overview(gateway: LabelStudio, backend: CheckedBackend, state: State, now: d
         yield OverviewLine(name, format_status_line(current), current.exit_code)
         yield OverviewLine("", one_line(current.error.message if current.error else current.next_step))
     if not projects and label_studio_answers:
-        yield not_set_up()
+        known_elsewhere = bool(state.elsewhere(gateway.url))
+        yield OverviewLine("Next", recognition.not_set_up(gateway.url, state)) if known_elsewhere else not_set_up()
 
 
 def not_connected(error: ConnectorError) -> Iterator[OverviewLine]:

@@ -13,6 +13,7 @@ from connector.annotations.label_config import Control
 from connector.backend import Backend, RefusedCredentials
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.formatting import format_value
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
 from connector.queue.versions import our_versions, unknown_newer
@@ -109,11 +110,12 @@ def settings(project: Mapping[str, Any]) -> Iterator[Finding]:
         if name in wrong:
             yield problem(
                 name,
-                f"It is {_value(project.get(name))} instead of {_value(required)}: {why}. Someone changed it {how}.",
+                f"It is {format_value(project.get(name))} instead of {format_value(required)}: {why}. Someone changed "
+                f"it {how}.",
                 f"Run connector sync --project {project['id']}, which restores it.",
             )
         else:
-            yield ok(name, f"It is {_value(required)}.")
+            yield ok(name, f"It is {format_value(required)}.")
 
 
 def annotator_evaluation(project: Mapping[str, Any], url: str) -> Finding:
@@ -248,9 +250,3 @@ def backend_address(backends: list[dict[str, Any]], reached: str | None) -> Find
         "ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false. In a container, 127.0.0.1 is the container. Or "
         "disconnect the backend in Settings, Model.",
     )
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"'{value}'" if isinstance(value, str) else str(value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot, open_places
-from connector.annotations.records import Task, moment
+from connector.annotations.records import Task, latest_labels, moment
 from connector.annotations.statistics import LabelCounts, TaskCounts, label_counts, task_counts
 from connector.errors import ConnectorError
 from connector.formatting import count, now_here, one_line
@@ -68,6 +68,14 @@ class QueueStatus:
 
 
 @dataclass(frozen=True)
+class RuleStatus:
+    """How many labels every labelled task is to have (`init --min-annotations-per-task`), and how many have fewer."""
+
+    min_annotations_per_task: int
+    tasks_below: int
+
+
+@dataclass(frozen=True)
 class ModelStatus:
     """The model and what the last round measured. `agreement`: with the consensus labels, out of sample."""
 
@@ -112,6 +120,7 @@ class ProjectStatus:
     queue: QueueStatus | None
     labels: LabelCounts
     tasks: TaskCounts
+    rule: RuleStatus
     model: ModelStatus | None
     forecast: ForecastStatus
     new_annotations: int
@@ -172,6 +181,7 @@ def status(
         queue=_queue(record, window, left, tasks, pulled),
         labels=label_counts([row for task in tasks.values() for row in task.annotations], now),
         tasks=task_counts(tasks),
+        rule=_rule(record.min_annotations_per_task, tasks),
         model=_model(record, round_summary),
         forecast=_forecast(round_summary),
         new_annotations=len(_row_ids(tasks) - _row_ids(mirrored)),
@@ -219,6 +229,11 @@ def _queue(
         second_opinions_open=sum(slot.relabel for slot in left),
         in_charge=None if pulled is None else not changed_settings(pulled, version),
     )
+
+
+def _rule(minimum: int, tasks: Mapping[int, Task]) -> RuleStatus:
+    labels = [len(latest_labels(task.annotations)) for task in tasks.values()] if minimum > 1 else []
+    return RuleStatus(minimum, sum(0 < number < minimum for number in labels))
 
 
 def _model(record: ProjectRecord, round_summary: Mapping[str, Any]) -> ModelStatus | None:

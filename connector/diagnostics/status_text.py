@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.annotations.statistics import RECENT_DAYS, LabelCounts, TaskCounts
-from connector.diagnostics.status import LastRound, LastSync, ModelStatus, ProjectStatus
+from connector.diagnostics.status import LastRound, LastSync, ModelStatus, ProjectStatus, RuleStatus
 from connector.formatting import ago, count, one_line
 
 _RESULTS = {"published": "published a window", "nothing new": "found nothing new"}
@@ -21,10 +21,11 @@ def format_status(status: ProjectStatus) -> str:
         "Queue": _format_queue(status),
         "Labels": _format_labels(status.labels),
         "Tasks": _format_tasks(status.tasks),
+        "Rule": _format_rule(status.rule),
         "Model": _format_model(status.model),
         "Forecast": status.forecast.words,
     }
-    lines += [f"  {name:<12}{text}" for name, text in parts.items()]
+    lines += [f"  {name:<12}{text}" for name, text in parts.items() if text]
     for index, task in enumerate(status.next_tasks):
         kind = "second opinion" if task.second_opinion else "new"
         lines.append(f"  {'' if index else 'Next':<12}{task.rank}. task {task.task} ({kind}): {task.text}")
@@ -83,6 +84,15 @@ def _format_labels(labels: LabelCounts) -> str:
 def _format_tasks(tasks: TaskCounts) -> str:
     without = f", {tasks.without_text} without a text" * bool(tasks.without_text)
     return f"{tasks.total:,}: {tasks.labelled:,} labelled, {tasks.unlabelled:,} unlabelled{without}"
+
+
+def _format_rule(rule: RuleStatus) -> str:
+    if rule.min_annotations_per_task == 1:
+        return ""
+    wanted = count(rule.min_annotations_per_task, "label")
+    return (
+        f"every labelled task is to have at least {wanted} ({count(rule.tasks_below, 'task has', 'tasks have')} fewer)"
+    )
 
 
 def _format_model(model: ModelStatus | None) -> str:

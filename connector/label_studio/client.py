@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from connector._compat import batched
-from connector.errors import ConnectorError, StaleTasks, UsageError
+from connector.errors import ConnectorError, ProjectGone, StaleTasks, UsageError
 from connector.label_studio.transport import Connection
 
 PAGE_SIZE = 500
@@ -28,8 +28,9 @@ class LabelStudio(Connection):
     # -- project -----------------------------------------------------------------------------------------------------
 
     def get_project(self, project: int) -> dict[str, Any]:
-        """The project's settings and counters."""
-        return self._object(_PROJECT, "GET", f"api/projects/{project}/", what=f"project {project}")
+        """The project's settings and counters. Raises ProjectGone if there is no such project."""
+        path = f"api/projects/{project}/"
+        return self._object(_PROJECT, "GET", path, what=f"project {project}", missing=ProjectGone)
 
     def create_project(self, title: str, label_config: str) -> dict[str, Any]:
         """Creates a project."""
@@ -149,6 +150,12 @@ class LabelStudio(Connection):
     def delete_prediction(self, prediction: int) -> None:
         """Removes one prediction."""
         self._delete(f"api/predictions/{prediction}/")
+
+    def delete_predictions(self, project: int, tasks: Sequence[int]) -> None:
+        """Removes all predictions of these tasks, and counts those of each task again."""
+        params = {"id": "delete_tasks_predictions", "project": project}
+        chosen = {"selectedItems": {"all": False, "included": list(tasks)}}
+        self._call("POST", "api/dm/actions", params=params, json=chosen)
 
     def model_versions(self, project: int) -> dict[str, int]:
         """The number of predictions of each model version of the project."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -53,7 +54,9 @@ def refused_token(url: str, reason: str = "wrong or expired") -> UsageError:
 
 def not_label_studio(url: str) -> UsageError:
     """The error for an address where another server answers."""
-    return UsageError(f"{url} does not speak Label Studio's API: check LABEL_STUDIO_URL.")
+    path = urlsplit(url).path
+    hint = f" If Label Studio is not served under {path}, leave that out." if path else ""
+    return UsageError(f"{url} does not speak Label Studio's API: check LABEL_STUDIO_URL.{hint}")
 
 
 def _is_label_studios(response: httpx.Response) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.formatting import count, format_value
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
@@ -80,9 +81,8 @@ def initialize(
             gateway.update_project(project_id, **wrong, **keep)
         made = create_tabs(project_id, gateway, control.data_key, OwnTabs.of(record.found))
         state.renew_lock()
-        state.put(found={**(record.found or {}), "made_tabs": made})
-        if backend_url is not None:
-            _connect(project_id, gateway, backend_url, credentials, state)
+        state.put(found={**(record.found or {}), "made_tabs": list(made.values())})
+        connected = backend_url is not None and _connect(project_id, gateway, backend_url, credentials, state)
         state.renew_lock()
         state.put(adopted_at=record.adopted_at or now())
     return {
@@ -92,9 +92,41 @@ def initialize(
         "classes": list(control.classes),
         "notes": list(control.notes),
         "changed": sorted(wrong),
+        "changes": [{"name": name, "before": project.get(name), "after": wrong[name]} for name in sorted(wrong)],
+        "tabs": [title for title, tab in made.items() if tab not in ((record.found or {}).get("made_tabs") or ())],
+        "min_annotations_per_task": {
+            "before": record.min_annotations_per_task,
+            "after": state.record().min_annotations_per_task,
+        },
         "already": record.adopted_at is not None,
         "backend": backend_url,
+        "connected": connected,
     }
+
+
+def format_init(done: Mapping[str, Any]) -> str:
+    """What init did, as sentences and a line per change."""
+    rule = done["min_annotations_per_task"]
+    changes = [(row["name"], row["before"], row["after"]) for row in done["changes"]]
+    changes += [("min_annotations_per_task", rule["before"], rule["after"])] * (rule["before"] != rule["after"])
+    lines = [f"  {name:<26}{format_value(before)} before, now {format_value(after)}" for name, before, after in changes]
+    if done["tabs"]:
+        lines.append(f"  {'tabs':<26}added {' and '.join(format_value(title) for title in done['tabs'])}")
+    if done["connected"]:
+        lines.append(f"  {'ML backend':<26}connected {done['backend']}")
+    head = (
+        f"Project {done['project']} ({done['title']}) {'was already' if done['already'] else 'is'} set up: "
+        f"'{done['control']}' with {', '.join(done['classes'])}."
+    )
+    if lines:
+        head += " Changed:"
+    elif done["already"]:
+        head += " Nothing was changed."
+    if rule["after"] > 1:
+        lines.append(f"Every labelled task is to have at least {count(rule['after'], 'label')}.")
+    lines += done["notes"]
+    undo = f"To restore the project as it was: connector undo --project {done['project']}"
+    return "\n".join([head, *lines, undo, f"Next: connector sync --project {done['project']}"])
 
 
 def _remember(
@@ -107,7 +139,8 @@ def _remember(
     reporter: Reporter,
 ) -> None:
     """Asks what has to be confirmed, then records the project's settings and every task's overlap as they are."""
-    _confirm_takeover(project, gateway, confirm)
+    versions = gateway.model_versions(project["id"])
+    taken_over = _confirm_takeover(project, versions, confirm)
     with reporter.stage("remember", "Recording every task as it is") as stage:
         state.put(full_read=None)  # an init that was killed a week ago may have read a part
         read_all(project, gateway, state, control, asked_at, stage.count)
@@ -122,20 +155,26 @@ def _remember(
     state.store_originals(tasks.values())
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
     found: dict[str, Any] = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
+    found |= {"versions": sorted(versions.keys() - our_versions(versions)), "taken_over": taken_over}
     # Last: with it the record is complete, whatever becomes of this init.
     names = (*REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
     state.renew_lock()
     state.put(
         original_settings={name: project[name] for name in names},
+        created_at=project.get("created_at"),
         found=found,
         control=control.to_json(),  # under which the mirror was read
         label_config=project["label_config"],
     )
 
 
-def _confirm_takeover(project: dict[str, Any], gateway: LabelStudio, confirm: Callable[[str], bool]) -> None:
-    """Asks before a project of another state database is taken over, and before a rule of several annotations ends."""
-    if our_versions(gateway.model_versions(project["id"])) and not confirm(
+def _confirm_takeover(project: dict[str, Any], versions: Mapping[str, int], confirm: Callable[[str], bool]) -> bool:
+    """Asks before a project of another state database is taken over, and before a rule of several annotations ends.
+
+    Returns whether another state database runs the project.
+    """
+    known_elsewhere = bool(our_versions(versions))
+    if known_elsewhere and not confirm(
         f"Project {project['id']} has windows that this state database (CONNECTOR_STATE) does not know. Another "
         "connector runs it, or its state database is lost. Only that database knows the project's original settings, "
         "so undo will not restore them. Take the project over all the same?"
@@ -156,10 +195,11 @@ def _confirm_takeover(project: dict[str, Any], gateway: LabelStudio, confirm: Ca
             f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that "
             f"rule, or --yes --min-annotations-per-task {rule} to keep it within our queue."
         )
+    return known_elsewhere
 
 
-def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Credentials, state: ProjectState) -> None:
-    """Connects the ML backend unless it is connected, and records its address for undo first.
+def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Credentials, state: ProjectState) -> bool:
+    """Connects the ML backend unless it is connected, and records its address for undo first. Whether it did so.
 
     A backend that init connected before gets the present credentials. On connecting, Label Studio makes the backend's
     title the project's model version if it has none, and would then show the model's answers in every form: that is
@@ -185,6 +225,7 @@ def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Crede
         _authenticate_webhook(project_id, gateway, url, credentials.basic)
     if gateway.get_project(project_id)["model_version"] != before:
         gateway.update_project(project_id, model_version=before)
+    return not connected
 
 
 def _authenticate_webhook(project_id: int, gateway: LabelStudio, url: str, header: str) -> None:

@@ -90,15 +90,15 @@ class OwnTabs:
         return tab["data"].get("title") in TAB_TITLES and tab["id"] not in self.found
 
 
-def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTabs) -> list[int]:
-    """Adds those of our tabs that are missing. Returns the ids of all that are ours.
+def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTabs) -> dict[str, int]:
+    """Adds those of our tabs that are missing. Returns all that are ours, {title: id}.
 
     The second opinions come after the queue: a link to the label stream serves the first tab, and nothing else.
     """
     by_title = {tab["data"].get("title"): tab for tab in reversed(gateway.tabs(project_id))}
     ours = {title: by_title[title]["id"] for title in TAB_TITLES if title in by_title and own.include(by_title[title])}
     if by_title.keys() >= set(TAB_TITLES):
-        return list(ours.values())
+        return ours
     columns = gateway.columns(project_id)
     if QUEUE_TAB not in by_title and SECOND_OPINIONS_TAB in ours:
         del by_title[SECOND_OPINIONS_TAB]
@@ -106,7 +106,7 @@ def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTa
     for title in TAB_TITLES:
         if title not in by_title:
             ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_key))["id"]
-    return list(ours.values())
+    return ours
 
 
 def restore_tab_order(project_id: int, gateway: LabelStudio, own: OwnTabs) -> bool:

@@ -54,24 +54,58 @@ class State:
 
     def project(self, url: str, project_id: int) -> ProjectState:
         """The state of project `project_id` of the Label Studio at `url`, which is created empty if there is none."""
-        mine = (schema.projects.c.url == url) & (schema.projects.c.project_id == project_id)
-        find = sa.select(schema.projects.c.key).where(mine)
+        found = self.at(url, project_id)
+        if found is not None:
+            return found
+        # If another process has made it since, its row is the one.
+        with contextlib.suppress(database.DuplicateRow):
+            return self.new_project(url, project_id)
+        found = self.at(url, project_id)
+        assert found is not None
+        return found
+
+    def at(self, url: str, project_id: int) -> ProjectState | None:
+        """What is known of project `project_id` of the Label Studio at `url`."""
         with self.engine.connect() as db:
-            key = db.execute(find).scalar()
-        if key is None:
-            # If another process has made it since, its row is the one.
-            with contextlib.suppress(database.DuplicateRow), self.engine.begin() as db:
-                db.execute(schema.projects.insert().values(url=url, project_id=project_id))
-            with self.engine.connect() as db:
-                key = db.execute(find).scalar_one()
-        return ProjectState(self.engine, int(key))
+            key = db.execute(sa.select(schema.addresses.c.project).where(_address(url, project_id))).scalar()
+        return None if key is None else ProjectState(self.engine, key)
+
+    def new_project(self, url: str, project_id: int, *, replacing: ProjectState | None = None) -> ProjectState:
+        """An empty state for the project, in place of that of another project which had this address and this id.
+
+        Raises DuplicateRow if the address has a state that is not the one to replace.
+        """
+        with self.engine.begin() as db:
+            made = db.execute(schema.projects.insert().values(url=url, project_id=project_id)).inserted_primary_key
+            assert made is not None
+            key = int(made[0])
+            if replacing is not None:
+                old = schema.addresses.c.project == replacing.key
+                db.execute(schema.addresses.delete().where(_address(url, project_id) & old))
+            db.execute(schema.addresses.insert().values(url=url, project_id=project_id, project=key))
+        return ProjectState(self.engine, key)
 
     def adopted(self, url: str) -> list[int]:
         """The projects of the Label Studio at `url` that `init` has set up and `undo` has not given back."""
-        wanted = (schema.projects.c.url == url) & schema.projects.c.adopted_at.is_not(None)
+        here, rows = schema.addresses.c, schema.projects.c
+        wanted = (here.url == url) & (here.project == rows.key) & rows.adopted_at.is_not(None)
         with self.engine.connect() as db:
-            found = db.execute(sa.select(schema.projects.c.project_id).where(wanted)).scalars()
-            return sorted(found)
+            return sorted(db.execute(sa.select(here.project_id).where(wanted)).scalars())
+
+    def elsewhere(self, url: str, project_id: int | None = None) -> list[ProjectState]:
+        """The projects that `init` has set up at other addresses than `url`: all of them, or those with this id."""
+        rows = schema.projects.c
+        here = sa.select(schema.addresses.c.project).where(schema.addresses.c.url == url)
+        wanted = rows.adopted_at.is_not(None) & rows.key.not_in(here)
+        if project_id is not None:
+            wanted = wanted & (rows.project_id == project_id)
+        with self.engine.connect() as db:
+            keys = db.execute(sa.select(rows.key).where(wanted).order_by(rows.project_id, rows.key)).scalars().all()
+        return [ProjectState(self.engine, key) for key in keys]
+
+
+def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
+    return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
 
 class ProjectState(MirrorRows):
@@ -89,6 +123,25 @@ class ProjectState(MirrorRows):
                 f"Project {record.project_id} of {record.url} is not set up yet: run connector init --project "
                 f"{record.project_id} first."
             )
+
+    def require_same(self, project: Mapping[str, Any]) -> None:
+        """Raises UsageError if `project`, as Label Studio's API gives it, is another one than `init` set up."""
+        record = self.record()
+        if difference := record.difference(project):
+            raise UsageError(f"{difference} {record.set_up_again}")
+
+    def addresses(self) -> list[str]:
+        """The addresses of Label Studio at which the project was recognised."""
+        here = schema.addresses.c
+        with self._engine.connect() as db:
+            return sorted(db.execute(sa.select(here.url).where(here.project == self.key)).scalars())
+
+    def add_address(self, url: str) -> None:
+        """Records that the Label Studio at `url` has the project."""
+        project_id = self.record().project_id
+        with self._engine.begin() as db:
+            db.execute(schema.addresses.delete().where(_address(url, project_id)))
+            db.execute(schema.addresses.insert().values(url=url, project_id=project_id, project=self.key))
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Holds the project for one process, as ProjectLock.hold does."""
@@ -168,8 +221,15 @@ class ProjectState(MirrorRows):
 
     def close_task(self, task: int) -> None:
         """Forgets that `task` is reopened."""
+        self.close_tasks([task])
+
+    def close_tasks(self, tasks: Iterable[int]) -> None:
+        """Forgets that these tasks are reopened."""
         with self._engine.begin() as db:
-            db.execute(schema.reopened.delete().where(self._rows(schema.reopened) & (schema.reopened.c.task == task)))
+            for part in batched(tasks, IDS_A_STATEMENT):
+                db.execute(
+                    schema.reopened.delete().where(self._rows(schema.reopened) & schema.reopened.c.task.in_(part))
+                )
 
     def store_window(self, version: str, size: int, window: Sequence[Slot], options: dict[str, Any]) -> None:
         """Records the window that annotators are now served, with the options it was chosen under.

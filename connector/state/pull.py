@@ -13,6 +13,7 @@ from connector.annotations.records import Task, answers, digest, moment, read_ta
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
+from connector.state.recognition import explain_deleted
 from connector.state.rows import FullRead, ProjectRecord
 
 # Tasks updated this long before the last sync began are read again: clocks differ a little between servers, and a
@@ -196,8 +197,14 @@ def read_snapshot(
     project_id: int, gateway: LabelStudio, state: ProjectState, progress: Progress = lambda done, total: None
 ) -> ProjectSnapshot:
     """The project as it is now. Stores nothing, restores nothing, and needs no lock."""
+    with explain_deleted(project_id, gateway):
+        return _read_snapshot(project_id, gateway, state, progress)
+
+
+def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, progress: Progress) -> ProjectSnapshot:
     record = state.record()
     project = gateway.get_project(project_id)
+    state.require_same(project)
     control = control_of(project, record)
     before = state.tasks()
     fresh: dict[int, str] = {}

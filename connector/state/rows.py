@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import sqlalchemy as sa
 
+from connector.annotations.records import moment
 from connector.state import schema
 
 IDS_A_STATEMENT = 500  # below SQLite's limit on bound parameters
 
 
 class Found(TypedDict, total=False):
-    """Ids of what init found in the project, of the tabs that it made, and the addresses of backends it connected."""
+    """What init found in the project, and what it made.
+
+    Ids of tabs, backends and webhooks, and the model versions of predictions that were there. The ids of the tabs that
+    it made, and the addresses of backends that it connected. `taken_over`: another state database ran the project.
+    """
 
     tabs: list[int]
     backends: list[int]
     webhooks: list[int]
+    versions: list[str]
+    taken_over: bool
     made_tabs: list[int]
     connected: list[str]
 
@@ -53,6 +60,7 @@ class ProjectRecord:
     key: int
     url: str
     project_id: int
+    created_at: str | None
     adopted_at: str | None
     control: dict[str, Any] | None
     label_config: str | None
@@ -70,6 +78,29 @@ class ProjectRecord:
     lock_holder: str | None
     lock_until: float | None
 
+    def is_of(self, project: Mapping[str, Any]) -> bool:
+        """Whether this may be the row of `project`, as Label Studio's API gives it, by when it was created."""
+        created_at = project.get("created_at")
+        return not self.created_at or not created_at or moment(self.created_at) == moment(created_at)
+
+    def difference(self, project: Mapping[str, Any]) -> str | None:
+        """Why `project`, as Label Studio's API gives it, is another one than `init` set up. None if it may be that."""
+        if self.is_of(project):
+            return None
+        return (
+            f"Project {self.project_id} is not the one that connector init set up. That one was created at "
+            f"{self.created_at}, and this one at {project['created_at']}. So another Label Studio answers at "
+            "LABEL_STUDIO_URL, or its database was replaced."
+        )
+
+    @property
+    def set_up_again(self) -> str:
+        """What to do if another project than the one that `init` set up has its number."""
+        return (
+            f"Correct LABEL_STUDIO_URL. Or set this project up: connector init --project {self.project_id}. Or forget "
+            f"the former one: connector undo --project {self.project_id} --forget."
+        )
+
 
 class ProjectRows:
     """The rows of the project `key`. Every public method is one transaction."""
@@ -77,6 +108,11 @@ class ProjectRows:
     def __init__(self, engine: sa.Engine, key: int) -> None:
         self._engine = engine
         self._key = key
+
+    @property
+    def key(self) -> int:
+        """The row of the project, whatever address its Label Studio has."""
+        return self._key
 
     def record(self) -> ProjectRecord:
         """The project's row."""

@@ -14,6 +14,8 @@ projects = sa.Table(
     sa.Column("key", sa.Integer, primary_key=True),
     sa.Column("url", sa.String(500), nullable=False),
     sa.Column("project_id", sa.Integer, nullable=False),
+    # When Label Studio created the project, as its API says. With the id, it tells the project from all others.
+    sa.Column("created_at", sa.String(40)),
     sa.Column("adopted_at", sa.String(40)),
     sa.Column("control", sa.JSON),
     sa.Column("label_config", sa.Text),
@@ -34,7 +36,14 @@ projects = sa.Table(
     sa.Column("last_sync", sa.JSON),
     sa.Column("lock_holder", sa.String(200)),
     sa.Column("lock_until", sa.Float),
-    sa.UniqueConstraint("url", "project_id"),
+)
+# Every address at which a project was recognised. `projects.url` is the latest one that a person named at init.
+addresses = sa.Table(
+    "addresses",
+    metadata,
+    sa.Column("url", sa.String(500), primary_key=True),
+    sa.Column("project_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("project", sa.ForeignKey("projects.key"), nullable=False, index=True),
 )
 
 

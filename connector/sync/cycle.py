@@ -20,6 +20,7 @@ from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, unknow
 from connector.queue.views import OwnTabs, restore_tab_order
 from connector.state.project_state import ProjectState, now
 from connector.state.pull import ProjectSnapshot, pull, read_project
+from connector.state.recognition import explain_deleted
 from connector.sync.summary import ModelSummary, SyncSummary, WindowSummary
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def sync(
             f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
         )
     cycle = _Cycle(project_id, gateway, state, options, reporter)
-    with state.lock_for_writes(gateway), cycle.result_recorded():
+    with state.lock_for_writes(gateway), cycle.result_recorded(), explain_deleted(project_id, gateway):
         state.require_initialized()  # again: undo may have held the lock
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             snapshot, restored = cycle.read(everything=False, progress=stage.count)
@@ -130,6 +131,7 @@ class _Cycle:
         A dry run restores nothing.
         """
         reading, restored = read_project(self.project_id, self.gateway), list[str]()
+        self.state.require_same(reading.project)
         if not self.options.dry_run:
             reading, restored = restore(reading, self.gateway, self.state)
         return pull(reading, self.gateway, self.state, everything=everything, progress=progress), restored

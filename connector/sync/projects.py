@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from connector.errors import ConnectorError, StateError
+from connector.errors import ConnectorError, ProjectGone, StateError, TryAgainLater
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
-from connector.state.project_state import State
+from connector.state.project_state import ProjectState, State
+from connector.state.recognition import not_set_up, open_project, set_up_projects
+from connector.state.rows import LastSync
 from connector.sync import cycle
 from connector.sync.cycle import SyncOptions
 from connector.sync.summary import SyncSummary
@@ -22,17 +25,19 @@ if TYPE_CHECKING:
 class SyncResult:
     """How the sync of a project ended: with its summary or with an error.
 
-    `untried`: it was not begun, since the error of an earlier project would stop it, too.
+    `untried`: it was not begun, since the error of an earlier project would stop it, too. `still_gone`: Label Studio
+    has no such project, as an earlier sync found. That is no failure any more.
     """
 
     project: int
     summary: SyncSummary | None = None
     error: ConnectorError | None = None
     untried: bool = False
+    still_gone: bool = False
 
     @property
     def exit_code(self) -> int:
-        return self.error.exit_code if self.error else 0
+        return self.error.exit_code if self.error and not self.still_gone else 0
 
     @property
     def published(self) -> bool:
@@ -97,15 +102,23 @@ class ProjectSyncs:
         self._backend: Backend | None = None
         self._backend_error: ConnectorError | None = None
         self._probe: LabelStudio | None = None
+        self._looked_at: set[int] = set()
 
     def projects(self) -> list[int]:
         """The ids of the projects. Those that are set up later appear in later calls."""
         if self._only is not None:
             return [self._only]
         try:
+            known = self._servers.state.adopted(self._servers.url)
+            with contextlib.suppress(*([TryAgainLater] if known else [])):  # their syncs say that it is away
+                self._recognize()
             return self._servers.state.adopted(self._servers.url)
         except Exception as error:
             raise self._servers.explain(error) from error
+
+    def no_projects(self) -> str:
+        """What to do if there are no projects."""
+        return not_set_up(self._servers.url, self._servers.state)
 
     def sync(self, ids: Sequence[int]) -> Iterator[SyncResult]:
         """Syncs each of the projects once, and yields each result as its sync ends.
@@ -115,11 +128,16 @@ class ProjectSyncs:
         """
         self._backend_error = None
         for place, project in enumerate(ids):
+            before: LastSync | None = None
             try:
-                yield SyncResult(project, self._sync(project))
+                state = open_project(project, self._servers.gateway, self._servers.state, remember=True)
+                before = state.record().last_sync
+                yield SyncResult(project, self._sync(project, state))
             except Exception as error:
                 explained = self._servers.explain(error)
-                yield SyncResult(project, error=explained)
+                gone = self._only is None and isinstance(error, ProjectGone)
+                still_gone = gone and before is not None and before["error"] == str(error)
+                yield SyncResult(project, error=explained, still_gone=still_gone)
                 rest = ids[place + 1 :]
                 if rest and (isinstance(error, StateError) or not self._is_label_studio_available()):
                     yield from (SyncResult(untried, error=explained, untried=True) for untried in rest)
@@ -136,10 +154,17 @@ class ProjectSyncs:
             if opened is not None:
                 opened.close()
 
-    def _sync(self, project: int) -> SyncSummary:
+    def _recognize(self) -> None:
+        """Finds projects that were set up under another spelling of the address. Each is looked at once."""
         servers = self._servers
-        state = servers.state.project(servers.url, project)
-        return cycle.sync(project, servers.gateway, self._connect, state, self._options, self._reporter(project))
+        elsewhere = {project.key for project in servers.state.elsewhere(servers.url)}
+        if elsewhere - self._looked_at:
+            set_up_projects(servers.gateway, servers.state, remember=True)
+            self._looked_at |= elsewhere
+
+    def _sync(self, project: int, state: ProjectState) -> SyncSummary:
+        reporter = self._reporter(project)
+        return cycle.sync(project, self._servers.gateway, self._connect, state, self._options, reporter)
 
     def _connect(self) -> Backend:
         if self._backend_error is not None:
@@ -168,7 +193,8 @@ class ProjectSyncs:
 
 def format_error(result: SyncResult) -> str:
     """A project's error in one line."""
-    return f"Error in project {result.project}: {' '.join(str(result.error).split())}"
+    start = "Left out project" if result.still_gone else "Error in project"
+    return f"{start} {result.project}: {' '.join(str(result.error).split())}"
 
 
 def format_untried(results: Iterable[SyncResult]) -> str | None:

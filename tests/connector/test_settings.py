@@ -153,6 +153,36 @@ def test_a_wrong_address_is_refused_by_the_variables_name(
     assert "\n" not in words
 
 
+@pytest.mark.parametrize(
+    ("pasted", "address"),
+    [
+        ("http://studio:8080/", "http://studio:8080"),
+        (" http://studio:8080\n", "http://studio:8080"),
+        ("HTTP://Studio.Example:8080", "http://studio.example:8080"),
+        ("http://studio.example.:80", "http://studio.example"),
+        ("https://studio.example:443/", "https://studio.example"),
+        ("https://studio.example:80", "https://studio.example:80"),
+        ("http://[::1]:8080/projects", "http://[::1]:8080"),
+        ("http://studio:8080/projects/1", "http://studio:8080"),
+        ("http://studio:8080/projects/1/data?tab=3&task=12", "http://studio:8080"),
+        ("http://studio:8080/projects/1/settings/ml#top", "http://studio:8080"),
+        ("http://studio:8080/user/login/?next=/projects/", "http://studio:8080"),
+        ("http://studio:8080/user/account/personal-access-token", "http://studio:8080"),
+        ("http://studio:8080/organization", "http://studio:8080"),
+        ("http://studio:8080/api/", "http://studio:8080"),
+        ("http://studio:8080/api/projects/1/", "http://studio:8080"),
+        ("https://example.org/label-studio/projects/1/data", "https://example.org/label-studio"),
+        ("https://example.org/projects/label-studio/", "https://example.org/projects/label-studio"),
+        ("https://example.org/api/label-studio", "https://example.org/api/label-studio"),
+    ],
+)
+def test_an_address_copied_from_a_browser_is_that_of_the_server(
+    pasted: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", pasted)
+    assert load_settings().label_studio_url == address
+
+
 def test_a_wrong_option_is_named_like_its_variable() -> None:
     assert refusal(label_studio_url="studio").startswith("LABEL_STUDIO_URL must start with http")
 

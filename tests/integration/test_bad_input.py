@@ -14,6 +14,7 @@ import pytest
 import requests
 from support.command_runner import ASK_THE_BACKEND, COMMANDS, Answer, Commands, assert_all_fail, kept
 from support.project_driver import ProjectDriver, StartProject, texts
+from support.proxy import Proxy
 
 from connector.demo.people import Person
 from connector.errors import UsageError
@@ -293,11 +294,13 @@ def test_the_ml_backend_is_not_taken_for_label_studio(commands: Commands, start:
     assert_all_fail(commands, loop, 2, words, LABEL_STUDIO_URL=loop.backend)
 
 
-def test_another_name_of_the_same_label_studio_is_another_place(commands: Commands, start: StartProject) -> None:
+def test_another_place_with_the_same_project_is_named_with_what_to_do(
+    commands: Commands, start: StartProject, proxy: Proxy
+) -> None:
     loop = synced(start)
-    other = loop.server.url.replace("127.0.0.1", "localhost")
-    words = f"Project {loop.id} of {other} is not set up yet: run connector init --project {loop.id} first."
-    assert_all_fail(commands, loop, 2, words, names=("sync", "status", "export", "report"), LABEL_STUDIO_URL=other)
+    words = f"Project {loop.id} was set up at {loop.server.url}, and {proxy.url} has the same project. If that"
+    names = ("sync", "status", "export", "report", "doctor", "undo")
+    assert_all_fail(commands, loop, 2, words, names=names, LABEL_STUDIO_URL=proxy.url)
 
 
 # -- the ML backend ----------------------------------------------------------------------------------------------------

@@ -231,7 +231,7 @@ def test_without_a_project_of_ours_status_says_so(start: StartProject, arguments
     if arguments:
         assert json.loads(done.stdout) == {"projects": []}
     else:
-        assert "To set one up, run connector init --project ID." in done.stdout
+        assert "is set up yet: run connector init --project ID first." in done.stdout
     refused = connector(loop, "status", "--project", str(loop.id), *arguments)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"run connector init --project {loop.id} first" in refused.stderr

@@ -212,7 +212,7 @@ def test_a_projects_own_tabs_stay_byte_for_byte(start: StartProject, people: Ann
     loop.adopt()
     assert bytes_of_theirs() == before
     done = undo(loop.id, loop.gateway, loop.state, Reporter())
-    assert "the Data Manager's tabs" in done["removed"]
+    assert "the Data Manager's tabs" in done.removed
     assert bytes_of_theirs() == before
     assert [one["id"] for one in loop.tabs()] == theirs
 

@@ -16,6 +16,7 @@ from support.watched_queue import Watched
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
+from connector.queue.task_flags import ONE_BY_ONE
 from connector.queue.undo import undo
 
 # What every save of a project or a task sets, whoever saves: nobody can put that back.
@@ -33,7 +34,16 @@ COUNTERS = (
 
 
 # Every kind of write that undo makes, in its order.
-WRITES = ("close", "update_project", "open", "delete_version", "delete_tab", "delete_webhook", "delete_backend")
+WRITES = (
+    "close",
+    "update_project",
+    "open",
+    "delete_predictions",
+    "delete_version",
+    "delete_tab",
+    "delete_webhook",
+    "delete_backend",
+)
 
 
 class Killed(BaseException):
@@ -41,7 +51,7 @@ class Killed(BaseException):
 
 
 def give_back(loop: ProjectDriver, gateway: Any = None) -> dict[str, Any]:
-    return undo(loop.id, gateway or loop.gateway, loop.state, Reporter())
+    return undo(loop.id, gateway or loop.gateway, loop.state, Reporter()).to_json()
 
 
 def team_project(start: StartProject, people: Annotators, count: int = 24, **options: Any) -> ProjectDriver:
@@ -155,7 +165,7 @@ def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
 @pytest.mark.parametrize(
     ("kinds", "moments"),
     [
-        (("close", "update_project", "delete_version"), ("after",)),
+        (("close", "update_project", "delete_predictions", "delete_version"), ("after",)),
         pytest.param(WRITES, ("before", "after"), marks=pytest.mark.nightly),
     ],
     ids=["some", "every"],
@@ -168,7 +178,7 @@ def test_undo_may_be_killed_at_any_write_and_repeated(
     def under_our_queue() -> ProjectDriver:
         loop = team_project(start, people, 12)
         loop.adopt(backend_url=loop.backend)
-        loop.publish(second(loop.tasks[0], loop.tasks[2]) + new(*loop.tasks[5:9]))
+        loop.publish(second(loop.tasks[0], loop.tasks[2]) + new(*loop.tasks[5:11]))
         loop.turn(first)
         loop.turn(other)
         return loop
@@ -368,3 +378,70 @@ def test_undo_gives_up_when_tasks_change_as_fast_as_it_restores_them(start: Star
         give_back(loop, Watched(loop, after=change))
     give_back(loop)
     assert loop.flags(*loop.tasks) == [(1, False)] * 4
+
+
+# -- many second opinions, and predictions on request ------------------------------------------------------------------
+
+
+def labelled(count: int) -> list[dict[str, Any]]:
+    """Tasks that come with a label each, which is no ground truth."""
+    region = {"from_name": "politeness", "to_name": "text", "type": "choices", "value": {"choices": ["Polite"]}}
+    annotation = {"result": [region], "ground_truth": False}
+    return [{"data": {"text": text}, "annotations": [annotation]} for text in texts(count)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, pytest.param({"maximum_annotations": 3}, marks=pytest.mark.nightly)],
+    ids=["one label a task", "three labels a task"],
+)
+def test_many_second_opinions_are_closed_in_few_calls(start: StartProject, settings: dict[str, Any]) -> None:
+    loop = start(labelled(ONE_BY_ONE + 4), adopted=False, **settings)
+    loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"text": text} for text in texts(3)])
+    # Reopened by hand before init: the one task that Label Studio's own rule would close.
+    loop.call("PATCH", f"/api/tasks/{loop.tasks[0]}", json={"overlap": 1, "is_labeled": False})
+    before = comparable(loop.dump())
+    loop.adopt()
+    loop.publish(second(*loop.tasks[1:]))
+    assert len(loop.state.reopened()) == ONE_BY_ONE + 3
+    calls = loop.gateway.calls
+    done = give_back(loop)
+    assert (done["second_opinions"], done["tasks"]) == (ONE_BY_ONE + 3, 1)
+    assert loop.gateway.calls - calls < 20
+    assert comparable(loop.dump()) == before
+
+
+def test_what_label_studio_retrieved_from_our_backend_goes_and_what_others_predicted_is_named(
+    start: StartProject,
+) -> None:
+    loop = start(labelled(8), adopted=False)
+    row = {"task": loop.tasks[0], "result": [], "score": 0.5}
+    predictions = f"/api/projects/{loop.id}/import/predictions"
+    loop.call("POST", predictions, json=[{**row, "model_version": "before"}])
+    before = loop.dump()["predictions"]
+    loop.adopt(backend_url=loop.backend)
+    for task in loop.tasks[:4]:
+        loop.call("PATCH", f"/api/tasks/{task}", json={"data": {"text": f"Fix this now, you broke it: {task}!"}})
+        annotation = loop.call("GET", f"/api/tasks/{task}")["annotations"][0]
+        rude = [{**annotation["result"][0], "value": {"choices": ["Impolite"]}}]
+        loop.call("PATCH", f"/api/annotations/{annotation['id']}/", json={"result": rude})
+    model = loop.sync()["model_version"]
+    action = {"id": "retrieve_tasks_predictions", "project": loop.id}
+    loop.call("POST", "/api/dm/actions", params=action, json={"selectedItems": {"all": True, "excluded": []}})
+    loop.call("POST", predictions, json=[{**row, "model_version": "theirs"}])
+    assert loop.versions()[model] == 8
+    # Label Studio asked for them when it was asked for a task, and the backend had no model yet.
+    unversioned = loop.versions().get("", 0)
+    assert unversioned > 0
+
+    told = connector(loop, "undo", "--project", str(loop.id)).stdout
+    assert (
+        f"and removed {8 + unversioned} predictions that the ML backend made on request, the Data Manager's tabs, "
+        in told
+    )
+    assert (
+        "Predictions that are not the connector's and were made since init stay: theirs (1). To delete them, use "
+        "Settings, Predictions in Label Studio." in told
+    )
+    assert loop.versions() == {"before": 1, "theirs": 1}
+    assert [one for one in loop.dump()["predictions"] if one["model_version"] == "before"] == before

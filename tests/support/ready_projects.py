@@ -137,6 +137,7 @@ def _adapt_state(database: sqlite3.Connection, url: str, project: int, tasks: li
     made = json.loads(found)
     made["made_tabs"] = [tab + shift["data_manager_view"] for tab in made["made_tabs"]]
     database.execute("UPDATE projects SET url = ?, project_id = ?, found = ?", [url, project, json.dumps(made)])
+    database.execute("UPDATE addresses SET url = ?, project_id = ?", [url, project])
     for table, column in (("tasks", "id"), ("originals", "task")):
         # By way of negative numbers, since old ids may be new ids of other rows.
         database.execute(f"UPDATE {table} SET {column} = -({column} + ?)", [shift["task"]])

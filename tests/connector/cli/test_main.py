@@ -221,9 +221,9 @@ def test_a_missing_setting_is_named(connector: Run, monkeypatch: pytest.MonkeyPa
         ("texts.csv", "", "holds no rows"),
         ("texts.csv", "text\n", "holds no rows"),
         ("texts.csv", "words\nHello\n", "Row 1 of texts.csv has no 'text'"),
-        ("texts.jsonl", '{"text": "Hello"}\n{"words": "Hi"}\n', "Row 2 of texts.jsonl has no 'text'"),
-        ("texts.jsonl", '{"text": \n', "texts.jsonl cannot be read"),
-        ("texts.jsonl", '["text"]\n', "Row 1 of texts.jsonl has no 'text'"),
+        ("texts.jsonl", '{"text": "Hello"}\n{"words": "Hi"}\n', "Line 2 of texts.jsonl has no 'text'"),
+        ("texts.jsonl", '{"text": \n', "Line 1 of texts.jsonl is not JSON: Expecting value"),
+        ("texts.jsonl", '["text"]\n', "Line 1 of texts.jsonl is not an object such as"),
     ],
 )
 def test_texts_that_cannot_be_used_are_refused_before_anything_is_made(

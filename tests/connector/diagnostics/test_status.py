@@ -262,6 +262,7 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
             *("ground_truth", "skipped", "unknown_choices", "unreadable_annotations"),
         ],
         "tasks": ["total", "labelled", "unlabelled", "without_text"],
+        "rule": ["min_annotations_per_task", "tasks_below"],
         "model": ["version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"],
         "forecast": ["labels", "gain", "likely_to_pay", "words"],
         "new_annotations": None,
@@ -273,6 +274,21 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
     assert isinstance(printed["next_tasks"], list)
     printed["next_tasks"] = printed["next_tasks"][0]
     assert {key: list(part) if isinstance(part, dict) else None for key, part in printed.items()} == keys
+
+
+def test_a_rule_of_several_labels_is_shown_and_how_many_tasks_it_wants_more_of(
+    studio: Server, state: ProjectState
+) -> None:
+    studio.annotate(1, 1)
+    studio.annotate(2, 1)
+    studio.annotate(2, 2)
+    studio.annotate(3, 1, None)
+    assert ask(studio, state).to_json()["rule"] == {"min_annotations_per_task": 1, "tasks_below": 0}
+    assert "Rule" not in format_status(ask(studio, state))
+    state.put(min_annotations_per_task=2)
+    found = ask(studio, state)
+    assert found.to_json()["rule"] == {"min_annotations_per_task": 2, "tasks_below": 1}
+    assert "  Rule        every labelled task is to have at least 2 labels (1 task has fewer)\n" in format_status(found)
 
 
 # -- the lock --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from support.flaky_server import Time
 
-from connector.errors import ConnectorError, StaleTasks, TryAgainLater, UsageError
+from connector.errors import ConnectorError, ProjectGone, StaleTasks, TryAgainLater, UsageError
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
 from connector.retry import Retries, UnknownOutcome
 
@@ -186,7 +186,7 @@ def test_many_tasks_are_imported_in_parts(connect: Connect) -> None:
     [
         (401, UsageError, "refuses the token in LABEL_STUDIO_API_KEY (The server's words): make a new one"),
         (403, UsageError, "has no right to do this in Label Studio: The server's words."),
-        (404, UsageError, "has no project 7, or none that the token's user may see: The server's words."),
+        (404, ProjectGone, "has no project 7, or none that the token's user may see: The server's words."),
         (400, ConnectorError, "Label Studio refused: The server's words."),
         (405, ConnectorError, "Label Studio answered 405: The server's words."),
         (409, TryAgainLater, "failed with 409: The server's words."),
@@ -472,3 +472,9 @@ def test_what_the_fence_raises_is_raised_instead_of_writing_again(connect: Conne
         gateway.update_project(7, model_version="v")
     assert len(server.requests) == 1
     assert gateway.update_project(7, model_version="v") == PROJECT
+
+
+def test_a_path_that_label_studio_is_not_under_is_named(connect: Connect) -> None:
+    server = Server(httpx.Response(404, html="<h1>Not found</h1>"))
+    with pytest.raises(UsageError, match=r"check LABEL_STUDIO_URL\. If Label Studio is not served under /foo"):
+        connect(server, url="http://studio/foo").get_project(7)

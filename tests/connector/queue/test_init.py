@@ -12,7 +12,7 @@ from support import ROOT
 
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.queue.import_tasks import create
-from connector.queue.init import initialize
+from connector.queue.init import format_init, initialize
 from connector.queue.views import TAB_TITLES, tab_definition
 from connector.state.project_state import Original, ProjectState, State
 
@@ -433,7 +433,7 @@ def test_a_project_is_made_from_a_file_of_texts(tmp_path: Path, name: str, conte
 def test_a_line_that_is_no_row_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "texts.jsonl"
     path.write_text(f'{{"text": "Hello"}}\n{line}\n')
-    with pytest.raises(UsageError, match="Row 2"):
+    with pytest.raises(UsageError, match="Line 2"):
         create("New", path, Server(), CONFIG)  # type: ignore[arg-type]
 
 
@@ -442,12 +442,12 @@ def test_a_text_that_not_every_database_can_hold_is_refused_before_anything_is_m
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "whole \\ud83d\\ude00, and \\\\u0000"}\n' + line + "\n")
     server = Server()
-    with pytest.raises(UsageError, match=r"Row 2 of .*texts\.jsonl holds a NUL character or half a surrogate pair"):
+    with pytest.raises(UsageError, match=r"Line 2 of .*texts\.jsonl holds a NUL character or half a surrogate pair"):
         create("New", path, server, CONFIG)  # type: ignore[arg-type]
     assert server.made == []
 
 
-@pytest.mark.parametrize("content", [b"text\n\xff\xfe\n", b'text\n"never ended', b"text\nHello,and,more\n"])
+@pytest.mark.parametrize("content", [b"text\n\xff\x00\xfe\n", b'text\n"never ended', b"text\nHello,and,more\n"])
 def test_a_file_that_is_not_what_it_says_is_refused_before_anything_is_made(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "texts.csv"
     path.write_bytes(content)
@@ -455,3 +455,56 @@ def test_a_file_that_is_not_what_it_says_is_refused_before_anything_is_made(tmp_
     with pytest.raises(UsageError, match=r"texts\.csv"):
         create("New", path, server, CONFIG)  # type: ignore[arg-type]
     assert server.made == []
+
+
+# -- what it says ------------------------------------------------------------------------------------------------------
+
+
+def test_old_and_new_values_the_tabs_and_the_way_back_are_said(state: ProjectState) -> None:
+    server = Server(maximum_annotations=3)
+    done = init(server, state, lambda question: True, min_annotations_per_task=2, backend_url="http://model:9090")
+    assert format_init(done).splitlines() == [
+        "Project 7 (Requests) is set up: 'politeness' with Polite, Impolite. Changed:",
+        "  maximum_annotations       3 before, now 1",
+        "  sampling                  'Sequential sampling' before, now 'Uncertainty sampling'",
+        "  show_collab_predictions   off before, now on",
+        "  min_annotations_per_task  1 before, now 2",
+        "  tabs                      added 'ActiveLab queue' and 'Second opinions'",
+        "  ML backend                connected http://model:9090",
+        "Every labelled task is to have at least 2 labels.",
+        "To restore the project as it was: connector undo --project 7",
+        "Next: connector sync --project 7",
+    ]
+
+
+def test_a_repeated_init_says_what_it_changed_and_what_holds(state: ProjectState) -> None:
+    server = Server()
+    init(server, state)
+    again = [
+        "To restore the project as it was: connector undo --project 7",
+        "Next: connector sync --project 7",
+    ]
+    head = "Project 7 (Requests) was already set up: 'politeness' with Polite, Impolite."
+    assert format_init(init(server, state)).splitlines() == [f"{head} Nothing was changed.", *again]
+    rule = "Every labelled task is to have at least 2 labels."
+    assert format_init(init(server, state, min_annotations_per_task=2)).splitlines() == [
+        f"{head} Changed:",
+        "  min_annotations_per_task  1 before, now 2",
+        rule,
+        *again,
+    ]
+    for options in ({"min_annotations_per_task": 2}, {}):
+        assert format_init(init(server, state, **options)).splitlines() == [
+            f"{head} Nothing was changed.",
+            rule,
+            *again,
+        ]
+
+
+def test_what_was_there_is_recorded_for_undo(state: ProjectState) -> None:
+    server = Server(created_at="2026-03-01T10:00:00.123456Z")
+    server.versions = {"theirs": 3}
+    init(server, state)
+    record = state.record()
+    assert record.created_at == "2026-03-01T10:00:00.123456Z"
+    assert (record.found["versions"], record.found["taken_over"]) == (["theirs"], False)

@@ -29,7 +29,7 @@ from connector.annotations.label_config import Control
 from connector.annotations.records import Task, digest, read_task, read_text
 from connector.cli.options import say
 from connector.progress import Reporter
-from connector.queue.import_tasks import read_rows
+from connector.queue.data_files import read_data_file
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
 from connector.state.project_state import State
@@ -343,7 +343,7 @@ def test_init_reads_texts_as_they_are(ending: str, folder: Path) -> None:
                 table.writerows([["text"], *([text] for text in texts)])
             else:
                 file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-        assert read_rows(path, "text") == [{"text": text} for text in texts]
+        assert read_data_file(path, "text").rows == [{"text": text} for text in texts]
 
     steady(given(st.lists(short_texts, min_size=1, max_size=5))(check_texts))()
     check_texts(["a" * 300_000, "é\r\n" * 100_000])

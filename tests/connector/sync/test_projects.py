@@ -7,7 +7,7 @@ import pytest
 from support.summary_factory import sync_summary
 
 from connector.cli.options import explain
-from connector.errors import StateUnavailable, TryAgainLater, UsageError
+from connector.errors import ProjectGone, StateUnavailable, TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.state.project_state import State
 from connector.sync.cycle import SyncOptions
@@ -21,20 +21,24 @@ URL = "http://studio"
 class World:
     """Servers on which a sync ends as `plan` says. Those of `with_work` ask for the ML backend."""
 
+    url = URL
+
     def __init__(self) -> None:
         self.plan: dict[int, Exception] = {}
         self.with_work: tuple[int, ...] = ()
         self.label_studio_is_away = False
         self.backend_is_away = False
         self.tried: list[int] = []
+        self.looked_for: list[int] = []
+        self.created_at: str | None = None
         self.looks = self.checks = self.opened = self.closed = 0
         self.state = State("sqlite://")
         self.syncs = self.syncs_of()
 
     def syncs_of(self, only: int | None = None) -> ProjectSyncs:
         servers = Servers(
-            URL,
-            None,  # type: ignore[arg-type]
+            self.url,
+            self,  # type: ignore[arg-type]
             self.state,
             open_backend=self.open_backend,  # type: ignore[arg-type]
             open_probe=lambda: self,  # type: ignore[arg-type, return-value]
@@ -69,8 +73,10 @@ class World:
         if self.label_studio_is_away:
             raise TryAgainLater("Label Studio does not answer.")
 
-    def get_project(self, project: int) -> dict[str, int]:
-        return {"id": project, "total_annotations_number": 5, "skipped_annotations_number": 2}
+    def get_project(self, project: int) -> dict[str, Any]:
+        self.looked_for.append(project)
+        counts = {"total_annotations_number": 5, "skipped_annotations_number": 2}
+        return {"id": project, "created_at": self.created_at, **counts}
 
     def close(self) -> None:
         self.closed += 1
@@ -151,6 +157,39 @@ def test_the_projects_are_those_that_init_has_set_up_or_the_only_one(world: Worl
         world.state.project(url, project).put(adopted_at="2026-03-01T10:00:00+00:00", control={})
     assert world.syncs.projects() == [3, 5]
     assert world.syncs_of(only=9).projects() == [9]
+
+
+def test_a_project_that_is_still_gone_is_a_line_and_no_failure_of_all(world: World) -> None:
+    gone = ProjectGone("Label Studio has no project 2.")
+    world.plan = {2: gone}
+    for project in (1, 2):
+        world.state.project(URL, project).put(adopted_at="2026-03-01T10:00:00+00:00", control={})
+    first = list(world.syncs.sync([1, 2]))
+    assert [result.exit_code for result in first] == [0, 2]
+    assert format_error(first[1]) == "Error in project 2: Label Studio has no project 2."
+    # As a sync records it.
+    world.state.project(URL, 2).put(last_sync={"at": "2026-03-02", "result": "failed", "error": str(gone)})
+    again = list(world.syncs.sync([1, 2]))
+    assert [result.exit_code for result in again] == [0, 0]
+    assert format_error(again[1]) == "Left out project 2: Label Studio has no project 2."
+    assert again[1].to_json() == {"project": 2, "error": str(gone), "exit_code": 0}
+    alone = list(world.syncs_of(only=2).sync([2]))
+    assert [result.exit_code for result in alone] == [2]
+    world.plan = {2: UsageError("No such control.")}
+    assert world.codes(1, 2) == [0, 2]
+
+
+def test_a_project_under_another_spelling_of_the_address_is_found_once_and_then_known(world: World) -> None:
+    world.url = "http://localhost:8080"
+    created = "2026-03-01T10:00:00.123456Z"
+    state = world.state.project("http://127.0.0.1:8080", 7)
+    state.put(adopted_at="2026-03-01T10:00:00+00:00", created_at=created)
+    world.created_at = created
+    syncs = world.syncs_of()
+    assert syncs.projects() == [7]
+    assert syncs.projects() == [7]
+    assert world.looked_for == [7]
+    assert state.addresses() == ["http://127.0.0.1:8080", "http://localhost:8080"]
 
 
 def test_annotations_and_skips_are_counted_on_one_connection_that_is_closed(world: World) -> None:

@@ -1,0 +1,93 @@
+"""Deletes the predictions that the connector and its ML backend made, and counts those that tasks have again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from connector.errors import StaleTasks
+from connector.label_studio import LabelStudio
+from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions
+from connector.state.lock import KEEP_SECONDS
+from connector.state.project_state import ProjectState
+from connector.state.rows import Found
+
+# The versions of our ML backend: when a model was made, to the microsecond, and four hexadecimal digits.
+_BACKEND_VERSION = re.compile(r"\d{8}T\d{12}-[0-9a-f]{4}")
+
+
+@dataclass(frozen=True)
+class DeletedPredictions:
+    """How many predictions were deleted, and {version: number} of those since init that are not the connector's.
+
+    `windows`: of windows and published consensus labels. `retrieved`: by our ML backend, at Label Studio's request.
+    """
+
+    windows: int
+    retrieved: int
+    others: dict[str, int]
+
+
+def delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectState, found: Found) -> DeletedPredictions:
+    """Deletes all our predictions: windows, published consensus labels, and what our ML backend gave Label Studio.
+
+    Label Studio asks the backend for predictions if a person wishes so. They are ours if init connected the backend,
+    if they were made since, and if their version has the form of our backend's. All others stay.
+    """
+    versions = gateway.model_versions(project_id)
+    ours = our_versions(versions) | ({PUBLISHED_CONSENSUS} & versions.keys())
+    since = versions.keys() - ours - set(found.get("versions", versions))
+    retrieved = {version for version in since if _is_from_our_backend(version, found)}
+    if ours | retrieved:
+        _delete_by_task(project_id, gateway, state, ours | retrieved)
+        for version in sorted(gateway.model_versions(project_id).keys() & (ours | retrieved) - {""}):
+            gateway.delete_version(project_id, version)
+        _recount_predictions(project_id, gateway, state)
+    return DeletedPredictions(
+        sum(versions[version] for version in ours),
+        sum(versions[version] for version in retrieved),
+        {version: versions[version] for version in since - retrieved},
+    )
+
+
+def _is_from_our_backend(version: str, found: Found) -> bool:
+    """Whether the version, which init did not find, is one of the ML backend that init connected.
+
+    Before its first training, our backend has none. Others may have none either, if there are others.
+    """
+    if not found.get("connected"):
+        return False
+    return _BACKEND_VERSION.fullmatch(version) is not None or (version == "" and not found.get("backends"))
+
+
+def _delete_by_task(project_id: int, gateway: LabelStudio, state: ProjectState, versions: Collection[str]) -> None:
+    """Deletes the predictions of all tasks that have none but those of `versions`, with a call per page of tasks.
+
+    This call of Label Studio counts the predictions of its tasks again. Deleting a version may not:
+    `_recount_predictions`. Of other tasks, this deletes predictions without a version, which have no such call.
+    """
+    for page in gateway.tasks_with_predictions(project_id):
+        state.renew_lock(at_most_every=KEEP_SECONDS)
+        predicted = {raw["id"]: {row["model_version"] for row in raw["predictions"]} for raw in page}
+        tasks = [task for task, found in predicted.items() if found and found.issubset(versions)]
+        if tasks:
+            gateway.delete_predictions(project_id, tasks)
+        for row in [row for raw in page if raw["id"] not in tasks for row in raw["predictions"]]:
+            if row["model_version"] == "" and "" in versions:
+                gateway.delete_prediction(row["id"])
+
+
+def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectState) -> None:
+    """Corrects how many predictions tasks say they have.
+
+    A Label Studio that has deleted a project since it was started may no longer count down when predictions are
+    deleted: Django caches that the signal has no receivers, which is true only while a project is being deleted.
+    """
+    for page in gateway.tasks_with_predictions(project_id):
+        for raw in page:
+            if raw["total_predictions"] != len(raw["predictions"]):
+                with contextlib.suppress(StaleTasks):  # deleted since
+                    gateway.set_prediction_count(raw["id"], len(raw["predictions"]))
+            state.renew_lock(at_most_every=KEEP_SECONDS)

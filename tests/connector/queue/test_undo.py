@@ -1,0 +1,78 @@
+"""What undo says: only what it has checked."""
+
+import pytest
+
+from connector.queue.undo import UndoResult, format_undo
+
+KEPT = "All annotations are kept."
+CRON = "If cron runs connector sync for the project, remove that line."
+
+
+@pytest.mark.parametrize(
+    ("done", "sentences"),
+    [
+        (
+            UndoResult(7, settings=["sampling"], second_opinions=1, predictions=9, removed=["the Data Manager's tabs"]),
+            [
+                "Project 7 is as init found it. Undo restored sampling.",
+                "It closed 1 second opinion and removed the window's predictions, the Data Manager's tabs.",
+                KEPT,
+                CRON,
+            ],
+        ),
+        (
+            UndoResult(7, tasks=2, retrieved_predictions=40),
+            [
+                "Project 7 is as init found it. Undo restored no setting and the overlap of 2 tasks.",
+                "It closed 0 second opinions and removed 40 predictions that the ML backend made on request.",
+                KEPT,
+                CRON,
+            ],
+        ),
+        (
+            UndoResult(7, taken_over=True, still_open=4, version_gone="activelab-20260301-100000-000000"),
+            [
+                "Project 7 is as this init found it. Another state database ran it before, and only that one knows the "
+                "settings before its own init. Undo restored no setting.",
+                "It closed 0 second opinions and removed nothing.",
+                KEPT,
+                "4 labelled tasks are still open for another label. It was so at init, because another connector had "
+                "asked for second opinions.",
+                CRON,
+            ],
+        ),
+        (
+            UndoResult(7, still_open=1, version_gone="theirs", other_predictions={"b": 1200, "a": 3}),
+            [
+                "Project 7 is as init found it. Undo restored no setting.",
+                "It closed 0 second opinions and removed nothing.",
+                KEPT,
+                "1 labelled task is still open for another label. It was so at init, because of a higher overlap.",
+                "The model version 'theirs' is gone from Label Studio, so the project has none.",
+                "Predictions that are not the connector's and were made since init stay: a (3), b (1,200). To "
+                "delete them, use Settings, Predictions in Label Studio.",
+                CRON,
+            ],
+        ),
+        (
+            UndoResult(7, settings=["sampling"], different=["sampling"]),
+            [
+                "Project 7 is restored, but Label Studio still has another sampling. Undo restored sampling.",
+                "It closed 0 second opinions and removed nothing.",
+                KEPT,
+                CRON,
+            ],
+        ),
+        (
+            UndoResult(7, already=True),
+            ["Project 7 is not set up in this state database: there is nothing to undo."],
+        ),
+        (
+            UndoResult(7, forgotten=True),
+            ["The state database has forgotten project 7. Label Studio was not changed.", CRON],
+        ),
+    ],
+    ids=["all", "retrieved", "taken over", "left", "different", "already", "forgotten"],
+)
+def test_undo_says_what_it_did_and_what_it_left(done: UndoResult, sentences: list[str]) -> None:
+    assert format_undo(done) == " ".join(sentences)

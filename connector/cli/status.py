@@ -6,13 +6,11 @@ import json
 
 import click
 
-from connector.cli.options import open_servers, say, server_options
+from connector.cli.options import open_servers, project_option, say, server_options
 
 
-@click.command()
-@click.option(
-    "--project", "project_id", type=click.IntRange(min=1), help="The project in Label Studio. Without it, all of them."
-)
+@click.command(short_help="Show the last sync, queue, labels, model, and what comes next.")
+@project_option("The project in Label Studio. Without it, all of them.", required=False)
 @server_options
 def status(project_id: int | None, as_json: bool, **servers: str | None) -> None:
     """Show the last sync, the queue, the labels, the model and what comes next.
@@ -30,7 +28,7 @@ def status(project_id: int | None, as_json: bool, **servers: str | None) -> None
     settings, gateway, state = open_servers(servers, quick=True)
     url = settings.label_studio_url
     projects = state.adopted(url) if project_id is None else [project_id]
-    statuses = [status_of(project, gateway, state.project(url, project)) for project in projects]
+    statuses = [status_of(number, gateway, state.project(url, number)) for number in projects]
     if as_json:
         objects = [each.to_json() for each in statuses]
         click.echo(json.dumps({"projects": objects} if project_id is None else objects[0]))

@@ -114,7 +114,7 @@ class _Examination:
         except UsageError as error:
             yield problem("project", str(error), "Give the number in the project's address as --project.")
             return
-        yield ok("project", f"'{project['title']}' has {project['task_number']} tasks.")
+        yield ok("project", f"'{project['title']}' has {count(project['task_number'], 'task')}.")
         self.backends = self.gateway.backends(self.project_id)
         yield server_checks.members(self.project_id, server.get("edition"), self.gateway)
         if self.record.adopted_at is None:

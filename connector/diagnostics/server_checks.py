@@ -13,6 +13,7 @@ from connector.annotations.label_config import Control
 from connector.backend import Backend, RefusedCredentials
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.formatting import count
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
 from connector.queue.versions import our_versions, unknown_newer
@@ -137,7 +138,7 @@ def model_version(project: Mapping[str, Any], versions: Mapping[str, int], recor
     repair = f"Run {sync}, which publishes the window again."
     predictions, size = versions.get(ours, 0), record.queue_size or 0
     if size and predictions != size:
-        what = "is gone" if not predictions else f"has {predictions} predictions instead of {size}"
+        what = "is gone" if not predictions else f"has {count(predictions, 'prediction')} instead of {size:,}"
         cause = f"The window ({ours}) {what}: someone deleted predictions or tasks in the Data Manager."
         return problem("model_version", cause, repair)
     if served == ours:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from connector.active_learning.window import Slot, active_annotators, open_places
 from connector.annotations.records import Task, latest_labels, lock_rows, moment
-from connector.diagnostics.finding import Finding, ok, problem, warning
+from connector.diagnostics.finding import Finding, in_label_studio, ok, problem, warning
 from connector.diagnostics.serving_order import ServedAnswer, answers_since, count_out_of_order, find_held_tasks
 from connector.formatting import count, verb
 from connector.queue.publish import stale_open_tasks
@@ -159,8 +159,14 @@ def skip_queue(window: WindowSnapshot, url: str, emails: Callable[[], Mapping[in
         "skip_queue",
         f"Under {rule}, {_some([task.id for task in stuck], 'skipped task')} {why} ({names}), and no one else gets "
         f"{whom}.",
-        f'To ask other annotators, PATCH {url}/api/projects/{window.project_id}/ with {{"skip_queue": '
-        f'"REQUEUE_FOR_OTHERS"}}, then run {window.sync}.',
+        in_label_studio(
+            url,
+            f"projects/project/{window.project_id}",
+            "set Skip queue to Requeue for others",
+            f'projects/{window.project_id}/ with {{"skip_queue": "REQUEUE_FOR_OTHERS"}}',
+            "To ask other annotators",
+        )
+        + f" In the Enterprise edition, it is in Settings, Annotation, Skip Queue. Then run {window.sync}.",
     )
 
 
@@ -209,7 +215,13 @@ def second_opinions(window: WindowSnapshot, url: str) -> Finding:
         f"{_some(unrequested, 'labelled task')} {verb(len(unrequested))} open for one more annotation without a "
         "request by sync: opened by hand, or by a connector whose state database is lost. Label Studio serves "
         f"{_them(unrequested)} once the window is used up.",
-        f'To close one, PATCH {url}/api/tasks/ID with {{"overlap": 1, "is_labeled": true}}.',
+        in_label_studio(
+            url,
+            "tasks/task/ID",
+            "set Overlap to 1, tick Is labeled",
+            'tasks/ID with {"overlap": 1, "is_labeled": true}',
+            "To close one",
+        ),
     )
 
 
@@ -218,10 +230,10 @@ def texts(window: WindowSnapshot, url: str) -> Finding:
     key = window.pulled.control.data_key
     without = sorted(task.id for task in window.pulled.tasks.values() if task.digest is None)
     if not without:
-        return ok("texts", _all_have_a_text(len(window.pulled.tasks)))
+        return ok("texts", f"All {len(window.pulled.tasks)} tasks have a text.")
     return warning(
         "texts",
-        f"{_some(without, 'task')} {verb(len(without), 'has', 'have')} no text under '{key}' and will never be "
+        f"{_some(without, 'task')} {'has' if len(without) == 1 else 'have'} no text under '{key}' and will never be "
         "asked for.",
         f"Delete them in the Data Manager, or PATCH {url}/api/tasks/ID with the data they lack.",
     )
@@ -238,7 +250,7 @@ def choices(window: WindowSnapshot) -> Finding:
         effect = "It is left out of the set, and a set of nothing else counts as no label."
     return warning(
         "choices",
-        f"{_some(tasks, 'task')} {verb(len(tasks), 'has', 'have')} annotations with a choice that the labelling "
+        f"{_some(tasks, 'task')} {'has' if len(tasks) == 1 else 'have'} annotations with a choice that the labelling "
         f"config does not have. {effect}",
         "Put the choice back into the labelling config, or correct those annotations, then run " + window.sync + ".",
     )
@@ -275,12 +287,6 @@ def last_sync(
             f"Run {command}. If cron runs it, check its log: cron knows neither your PATH nor your environment.",
         )
     return ok("last_sync", f"It ended at {ended}: {last['result']}.{running}")
-
-
-def _all_have_a_text(tasks: int) -> str:
-    if not tasks:
-        return "The project has no task yet."
-    return f"All {count(tasks, 'task')} have a text." if tasks > 1 else "The only task has a text."
 
 
 def _some(ids: Collection[int], noun: str) -> str:

@@ -118,6 +118,7 @@ def test_hostile_strings_are_shown_and_never_run(opened: Callable[..., Opened], 
     assert len(POLICY.findall(written)) == 1
     report = opened(written if with_policy else POLICY.sub("", written))
     assert set(made_up_report.HOSTILE) <= set(report.strings())
+    report.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     for link in report.page.locator("a").all():
         link.click()
     for text in ("<script>window.ran = 1</script>", "javascript:window.ran=1"):

@@ -202,7 +202,7 @@ HIDDEN = """[...document.querySelectorAll("td, th[scope=row]")].filter(one => {
     return !one.matches(".none") && (box.width < 8 || box.left < 0 || box.right > window.innerWidth)
 }).map(one => one.outerHTML)"""
 NAMES = """[...document.querySelectorAll(".stack tbody td")].map(one =>
-    getComputedStyle(one, "::before").content.replaceAll("\"", ""))"""
+    getComputedStyle(one, "::before").content.replaceAll('"', ''))"""
 
 
 @pytest.mark.parametrize("width", [390, pytest.param(768, marks=pytest.mark.nightly)])

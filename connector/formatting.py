@@ -6,6 +6,8 @@ from datetime import datetime
 
 from dateutil.tz import tzlocal
 
+_ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
 
 def now_here() -> datetime:
     """The present moment in the local time zone, which gives each date its own offset (summer time)."""
@@ -16,6 +18,28 @@ def now_here() -> datetime:
 def count(number: int, one: str, many: str | None = None) -> str:
     """1670, "label": "1,670 labels"; 1: "1 label". `many`: the plural, if it is not formed with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def verb(number: int, one: str = "is", many: str = "are") -> str:
+    """The verb that agrees with so many things: 1: "is", 2: "are"."""
+    return one if number == 1 else many
+
+
+def share(value: float) -> str:
+    """0.8213: "82 %". Only 1 is "100 %", and only 0 is "0 %"."""
+    percent = 100 * value
+    if 0 < percent < 0.5 or 99.5 <= percent < 100:
+        return f"{min(max(percent, 0.1), 99.9):.1f} %"
+    return f"{percent:.0f} %"
+
+
+def next_opinion(labels: int) -> str:
+    """What a task with so many labels is asked for. 0: "first label", 1: "second opinion", 2: "third opinion"."""
+    if not labels:
+        return "first label"
+    if labels > len(_ORDINALS):
+        return f"opinion number {labels + 1}"
+    return f"{_ORDINALS[labels - 1]} opinion"
 
 
 def ago(seconds: int) -> str:

@@ -113,7 +113,7 @@ ORDER = {
         {"label_studio", "backend", "active_learning"},
         {"annotations"},
         {"settings", "formatting"},
-        {"retry", "progress", "_compat"},
+        {"retry", "progress", "whole_number", "_compat"},
         {"errors"},
     ),
     "ml_backend": (

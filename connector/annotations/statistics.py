@@ -15,13 +15,16 @@ RECENT_DAYS = 7
 class LabelCounts:
     """Labels by people. What was imported as ground truth counts in `ground_truth` alone.
 
-    `today`: since midnight. `mean_of_7_days`: labels of the last 7 times 24 hours, divided by 7.
+    `today`: since midnight. `mean_of_7_days`: labels of the last 7 times 24 hours, divided by 7. `days`: the whole days
+    since the first label, at most 7. `per_day`: labels per day within these last `days`, None on the first day.
     """
 
     total: int
     annotators: int
     today: int
     mean_of_7_days: float
+    days: int
+    per_day: float | None
     ground_truth: int
     skipped: int
     unknown_choices: int
@@ -43,12 +46,18 @@ def label_counts(rows: Iterable[Annotation], now: datetime) -> LabelCounts:
     rows = list(rows)
     labels = [row for row in rows if row.label is not None and not row.ground_truth]
     made = [moment(row.created_at) for row in labels]
-    recent = sum(when > now - timedelta(days=RECENT_DAYS) for when in made)
+    days = max(0, min(RECENT_DAYS, (now - min(made, default=now)).days))
+
+    def within(last: int) -> int:
+        return sum(when > now - timedelta(days=last) for when in made)
+
     return LabelCounts(
         total=len(labels),
         annotators=len({row.annotator for row in labels}),
         today=sum(when.astimezone(now.tzinfo).date() == now.date() for when in made),
-        mean_of_7_days=round(recent / RECENT_DAYS, 1),
+        mean_of_7_days=round(within(RECENT_DAYS) / RECENT_DAYS, 1),
+        days=days,
+        per_day=round(within(days) / days, 1) if days else None,
         ground_truth=sum(row.label is not None and row.ground_truth for row in rows),
         skipped=sum(row.skipped for row in rows),
         unknown_choices=sum(row.unknown for row in rows),

@@ -9,8 +9,8 @@ import click
 from connector.cli.options import open_servers, project_option, say, server_options
 
 
-@click.command()
-@project_option
+@click.command(short_help="Find what breaks the queue, and name the remedy.")
+@project_option()
 @server_options
 def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     """Find what breaks the queue, and name the remedy. Changes nothing.

@@ -10,8 +10,8 @@ import click
 from connector.cli.options import open_backend, open_servers, project_option, server_options
 
 
-@click.command()
-@project_option
+@click.command(short_help="Write a table of tasks, annotations and consensus labels.")
+@project_option()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file or folder to write.")
 @click.option(
     "--format",
@@ -28,6 +28,7 @@ def export(
 
     Example: connector export --project 7 --out labels.csv
     """
+    from connector.formatting import count, verb
     from connector.progress import Reporter
     from connector.reporting.export import export as write
     from connector.reporting.export import format_of
@@ -42,6 +43,6 @@ def export(
         click.echo(json.dumps(done))
         return
     click.echo(
-        f"Wrote {done['tasks']} tasks with {done['annotations']} annotations, "
-        f"{done['consensus']} of them with a consensus label, to {out}."
+        f"Wrote {count(done['tasks'], 'task')} with {count(done['annotations'], 'annotation')} to {out}. "
+        f"{count(done['consensus'], 'task')} {verb(done['consensus'], 'has', 'have')} a consensus label."
     )

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import open_servers, say, server_options
+from connector.cli.options import open_servers, project_option, say, server_options
+from connector.whole_number import WholeNumber
 
 
-@click.command()
-@click.option("--project", "project_id", type=click.IntRange(min=1), help="The Label Studio project to set up.")
+@click.command(short_help="Set up a project, or create one.")
+@project_option("The Label Studio project to set up.", required=False)
 @click.option("--title", help="Create a new project with this title.")
 @click.option("--data", type=click.Path(path_type=Path), help="Texts for the new project: a .csv or .jsonl file.")
 @click.option("--label-config", type=click.Path(path_type=Path), help="The new project's config [label_config.xml].")
 @click.option("--control", "control_name", help="The Choices control to use, if the config has several.")
 @click.option(
-    "--min-annotations-per-task", type=click.IntRange(min=1), help="Collect this many annotations on every task."
+    "--min-annotations-per-task", type=WholeNumber(), metavar="N", help="Collect this many annotations on every task."
 )
 @click.option("--connect-backend", is_flag=True, help="Also connect the ML backend in Label Studio's settings.")
 @click.option(

@@ -22,7 +22,7 @@ from connector.errors import UsageError
 
 
 class _InOrderOfUse(click.Group):
-    """Lists its commands in the order in which they were added."""
+    """Lists its commands in the order in which they were added, each with its whole `short_help`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -76,9 +76,9 @@ def main() -> None:
 
     0: done. 1: unforeseen. 2: an option, a setting or the project has to be changed. 3: try again later.
     """
-    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.INFO)
-    for library in ("httpx", "urllib3", "label_studio_sdk"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    # Of libraries, errors only: the first report would show what matplotlib does with its fonts.
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.ERROR)
+    logging.getLogger("connector").setLevel(logging.INFO)
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)  # a command's own exit code comes back as a value
     except click.Abort:

@@ -6,18 +6,21 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from unicodedata import category
 
 import click
 
 from connector.errors import ConnectorError, TryAgainLater
+from connector.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     from connector.backend import Backend
     from connector.label_studio.client import LabelStudio
     from connector.settings import Settings
     from connector.state.project_state import State
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _LABEL_STUDIO = click.option(
     "--label-studio-url", metavar="URL", help="Address of Label Studio [env LABEL_STUDIO_URL]."
@@ -29,9 +32,12 @@ _STATE = click.option(
 _VERBOSE = click.option("--verbose", is_flag=True, expose_value=False, help="Show the traceback of an error, too.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
-project_option = click.option(
-    "--project", "project_id", type=click.IntRange(min=1), required=True, help="The project in Label Studio."
-)
+
+def project_option(
+    words: str = "The project in Label Studio.", *, required: bool = True
+) -> Callable[[_Command], _Command]:
+    """The option `--project ID`, as the parameter `project_id`."""
+    return click.option("--project", "project_id", type=WholeNumber(), metavar="ID", required=required, help=words)
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,9 +10,9 @@ import click
 from connector.cli.options import open_backend, open_servers, project_option, server_options
 
 
-@click.command()
-@project_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
+@click.command(short_help="Write a page on progress, doubtful labels and annotators.")
+@project_option()
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The HTML file to write [report-ID.html].")
 @click.option("--no-model", is_flag=True, help="Do not ask the ML backend: majority votes and no doubtful labels.")
 @click.option(
     "--simulated",
@@ -22,13 +22,13 @@ from connector.cli.options import open_backend, open_servers, project_option, se
 )
 @server_options
 def report(
-    project_id: int, out: Path, no_model: bool, simulated: Path | None, as_json: bool, **servers: str | None
+    project_id: int, out: Path | None, no_model: bool, simulated: Path | None, as_json: bool, **servers: str | None
 ) -> None:
     """Write one page on what the project learned, what it asks next, and which labels and annotators to check.
 
     Changes nothing, and works while a sync runs. The page contains texts and e-mail addresses.
 
-    Example: connector report --project 7 --out report.html
+    Example: connector report --project 7
     """
     from connector.progress import Reporter
     from connector.reporting import html
@@ -43,7 +43,7 @@ def report(
         gateway,
         None if no_model else open_backend(click.get_current_context(), settings, gateway),
         open_project(project_id, gateway, state),
-        out,
+        out or Path.cwd() / f"report-{project_id}.html",
         Reporter(),
         html.page,
         scorer=settings.scorer,

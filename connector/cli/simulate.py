@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import label_studio_options, open_label_studio
+from connector.cli.options import label_studio_options, open_label_studio, project_option
+from connector.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     from connector.progress import Reporter
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 WIDTH_IN_A_FILE = 200
 
 
-@click.command()
+@click.command(short_help="Replay the loop on labelled data, and compare strategies.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with tasks.csv, annotations.csv and test.csv.")
-@click.option("--project", "project_id", type=click.IntRange(min=1), help="Instead: replay this project.")
+@project_option("Instead: replay this project.", required=False)
 @click.option("--control", "control_name", help="The Choices control to use, if the config has several.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results and finished runs.")
 @click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Strategy to compare [all]. Repeatable.")
@@ -37,8 +38,10 @@ WIDTH_IN_A_FILE = 200
     show_default=True,
     help="A classifier of the ML backend. Repeatable.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=25, show_default=True, help="Rounds after the start.")
-@click.option("--batch", type=click.IntRange(min=1), default=25, show_default=True, help="Labels per round.")
+@click.option(
+    "--rounds", type=WholeNumber(), metavar="N", default=25, show_default=True, help="Rounds after the start."
+)
+@click.option("--batch", type=WholeNumber(), metavar="N", default=25, show_default=True, help="Labels per round.")
 @click.option(
     "--initial",
     metavar="TASKSxLABELS",
@@ -48,20 +51,25 @@ WIDTH_IN_A_FILE = 200
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(min=1),
+    type=WholeNumber(),
+    metavar="N",
     default=5,
     show_default=True,
     help="Number of repetitions with different random seeds.",
 )
 @click.option(
     "--max-annotations-per-task",
-    type=click.IntRange(min=1),
+    type=WholeNumber(),
+    metavar="N",
     default=5,
     show_default=True,
     help="Never ask for more annotations of a task.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes, each with its own ML backend [one per core, at most 8]."
+    "--jobs",
+    type=WholeNumber(),
+    metavar="N",
+    help="Processes, each with its own ML backend [one per core, at most 8].",
 )
 @click.option("--no-plot", is_flag=True, help="Do not draw a plot. matplotlib is not needed then.")
 @label_studio_options

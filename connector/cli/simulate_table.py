@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from connector.formatting import count
 from connector.simulation.confidence_intervals import Estimate
 from connector.simulation.metrics import SimulationSummary, StrategyResult
 
@@ -16,7 +17,7 @@ def format_table(summary: SimulationSummary) -> Table:
     removed = any(line.error_removed is not None for line in summary.lines)
     seeds = max(line.seeds for line in summary.lines)
     made = Table(
-        title=f"Accuracy on test texts, mean of {seeds} seed{'s'[: seeds > 1]} and {summary.rounds} rounds",
+        title=f"Accuracy on test texts, mean of {count(seeds, 'seed')} and {count(summary.rounds, 'round')}",
         caption="±: half of the 95 % interval. Differences and shares are paired by seed",
     )
     if several or not classifiers:

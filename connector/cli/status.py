@@ -6,13 +6,11 @@ import json
 
 import click
 
-from connector.cli.options import open_servers, say, server_options
+from connector.cli.options import open_servers, project_option, say, server_options
 
 
-@click.command()
-@click.option(
-    "--project", "project_id", type=click.IntRange(min=1), help="The project in Label Studio. Without it, all of them."
-)
+@click.command(short_help="Show the last sync, queue, labels, model, and what comes next.")
+@project_option("The project in Label Studio. Without it, all of them.", required=False)
 @server_options
 def status(project_id: int | None, as_json: bool, **servers: str | None) -> None:
     """Show the last sync, the queue, the labels, the model and what comes next.

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import explain, open_servers, say, server_options
+from connector.cli.options import explain, open_servers, project_option, say, server_options
 from connector.errors import UsageError, gravest_exit_code
+from connector.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     from connector.backend import Backend
@@ -23,22 +24,29 @@ if TYPE_CHECKING:
     from connector.sync.projects import ProjectSyncs, Servers, SyncResult
 
 
-@click.command()
-@click.option("--project", "project_id", type=click.IntRange(min=1), help="The project in Label Studio to sync.")
+@click.command(short_help="Read new annotations, and publish what is asked next.")
+@project_option("The project in Label Studio to sync.", required=False)
 @click.option("--all", "all_projects", is_flag=True, help="Sync every project that init has set up, one after another.")
 @click.option(
     "--every",
-    type=click.IntRange(5, 86_400),
+    type=WholeNumber(5, 86_400),
     metavar="SECONDS",
     help="Keep running: sync again this many seconds after each sync (at least 5), or as soon as half of the window is "
     "used up. SIGTERM or Ctrl-C ends it.",
 )
 @click.option(
-    "--window", type=click.IntRange(1, 5000), default=100, show_default=True, help="Number of tasks to put in order."
+    "--window",
+    type=WholeNumber(1, 5000),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="Number of tasks to put in order. If few of the last are new, some new ones follow them, so that annotators "
+    "do not run out.",
 )
 @click.option(
     "--max-annotations-per-task",
-    type=click.IntRange(min=1),
+    type=WholeNumber(),
+    metavar="N",
     default=5,
     show_default=True,
     help="Never ask for more annotations of a task.",

@@ -9,8 +9,8 @@ import click
 from connector.cli.options import open_servers, project_option, say, server_options
 
 
-@click.command()
-@project_option
+@click.command(short_help="Restore the project as init found it. All annotations stay.")
+@project_option()
 @click.option("--forget", is_flag=True, help="Forget a project that was deleted in Label Studio.")
 @server_options
 def undo(project_id: int, forget: bool, as_json: bool, **servers: str | None) -> None:

@@ -23,7 +23,9 @@ from connector.demo.project import Connector, Project, address, create_project
 from connector.demo.random_baseline import replay_at_random
 from connector.demo.rounds import Crowd, Round, label_batch, label_start, sync
 from connector.errors import ConnectorError, UsageError
+from connector.formatting import count
 from connector.progress import Reporter
+from connector.whole_number import WholeNumber
 
 # The ports that the README names, if they are free.
 LABEL_STUDIO_PORT, ML_BACKEND_PORT = 8080, 9090
@@ -49,10 +51,10 @@ _directory = click.option(
     "--data", type=click.Path(path_type=Path), help="tasks.csv, annotations.csv and test.csv [generated texts]."
 )
 @_directory
-@click.option("--rounds", type=click.IntRange(min=0), help=f"Rounds [{ROUNDS}, with --data {ROUNDS_WITH_DATA}].")
-@click.option("--batch", type=click.IntRange(min=1), default=25, show_default=True, help="Labels in a round.")
+@click.option("--rounds", type=WholeNumber(0), help=f"Rounds [{ROUNDS}, with --data {ROUNDS_WITH_DATA}].")
+@click.option("--batch", type=WholeNumber(), default=25, show_default=True, help="Labels in a round.")
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the texts and of random order."
+    "--seed", type=WholeNumber(0), default=0, show_default=True, help="Seed of the texts and of random order."
 )
 @click.option("--exit", "end", is_flag=True, help="Stop both servers at the end.")
 @click.pass_context
@@ -115,8 +117,8 @@ class _Run:
         self.reporter = Reporter()
         with self.reporter.stage("project", "Creating a project and signing people up"):
             self.project: Project = create_project(label_studio, login, texts_to_label)
-            count = len(texts_to_label.annotators) or texts_to_label.labels_a_task
-            people = [Person.sign_up(label_studio.url, f"annotator{n + 1}@example.com") for n in range(count)]
+            size = len(texts_to_label.annotators) or texts_to_label.labels_a_task
+            people = [Person.sign_up(label_studio.url, f"annotator{n + 1}@example.com") for n in range(size)]
         self.crowd = Crowd(people, self.project, texts_to_label)
         self.measure = Measure(ml_backend.url, self.project.config, texts_to_label.test)
         self.connector = Connector(label_studio.url, login.token, ml_backend.url, directory / "connector.sqlite")
@@ -132,7 +134,8 @@ class _Run:
         start = dict(self.crowd.labels)
         rows = [self._sync(0)]
         for number in range(1, rounds + 1):
-            with self.reporter.stage("label", f"Round {number} of {rounds}: people label {batch} tasks") as stage:
+            words = f"Round {number} of {rounds}: people label {count(batch, 'task')}"
+            with self.reporter.stage("label", words) as stage:
                 labels = label_batch(self.crowd, batch, stage.count)
             if labels == 0:
                 log.info("No one is served a task any more: all tasks have all their labels.")
@@ -149,11 +152,11 @@ class _Run:
         with self.reporter.stage("sync", f"Round {number}: connector sync"):
             row = sync(self.connector, self.crowd, self.measure)
         log.info(
-            "Round %d: %d labels, a window of %d new tasks and %d second opinions, accuracy %.3f",
+            "Round %d: %s, a window of %s and %s, accuracy %.3f",
             number,
-            row.labels,
-            row.new,
-            row.second_opinions,
+            count(row.labels, "label"),
+            count(row.new, "new task"),
+            count(row.second_opinions, "second opinion"),
             row.accuracy,
         )
         return row
@@ -200,8 +203,8 @@ def _table(rows: list[Round], random_order: list[float]) -> Table:
 
 def main() -> None:
     """Entry point: errors become one sentence and an exit code."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.ERROR)
+    log.setLevel(logging.INFO)  # of libraries, errors only
     try:
         demo()
     except ConnectorError as error:

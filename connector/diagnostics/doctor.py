@@ -121,7 +121,7 @@ class _Examination:
         if difference := self.record.difference(project):
             yield problem("project", difference, self.record.set_up_again)
             return
-        yield ok("project", f"'{project['title']}' has {project['task_number']} tasks.")
+        yield ok("project", f"'{project['title']}' has {count(project['task_number'], 'task')}.")
         self.backends = self.gateway.backends(self.project_id)
         yield server_checks.members(self.project_id, server.get("edition"), self.gateway)
         if self.record.adopted_at is None:

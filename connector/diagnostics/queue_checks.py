@@ -8,8 +8,9 @@ from datetime import datetime, timedelta, timezone
 
 from connector.active_learning.window import Slot, active_annotators, open_places
 from connector.annotations.records import Task, latest_labels, lock_rows, moment
-from connector.diagnostics.finding import Finding, ok, problem, warning
+from connector.diagnostics.finding import Finding, in_label_studio, ok, problem, warning
 from connector.diagnostics.serving_order import ServedAnswer, answers_since, count_out_of_order, find_held_tasks
+from connector.formatting import count, verb
 from connector.queue.publish import stale_open_tasks
 from connector.queue.versions import published_at
 from connector.state.lock import is_held
@@ -93,11 +94,12 @@ def places_left(window: WindowSnapshot) -> Finding:
     if left < active and left < len(window.slots):
         return warning(
             "window",
-            f"{left} of the window's {len(window.slots)} places are left for {active} active annotators. "
+            f"{left} of the window's {count(len(window.slots), 'place')} {verb(left)} left for "
+            f"{count(active, 'active annotator')}. "
             "Beyond the window, tasks are served in random order.",
             f"Run {window.sync} more often, for example from cron, or with a larger --window.",
         )
-    return ok("window", f"{left} of its {len(window.slots)} places are left.")
+    return ok("window", f"{left} of its {count(len(window.slots), 'place')} {verb(left)} left.")
 
 
 def served_order(window: WindowSnapshot) -> Finding:
@@ -105,7 +107,8 @@ def served_order(window: WindowSnapshot) -> Finding:
     judged, wrong = count_out_of_order(window.ranked, window.answers, window.pulled.tasks, len(window.active))
     if judged < ENOUGH_ANSWERS:
         return ok("served_order", f"There are too few answers since the window was published ({judged}).")
-    counted = f"{wrong} of {judged} answers since the window was published were served out of its order"
+    were = verb(wrong, "was", "were")
+    counted = f"{wrong} of {judged} answers since the window was published {were} served out of its order"
     if wrong <= OUT_OF_ORDER_SHARE * judged:
         return ok("served_order", f"{counted}.")
     return warning(
@@ -130,9 +133,9 @@ def held_tasks(window: WindowSnapshot, in_order: bool) -> Finding:
         return ok("held_tasks", "No place of the window is passed over.")
     return warning(
         "held_tasks",
-        f"{_some(held, 'task')} of the window {_are(held)} passed over: someone probably got {_them(held)} and left, "
-        f"or saved {_them(held)} as a draft. Label Studio keeps a task for its holder for 24 hours. Its API neither "
-        "shows nor ends that.",
+        f"{_some(held, 'task')} of the window {verb(len(held))} passed over: someone probably got {_them(held)} and "
+        f"left, or saved {_them(held)} as a draft. Label Studio keeps a task for its holder for 24 hours. Its API "
+        "neither shows nor ends that.",
         "A person who left a task open presses Label All Tasks again and gets it. Otherwise it becomes free by itself. "
         "With TASK_LOCK_TTL=3600 in its environment, Label Studio keeps tasks for one hour only.",
     )
@@ -147,13 +150,23 @@ def skip_queue(window: WindowSnapshot, url: str, emails: Callable[[], Mapping[in
     whose = sorted({row.annotator for task in stuck for row in task.annotations})
     email_of = emails()
     names = ", ".join(email_of.get(annotator, f"user {annotator}") for annotator in whose)
-    why = "wait for those who skipped them" if rule == "REQUEUE_FOR_ME" else "count as done, without a label"
+    whom = verb(len(stuck), "it", "them")
+    if rule == "REQUEUE_FOR_ME":
+        why = f"{verb(len(stuck), 'waits', 'wait')} for those who skipped {whom}"
+    else:
+        why = f"{verb(len(stuck), 'counts', 'count')} as done, without a label"
     return warning(
         "skip_queue",
         f"Under {rule}, {_some([task.id for task in stuck], 'skipped task')} {why} ({names}), and no one else gets "
-        "them.",
-        f'To ask other annotators, PATCH {url}/api/projects/{window.project_id}/ with {{"skip_queue": '
-        f'"REQUEUE_FOR_OTHERS"}}, then run {window.sync}.',
+        f"{whom}.",
+        in_label_studio(
+            url,
+            f"projects/project/{window.project_id}",
+            "set Skip queue to Requeue for others",
+            f'projects/{window.project_id}/ with {{"skip_queue": "REQUEUE_FOR_OTHERS"}}',
+            "To ask other annotators",
+        )
+        + f" In the Enterprise edition, it is in Settings, Annotation, Skip Queue. Then run {window.sync}.",
     )
 
 
@@ -176,7 +189,7 @@ def stuck_tasks(window: WindowSnapshot) -> Finding:
         return ok("stuck_tasks", "No labelled task is open and yet never served.")
     causes = []
     if stuck:
-        causes.append(f"{_some(stuck, 'labelled task')} {_are(stuck)} open and yet never served")
+        causes.append(f"{_some(stuck, 'labelled task')} {verb(len(stuck))} open and yet never served")
     if shut:
         causes.append(
             f"{_some(shut, 'second opinion')} of the window cannot be served, because someone closed {_them(shut)}"
@@ -193,15 +206,22 @@ def second_opinions(window: WindowSnapshot, url: str) -> Finding:
         if task.id not in requested and window.can_be_served(task) and latest_labels(task.annotations)
     )
     if not unrequested:
-        return ok(
-            "second_opinions", f"{len(requested)} labelled tasks are open for one more annotation, all opened by sync."
-        )
+        if not requested:
+            return ok("second_opinions", "No labelled task is open for one more annotation.")
+        opened = f"{count(len(requested), 'labelled task')} {verb(len(requested))} open for one more annotation"
+        return ok("second_opinions", f"{opened}, as sync asked.")
     return warning(
         "second_opinions",
-        f"{_some(unrequested, 'labelled task')} {_are(unrequested)} open for one more annotation without a request by "
-        "sync: opened by hand, or by a connector whose state database is lost. They are served once the window is used "
-        "up.",
-        f'To close one, PATCH {url}/api/tasks/ID with {{"overlap": 1, "is_labeled": true}}.',
+        f"{_some(unrequested, 'labelled task')} {verb(len(unrequested))} open for one more annotation without a "
+        "request by sync: opened by hand, or by a connector whose state database is lost. Label Studio serves "
+        f"{_them(unrequested)} once the window is used up.",
+        in_label_studio(
+            url,
+            "tasks/task/ID",
+            "set Overlap to 1, tick Is labeled",
+            'tasks/ID with {"overlap": 1, "is_labeled": true}',
+            "To close one",
+        ),
     )
 
 
@@ -232,7 +252,7 @@ def last_sync(
     if since and now - at > STALE:
         return warning(
             "last_sync",
-            f"It ended at {ended}, and {since} annotations have come since.{running}",
+            f"It ended at {ended}, and {count(since, 'annotation')} {verb(since, 'has', 'have')} come since.{running}",
             f"Run {command}. If cron runs it, check its log: cron knows neither your PATH nor your environment.",
         )
     return ok("last_sync", f"It ended at {ended}: {last['result']}.{running}")
@@ -241,12 +261,8 @@ def last_sync(
 def _some(ids: Collection[int], noun: str) -> str:
     """How many, and the ids of the first few: `2 tasks (4, 7)`."""
     shown = ", ".join(str(item) for item in list(ids)[:5]) + (", …" if len(ids) > 5 else "")
-    return f"{len(ids)} {noun}{'' if len(ids) == 1 else 's'} ({shown})"
-
-
-def _are(ids: Collection[int]) -> str:
-    return "is" if len(ids) == 1 else "are"
+    return f"{count(len(ids), noun)} ({shown})"
 
 
 def _them(ids: Collection[int]) -> str:
-    return "it" if len(ids) == 1 else "them"
+    return verb(len(ids), "it", "them")

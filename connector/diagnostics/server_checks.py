@@ -11,9 +11,9 @@ from typing import Any
 
 from connector.annotations.label_config import Control
 from connector.backend import Backend, RefusedCredentials
-from connector.diagnostics.finding import Finding, ok, problem, warning
+from connector.diagnostics.finding import Finding, in_label_studio, ok, problem, warning
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.formatting import format_value
+from connector.formatting import count, format_value
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
 from connector.queue.versions import our_versions, unknown_newer
@@ -126,7 +126,13 @@ def annotator_evaluation(project: Mapping[str, Any], url: str) -> Finding:
         "annotator_evaluation",
         "annotator_evaluation_enabled is on: second opinions on tasks with a ground truth are served before all "
         "others, and to several people at once.",
-        f'PATCH {url}/api/projects/{project["id"]}/ with {{"annotator_evaluation_enabled": false}}.',
+        "In the Enterprise edition, turn it off in Settings, Quality, Annotator Evaluation. "
+        + in_label_studio(
+            url,
+            f"projects/project/{project['id']}",
+            "untick Annotator evaluation enabled",
+            f'projects/{project["id"]}/ with {{"annotator_evaluation_enabled": false}}',
+        ),
     )
 
 
@@ -139,7 +145,7 @@ def model_version(project: Mapping[str, Any], versions: Mapping[str, int], recor
     repair = f"Run {sync}, which publishes the window again."
     predictions, size = versions.get(ours, 0), record.queue_size or 0
     if size and predictions != size:
-        what = "is gone" if not predictions else f"has {predictions} predictions instead of {size}"
+        what = "is gone" if not predictions else f"has {count(predictions, 'prediction')} instead of {size:,}"
         cause = f"The window ({ours}) {what}: someone deleted predictions or tasks in the Data Manager."
         return problem("model_version", cause, repair)
     if served == ours:

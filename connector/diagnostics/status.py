@@ -55,12 +55,14 @@ class LastRound:
 class QueueStatus:
     """The published window.
 
-    `served`: places with an answer or a skip since it was published. `in_charge`: whether Label Studio serves this
-    window in order, None if it did not answer.
+    `spare`: new tasks that follow the window that was asked for, so that annotators do not run out. `served`: places
+    with an answer or a skip since it was published. `in_charge`: whether Label Studio serves this window in order, None
+    if it did not answer.
     """
 
     version: str
     size: int
+    spare: int
     served: int
     left: int
     second_opinions_open: int
@@ -97,12 +99,16 @@ class ForecastStatus:
 
 @dataclass(frozen=True)
 class NextTask:
-    """A place of the window that nobody has answered yet. `text`: at most TEXT_WIDTH characters."""
+    """A place of the window that nobody has answered yet. `text`: at most TEXT_WIDTH characters.
+
+    `labels`: how many the task has. If it is a `second_opinion`, the next one is asked for.
+    """
 
     rank: int
     task: int
     text: str
     second_opinion: bool
+    labels: int
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,10 @@ def status(
         model=_model(record, round_summary),
         forecast=_forecast(round_summary),
         new_annotations=len(_row_ids(tasks) - _row_ids(mirrored)),
-        next_tasks=[_next_task(places[slot.task][0], slot, texts.get(slot.task, "")) for slot in left[:NEXT_TASKS]],
+        next_tasks=[
+            _next_task(places[slot.task][0], slot, texts.get(slot.task, ""), tasks[slot.task])
+            for slot in left[:NEXT_TASKS]
+        ],
         next_step="",
     )
     return replace(result, next_step=_next_step(result, pulled))
@@ -224,6 +233,7 @@ def _queue(
     return QueueStatus(
         version=version,
         size=len(window),
+        spare=max(0, len(window) - (record.window_options or {}).get("window", len(window))),
         served=sum(slot.task in tasks for slot in window) - len(left),
         left=len(left),
         second_opinions_open=sum(slot.relabel for slot in left),
@@ -257,10 +267,10 @@ def _row_ids(tasks: Mapping[int, Task]) -> set[int]:
     return {row.id for task in tasks.values() for row in task.annotations}
 
 
-def _next_task(rank: int, slot: Slot, text: str) -> NextTask:
+def _next_task(rank: int, slot: Slot, text: str, task: Task) -> NextTask:
     text = one_line(text)
     short = text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 1].rstrip() + "…"
-    return NextTask(rank, slot.task, short, slot.relabel)
+    return NextTask(rank, slot.task, short, slot.relabel, len(latest_labels(task.annotations)))
 
 
 def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from connector.annotations.statistics import RECENT_DAYS, LabelCounts, TaskCounts
-from connector.diagnostics.status import LastRound, LastSync, ModelStatus, ProjectStatus, RuleStatus
-from connector.formatting import ago, count, one_line
-
-_RESULTS = {"published": "published a window", "nothing new": "found nothing new"}
+from connector.annotations.statistics import LabelCounts, TaskCounts
+from connector.diagnostics.status import LastRound, ModelStatus, ProjectStatus, QueueStatus, RuleStatus
+from connector.formatting import ago, count, next_opinion, one_line, share
 
 
 def format_status(status: ProjectStatus) -> str:
@@ -16,7 +14,7 @@ def format_status(status: ProjectStatus) -> str:
     if status.error is not None:
         lines.append(f"  {status.error.message}")
     parts = {
-        "Last sync": _format_sync(status.last_sync),
+        "Last sync": _format_sync(status),
         "Last round": "none yet" if status.last_round is None else _format_round(status.last_round),
         "Queue": _format_queue(status),
         "Labels": _format_labels(status.labels),
@@ -27,7 +25,7 @@ def format_status(status: ProjectStatus) -> str:
     }
     lines += [f"  {name:<12}{text}" for name, text in parts.items() if text]
     for index, task in enumerate(status.next_tasks):
-        kind = "second opinion" if task.second_opinion else "new"
+        kind = next_opinion(max(1, task.labels)) if task.second_opinion else "new"
         lines.append(f"  {'' if index else 'Next':<12}{task.rank}. task {task.task} ({kind}): {task.text}")
     return "\n".join([*lines, f"  {status.next_step}"])
 
@@ -38,7 +36,7 @@ def format_status_line(status: ProjectStatus) -> str:
     parts = [
         one_line(status.title or ""),
         format_last_round(status.last_round),
-        f"{window.left:,} of {count(window.size, 'task')} left in the window" if window else "",
+        _format_window(window) if window else "",
         count(status.labels.total, "label"),
     ]
     return ", ".join(filter(None, parts))
@@ -53,36 +51,55 @@ def _format_round(last: LastRound) -> str:
     return f"{last.number}, {ago(last.seconds_ago)}"
 
 
-def _format_sync(last: LastSync | None) -> str:
+def _format_window(window: QueueStatus) -> str:
+    if not window.size:
+        return "no task left to ask for"
+    return f"{window.left:,} of {count(window.size, 'task')} left in the window"
+
+
+def _format_sync(status: ProjectStatus) -> str:
+    last, window = status.last_sync, status.queue
     if last is None:
         return "never"
-    return f"{ago(last.seconds_ago)}, {_RESULTS.get(last.result) or f'failed: {last.error}'}"
+    if last.result == "failed":
+        result = f"failed: {last.error}"
+    elif last.result == "nothing new":
+        result = "found nothing new"
+    elif window is not None and not window.size:
+        result = "found no task to ask for"
+    else:
+        result = "published a window"
+    return f"{ago(last.seconds_ago)}, {result}"
 
 
 def _format_queue(status: ProjectStatus) -> str:
     window, running = status.queue, ", a sync is running" * status.sync_running
     if window is None:
         return f"no window yet{running}"
-    opinions = f", {window.second_opinions_open} of them for a second opinion" * bool(window.left)
-    size = count(window.size, "task")
-    return f"{size}: {window.served} answered, {window.left} left{opinions} ({window.version}){running}"
+    if not window.size:
+        return f"empty, no task is left to ask for{running}"
+    spare = f" ({window.spare:,} of them spare, so that annotators do not run out)" * bool(window.spare)
+    opinions = f", {window.second_opinions_open:,} of them for a second opinion" * bool(window.left)
+    answers = f"{window.served:,} answered, {window.left:,} left"
+    return f"{count(window.size, 'task')}{spare}: {answers}{opinions} ({window.version}){running}"
 
 
 def _format_labels(labels: LabelCounts) -> str:
+    counted = f"{labels.total:,} by {count(labels.annotators, 'annotator')}, {labels.today:,} today"
+    since = f"{labels.days} days" if labels.days > 1 else "day"
     parts = [
-        f"{labels.total:,} by {count(labels.annotators, 'annotator')}",
-        f"{labels.today} today",
-        f"{labels.mean_of_7_days:g} per day over the last {RECENT_DAYS} days",
-        f"{labels.ground_truth} imported as ground truth" * bool(labels.ground_truth),
-        f"{labels.skipped} skipped" * bool(labels.skipped),
-        f"{labels.unknown_choices} with a choice that the config no longer has" * bool(labels.unknown_choices),
-        f"{labels.unreadable_annotations} that cannot be read" * bool(labels.unreadable_annotations),
+        counted if labels.total else "none yet",
+        f"{labels.per_day:,g} per day over the last {since}" if labels.per_day is not None else "",
+        f"{labels.ground_truth:,} imported as ground truth" * bool(labels.ground_truth),
+        f"{labels.skipped:,} skipped" * bool(labels.skipped),
+        f"{labels.unknown_choices:,} with a choice that the config no longer has" * bool(labels.unknown_choices),
+        f"{labels.unreadable_annotations:,} that cannot be read" * bool(labels.unreadable_annotations),
     ]
     return ", ".join(filter(None, parts))
 
 
 def _format_tasks(tasks: TaskCounts) -> str:
-    without = f", {tasks.without_text} without a text" * bool(tasks.without_text)
+    without = f", {tasks.without_text:,} without a text" * bool(tasks.without_text)
     return f"{tasks.total:,}: {tasks.labelled:,} labelled, {tasks.unlabelled:,} unlabelled{without}"
 
 
@@ -100,8 +117,8 @@ def _format_model(model: ModelStatus | None) -> str:
         return "none yet"
     parts = [model.version]
     if model.agreement is not None:
-        parts.append(f"out of sample it agrees with {model.agreement:.0%} of the consensus labels")
+        parts.append(f"out of sample it agrees with {share(model.agreement)} of the consensus labels")
     if model.ground_truth_accuracy is not None:
         tasks = count(model.ground_truth_tasks, "task")
-        parts.append(f"it is right on {model.ground_truth_accuracy:.0%} of {tasks} with a ground truth")
+        parts.append(f"it is right on {share(model.ground_truth_accuracy)} of {tasks} with a ground truth")
     return ", ".join(parts)

@@ -19,6 +19,7 @@ from connector.active_learning.window import Slot
 from connector.annotations import Control
 from connector.annotations.records import Task, latest_labels, lock_rows, read_task
 from connector.errors import ConnectorError, TryAgainLater
+from connector.formatting import count
 from connector.label_studio import LabelStudio
 from connector.queue.versions import DELETED_A_TIME, delete_expired, new_version
 from connector.retry import TransientError, UnknownOutcome
@@ -201,7 +202,7 @@ def _import(
             return version
         gateway.delete_version(project_id, version)
         incomplete += 1
-        happened = f"Label Studio kept {kept} of {len(window)} predictions of a new window"
+        happened = f"Label Studio kept {kept} of {count(len(window), 'prediction')} of a new window"
         sentence = f"{happened}. Annotators are still served the old one."
         if incomplete == ATTEMPTS:
             raise ConnectorError(sentence)

@@ -13,6 +13,7 @@ from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.records import Task, read_task, read_text
 from connector.backend import Backend
 from connector.errors import UsageError
+from connector.formatting import count
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.reporting.atomic_output import (
@@ -84,7 +85,7 @@ def export(
             raise UsageError(f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read.")
         with suggest_no_model("export"):
             reviewed = review(pulled, backend, reporter, scorer)
-        with reporter.stage("write", f"Writing {len(pulled.tasks)} tasks to {out}") as stage:
+        with reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage:
             rows: Iterable[dict[str, Any]]
             if whole:
                 rows = (label_studio_task(raw, pulled.control, reviewed) for raw in _spooled(spool))

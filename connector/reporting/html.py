@@ -13,14 +13,25 @@ from typing import TYPE_CHECKING, Any
 from connector import formatting
 from connector.errors import UsageError
 from connector.reporting import numbers, plots
-from connector.reporting.content import ClassCount, ConsensusSection, Content, CurveSection, Head, PaceSection, Pair
+from connector.reporting.content import (
+    ClassCount,
+    ConsensusSection,
+    Content,
+    CurveSection,
+    Head,
+    PaceSection,
+    Pair,
+    WindowPlace,
+    WindowSection,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _NEEDED = ("jinja2", "matplotlib", "krippendorff")
 _PAIRS_AS_A_LIST = 6
-_LONG = 600  # characters, beyond which a text scrolls within its box
+_FIRST = 10  # rows of a list. The others are folded
+_LONG = 400  # characters, beyond which a text scrolls within its box
 _LONG_LINES = 8
 # HTML can hold neither a NUL nor half of a surrogate pair.
 _NOT_IN_HTML = re.compile("[\0\ud800-\udfff]")
@@ -59,6 +70,8 @@ def page(content: Content) -> str:
         accuracy=plots.ACCURACY,
         bars=plots.BARS,
         matrix=matrix(content.people.pairs),
+        first=_FIRST,
+        asked=asked(content.window),
         widths=_widths(content.classes),
         project_address=project_address(content.head),
     )
@@ -73,6 +86,19 @@ def matrix(pairs: Sequence[Pair]) -> Matrix | None:
         return None
     names = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
     return Matrix(names, [[by_names.get(frozenset((row, column))) for column in names] for row in names])
+
+
+def asked(window: WindowSection) -> str:
+    """What the places that are left ask for: "55 for a first label, 31 for another opinion"."""
+    first = window.left - window.second_opinions
+    parts = [f"{numbers.count(first)} for a first label"] * bool(first)
+    parts += [f"{numbers.count(window.second_opinions)} for another opinion"] * bool(window.second_opinions)
+    return ", ".join(parts)
+
+
+def asked_for(place: WindowPlace) -> str:
+    """What the place asks for: "first label", "second opinion", "third opinion"."""
+    return formatting.next_opinion(max(1, place.label_count) if place.second_opinion else 0)
 
 
 def project_address(head: Head) -> str | None:
@@ -100,10 +126,10 @@ def _environment() -> Environment:
         "decimal": numbers.decimal,
         "span": numbers.span,
         "share_interval": numbers.share_interval,
-        "decimal_interval": numbers.decimal_interval,
         "when": numbers.when,
         "plot": _markup,
     }
+    environment.globals["asked_for"] = asked_for
     environment.tests["long"] = _is_long
     return environment
 
@@ -144,7 +170,9 @@ def _curve(curve: CurveSection) -> dict[str, str]:
 def _histogram(consensus: ConsensusSection) -> str:
     total = formatting.count(sum(bin.tasks for bin in consensus.bins), "consensus label")
     doubtful = numbers.count(sum(bin.tasks for bin in consensus.bins if bin.high <= 0.5))
-    return plots.histogram(consensus.bins, f"Histogram of {total} by quality. {doubtful} of them are below 0.5.")
+    return plots.histogram(
+        consensus.bins, f"Histogram of {total} by quality. {doubtful} of them are below {numbers.share(0.5)}."
+    )
 
 
 def _days(pace: PaceSection) -> str:

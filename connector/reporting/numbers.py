@@ -1,9 +1,10 @@
-"""Numbers, times and durations as text for the report."""
+"""Numbers, times and durations as text for the report. A number and its unit stay on one line."""
 
 from __future__ import annotations
 
 from datetime import date
 
+from connector import formatting
 from connector.annotations.records import moment
 from connector.reporting.content import Interval
 
@@ -11,6 +12,7 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
+NO_BREAK = "\u00a0"
 
 
 def count(number: int) -> str:
@@ -20,10 +22,12 @@ def count(number: int) -> str:
 
 def share(value: float) -> str:
     """0.8213: "82 %". Only 1 is "100 %", and only 0 is "0 %"."""
-    percent = 100 * value
-    if 0 < percent < 0.5 or 99.5 <= percent < 100:
-        return f"{min(max(percent, 0.1), 99.9):.1f} %"
-    return f"{percent:.0f} %"
+    return _unbroken(formatting.share(value))
+
+
+def percent(value: float) -> str:
+    """0.8213: "82.1 %"."""
+    return _unbroken(f"{100 * value:.1f} %")
 
 
 def decimal(value: float) -> str:
@@ -34,23 +38,19 @@ def decimal(value: float) -> str:
 def span(seconds: float) -> str:
     """3.42: "3.4 s". 200: "3 min 20 s". 5400: "1 h 30 min"."""
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return _unbroken(f"{seconds:.1f} s")
     if seconds < 119.5:
-        return f"{seconds:.0f} s"
+        return _unbroken(f"{seconds:.0f} s")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{count(minutes // 60)} h {minutes % 60} min"
+        return _unbroken(f"{minutes} min {rest} s")
+    return _unbroken(f"{count(minutes // 60)} h {minutes % 60} min")
 
 
 def share_interval(estimate: Interval) -> str:
     """ "82 % (75 to 88 %)"."""
-    return f"{share(estimate.value)} ({share(estimate.low).removesuffix(' %')} to {share(estimate.high)})"
-
-
-def decimal_interval(estimate: Interval) -> str:
-    """ "0.71 (0.65 to 0.78)"."""
-    return f"{decimal(estimate.value)} ({decimal(estimate.low)} to {decimal(estimate.high)})"
+    low, high = formatting.share(estimate.low).removesuffix(" %"), formatting.share(estimate.high)
+    return f"{share(estimate.value)} {_unbroken(f'({low} to {high})')}"
 
 
 def format_day(value: date) -> str:
@@ -63,3 +63,7 @@ def when(iso: str) -> str:
     at = moment(iso)
     text = f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at:%H:%M}"
     return f"{text} {at.tzinfo}" if at.tzinfo else text
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", NO_BREAK)

@@ -86,10 +86,13 @@ def histogram(bins: Sequence[Bin], label: str) -> str:
         return ""
 
     def draw(axes: Any) -> None:
+        from matplotlib.ticker import FuncFormatter
+
         middles = [(bin.low + bin.high) / 2 for bin in bins]
         widths = [0.92 * (bin.high - bin.low) for bin in bins]
         axes.bar(middles, [bin.tasks for bin in bins], widths, color=BARS.colour)
         axes.set_xlabel("quality of the consensus label")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: share(round(value, 6))))
         _counts(axes, "tasks")
 
     return _svg("histogram", label, draw)

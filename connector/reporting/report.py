@@ -83,7 +83,7 @@ def report(
             pulled = read_snapshot(project_id, gateway, state, stage.count)
         with suggest_no_model("report"):
             reviewed = review(pulled, backend, reporter, scorer)
-        with reporter.stage("report", f"Writing a report on {len(pulled.tasks)} tasks to {out}"):
+        with reporter.stage("report", f"Writing a report on {count(len(pulled.tasks), 'task')} to {out}"):
             content = build_content(
                 ReportData(pulled, reviewed, gateway.emails(), state.record(), state.rounds()),
                 state.window(),
@@ -183,7 +183,8 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> He
         last_sync=last_sync["at"] if last_sync else None,
         asked_model=asked_model,
         model_version=None if version is None else shorten(version, NAME_LENGTH),
-        agreement=scored.agreement if asked_model else last.get("model_agreement"),
+        round=last.get("round"),
+        agreement=last.get("model_agreement"),
         ground_truth_tasks=last.get("ground_truth_tasks", 0),
         ground_truth_accuracy=last.get("ground_truth_accuracy"),
         advice=sentence(last.get("forecast")),
@@ -199,7 +200,7 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
     if not asked_model:
         notes.append(
             "The ML backend was not used (--no-model). Consensus labels are majority votes, their quality is unknown, "
-            "and the model's figures are those of the last sync."
+            "and the model's figures are those of the last round."
         )
     elif data.reviewed.scored.model_version is None:
         notes.append("There is no model yet. Consensus labels are majority votes, and their quality is unknown.")

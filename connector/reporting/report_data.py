@@ -105,6 +105,11 @@ def shown(label: str, control: Control) -> str:
     return shorten(" + ".join(control.classes_of(label)) or "none of them", NAME_LENGTH)
 
 
+def quoted(name: str) -> str:
+    """A class or a label within a sentence."""
+    return f"“{name}”"
+
+
 def shorten(text: str, length: int) -> str:
     """The text, or its beginning and "…" if it has more than `length` characters."""
     return text if len(text) <= length else text[: _end(text, length - 1)] + "…"

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from connector.errors import UsageError
+from connector.formatting import count, verb
 from connector.reporting.content import CurvePoint, CurveSection, ReplayedStrategy
+from connector.reporting.numbers import percent
 from connector.reporting.report_data import NAME_LENGTH, shorten
 from connector.simulation.metrics import RANDOM, Run, labels_to_reach, mean_curve
 
@@ -45,7 +47,7 @@ def read_replay(folder: Path, project: int) -> Replay:
         if not runs:
             raise ValueError("there is no run in it")
         data = results.get("data") or {}
-        replayed = f" of {int(data['tasks']):,} texts" if "tasks" in data else ""
+        replayed = f" of {count(int(data['tasks']), 'text')}" if "tasks" in data else ""
         source = str((results.get("options") or {}).get("project"))  # not a number if a folder of data was replayed
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
@@ -135,12 +137,12 @@ def _saved(replayed: Sequence[ReplayedStrategy]) -> str:
         return f"The replay has {ours.strategy} only, so there is nothing to compare it with."
     random, target = replayed[1], ours.mean[-1]
     labels, random_labels = labels_to_reach(_rounds(ours), target), labels_to_reach(_rounds(random), target)
-    reached = f"In the replay, {ours.strategy} reached an accuracy of {100 * target:.1f} % with {labels:,.0f} labels."
+    reached = f"In the replay, {ours.strategy} reached an accuracy of {percent(target)} with {labels:,.0f} labels."
     if math.isfinite(random_labels):
         return f"{reached} Random order needed {random_labels:,.0f} labels for it."
     return (
         f"{reached} Random order did not reach it with {random.labels[-1]:,.0f} labels. "
-        f"Its best accuracy was {100 * max(random.mean):.1f} %."
+        f"Its best accuracy was {percent(max(random.mean))}."
     )
 
 
@@ -161,7 +163,8 @@ def _note(replay: Replay | None, project: int, multiple: bool, replayable: int) 
     if replayable < REPLAYABLE:
         return (
             f"No comparison with random order yet: a replay needs {REPLAYABLE} tasks with labels of two people, 100 "
-            f"for its start and a fifth of all for its test. {replayable:,} have them so far."
+            f"for its start and a fifth of all for its test. {replayable:,} {verb(replayable, 'has', 'have')} "
+            "them so far."
         )
     return (
         f"For a comparison with random order, replay the labels: {replayable:,} tasks have labels of two people, and "

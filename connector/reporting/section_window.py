@@ -12,7 +12,7 @@ from connector.active_learning.strategies import STRATEGIES, Strategy, at_random
 from connector.active_learning.window import Slot, open_places
 from connector.reporting.content import WindowPlace, WindowSection
 from connector.reporting.numbers import share
-from connector.reporting.report_data import ReportData
+from connector.reporting.report_data import ReportData, quoted
 
 PLACES = 50
 NAMED = 4  # different labels of a task in a sentence
@@ -82,60 +82,55 @@ def _why(data: ReportData, chosen: _Choice, task: int, rank: int, relabel: bool)
     if relabel:
         return _second_opinion(data, chosen, task)
     if chosen.size is not None and rank > chosen.size:
-        return "New: kept at the end so that annotators do not run out of tasks."
+        return "Kept at the end so that annotators do not run out of tasks."
     if chosen.at_random:
-        return "New: chosen at random."
+        return "Chosen at random."
     if not chosen.by_model:
         spread = chosen.strategy is not None and chosen.strategy.spread_start
-        return (
-            "New: one of the first tasks, which are spread over the texts."
-            if spread
-            else "New: one of the first tasks."
-        )
+        return "One of the first tasks, which are spread over the texts." if spread else "One of the first tasks."
     predicted = data.reviewed.scored.predicted.get(task)
     if predicted is None:
-        return "New: chosen by the model's prediction at the last sync."
-    return f"New: {_model(data, task, predicted)}."
+        return "Chosen by the model's prediction at the last sync."
+    return f"The model {_model(data, task, predicted)}."
 
 
 def _model(data: ReportData, task: int, predicted: str) -> str:
-    """What the model predicts for a task, and whether it is sure."""
+    """What the model does with a task: whether it is sure, and what it predicts."""
     probs = data.reviewed.pred_probs[task]
     classes = [data.class_name(name) for name in data.control.classes]
     if data.control.multiple:
         least = min(range(len(classes)), key=lambda index: abs(float(probs[index]) - 0.5))
         if max(probs[least], 1 - probs[least]) < SURE:
-            return f"the model is unsure whether {classes[least]} applies ({share(float(probs[least]))})"
-        return f"the model predicts {data.shown(predicted)}"
+            return f"is unsure whether {quoted(classes[least])} applies ({share(float(probs[least]))})"
+        return f"predicts {quoted(data.shown(predicted))}"
     first, second = sorted(range(len(classes)), key=lambda index: -float(probs[index]))[:2]
+    both = [f"{quoted(classes[index])} {share(float(probs[index]))}" for index in (first, second)]
     if probs[first] < SURE or probs[first] - probs[second] < CLOSE:
-        both = f"{classes[first]} {share(float(probs[first]))}, {classes[second]} {share(float(probs[second]))}"
-        return f"the model is unsure ({both})"
-    return f"the model predicts {classes[first]} with {share(float(probs[first]))}"
+        return f"is unsure: {', '.join(both)}"
+    return f"predicts {quoted(classes[first])} with {share(float(probs[first]))}"
 
 
 def _second_opinion(data: ReportData, chosen: _Choice, task: int) -> str:
     labels, scored = Counter(data.labels_of.get(task, ())), data.reviewed.scored
     count = labels.total()
     if not count:
-        return "A second opinion. Its text or its label is gone."
+        return "Its text or its label is gone."
     consensus, predicted = scored.consensus[task], scored.predicted.get(task)
     quality = data.reviewed.quality.get(task)
+    label = quoted(data.shown(consensus))
     if len(labels) > 1:
         named = labels.most_common(NAMED)
-        parts = [data.shown(label) + (f" {times} times" if times > 1 else "") for label, times in named]
+        parts = [quoted(data.shown(name)) + (f" {times} times" if times > 1 else "") for name, times in named]
         parts += ["…"] * (len(labels) > NAMED)
-        verdict = f"The consensus is {data.shown(consensus)}"
+        verdict = f"The consensus is {label}"
         if quality is not None:
-            verdict = f"The consensus {data.shown(consensus)} is right with a probability of {share(quality)}"
-        sentence = f"{count} labels disagree ({', '.join(parts)}). {verdict}"
+            verdict = f"The consensus {label} is right with a probability of {share(quality)}"
+        sentence = f"{count} labels disagree: {', '.join(parts)}. {verdict}"
     else:
-        label = data.shown(consensus)
         sentence = f"One label, {label}" if count == 1 else f"{count} labels, all {label}"
         if predicted is not None and predicted != consensus:
-            sentence += (
-                f", but the model predicts {data.shown(predicted)} with {share(data.probability(task, predicted))}"
-            )
+            probability = share(data.probability(task, predicted))
+            sentence += f", but the model predicts {quoted(data.shown(predicted))} with {probability}"
         elif quality is not None:
             sentence += f", which is right with a probability of {share(quality)}"
     if count < chosen.min_annotations:

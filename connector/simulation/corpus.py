@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from connector.errors import UsageError
+from connector.formatting import count, verb
 
 COLUMNS = {
     "tasks.csv": ("id", "text"),
@@ -87,7 +88,8 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
     held = set([task for task in drawn if task in sure][: len(corpus.tasks) // HELD_OUT])
     if not held:
         raise UsageError(
-            f"There is no test set, and {len(corpus.tasks)} tasks are too few to hold some of them out as one."
+            f"There is no test set. {count(len(corpus.tasks), 'task')} {verb(len(corpus.tasks))} too few to hold some "
+            "of them out as one."
         )
     tested = {corpus.tasks[task] for task in held}
     kept = {task: text for task, text in corpus.tasks.items() if text not in tested}
@@ -97,8 +99,8 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
     with_truth = sum(task in corpus.truth for task in held)
     labels = f"the true label if it is known ({with_truth} of them), else " if with_truth else ""
     note = (
-        f"There is no test set: accuracy is measured on {len(held)} held-out tasks, against {labels}the label of most "
-        "annotators. It cannot be higher than annotators agree."
+        f"There is no test set: accuracy is measured on {count(len(held), 'held-out task')}, against {labels}the label "
+        "of most annotators. It cannot be higher than annotators agree."
     )
     smaller = replace(
         corpus,

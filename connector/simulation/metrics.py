@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 from typing import Any, NamedTuple
 
+from connector.formatting import count
 from connector.simulation.confidence_intervals import Estimate, mean, ratio
 
 Run = Mapping[str, Any]
@@ -163,7 +164,7 @@ def format_advice(advice: Advice) -> str | None:
         ("that more labels are likely to pay", advice.go_paid, advice.go_paid + advice.go_vain),
         ("that they are not", advice.stop_vain, advice.stop_paid + advice.stop_vain),
     )
-    parts = [f"{advised} was right {right} of {total} times" for advised, right, total in verdicts if total]
+    parts = [f"{advised} was right {right} of {count(total, 'time')}" for advised, right, total in verdicts if total]
     if not parts:
         return None
     how = f"judged by whether the next {ADVICE_ROUNDS} rounds gained more than {100 * ADVICE_GAIN:.1f} points"

@@ -13,6 +13,7 @@ from typing import Any
 
 from connector import __version__
 from connector.errors import UsageError
+from connector.formatting import count, verb
 from connector.progress import Reporter
 from connector.simulation.corpus import Corpus
 from connector.simulation.metrics import Advice, Run, SimulationSummary, judge_advice, summarise
@@ -103,24 +104,26 @@ def simulate(
     finished = {job: run for job in plan.jobs if (run := store.get(job)) is not None}
     missing = [job for job in plan.jobs if job not in finished]
     if missing:
-        count = min(jobs or _processes(), len(missing))
+        processes = min(jobs or _processes(), len(missing))
         with contextlib.ExitStack() as stack:
-            with reporter.stage("prepare", f"Embedding {len(corpus.tasks)} texts") as stage:
+            with reporter.stage("prepare", f"Embedding {count(len(corpus.tasks), 'text')}") as stage:
                 embedded = out / "embedded"
                 project = plan.options.project
-                urls = stack.enter_context(serve(corpus, project, plan.classifiers, count, embedded, stage.count))
+                urls = stack.enter_context(serve(corpus, project, plan.classifiers, processes, embedded, stage.count))
 
             def keep(job: Job, rounds: list[Round]) -> None:
                 with _writing(out):
                     finished[job] = store.put(job, rounds)
 
-            with reporter.stage("replay", f"Replaying {len(missing)} runs on {count} processes") as stage:
+            words = f"Replaying {count(len(missing), 'run')} on {count(processes, 'process', 'processes')}"
+            with reporter.stage("replay", words) as stage:
                 run_all(missing, replay, corpus, plan.options, urls, keep, stage.count)
     runs = [finished[job] for job in plan.jobs]
     summary, advice = summarise(runs, plan.default, plan.classifiers), judge_advice(runs)
     notes = [*corpus.notes, *_ended_early(runs, plan.options, summary.rounds)]
     if len(missing) < len(runs):
-        notes.append(f"{len(runs) - len(missing)} of {len(runs)} runs were already in {out / 'runs'}.")
+        there = len(runs) - len(missing)
+        notes.append(f"{there} of {count(len(runs), 'run')} {verb(there, 'was', 'were')} already in {out / 'runs'}.")
     more = {
         "data": describe(corpus),
         "options": asdict(plan.options) | {"seeds": plan.seeds},
@@ -145,8 +148,8 @@ def check_start(corpus: Corpus, options: ReplayOptions) -> None:
     startable = len(corpus.startable(options.initial_labels))
     if startable < options.initial_tasks:
         raise UsageError(
-            f"{asked} needs {options.initial_tasks} tasks with {options.initial_labels} labels, but the data have "
-            f"only {startable}: give a smaller --initial."
+            f"{asked} needs {count(options.initial_tasks, 'task')} with {count(options.initial_labels, 'label')}, but "
+            f"the data have only {startable}: give a smaller --initial."
         )
     if corpus.available(options.max_annotations_per_task) <= options.initial_tasks * options.initial_labels:
         raise UsageError(f"{asked} uses up all labels of the data: give a smaller --initial.")
@@ -208,7 +211,7 @@ def _ended_early(runs: Sequence[Run], options: ReplayOptions, common: int) -> It
         ends = ", ".join(f"{name} after round {rounds}" for name, rounds in sorted(shortest.items()))
         yield (
             f"The data had no more labels before round {options.rounds}: {ends}. Means are over the start and the "
-            f"{common - 1} rounds that every run has."
+            f"{count(common - 1, 'round')} that every run has."
         )
 
 

@@ -12,6 +12,7 @@ from connector.active_learning.stopping import forecast
 from connector.active_learning.window import Slot
 from connector.annotations.left_out import LeftOut
 from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
+from connector.formatting import count
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.publish import QUICK_IMPORT, SLOW_IMPORT_SECONDS, is_open, publish, stale_open_tasks
@@ -219,7 +220,7 @@ class _Cycle:
         options, state, reporter = self.options, self.state, self.reporter
         fingerprint = options.window_fingerprint(snapshot.project["skip_queue"])
         about_consensus = options.publish_consensus or PUBLISHED_CONSENSUS in snapshot.versions
-        with reporter.stage("publish", f"Publishing a window of {len(window)} tasks") as stage:
+        with reporter.stage("publish", f"Publishing a window of {count(len(window), 'task')}") as stage:
             published = publish(
                 self.gateway,
                 state,
@@ -306,6 +307,7 @@ class _Cycle:
             left_out=[*left_out.sentences(), *[UNSHOWN] * unshown],
             restored=restored,
             seconds=dict(self.reporter.seconds),
+            spare=max(0, len(window) - self.options.window) if scored else 0,
         )
 
 

@@ -17,6 +17,7 @@ from connector.annotations.ground_truth import accuracy, ground_truths, warning
 from connector.annotations.label_config import Control
 from connector.annotations.records import latest_labels
 from connector.backend import Backend, Probabilities
+from connector.formatting import count
 from connector.progress import Reporter
 from connector.state.lock import KEEP_SECONDS
 from connector.state.pull import ProjectSnapshot
@@ -221,7 +222,7 @@ def _train(
     """Trains the model on the consensus labels, and remembers them. `forget`: delete the model first."""
     project = str(pulled.project["id"])
     state.renew_lock()
-    with reporter.stage("train", f"Training on {len(consensus)} labels") as stage:
+    with reporter.stage("train", f"Training on {count(len(consensus), 'label')}") as stage:
 
         def progress(note: str, share: float) -> None:
             state.renew_lock(at_most_every=KEEP_SECONDS)

@@ -62,6 +62,7 @@ class SyncSummary:
         restored: the settings that were put in order.
         seconds: how long each stage took.
         dry_run: whether nothing was written.
+        spare: how many new tasks follow the window that was asked for. It is not part of the object.
     """
 
     project: int
@@ -82,6 +83,7 @@ class SyncSummary:
     restored: list[str]
     seconds: dict[str, float]
     dry_run: bool = False
+    spare: int = 0
 
     @property
     def published(self) -> bool:
@@ -94,21 +96,48 @@ class SyncSummary:
         for name, value in asdict(self).items():
             if name == "model":
                 result.update(value)
-            elif name != "dry_run" or value:
+            elif name != "spare" and (name != "dry_run" or value):
                 result[name] = value
         return result
 
 
 def format_summary(summary: SyncSummary) -> str:
     """A sync's summary as sentences."""
-    window, version = summary.window, summary.model_version
-    model = f"Model {version}" if version else "No model yet"
-    if summary.trained:
-        model = f"Trained model {version}"
-    published = "Published" if summary.published else "Would publish" if summary.dry_run else "The window has"
+    version = summary.model_version
+    model = f"{'Trained model' if summary.trained else 'Model'} {version}" if version else "No model yet"
+    found = f"{count(summary.tasks, 'task')}, {_annotations(summary)}. {model}."
     notes = "".join(f" Left out: {note}." for note in summary.left_out)
-    return (
-        f"Project {summary.project}, round {summary.round}: {count(summary.tasks, 'task')}, "
-        f"{count(summary.annotations, 'annotation')} by {count(summary.annotators, 'annotator')}. {model}. {published} "
-        f"{count(window.size, 'task')}: {window.new:,} new, {window.relabel:,} for a second opinion.{notes}"
+    if summary.published or summary.dry_run:
+        return f"Project {summary.project}, round {summary.round}: {found} {_window(summary)}{notes}"
+    return f"Project {summary.project}: nothing new since round {summary.round}. {_unchanged(summary)} {found}{notes}"
+
+
+def _annotations(summary: SyncSummary) -> str:
+    if not summary.annotations:
+        return "no annotations yet"
+    return f"{count(summary.annotations, 'annotation')} by {count(summary.annotators, 'annotator')}"
+
+
+def _window(summary: SyncSummary) -> str:
+    """What was published, or would be."""
+    window, spare = summary.window, summary.spare
+    if not window.size:
+        return "No task is left to ask for."
+    sentence = (
+        f"{'Published' if summary.published else 'Would publish'} {count(window.size, 'task')}: {window.new:,} new, "
+        f"{window.relabel:,} for a second opinion."
     )
+    if spare:
+        last, are = (f"last {spare:,}", "are") if spare > 1 else ("last one", "is")
+        sentence += (
+            f" The {last} {are} spare, beyond --window {window.size - spare:,}, so that annotators do not run out."
+        )
+    return sentence
+
+
+def _unchanged(summary: SyncSummary) -> str:
+    """What a sync left as it was, and the settings that it restored."""
+    restored = f"It restored {', '.join(summary.restored)}. " if summary.restored else ""
+    if not summary.window.size:
+        return f"{restored}No task is left to ask for."
+    return f"{restored}Annotators keep the window of {count(summary.window.size, 'task')}."

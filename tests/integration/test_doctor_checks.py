@@ -320,5 +320,5 @@ def test_annotations_that_no_sync_has_seen_for_long_raise_the_question_of_cron(
     assert not_fine(loop) == FINE
     loop.turn(people(1)[0])
     assert not_fine(loop) == {"last_sync": "warning"}
-    assert "1 annotations have come since" in findings(loop)["last_sync"].cause
+    assert "1 annotation has come since" in findings(loop)["last_sync"].cause
     restored(loop, "last_sync")

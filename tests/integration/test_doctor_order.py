@@ -136,6 +136,6 @@ def test_a_window_that_is_nearly_used_up_is_told_until_the_next_sync(start: Star
     assert loop.turn(team[0]) is not None
     assert not_fine(loop) == {"window": "warning"}
     found = findings(loop)["window"]
-    assert found.cause.startswith("1 of the window's 8 places are left for 2 active annotators")
+    assert found.cause.startswith("1 of the window's 8 places is left for 2 active annotators")
     follow(loop, found.remedy)
     assert not_fine(loop) == FINE

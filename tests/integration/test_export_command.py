@@ -108,7 +108,7 @@ def test_every_format_by_the_command(start: StartProject, people: Annotators, fo
     assert len(pd.read_parquet(folder / "labels.parquet")) == len(datasets.load_from_disk(folder / "labels")) == 30
 
     done = command(loop, folder / "again", "--format", "csv")
-    assert done.stdout == f"Wrote 30 tasks with 12 annotations, 10 of them with a consensus label, to {folder}/again.\n"
+    assert done.stdout == f"Wrote 30 tasks with 12 annotations to {folder}/again. 10 tasks have a consensus label.\n"
     assert (folder / "again").read_bytes() == (folder / "labels.csv").read_bytes()
 
 

@@ -118,6 +118,7 @@ def test_hostile_strings_are_shown_and_never_run(opened: Callable[..., Opened], 
     assert len(POLICY.findall(written)) == 1
     report = opened(written if with_policy else POLICY.sub("", written))
     assert set(made_up_report.HOSTILE) <= set(report.strings())
+    report.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     for link in report.page.locator("a").all():
         link.click()
     for text in ("<script>window.ran = 1</script>", "javascript:window.ran=1"):
@@ -196,7 +197,47 @@ def test_tables_are_whole_on_paper(opened: Callable[..., Opened]) -> None:
     assert report.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
-def test_tables_and_long_texts_scroll_by_keyboard_on_a_phone(opened: Callable[..., Opened]) -> None:
+HIDDEN = """[...document.querySelectorAll("td, th[scope=row]")].filter(one => {
+    const box = one.getBoundingClientRect()
+    return !one.matches(".none") && (box.width < 8 || box.left < 0 || box.right > window.innerWidth)
+}).map(one => one.outerHTML)"""
+NAMES = """[...document.querySelectorAll(".stack tbody td")].map(one =>
+    getComputedStyle(one, "::before").content.replaceAll('"', ''))"""
+
+
+@pytest.mark.parametrize("width", [390, pytest.param(768, marks=pytest.mark.nightly)])
+def test_tables_are_cards_on_a_phone_and_hide_nothing(opened: Callable[..., Opened], width: int) -> None:
+    """No table scrolls sideways, and each value has the name of its column."""
+    report = opened(made_up_report.large(), width=width)
+    report.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert report.fits()
+    assert (
+        report.page.evaluate(
+            "[...document.querySelectorAll('.box')].filter(one => one.scrollWidth > one.clientWidth).length"
+        )
+        == 0
+    )
+    assert report.page.evaluate(HIDDEN) == []
+    names = set(report.page.evaluate(NAMES))
+    assert {"Agreement", "Quality", "Where they differ most", "Predicted", "Labels", "Task "} <= names
+    assert report.page.locator(".why").first.is_visible()
+    assert report.violations() == []
+
+
+def test_the_reason_has_the_widest_column_and_folded_rows_come_on_paper(opened: Callable[..., Opened]) -> None:
+    report = opened(made_up_report.content())
+    widths = report.page.evaluate(
+        "[...document.querySelectorAll('.window tbody tr:first-child > *')].slice(0, 4).map(one => one.clientWidth)"
+    )
+    assert widths[3] > max(400, *widths[:2])
+    assert widths[3] > 0.8 * widths[2]
+    last = report.page.locator(".window .why").nth(49)
+    assert not last.is_visible()
+    report.page.emulate_media(media="print")
+    assert last.bounding_box()["height"] > 0
+
+
+def test_long_texts_scroll_by_keyboard_on_a_phone(opened: Callable[..., Opened]) -> None:
     report = opened(made_up_report.content(), width=390)
     boxes = report.page.locator("[role=region]:visible")
     assert boxes.count() > 4
@@ -204,7 +245,7 @@ def test_tables_and_long_texts_scroll_by_keyboard_on_a_phone(opened: Callable[..
         box.focus()
         assert box.evaluate("one => one === document.activeElement")
         assert box.get_attribute("aria-label")
-    table = report.page.get_by_role("region", name="What is asked next", exact=True)
-    table.focus()
-    report.page.keyboard.press("ArrowRight")
-    report.page.wait_for_function("one => one.scrollLeft > 0", arg=table.element_handle())
+    text = report.page.locator(".tall:visible").first
+    text.focus()
+    report.page.keyboard.press("ArrowDown")
+    report.page.wait_for_function("one => one.scrollTop > 0", arg=text.element_handle())

@@ -27,14 +27,16 @@ KEYS = {
     "last_sync": {"at", "result", "error", "seconds_ago"},
     "last_round": {"number", "at", "seconds_ago"},
     "sync_running": set(),
-    "queue": {"version", "size", "served", "left", "second_opinions_open", "in_charge"},
-    "labels": {"total", "annotators", "today", "mean_of_7_days", "ground_truth", "skipped", "unknown_choices"}
-    | {"unreadable_annotations"},
+    "queue": {"version", "size", "spare", "served", "left", "second_opinions_open", "in_charge"},
+    "labels": {
+        *("total", "annotators", "today", "mean_of_7_days", "days", "per_day"),
+        *("ground_truth", "skipped", "unknown_choices", "unreadable_annotations"),
+    },
     "tasks": {"total", "labelled", "unlabelled", "without_text"},
     "model": {"version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),
-    "next_tasks": {"rank", "task", "text", "second_opinion"},
+    "next_tasks": {"rank", "task", "text", "second_opinion", "labels"},
     "next_step": set(),
 }
 
@@ -95,6 +97,8 @@ def test_status_follows_a_project_from_init_to_second_opinions(start: StartProje
         "annotators": 2,
         "today": 12,
         "mean_of_7_days": 1.7,
+        "days": 0,
+        "per_day": None,
         "ground_truth": 0,
         "skipped": 1,
         "unknown_choices": 0,

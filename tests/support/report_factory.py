@@ -54,9 +54,9 @@ TEXTS = [
     "As a general rule, one should not revert a whole edit because of one typo in it. " * 12,
 ]
 WHY = [
-    "New: the model is unsure (Polite 52 %, Impolite 46 %).",
-    "2 labels disagree (Polite, Impolite). The consensus Polite is right with a probability of 49 %.",
-    "New: the model predicts Impolite with 71 %.",
+    "The model is unsure: “Polite” 52\u00a0%, “Impolite” 46\u00a0%.",
+    "2 labels disagree: “Polite”, “Impolite”. The consensus “Polite” is right with a probability of 49\u00a0%.",
+    "The model predicts “Impolite” with 71\u00a0%.",
 ]
 HOSTILE = [
     "<script>window.ran = 1</script>",
@@ -77,19 +77,29 @@ HOSTILE = [
 
 def content() -> Content:
     """A project of 1,670 labels, three classes and seven annotators, with everything that a report can tell."""
-    return Content(_head(), _curve(), _window(), _consensus(), _people(), _classes(), 0, _pace())
+    curve = _curve()
+    last = curve.points[-1]
+    head = replace(_head(), round=last.round, agreement=last.agreement, ground_truth_accuracy=last.accuracy)
+    return Content(head, curve, _window(), _consensus(), _people(), _classes(), 0, _pace())
 
 
 def large() -> Content:
-    """The rich one with as many people as a report may name, and each two of twenty as a pair."""
-    rich = content()
+    """The rich one with as many people as a report may name, each two of twenty as a pair, and long names."""
+    long = {
+        "Polite": "Account & access",
+        "Impolite": "Feature request, or a question about one",
+        "Cannot say": "x" * 60,
+    }
+    rich = with_texts(content(), lambda text: long.get(text, text))
     names = [f"somebody.with.a.name.{number}@example.com" for number in range(100)]
     annotators = [replace(rich.people.annotators[number % 7], name=name) for number, name in enumerate(names)]
     first = names[:20]
     pairs = [
         Pair(one, other, 1_234, 0.5 + number / 40) for number, one in enumerate(first) for other in first[number + 1 :]
     ]
-    return replace(rich, people=replace(rich.people, annotators=annotators, left_out=41, pairs=pairs, unpaired=121))
+    more = [ClassCount(f"Class number {number}", 90 - number, 60 - number, 170 - number) for number in range(40)]
+    people = replace(rich.people, annotators=annotators, left_out=41, pairs=pairs, unpaired=121)
+    return replace(rich, people=people, classes=[*rich.classes, *more], classes_left_out=2)
 
 
 def empty() -> Content:
@@ -97,7 +107,7 @@ def empty() -> Content:
     head = replace(
         _head(),
         **{"title": "", "labelled": 0, "labels": 0, "annotators": 0, "skipped": 0, "ground_truth": 0, "tasks": 0},
-        **{"without_text": 0, "last_sync": None, "model_version": None, "agreement": None},
+        **{"without_text": 0, "last_sync": None, "model_version": None, "round": None, "agreement": None},
         **{"ground_truth_tasks": 0, "ground_truth_accuracy": None, "advice": sentence(None)},
         notes=[
             "There is no model yet. Consensus labels are majority votes, and their quality is unknown.",
@@ -125,11 +135,11 @@ def without_model() -> Content:
     rich = content()
     note = (
         "The ML backend was not used (--no-model). Consensus labels are majority votes, their quality is unknown, "
-        "and the model's figures are those of the last sync."
+        "and the model's figures are those of the last round."
     )
     head = replace(rich.head, asked_model=False, model_version=None, notes=[note, *rich.head.notes])
     places = [
-        replace(one, score=None, why="New: chosen by the model's prediction at the last sync.")
+        replace(one, score=None, why="Chosen by the model's prediction at the last sync.")
         for one in rich.window.places
         if not one.second_opinion
     ]
@@ -217,6 +227,7 @@ def _head() -> Head:
         last_sync="2026-03-03T13:58:12.345678+01:00",
         asked_model=True,
         model_version="20260303-1358",
+        round=25,
         agreement=0.8213,
         ground_truth_tasks=57,
         ground_truth_accuracy=0.7833,
@@ -252,8 +263,8 @@ def _curve() -> CurveSection:
         for name, gap, scale in (("activelab-weighted", 0.26, 420.0), ("random", 0.25, 900.0))
     ]
     saved = (
-        "In the replay activelab-weighted reached an accuracy of 83.4 % with 1,600 labels. Random order did not reach "
-        "it with 1,600 labels. Its best accuracy was 79.8 %."
+        "In the replay activelab-weighted reached an accuracy of 83.4\u00a0% with 1,600 labels. Random order did not "
+        "reach it with 1,600 labels. Its best accuracy was 79.8\u00a0%."
     )
     note = (
         "connector simulate made the replay of 896 texts with the classifier logistic. The curves are means of its "
@@ -270,13 +281,13 @@ def _window() -> WindowSection:
             task=1_203 + 7 * number,
             text=Text(TEXTS[number % len(TEXTS)], 1_240 if number == 7 else 0) if number != 5 else Text(None),
             second_opinion=number % 3 == 1,
-            label_count=number % 3,
-            score=0.11 + number / 40 if number != 5 else None,
-            why="New: chosen by the model's prediction at the last sync." if number == 5 else WHY[number % 3],
+            label_count=0 if number % 3 != 1 else 1 + number // 3 % 3,
+            score=0.11 + number / 80 if number != 5 else None,
+            why="Chosen by the model's prediction at the last sync." if number == 5 else WHY[number % 3],
         )
-        for number in range(10)
+        for number in range(50)
     ]
-    return WindowSection(100, 3, 86, 31, places)
+    return WindowSection(104, 3, 86, 31, places)
 
 
 def _consensus() -> ConsensusSection:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import click
 import pytest
+from click.testing import CliRunner
 from support.summary_factory import sync_summary
 
 from connector import __version__
@@ -23,6 +24,7 @@ from connector.errors import ConnectorError, StaleTasks, StateUnavailable, TryAg
 from connector.state.project_state import State
 from connector.sync.signals import StopSignals
 from connector.sync.summary import SyncSummary
+from ml_backend.cli import main as ml_backend
 
 TOKEN = "b5a2c9d8e7f60123456789abcdef0123456789ab"
 SUMMARY = sync_summary()
@@ -90,6 +92,31 @@ def test_the_help_names_every_command(connector: Run) -> None:
     listed = re.findall(r"^  (\w+)  ", done.out.partition("Commands:")[2], re.MULTILINE)
     assert listed == ["init", "sync", "status", "doctor", "report", "export", "simulate", "undo"]
     assert "LABEL_STUDIO_API_KEY" in done.out
+
+
+@pytest.mark.parametrize(("program", "commands"), [(cli, 8), (ml_backend, 3)], ids=["connector", "ml-backend"])
+def test_the_help_has_whole_descriptions_of_one_line(program: click.Group, commands: int) -> None:
+    """In a terminal of 80 columns."""
+    shown = CliRunner().invoke(program, ["--help"], terminal_width=80).output.partition("Commands:\n")[2]
+    descriptions = [line.split(maxsplit=1)[1] for line in shown.splitlines() if line.strip()]
+    assert len(descriptions) == commands
+    assert [one for one in descriptions if not one.endswith(".") or one.endswith("..")] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("sync --project one", "'--project': 'one' is not a whole number of at least 1."),
+        ("report --project 1.5", "'--project': '1.5' is not a whole number of at least 1."),
+        ("status --project 0", "'--project': '0' is not a whole number of at least 1."),
+        ("sync --project 7 --every 1", "'--every': '1' is not a whole number from 5 to 86,400."),
+        ("simulate --out x --data x --seeds many", "'--seeds': 'many' is not a whole number of at least 1."),
+    ],
+)
+def test_what_is_no_number_is_refused_in_plain_words(connector: Run, arguments: str, said: str) -> None:
+    done = connector(*arguments.split())
+    assert done.code == 2
+    assert done.err.endswith(f"Error: Invalid value for {said}\n")
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
@@ -301,6 +328,24 @@ def test_the_traceback_is_shown_with_verbose_alone(connector: Run, plan: Any, ca
     assert caplog.text.count("Traceback") == 1
     assert verbose == quiet
     assert (quiet.code, quiet.out) == (1, "")
+
+
+def test_of_libraries_only_errors_are_shown() -> None:
+    """The first report would otherwise show what matplotlib does with its fonts."""
+    libraries = (
+        "import logging\n"
+        "from connector.sync import cycle\n"
+        "def sync(*anything):\n"
+        "    for name in ('matplotlib.font_manager', 'httpx', 'urllib3.connectionpool'):\n"
+        "        logging.getLogger(name).info('generated new fontManager')\n"
+        "        logging.getLogger(name).warning('is building the font cache')\n"
+        "    logging.getLogger('connector').info('Ours.')\n"
+        "    logging.getLogger('urllib3').error('An error.')\n"
+        "    raise cycle.UsageError('The end.')\n"
+        "cycle.sync = sync\n"
+    )
+    lines = in_a_process("sync", "--project", "7", before=libraries).err.splitlines()
+    assert [re.sub(r"^[\d:, -]+", "", line) for line in lines] == ["Ours.", "An error.", "Error: The end."]
 
 
 def test_a_traceback_does_not_hold_the_token() -> None:

@@ -15,7 +15,7 @@ from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot
 from connector.annotations.label_config import find_control
 from connector.diagnostics.status import ProjectStatus, status
-from connector.diagnostics.status_text import format_status
+from connector.diagnostics.status_text import format_status, format_status_line
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.state import schema
 from connector.state.lock import new_holder
@@ -96,6 +96,7 @@ def test_the_places_of_the_window_are_served_once_their_task_has_one_more_answer
     assert found.to_json()["queue"] == {
         "version": VERSION,
         "size": 5,
+        "spare": 1,
         "served": 2,
         "left": 3,
         "second_opinions_open": 1,
@@ -107,7 +108,8 @@ def test_the_places_of_the_window_are_served_once_their_task_has_one_more_answer
         (5, 5, False),
     ]
     assert found.new_annotations == 3
-    assert "5 tasks: 2 answered, 3 left, 1 of them for a second opinion" in format_status(found)
+    spare = "1 of them spare, so that annotators do not run out"
+    assert f"5 tasks ({spare}): 2 answered, 3 left, 1 of them for a second opinion" in format_status(found)
     assert "1. task 4 (second opinion): Text 4\n" in format_status(found)
     assert "4. task 1 (new): Text 1\n" in format_status(found)
 
@@ -139,6 +141,8 @@ def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, st
         "annotators": 3,
         "today": 2,
         "mean_of_7_days": 0.4,
+        "days": 7,
+        "per_day": 0.4,
         "ground_truth": 1,
         "skipped": 1,
         "unknown_choices": 1,
@@ -149,6 +153,42 @@ def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, st
         "Labels      4 by 3 annotators, 2 today, 0.4 per day over the last 7 days, 1 imported as ground truth, "
         "1 skipped, 1 with a choice that the config no longer has\n"
     ) in format_status(found)
+
+
+@pytest.mark.parametrize(
+    ("hours", "days", "per_day", "told"),
+    [
+        (0, 0, None, "Labels      3 by 1 annotator, 3 today\n"),
+        (23, 0, None, "Labels      3 by 1 annotator, 2 today\n"),
+        (25, 1, 2.0, "2 today, 2 per day over the last day\n"),
+        (49, 2, 1.0, "2 today, 1 per day over the last 2 days\n"),
+        (24 * 40, 7, 0.3, "2 today, 0.3 per day over the last 7 days\n"),
+    ],
+)
+def test_a_rate_is_of_whole_days_since_the_first_label(
+    studio: Server, state: ProjectState, hours: int, days: int, per_day: float | None, told: str
+) -> None:
+    studio.clock = NOW - timedelta(hours=hours)
+    studio.annotate(1, 1)
+    studio.clock = NOW - timedelta(hours=1)
+    for task in (2, 3):
+        studio.annotate(task, 1)
+    found = ask(studio, state)
+    assert (found.labels.days, found.labels.per_day) == (days, per_day)
+    assert told in format_status(found)
+
+
+def test_without_a_label_there_is_no_rate(studio: Server, state: ProjectState) -> None:
+    assert "Labels      none yet\n" in format_status(ask(studio, state))
+
+
+def test_a_third_opinion_is_not_called_a_second(studio: Server, state: ProjectState) -> None:
+    for person in (1, 2):
+        studio.annotate(4, person)
+    synced(studio, state, Slot(4, relabel=True), Slot(3, relabel=False))
+    found = ask(studio, state)
+    assert [task.labels for task in found.next_tasks] == [2, 0]
+    assert "1. task 4 (third opinion): Text 4\n" in format_status(found)
 
 
 def test_a_day_begins_where_the_clock_says(studio: Server, state: ProjectState) -> None:
@@ -170,7 +210,7 @@ def test_tasks_without_a_text_are_counted(studio: Server, state: ProjectState) -
 
 @pytest.mark.parametrize(
     ("agreement", "told"),
-    [(0.8333, "v3, out of sample it agrees with 83% of the consensus labels"), (None, "v3\n")],
+    [(0.8333, "v3, out of sample it agrees with 83 % of the consensus labels"), (None, "v3\n")],
 )
 def test_the_model_comes_with_what_the_last_round_found(
     studio: Server, state: ProjectState, agreement: float | None, told: str
@@ -190,8 +230,8 @@ def test_the_model_comes_with_what_the_last_round_found(
 @pytest.mark.parametrize(
     ("agreement", "told"),
     [
-        (None, "v3, it is right on 75% of 40 tasks with a ground truth\n"),
-        (0.8, "v3, out of sample it agrees with 80% of the consensus labels, it is right on 75% of 40 tasks with a g"),
+        (None, "v3, it is right on 75 % of 40 tasks with a ground truth\n"),
+        (0.8, "v3, out of sample it agrees with 80 % of the consensus labels, it is right on 75 % of 40 tasks with a"),
     ],
 )
 def test_the_accuracy_on_a_test_set_is_told(
@@ -256,9 +296,9 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         "last_sync": ["at", "result", "error", "seconds_ago"],
         "last_round": ["number", "at", "seconds_ago"],
         "sync_running": None,
-        "queue": ["version", "size", "served", "left", "second_opinions_open", "in_charge"],
+        "queue": ["version", "size", "spare", "served", "left", "second_opinions_open", "in_charge"],
         "labels": [
-            *("total", "annotators", "today", "mean_of_7_days"),
+            *("total", "annotators", "today", "mean_of_7_days", "days", "per_day"),
             *("ground_truth", "skipped", "unknown_choices", "unreadable_annotations"),
         ],
         "tasks": ["total", "labelled", "unlabelled", "without_text"],
@@ -266,7 +306,7 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         "model": ["version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"],
         "forecast": ["labels", "gain", "likely_to_pay", "words"],
         "new_annotations": None,
-        "next_tasks": ["rank", "task", "text", "second_opinion"],
+        "next_tasks": ["rank", "task", "text", "second_opinion", "labels"],
         "next_step": None,
     }
     printed = json.loads(json.dumps(ask(studio, state).to_json()))
@@ -363,6 +403,10 @@ def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: Projec
     found = ask(studio, state)
     assert (found.queue.size, found.queue.in_charge) == (0, True)
     assert found.next_step == "No task is left to ask for."
+    told = format_status(found)
+    assert "Last sync   1 hour ago, found no task to ask for\n" in told
+    assert "Queue       empty, no task is left to ask for\n" in told
+    assert "no task left to ask for" in format_status_line(found)
 
 
 def test_a_failed_sync_is_told_with_its_error_and_the_doctor(studio: Server, state: ProjectState) -> None:

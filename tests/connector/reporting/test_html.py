@@ -259,8 +259,8 @@ def test_the_page_has_its_parts_in_order(rich: str) -> None:
         "The project in figures",
         "Learning curve",
         "What is asked next",
-        "Quality of the consensus",
         "Most likely mislabelled",
+        "Quality of the consensus",
         "Annotators",
         "How far annotators agree",
         "Class balance",
@@ -276,20 +276,63 @@ def test_numbers_are_for_people(rich: str) -> None:
         "26 % of the tasks",
         "82 %",
         "78 %",
-        "of the model on 57 tasks with a ground truth",
+        "of the model on 57 tasks with a ground truth, in round 25",
         "3 March 2026, 14:05 UTC+01:00",
-        "100 tasks wait for an answer, 31 of them for a second opinion. 3 were deleted. These are the first 10.",
+        "104 tasks wait for an answer: 55 for a first label, 31 for another opinion. 3 were deleted.",
+        "These are the first 50.",
+        "40 more tasks",
+        "Third opinion 2 labels disagree",
+        "of the model with the consensus, in round 25",
         "The model is version 20260303-1358.",
         "The 25 rounds as a table",
         "These are 25 of 112.",
         "and 3 more",
         "91 % (88 to 94 %)",
-        "0.88 (0.84 to 0.92)",
-        "Impolite, where the consensus is often Polite",
+        "88 % (84 to 92 %)",
+        "quality 4 %",
+        "10 % to 20 %",
+        "says Impolite instead of Polite",
         "alpha: 0.71.",
         "Half of the labels took 3.4 s or less. The middle half of them took 2.1 s to 8.7 s.",
     ):
         assert said in words
+
+
+def test_a_number_and_its_percent_sign_stay_on_one_line(rich: str) -> None:
+    assert re.findall(r"\d+ %", rich) == []
+    assert len(re.findall(r"\d\u00a0%", rich)) > 100
+
+
+def test_agreement_is_one_number_of_one_moment(rich: str) -> None:
+    """The tile, the end of the curve and its table have that of the last round."""
+    said = re.findall(r"<dt>Agreement</dt><dd>([^<]+)<small>of the model with the consensus, in round 25<", rich)
+    (curve,) = re.findall(
+        r"Agreement with the consensus went from \d+\u00a0% at 165 labels to (\d+\u00a0%) at 1,660", rich
+    )
+    (row,) = re.findall(r"data-name=\"Round\">25</th>.*?\"Agreement\"><div>([^<]+)</div>", rich, re.DOTALL)
+    assert said == [curve] == [row]
+
+
+def test_long_lists_are_folded_after_ten(rich: str) -> None:
+    """Ten places of the window and ten suspects come first. The others are on the page, folded."""
+    opened = re.sub(r"<details.*?</details>", "", rich, flags=re.DOTALL)
+    for written, places, suspects in ((opened, 10, 10), (rich, 50, 25)):
+        assert len(re.findall('<div class="ask">', written)) == places
+        assert len(re.findall(r"<li class=\"card\">", written)) == suspects
+    large = re.sub(r"<details.*?</details>", "", page_of(report_factory.large), flags=re.DOTALL)
+    assert len(re.findall('data-name="Median time"', large)) == 10
+    assert len(re.findall('data-name="Predicted"', large)) == 10
+    assert "90 more annotators" in page_of(report_factory.large)
+    assert "33 more classes" in page_of(report_factory.large)
+
+
+def test_what_a_window_asks_for() -> None:
+    window = report_factory.content().window
+    for left, opinions, said in ((3, 0, "3 for a first label"), (1, 1, "1 for another opinion")):
+        assert html.asked(replace(window, left=left, second_opinions=opinions)) == said
+    place = window.places[0]
+    for relabel, labels, said in ((False, 0, "first label"), (True, 0, "second opinion"), (True, 2, "third opinion")):
+        assert html.asked_for(replace(place, second_opinion=relabel, label_count=labels)) == said
 
 
 def test_empty_parts_say_why_and_what_to_do() -> None:
@@ -332,9 +375,8 @@ def test_a_page_without_asking_the_model_says_so_and_whose_figures_it_has() -> N
     words = Read(page_of(report_factory.without_model)).words
     for said in (
         "The ML backend was not used (--no-model).",
-        "82 %of the model with the consensus at the last sync",
-        "of the model on 57 tasks with a ground truth at the last sync",
-        "At the last sync: More labels ",
+        "82 %of the model with the consensus, in round 25",
+        "of the model on 57 tasks with a ground truth, in round 25",
         "The quality of consensus labels is unknown: the ML backend was not used (--no-model).",
         "Which labels are likely to be wrong is unknown: the ML backend was not used (--no-model).",
     ):
@@ -361,7 +403,7 @@ def test_one_annotator_of_a_clean_project() -> None:
     read = Read(page_of(report_factory.alone))
     assert "No task is doubtful: " in read.words
     assert "alpha: unknown. No two people" in read.words
-    assert read.of("td").count("none") == 0, "what they confuse is unknown"
+    assert [text.strip() for text in read.of("differs")][1:] == ["unknown"], "where they differ"
 
 
 def test_ground_truth_alone_is_no_label_and_is_measured_by_an_option() -> None:
@@ -386,7 +428,7 @@ def test_a_class_that_is_left_out_is_said_to_be() -> None:
     content = report_factory.content()
     (first, *others) = content.people.annotators
     people = replace(content.people, annotators=[replace(first, confused="Polite"), *others])
-    assert "Polite, often left out" in Read(page(without_plots(replace(content, people=people)))).words
+    assert "often leaves out Polite" in Read(page(without_plots(replace(content, people=people)))).words
 
 
 def test_an_alpha_below_chance_has_its_sign_and_none_near_zero() -> None:
@@ -435,7 +477,7 @@ def test_every_plot_has_words_and_names_of_its_own(rich: str) -> None:
     assert len(plots) == 4
     assert all(about["role"] == "img" for about in plots)
     assert plots[0]["aria-label"].startswith(
-        "Learning curve. Agreement with the consensus went from 65 % at 165 labels"
+        "Learning curve. Agreement with the consensus went from 65\u00a0% at 165 labels"
     )
     assert len({about["aria-label"] for about in plots}) == 4
     names = [about["id"] for _, about in elements if "id" in about]

@@ -97,8 +97,8 @@ def test_a_replay_is_the_mean_and_deviation_over_its_seeds(tmp_path: Path) -> No
     assert ours.deviation == pytest.approx([0, 0.05, 0.05])
     assert (by_chance.strategy, by_chance.seeds) == ("random", 1)
     assert found.saved == (
-        "In the replay, ours reached an accuracy of 85.0 % with 400 labels. Random order did not reach it with 400 "
-        "labels. Its best accuracy was 70.0 %."
+        "In the replay, ours reached an accuracy of 85.0\u00a0% with 400 labels. Random order did not reach it with "
+        "400 labels. Its best accuracy was 70.0\u00a0%."
     )
     assert "of 1,670 texts" in found.note
     assert "logistic" in found.note
@@ -108,7 +108,8 @@ def test_what_random_order_would_have_needed(tmp_path: Path) -> None:
     random = run("random", 0, [(200, 0.6), (1000, 0.8), (2000, 0.9)])
     found = curve_section([], read(replayed(tmp_path, *OURS, random)), 7, multiple=False)
     assert found.saved == (
-        "In the replay, ours reached an accuracy of 85.0 % with 400 labels. Random order needed 1,500 labels for it."
+        "In the replay, ours reached an accuracy of 85.0\u00a0% with 400 labels. Random order needed 1,500 labels for "
+        "it."
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.summary_factory import sync_summary
 
-from connector.sync.summary import ModelSummary, format_summary
+from connector.sync.summary import ModelSummary, WindowSummary, format_summary
 
 KEYS = [
     "project",
@@ -72,8 +72,40 @@ def test_a_summary_in_words_names_what_was_left_out() -> None:
         seconds={"pull": 0.1},
     )
     assert format_summary(summary) == (
-        "Project 7, round 2: 1,670 tasks, 3 annotations by 1 annotator. No model yet. The window has 4 tasks: 3 new, 1 "
-        "for a second opinion. Left out: 2 annotations with a choice that the config no longer has: 31, 35 ('Rude')."
+        "Project 7: nothing new since round 2. It restored sampling. Annotators keep the window of 4 tasks. 1,670 "
+        "tasks, 3 annotations by 1 annotator. No model yet. Left out: 2 annotations with a choice that the config no "
+        "longer has: 31, 35 ('Rude')."
     )
     assert "Would publish 4 tasks: 3 new" in format_summary(replace(summary, dry_run=True))
     assert "Left out" not in format_summary(replace(summary, left_out=[]))
+
+
+def test_a_sync_with_nothing_new_is_no_published_window() -> None:
+    nothing = sync_summary(trained=False, seconds={"pull": 0.1}, restored=[], without_text=0)
+    assert format_summary(nothing) == (
+        "Project 7: nothing new since round 3. Annotators keep the window of 20 tasks. 200 tasks, 60 annotations by 4 "
+        "annotators. Model v3."
+    )
+    empty = replace(nothing, window=WindowSummary(0, 0, 0), annotations=0, annotators=0)
+    assert format_summary(empty) == (
+        "Project 7: nothing new since round 3. No task is left to ask for. 200 tasks, no annotations yet. Model v3."
+    )
+
+
+@pytest.mark.parametrize(
+    ("spare", "sentence"),
+    [
+        (0, "Published 104 tasks: 100 new, 4 for a second opinion."),
+        (1, "The last one is spare, beyond --window 103, so that annotators do not run out."),
+        (4, "The last 4 are spare, beyond --window 100, so that annotators do not run out."),
+    ],
+)
+def test_a_window_that_is_longer_than_asked_for_is_explained(spare: int, sentence: str) -> None:
+    summary = sync_summary(size=104, relabel=4, without_text=0, spare=spare)
+    assert format_summary(summary).endswith(sentence)
+    assert "spare" not in summary.to_json()
+
+
+def test_a_window_of_none_is_not_published() -> None:
+    summary = sync_summary(size=0, relabel=0, without_text=0)
+    assert format_summary(summary).endswith("Trained model v3. No task is left to ask for.")

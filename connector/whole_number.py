@@ -1,0 +1,27 @@
+"""Whole numbers as options of commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class WholeNumber(click.ParamType):
+    """A whole number from `least` to `most`, or without an upper end. Its errors say so in these words."""
+
+    name = "number"
+
+    def __init__(self, least: int = 1, most: int | None = None) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The value as a number."""
+        try:
+            number = int(value)
+        except ValueError:
+            number = self.least - 1
+        if number < self.least or (self.most is not None and number > self.most):
+            bounds = f"of at least {self.least:,}" if self.most is None else f"from {self.least:,} to {self.most:,}"
+            self.fail(f"'{value}' is not a whole number {bounds}.", param, ctx)
+        return number

@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 
-class WholeNumber(click.ParamType):
+class WholeNumber(click.IntRange):
     """A whole number from `least` to `most`, or without an upper end. Its errors say so in these words."""
 
     name = "number"
 
     def __init__(self, least: int = 1, most: int | None = None) -> None:
+        super().__init__(min=least, max=most)
         self.least, self.most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

@@ -166,7 +166,7 @@ def test_sync_after_one_that_read_some_of_the_pages(
     begin()
     stage.sync()
     made = Counter(stage.label_studio.record)
-    assert made["read tasks"] > 3
+    assert made["read tasks"] > 2  # with a bookmark, as many pages as there are tasks that changed lately
     assert (made["count tasks"] > 1) == (bookmark == "with")
     for kind in ("read tasks", "count tasks"):
         for number in places(made[kind]).values():

@@ -81,7 +81,7 @@ def test_a_summary_in_words_names_what_was_left_out() -> None:
 
 
 def test_a_sync_with_nothing_new_is_no_published_window() -> None:
-    nothing = sync_summary(trained=False, seconds={"pull": 0.1}, restored=[], without_text=0)
+    nothing = sync_summary(trained=False, seconds={"pull": 0.1}, restored=[], without_text=0, left_out=[])
     assert format_summary(nothing) == (
         "Project 7: nothing new since round 3. Annotators keep the window of 20 tasks. 200 tasks, 60 annotations by 4 "
         "annotators. Model v3."
@@ -101,11 +101,11 @@ def test_a_sync_with_nothing_new_is_no_published_window() -> None:
     ],
 )
 def test_a_window_that_is_longer_than_asked_for_is_explained(spare: int, sentence: str) -> None:
-    summary = sync_summary(size=104, relabel=4, without_text=0, spare=spare)
+    summary = sync_summary(size=104, relabel=4, without_text=0, left_out=[], spare=spare)
     assert format_summary(summary).endswith(sentence)
     assert "spare" not in summary.to_json()
 
 
 def test_a_window_of_none_is_not_published() -> None:
-    summary = sync_summary(size=0, relabel=0, without_text=0)
+    summary = sync_summary(size=0, relabel=0, without_text=0, left_out=[])
     assert format_summary(summary).endswith("Trained model v3. No task is left to ask for.")

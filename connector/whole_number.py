@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    _Number = click.ParamType[int]
+else:
+    _Number = click.ParamType  # which older versions of click do not subscript
 
-class WholeNumber(click.ParamType):
+
+class WholeNumber(_Number):
     """A whole number from `least` to `most`, or without an upper end. Its errors say so in these words."""
 
     name = "number"

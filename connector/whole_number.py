@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    _Number = click.ParamType[int]
+else:
+    _Number = click.ParamType  # which older versions of click do not subscript
 
-class WholeNumber(click.IntRange):
+
+class WholeNumber(_Number):
     """A whole number from `least` to `most`, or without an upper end. Its errors say so in these words."""
 
     name = "number"
 
     def __init__(self, least: int = 1, most: int | None = None) -> None:
-        super().__init__(min=least, max=most)
         self.least, self.most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

@@ -37,20 +37,3 @@ def warning(check: str, cause: str, remedy: str) -> Finding:
 def problem(check: str, cause: str, remedy: str, *, unavailable: bool = False) -> Finding:
     """The queue does not work as it should."""
     return Finding(check, "problem", cause, remedy, unavailable)
-
-
-def in_label_studio(url: str, page: str, change: str, call: str, why: str = "") -> str:
-    """How a person makes a change that Label Studio's settings do not offer: on a page, or over the API.
-
-    Args:
-        url: Label Studio's address.
-        page: the page of its administration, such as "projects/project/7".
-        change: what to do there, such as "untick Is labeled".
-        call: the same over the API: the path and the object to send, such as "tasks/9 with {…}".
-        why: what it is for, such as "To close one".
-    """
-    opening = f"{why}, open" if why else "Open"
-    return (
-        f"{opening} {url}/admin/{page}/change/ as the administrator of Label Studio, {change} and press Save. "
-        f"Or PATCH {url}/api/{call}."
-    )

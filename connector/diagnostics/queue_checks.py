@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 from connector.active_learning.window import Slot, active_annotators, open_places
 from connector.annotations.records import Task, latest_labels, lock_rows, moment
-from connector.diagnostics.finding import Finding, in_label_studio, ok, problem, warning
+from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.diagnostics.serving_order import ServedAnswer, answers_since, count_out_of_order, find_held_tasks
 from connector.formatting import count, verb
 from connector.queue.publish import stale_open_tasks
@@ -159,14 +159,10 @@ def skip_queue(window: WindowSnapshot, url: str, emails: Callable[[], Mapping[in
         "skip_queue",
         f"Under {rule}, {_some([task.id for task in stuck], 'skipped task')} {why} ({names}), and no one else gets "
         f"{whom}.",
-        in_label_studio(
-            url,
-            f"projects/project/{window.project_id}",
-            "set Skip queue to Requeue for others",
-            f'projects/{window.project_id}/ with {{"skip_queue": "REQUEUE_FOR_OTHERS"}}',
-            "To ask other annotators",
-        )
-        + f" In the Enterprise edition, it is in Settings, Annotation, Skip Queue. Then run {window.sync}.",
+        f"To ask others once, tick {_them(stuck)} in a new tab of the Data Manager and choose Delete Annotations, "
+        f"which deletes the skips. To always ask others, PATCH {url}/api/projects/{window.project_id}/ with "
+        f'{{"skip_queue": "REQUEUE_FOR_OTHERS"}}. In the Enterprise edition, this is in Settings, Annotation, Skip '
+        f"Queue. Then run {window.sync}.",
     )
 
 
@@ -215,13 +211,8 @@ def second_opinions(window: WindowSnapshot, url: str) -> Finding:
         f"{_some(unrequested, 'labelled task')} {verb(len(unrequested))} open for one more annotation without a "
         "request by sync: opened by hand, or by a connector whose state database is lost. Label Studio serves "
         f"{_them(unrequested)} once the window is used up.",
-        in_label_studio(
-            url,
-            "tasks/task/ID",
-            "set Overlap to 1, tick Is labeled",
-            'tasks/ID with {"overlap": 1, "is_labeled": true}',
-            "To close one",
-        ),
+        "If one more label is welcome, leave them open. To close one, open it in the Data Manager and submit a label "
+        f'of your own. Without a label, PATCH {url}/api/tasks/ID with {{"overlap": 1, "is_labeled": true}}.',
     )
 
 
@@ -264,5 +255,5 @@ def _some(ids: Collection[int], noun: str) -> str:
     return f"{count(len(ids), noun)} ({shown})"
 
 
-def _them(ids: Collection[int]) -> str:
+def _them(ids: Collection[object]) -> str:
     return verb(len(ids), "it", "them")

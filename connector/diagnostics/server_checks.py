@@ -11,7 +11,7 @@ from typing import Any
 
 from connector.annotations.label_config import Control
 from connector.backend import Backend, RefusedCredentials
-from connector.diagnostics.finding import Finding, in_label_studio, ok, problem, warning
+from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.formatting import count, format_value
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
@@ -126,13 +126,8 @@ def annotator_evaluation(project: Mapping[str, Any], url: str) -> Finding:
         "annotator_evaluation",
         "annotator_evaluation_enabled is on: second opinions on tasks with a ground truth are served before all "
         "others, and to several people at once.",
-        "In the Enterprise edition, turn it off in Settings, Quality, Annotator Evaluation. "
-        + in_label_studio(
-            url,
-            f"projects/project/{project['id']}",
-            "untick Annotator evaluation enabled",
-            f'projects/{project["id"]}/ with {{"annotator_evaluation_enabled": false}}',
-        ),
+        "In the Enterprise edition, turn it off in Settings, Quality, Annotator Evaluation. Without such a page, "
+        f'PATCH {url}/api/projects/{project["id"]}/ with {{"annotator_evaluation_enabled": false}}.',
     )
 
 

@@ -119,12 +119,16 @@ def test_sync_that_repairs_a_setting_points_to_doctor(start: StartProject) -> No
     loop = start(texts(6))
     loop.sync()
     hint = f"connector doctor --project {loop.id}"
-    assert hint not in connector(loop, "sync", "--project", str(loop.id)).stderr
+    again = connector(loop, "sync", "--project", str(loop.id))
+    assert hint not in again.stderr
+    unchanged = "Annotators keep the window of 6 tasks. 6 tasks, no annotations yet."
+    assert again.stdout.startswith(f"Project {loop.id}: nothing new since round 1. {unchanged}")
     loop.set(sampling="Uniform sampling")
     repaired = connector(loop, "sync", "--project", str(loop.id))
     assert repaired.returncode == 0
     assert "The setting sampling was changed in Label Studio." in repaired.stderr
     assert hint in repaired.stderr
+    assert f"nothing new since round 1. It restored sampling. {unchanged}" in repaired.stdout
     assert not_fine(loop) == FINE
 
 

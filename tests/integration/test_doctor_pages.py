@@ -1,10 +1,11 @@
-"""The pages of Label Studio that `connector doctor` names, in Chromium: a person without a terminal can do it all."""
+"""What `connector doctor` says to do in Label Studio's pages, done in Chromium by a person without a terminal."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page
 from support.browser_pages import Profile
 from support.connector_commands import connector
@@ -12,49 +13,37 @@ from support.doctor_helpers import FINE, findings, not_fine
 from support.label_studio_server import Annotators, LabelStudio
 from support.project_driver import ProjectDriver, StartProject, texts
 
-
-def open_named(page: Page, loop: ProjectDriver, check: str, task: int | None = None) -> None:
-    """Opens the page that the remedy names, whose fields are then filled in."""
-    (address,) = re.findall(r"[Oo]pen (\S+/admin/\S+/change/)", findings(loop)[check].remedy)
-    page.goto(address.replace("ID", str(task)))
+pytestmark = pytest.mark.nightly
 
 
-def save(page: Page) -> None:
-    page.get_by_role("button", name="Save", exact=True).click()
-    page.get_by_text("was changed successfully").wait_for()
+def delete_annotations(page: Page, loop: ProjectDriver, task: int) -> None:
+    """Ticks the task in a tab without filters, and chooses Delete Annotations."""
+    tab = loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": "New Tab"}})["id"]
+    page.goto(f"{loop.gateway.url}/projects/{loop.id}/data?tab={tab}")
+    page.get_by_label(f"Select Task {task}", exact=True).click(force=True)
+    page.locator("button", has_text=re.compile("^1 Task$")).click()
+    page.get_by_text("Delete Annotations").click()
+    page.get_by_role("button", name="Delete Annotations").click()  # of the question whether to
 
 
-def test_the_pages_that_doctor_names_put_things_right(
-    start: StartProject, people: Annotators, label_studio: LabelStudio, log_in: Callable[[str, str], Profile]
+def test_skipped_tasks_are_asked_of_others_again(
+    start: StartProject,
+    people: Annotators,
+    label_studio: LabelStudio,
+    log_in: Callable[[str, str], Profile],
 ) -> None:
-    loop = start([*texts(12), " "], skip_queue="IGNORE_SKIPPED")
+    loop = start(texts(12), skip_queue="IGNORE_SKIPPED")
     (first,) = people(1)
-    labelled, empty = loop.tasks[0], loop.tasks[-1]
-    loop.label(first, labelled)
     loop.sync()
-    first.skip({"id": loop.window[0]})
-    loop.set(annotator_evaluation_enabled=True)
-    loop.call("PATCH", f"/api/tasks/{labelled}", json={"overlap": 2, "is_labeled": False})
-    wrong = {"annotator_evaluation", "skip_queue", "second_opinions", "texts"}
-    assert set(not_fine(loop)) == wrong
-    before = loop.project()
-
+    skipped = loop.window[0]
+    first.skip({"id": skipped})
+    remedy = findings(loop)["skip_queue"].remedy
+    assert remedy.startswith(
+        "To ask others once, tick it in a new tab of the Data Manager and choose Delete Annotations"
+    )
     page = log_in(label_studio.login.email, label_studio.login.password).page
-    open_named(page, loop, "annotator_evaluation")
-    page.get_by_label("Annotator evaluation enabled").uncheck()
-    save(page)
-    open_named(page, loop, "skip_queue")
-    page.get_by_label("Skip queue").select_option(label="Requeue for others")
-    save(page)
-    open_named(page, loop, "second_opinions", labelled)
-    page.get_by_label("Overlap").fill("1")
-    page.get_by_label("Is labeled").check()
-    save(page)
-    open_named(page, loop, "texts", empty)
-    page.get_by_label("Data").fill('{"text": "Could you?"}')
-    save(page)
-
-    changed = {name: value for name, value in loop.project().items() if before[name] != value}
-    assert changed.keys() <= {"annotator_evaluation_enabled", "skip_queue"}, "the page keeps all other settings"
+    with page.expect_response(lambda response: "delete_tasks_annotations" in response.url):
+        delete_annotations(page, loop, skipped)
     assert connector(loop, "sync", "--project", str(loop.id)).returncode == 0
     assert not_fine(loop) == FINE
+    assert skipped in loop.window

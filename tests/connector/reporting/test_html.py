@@ -281,7 +281,7 @@ def test_numbers_are_for_people(rich: str) -> None:
         "104 tasks wait for an answer: 55 for a first label, 31 for another opinion. 3 were deleted.",
         "These are the first 50.",
         "40 more tasks",
-        "Third opinion 2 labels disagree",
+        "Third opinion",
         "of the model with the consensus, in round 25",
         "The model is version 20260303-1358.",
         "The 25 rounds as a table",

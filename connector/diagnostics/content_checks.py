@@ -90,12 +90,19 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
     if not left_out.unreadable and 2 * len(blank) <= len(rows):
         return ok("answers", cause)
     number, task = min((row.id, row.task) for row in rows if row.unreadable or row.id in blank)
+    page = f"{url}/projects/{pulled.project['id']}/data?task={task}"
+    if number in left_out.unreadable:
+        remedy = (
+            f"Delete annotation {number} at {page}, where Label Studio may show an error in its place, and answer the "
+            f"task again. Or PATCH {url}/api/annotations/{number} with a result that the form could submit."
+        )
+    else:
+        remedy = f"Look at annotation {number} at {page} and answer the task again."
     return warning(
         "answers",
         cause,
-        f"Look at annotation {number} in Label Studio, {url}/projects/{pulled.project['id']}/data?task={task}, and "
-        "answer the task again. If many are like that, the labelling config has changed, or people answer another "
-        f"control. To use that one, run connector init --project {pulled.project['id']} --control NAME.",
+        f"{remedy} If many are like that, the labelling config has changed, or people answer another control. To use "
+        f"that one, run connector init --project {pulled.project['id']} --control NAME.",
     )
 
 

@@ -91,3 +91,19 @@ def test_a_form_with_allow_nested_submits_a_path_that_is_read(
     label = read_annotation(annotation, project.tasks[0], control).label
     assert label is not None
     assert control.classes_of(label) == ["Impolite"]
+
+
+@pytest.mark.parametrize(
+    ("choices", "label"), [("Polite", "Polite"), (5, None), (None, None)], ids=["a string", "a number", "null"]
+)
+def test_a_form_shows_an_error_in_place_of_choices_that_are_no_list(
+    label_studio: LabelStudio, make_project: MakeProject, admin: Profile, choices: Any, label: str | None
+) -> None:
+    """Label Studio stores them all. One string can mean one choice alone."""
+    config = f'<View><Text name="t" value="$text"/>{CHOICES.format("")}</View>'
+    region = {"id": "r", "from_name": "c", "to_name": "t", "type": "choices", "value": {"choices": choices}}
+    task = {"data": {"text": "Hello"}, "annotations": [{"result": [region], "ground_truth": False}]}
+    project = make_project([task], config=config)
+    open_form(label_studio, admin, project.id, project.tasks[0])
+    expect(admin.page.get_by_text("No matching type for union").first).to_be_visible()
+    assert find_control(config).read([region]).label == label

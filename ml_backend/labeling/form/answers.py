@@ -1,4 +1,7 @@
-"""What an annotation's `result` answers in a `Choices`, as Label Studio's form shows it, whatever the result holds."""
+"""What an annotation's `result` answers in a `Choices`, whatever it holds.
+
+Label Studio stores any JSON. Its form submits lists of names or of paths, and shows an error in place of anything else.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ def _read_region(region: dict[str, Any]) -> tuple[list[str], str]:
     if not isinstance(value, dict):
         return [], f"its value is {kind_of(value)}"
     choices = value.get("choices")
-    if isinstance(choices, str):  # the form shows it as one choice
+    if isinstance(choices, str):  # from an import, where it can mean one choice alone
         return [choices], ""
     if not isinstance(choices, list):
         return [], f"its choices are {kind_of(choices)}"

@@ -20,7 +20,10 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     key, left_out = pulled.control.data_key, LeftOut.of(pulled.tasks.values())
     without = left_out.without_text
     if not without:
-        return ok("texts", f"All {len(pulled.tasks)} tasks have a text.")
+        return ok(
+            "texts",
+            f"All {len(pulled.tasks):,} tasks have a text." if len(pulled.tasks) != 1 else "The task has a text.",
+        )
     named = (
         f"{count(len(without), 'task')} {_have(without)} no text and will never be asked for: {with_causes(without)}."
     )

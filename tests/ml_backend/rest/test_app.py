@@ -68,7 +68,7 @@ def test_setup_answers_with_the_projects_version(server: Any, trained: Any) -> N
 
 def test_every_task_gets_an_entry(trained: Any, label_config: str, make_sentences: Sentences) -> None:
     texts, labels = make_sentences(4)
-    batch = [*tasks(texts), *tasks(["", " \n", None, 7, ["a"]]), {"data": {}}, {"data": None}, {}, "task", None]
+    batch = [*tasks(texts), *tasks(["", " \n", None, {"a": 7}]), {"data": {}}, {"data": None}, {}, "task", None]
     answer = trained.predict(batch, label_config)
     version = trained.job["model_version"]
     assert answer["model_version"] == version
@@ -87,6 +87,11 @@ def test_every_task_gets_an_entry(trained: Any, label_config: str, make_sentence
     empty = {"result": [], "score": 0.0, "model_version": version}
     assert answer["results"][len(texts) :] == [empty] * (len(batch) - len(texts))
     assert trained.predict([], label_config)["results"] == []
+
+
+def test_numbers_and_lists_are_texts_as_in_the_form(trained: Any, label_config: str) -> None:
+    shown, stored = tasks(["7", "a,b"]), tasks([7, ["a", "b"]])
+    assert trained.predict(stored, label_config)["results"] == trained.predict(shown, label_config)["results"]
 
 
 def test_one_task_needs_no_list(server: Any, trained: Any, label_config: str) -> None:

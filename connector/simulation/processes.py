@@ -23,6 +23,8 @@ import requests
 from connector.errors import ConnectorError
 
 HOST = "127.0.0.1"
+LOAD_SECONDS = 1.0  # within which a started process has loaded its program
+ENDED = ("Z", "X")  # states of a process that only waits for its parent to notice
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,30 @@ def stop(directory: Path, name: str, *, timeout_s: float = 15) -> bool:
 
 def is_running(server: Server) -> bool:
     """Whether the process is still that server, and not another one that has got its number since."""
-    try:
-        shown = Path(f"/proc/{server.pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return False
+    if Path("/proc/self").exists():
+        shown = _command_line(server.pid)
+    else:
         ps = ["ps", "-ww", "-o", "args=", "-p", str(server.pid)]
         shown = subprocess.run(ps, capture_output=True, text=True, check=False).stdout
     return " ".join(server.command) in shown
+
+
+def _command_line(pid: int) -> str:
+    """The arguments of a process, by /proc. Empty once it has ended.
+
+    A process that has just been started shows none, either, until its program is loaded. Who takes that for its end
+    leaves it running.
+    """
+    deadline = time.monotonic() + LOAD_SECONDS
+    try:
+        while not (shown := Path(f"/proc/{pid}/cmdline").read_bytes()):
+            state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(") ")[2][:1]
+            if state in ENDED or time.monotonic() > deadline:
+                break
+            time.sleep(0.001)
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return shown.replace(b"\0", b" ").decode(errors="replace")
 
 
 def free_port(preferred: int = 0) -> int:

@@ -30,6 +30,7 @@ KEYS = {
     "queue": {"version", "size", "served", "left", "second_opinions_open", "in_charge"},
     "labels": {"total", "annotators", "today", "mean_of_7_days", "ground_truth", "skipped", "unknown_choices"},
     "tasks": {"total", "labelled", "unlabelled", "without_text"},
+    "rule": {"min_annotations_per_task", "tasks_below"},
     "model": {"version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),

@@ -152,7 +152,7 @@ class LabelStudio(Connection):
         self._delete(f"api/predictions/{prediction}/")
 
     def delete_predictions(self, project: int, tasks: Sequence[int]) -> None:
-        """Removes all predictions of these tasks, and counts those of each task again."""
+        """Removes all predictions of these tasks."""
         params = {"id": "delete_tasks_predictions", "project": project}
         chosen = {"selectedItems": {"all": False, "included": list(tasks)}}
         self._call("POST", "api/dm/actions", params=params, json=chosen)

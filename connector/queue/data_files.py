@@ -162,6 +162,6 @@ def _assumed(path: Path, encoding: str | None, delimiter: str, text: object) -> 
     shown = one_line(str(text))
     short = shown if len(shown) <= SHOWN_LENGTH else shown[: SHOWN_LENGTH - 1] + "…"
     return (
-        f"{path} was read with {' and '.join(guesses)}. Its first text is: {short}. If this is wrong, save the file as "
-        "CSV in UTF-8 with commas."
+        f"{path} was read with {' and '.join(guesses)}. Its first text is '{short}'. If this is wrong, save the file "
+        "as CSV in UTF-8 with commas."
     )

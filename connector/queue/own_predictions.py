@@ -65,8 +65,8 @@ def _is_from_our_backend(version: str, found: Found) -> bool:
 def _delete_by_task(project_id: int, gateway: LabelStudio, state: ProjectState, versions: Collection[str]) -> None:
     """Deletes the predictions of all tasks that have none but those of `versions`, with a call per page of tasks.
 
-    This call of Label Studio counts the predictions of its tasks again. Deleting a version may not:
-    `_recount_predictions`. Of other tasks, this deletes predictions without a version, which have no such call.
+    A project has a window for every sync of a day, and deleting each version is a call of its own. Predictions without
+    a version have no such call. Of other tasks, this deletes them one by one.
     """
     for page in gateway.tasks_with_predictions(project_id):
         state.renew_lock(at_most_every=KEEP_SECONDS)

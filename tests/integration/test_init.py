@@ -334,11 +334,45 @@ def test_title_and_data_make_a_project_and_set_it_up(
     assert [task["data"] for task in tasks] == rows
 
 
+def test_a_table_from_excel_makes_a_project_and_says_what_was_assumed(
+    start: StartProject, label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_bytes('text;source\r\nStimmt die Größe?;a\r\n"Nein; ändern Sie das!";b\r\n'.encode("cp1252"))
+    done = connector(start([], adopted=False), "init", "--title", "From Excel", "--data", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    guesses = "the encoding cp1252 and a semicolon between columns"
+    assert f"{path} was read with {guesses}. Its first text is 'Stimmt die Größe?'. If" in done.stderr
+    query = {"project": json.loads(done.stdout)["project"], "fields": "all"}
+    tasks = label_studio.call("GET", "/api/tasks", params=query)["tasks"]
+    assert [task["data"]["text"] for task in tasks] == ["Stimmt die Größe?", "Nein; ändern Sie das!"]
+
+
+def test_init_says_what_it_changed_and_status_says_the_rule(start: StartProject, people: Annotators) -> None:
+    loop = start(texts(3), adopted=False, maximum_annotations=2, sampling="Sequential sampling")
+    loop.label(people(1)[0], loop.tasks[0])
+    number = str(loop.id)
+    rule = "Rule        every labelled task is to have at least 2 labels (1 task has fewer)"
+    first = connector(loop, "init", "--project", number, "--yes").stdout
+    assert "  maximum_annotations       2 before, now 1\n" in first
+    assert "  sampling                  'Sequential sampling' before, now 'Uncertainty sampling'\n" in first
+    assert "  tabs                      added 'ActiveLab queue' and 'Second opinions'\n" in first
+    assert f"To restore the project as it was: connector undo --project {number}\n" in first
+    assert rule not in connector(loop, "status", "--project", number).stdout
+    again = connector(loop, "init", "--project", number, "--min-annotations-per-task", "2").stdout
+    assert again.startswith(
+        f"Project {number} (Test) was already set up: 'politeness' with Polite, Impolite. Changed:\n"
+        "  min_annotations_per_task  1 before, now 2\n"
+        "Every labelled task is to have at least 2 labels.\n"
+    )
+    assert rule in connector(loop, "status", "--project", number).stdout
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("texts.csv", "sentence\nHello\n", "has no 'text'"),
-        ("texts.jsonl", '{"text": "a"}\nnot json\n', "cannot be read"),
+        ("texts.jsonl", '{"text": "a"}\nnot json\n', "Line 2 of"),
         ("texts.txt", "Hello\n", "neither .csv nor .jsonl"),
         ("texts.csv", "text\n", "holds no rows"),
         ("texts.csv", None, "cannot be read"),

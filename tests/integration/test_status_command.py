@@ -33,6 +33,7 @@ KEYS = {
         *("ground_truth", "skipped", "unknown_choices", "unreadable_annotations"),
     },
     "tasks": {"total", "labelled", "unlabelled", "without_text"},
+    "rule": {"min_annotations_per_task", "tasks_below"},
     "model": {"version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),

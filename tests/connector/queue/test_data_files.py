@@ -55,7 +55,7 @@ def test_delimiter_and_encoding_are_found_out_and_what_was_assumed_is_said(
         assert found.assumed is None
     else:
         assert found.assumed is not None
-        assert f"texts.csv was read with {guesses}. Its first text is: Könnten Sie bitte prüfen" in found.assumed
+        assert f"texts.csv was read with {guesses}. Its first text is 'Könnten Sie bitte prüfen" in found.assumed
 
 
 def test_commas_and_semicolons_within_texts_are_no_delimiters(tmp_path: Path) -> None:

@@ -151,12 +151,6 @@ class LabelStudio(Connection):
         """Removes one prediction."""
         self._delete(f"api/predictions/{prediction}/")
 
-    def delete_predictions(self, project: int, tasks: Sequence[int]) -> None:
-        """Removes all predictions of these tasks."""
-        params = {"id": "delete_tasks_predictions", "project": project}
-        chosen = {"selectedItems": {"all": False, "included": list(tasks)}}
-        self._call("POST", "api/dm/actions", params=params, json=chosen)
-
     def model_versions(self, project: int) -> dict[str, int]:
         """The number of predictions of each model version of the project."""
         answer: dict[str, int] = self._call("GET", f"api/projects/{project}/model-versions/")

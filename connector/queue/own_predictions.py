@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from connector.errors import StaleTasks
@@ -41,9 +40,10 @@ def delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectStat
     since = versions.keys() - ours - set(found.get("versions", versions))
     retrieved = {version for version in since if _is_from_our_backend(version, found)}
     if ours | retrieved:
-        _delete_by_task(project_id, gateway, state, ours | retrieved)
-        for version in sorted(gateway.model_versions(project_id).keys() & (ours | retrieved) - {""}):
+        for version in sorted((ours | retrieved) - {""}):
             gateway.delete_version(project_id, version)
+        if "" in retrieved:
+            _delete_unversioned(project_id, gateway, state)
         _recount_predictions(project_id, gateway, state)
     return DeletedPredictions(
         sum(versions[version] for version in ours),
@@ -62,21 +62,12 @@ def _is_from_our_backend(version: str, found: Found) -> bool:
     return _BACKEND_VERSION.fullmatch(version) is not None or (version == "" and not found.get("backends"))
 
 
-def _delete_by_task(project_id: int, gateway: LabelStudio, state: ProjectState, versions: Collection[str]) -> None:
-    """Deletes the predictions of all tasks that have none but those of `versions`, with a call per page of tasks.
-
-    A project has a window for every sync of a day, and deleting each version is a call of its own. Predictions without
-    a version have no such call. Of other tasks, this deletes them one by one.
-    """
+def _delete_unversioned(project_id: int, gateway: LabelStudio, state: ProjectState) -> None:
+    """Deletes the predictions without a version, for which Label Studio has no other call."""
     for page in gateway.tasks_with_predictions(project_id):
-        state.renew_lock(at_most_every=KEEP_SECONDS)
-        predicted = {raw["id"]: {row["model_version"] for row in raw["predictions"]} for raw in page}
-        tasks = [task for task, found in predicted.items() if found and found.issubset(versions)]
-        if tasks:
-            gateway.delete_predictions(project_id, tasks)
-        for row in [row for raw in page if raw["id"] not in tasks for row in raw["predictions"]]:
-            if row["model_version"] == "" and "" in versions:
-                gateway.delete_prediction(row["id"])
+        for row in [row for raw in page for row in raw["predictions"] if row["model_version"] == ""]:
+            state.renew_lock(at_most_every=KEEP_SECONDS)
+            gateway.delete_prediction(row["id"])
 
 
 def _recount_predictions(project_id: int, gateway: LabelStudio, state: ProjectState) -> None:

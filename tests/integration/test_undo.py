@@ -38,7 +38,6 @@ WRITES = (
     "close",
     "update_project",
     "open",
-    "delete_predictions",
     "delete_version",
     "delete_tab",
     "delete_webhook",
@@ -165,7 +164,7 @@ def test_after_some_rounds_and_undo_only_what_people_annotated_differs(
 @pytest.mark.parametrize(
     ("kinds", "moments"),
     [
-        (("close", "update_project", "delete_predictions", "delete_version"), ("after",)),
+        (("close", "update_project", "delete_version"), ("after",)),
         pytest.param(WRITES, ("before", "after"), marks=pytest.mark.nightly),
     ],
     ids=["some", "every"],

@@ -88,10 +88,6 @@ class Watched(Gateway):
         self.readings.append("changes" if since is not None else "all" if span == (0, None) else "some")
         return super().tasks(project, since, progress, span=span, fields=fields)
 
-    def delete_predictions(self, project: int, tasks: Sequence[int]) -> None:
-        write = super().delete_predictions
-        self._watch("delete_predictions", len(tasks), lambda: write(project, tasks))
-
     def delete_version(self, project: int, version: str) -> None:
         write = super().delete_version
         self._watch("delete_version", version, lambda: write(project, version))

@@ -20,10 +20,17 @@ def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     Exit code 2 if something has to be changed, 3 if a server is unavailable, 0 otherwise.
     """
     from connector.diagnostics.doctor import examine, exit_code, format_findings
+    from connector.errors import ConnectorError
     from connector.state.recognition import open_project
 
     settings, gateway, state = open_servers(servers, quick=True)
-    findings = examine(project_id, gateway, open_project(project_id, gateway, state), settings)
+    try:
+        findings = examine(project_id, gateway, open_project(project_id, gateway, state), settings)
+    except ConnectorError:
+        # A server that does not answer, or refuses the token, is a finding. An address in doubt is not.
+        findings = examine(project_id, gateway, state.project(settings.label_studio_url, project_id), settings)
+        if not any(finding.check == "label_studio" and finding.level == "problem" for finding in findings):
+            raise
     if as_json:
         click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))
     else:

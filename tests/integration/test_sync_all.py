@@ -72,8 +72,8 @@ def test_all_projects_are_synced_and_nothing_is_done_twice(three: Three) -> None
 
     again = sync_all(loops[0])
     assert again.returncode == 0, again.stderr
-    assert [line.partition(":")[0] for line in again.stdout.splitlines()] == [
-        f"Project {loop.id}, round 1" for loop in loops
+    assert [line.partition(".")[0] for line in again.stdout.splitlines()] == [
+        f"Project {loop.id}: nothing new since round 1" for loop in loops
     ]
 
 

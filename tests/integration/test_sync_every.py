@@ -146,12 +146,12 @@ def test_a_log_is_one_line_for_what_was_done_and_none_for_nothing_new(
 ) -> None:
     loop = start(texts(12))
     service = serve(loop, "--project", str(loop.id), "--every", "5", "--train", "never")
-    assert re.fullmatch(TIME + f"Project {loop.id}, round 1: 12 tasks, 0 annotations .*", service.line())
+    assert re.fullmatch(TIME + f"Project {loop.id}, round 1: 12 tasks, no annotations yet.*", service.line())
     until(lambda: loop.state.record().last_sync["result"] == "nothing new")
     loop.set(sampling="Uniform sampling")
     assert "The setting sampling was changed in Label Studio." in service.error()
     assert "To find what else breaks the queue" in service.error()
-    assert "round 1: 12 tasks, 0 annotations" in service.line()
+    assert "nothing new since round 1. It restored sampling." in service.line()
     code, out, err = service.end()
     assert (code, out, err) == (0, [], [])
 

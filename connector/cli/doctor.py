@@ -24,13 +24,15 @@ def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     from connector.state.recognition import open_project
 
     settings, gateway, state = open_servers(servers, quick=True)
+    failure: ConnectorError | None = None
     try:
-        findings = examine(project_id, gateway, open_project(project_id, gateway, state), settings)
-    except ConnectorError:
-        # A server that does not answer, or refuses the token, is a finding. An address in doubt is not.
-        findings = examine(project_id, gateway, state.project(settings.label_studio_url, project_id), settings)
-        if not any(finding.check == "label_studio" and finding.level == "problem" for finding in findings):
-            raise
+        project = open_project(project_id, gateway, state)
+    except ConnectorError as error:
+        project, failure = state.project(settings.label_studio_url, project_id), error
+    findings = examine(project_id, gateway, project, settings)
+    # A server that does not answer, or refuses the token, is a finding. An address in doubt is not.
+    if failure and not any(finding.check == "label_studio" and finding.level == "problem" for finding in findings):
+        raise failure
     if as_json:
         click.echo(json.dumps({"project": project_id, "checks": [finding.to_json() for finding in findings]}))
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes
 from connector.diagnostics.finding import Finding, ok, warning
-from connector.formatting import count
+from connector.formatting import count, verb
 from connector.state.pull import ProjectSnapshot
 
 SAMPLE = 20  # tasks whose keys a message names
@@ -31,7 +31,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     if len(without) == len(pulled.tasks):
         remedies.append(no_text_at_all(key, data_keys(list(without)[:SAMPLE])))
     if left_out.answered:
-        answered = ", ".join(map(str, left_out.answered[:5])) + (", …" if len(left_out.answered) > 5 else "")
+        answered = with_causes(dict.fromkeys(left_out.answered, ""))
         named += (
             f" {count(len(left_out.answered), 'task')} of them {_have(left_out.answered)} annotations ({answered})."
         )
@@ -75,7 +75,7 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
     left_out = LeftOut.of(pulled.tasks.values())
     usable = [row for row in rows if row.label is not None and row.task not in left_out.without_text]
     blank = {row.id: "" for row in rows if row.label is None and not row.problem}
-    parts = [f"{len(usable):,} of {count(len(rows), 'annotation')} {'gives' if len(usable) == 1 else 'give'} a label"]
+    parts = [f"{len(usable):,} of {count(len(rows), 'annotation')} {verb(len(usable), 'gives', 'give')} a label"]
     if left_out.unreadable:
         parts.append(
             f"{count(len(left_out.unreadable), 'annotation')} {_have(left_out.unreadable)} an answer that cannot be "
@@ -110,4 +110,4 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
 
 
 def _have(items: Collection[int]) -> str:
-    return "has" if len(items) == 1 else "have"
+    return verb(len(items), "has", "have")

@@ -12,7 +12,7 @@ from connector.active_learning.stopping import sentence
 from connector.active_learning.window import Slot
 from connector.annotations.statistics import LabelCounts, label_counts, task_counts
 from connector.backend import Backend
-from connector.formatting import count, now_here
+from connector.formatting import count, now_here, verb
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import changed_settings, out_of_order
@@ -216,14 +216,11 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
     if version is not None and (changed := changed_settings(data.pulled, version)):
         notes.append(f"{out_of_order(changed)}: run connector sync --project {project}.")
     if truth:
-        marked = f"{count(truth, 'annotation')} {'is' if truth == 1 else 'are'} marked as ground truth"
+        marked = f"{count(truth, 'annotation')} {verb(truth)} marked as ground truth"
         notes.append(f'{marked} and counted as no annotator\'s work. Import labels with "ground_truth": false instead.')
     if labels.unknown_choices:
         choice = "with a choice that the labelling config no longer has"
-        notes.append(
-            f"There {'is' if labels.unknown_choices == 1 else 'are'} "
-            f"{count(labels.unknown_choices, 'annotation')} {choice}."
-        )
+        notes.append(f"There {verb(labels.unknown_choices)} {count(labels.unknown_choices, 'annotation')} {choice}.")
     if labels.unreadable_annotations:
         some = count(labels.unreadable_annotations, "annotation")
         notes.append(f"{some} cannot be read: connector doctor --project {project} says why.")

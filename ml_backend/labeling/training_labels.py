@@ -66,8 +66,8 @@ def _label_of(answers: Mapping[str, list[str]], control: Control) -> LabelNames 
     # What could not be read is "".
     names = [control.spellings.get(name, name) if name else "" for name in answers.get(control.from_name, [])]
     if not control.multiple:
-        readable = [name for name in names if name]
-        return _restrict_to_classes(readable[0], control) if len(readable) == 1 else None
+        readable = {name for name in names if name}
+        return _restrict_to_classes(readable.pop(), control) if len(readable) == 1 else None
     return _restrict_to_classes(names, control) if names or control.none_counts else None
 
 

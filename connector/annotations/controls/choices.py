@@ -112,8 +112,9 @@ class Choices(Control):
             chosen = [name for answer in answers for name in answer]
             # A region that cannot be read does not mean that nothing was chosen.
             return (chosen if chosen or (self.none_counts and not problems) else None), problems
-        for answer in answers:
-            if len(answer) == 1:
-                return answer, problems
-        too_many = [f"it has {len(answer)} choices, and the control takes one" for answer in answers if answer]
+        # The form shows one region of several, so it is unknown which of different choices was meant.
+        chosen = list({self.spellings.get(name, name): name for answer in answers for name in answer}.values())
+        if len(chosen) == 1:
+            return chosen, problems
+        too_many = [f"it has {len(chosen)} choices, and the control takes one"] * bool(chosen)
         return None, [*too_many, *problems]

@@ -19,6 +19,12 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     """
     key, left_out = pulled.control.data_key, LeftOut.of(pulled.tasks.values())
     without = left_out.without_text
+    if not pulled.tasks:
+        return warning(
+            "texts",
+            "The project has no tasks.",
+            f"Import some in Label Studio. Then run connector sync --project {pulled.project['id']}.",
+        )
     if not without:
         return ok(
             "texts",

@@ -209,7 +209,7 @@ def backend(project_id: int, connect: Callable[[], Backend], control: Control | 
         return warning(
             "backend",
             f"Its model knows {', '.join(model['classes'])}, the labelling config has {', '.join(control.classes)}.",
-            f"Run {train}.",
+            f"Run {train}. It needs labels of two classes, on two different texts.",
         )
     if control is not None and bool(model.get("multilabel")) != control.multiple:
         kinds = ("one class", "several classes")

@@ -14,7 +14,7 @@ from connector.annotations.statistics import LabelCounts, TaskCounts, label_coun
 from connector.errors import ConnectorError
 from connector.formatting import count, now_here, one_line
 from connector.label_studio.client import LabelStudio
-from connector.queue.settings import changed_settings, out_of_order
+from connector.queue.settings import not_served
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
 from connector.state.pull import ProjectSnapshot, read_snapshot
@@ -237,7 +237,7 @@ def _queue(
         served=sum(slot.task in tasks for slot in window) - len(left),
         left=len(left),
         second_opinions_open=sum(slot.relabel for slot in left),
-        in_charge=None if pulled is None else not changed_settings(pulled, version),
+        in_charge=None if pulled is None else not not_served(pulled, version),
     )
 
 
@@ -283,10 +283,12 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None) -> str:
         return "A sync is running."
     if status.last_sync is not None and status.last_sync.result == "failed":
         return f"The last sync failed: {(status.last_sync.error or '').rstrip('.')}. To find out more, run {doctor}"
+    if not pulled.tasks:
+        return f"The project has no tasks: import some in Label Studio, then run {sync}"
     if window is None:
         return f"There is no window yet: run {sync}"
     if not window.in_charge:
-        return f"{out_of_order(changed_settings(pulled, window.version))}: run {sync}"
+        return f"{not_served(pulled, window.version)}: run {sync}"
     if window.size and not window.left:
         return f"The window is used up. Remaining tasks are served in random order until you run {sync}"
     if status.new_annotations:

@@ -80,7 +80,8 @@ def _format_queue(status: ProjectStatus) -> str:
         return f"empty, no task is left to ask for{running}"
     spare = f" ({window.spare:,} of them spare, so that annotators do not run out)" * bool(window.spare)
     opinions = f", {window.second_opinions_open:,} of them for a second opinion" * bool(window.left)
-    answers = f"{window.served:,} answered, {window.left:,} left"
+    deleted = window.size - window.served - window.left
+    answers = f"{window.served:,} answered, " + f"{deleted:,} deleted, " * bool(deleted) + f"{window.left:,} left"
     return f"{count(window.size, 'task')}{spare}: {answers}{opinions} ({window.version}){running}"
 
 

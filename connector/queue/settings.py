@@ -56,19 +56,18 @@ def restore(reading: ProjectReading, gateway: LabelStudio, state: ProjectState) 
     return replace(reading, project={**project, **{name: answer[name] for name in wrong}}), restored + deleted
 
 
-def changed_settings(pulled: ProjectSnapshot, version: str) -> list[str]:
-    """What a person has changed in Label Studio so that it no longer serves the window in order."""
+def not_served(pulled: ProjectSnapshot, version: str) -> str:
+    """Why Label Studio does not serve the window in order, as a clause of a sentence. "": it does."""
     changed = sorted(wrong_settings(pulled.project))
     served = pulled.project["model_version"] or ""
-    # There is a newer window of ours if a sync was killed right after it had switched to it: it is as good as this.
     newer = unknown_newer(pulled.versions, version)
     if served != version and served not in newer:
         changed.append("model_version")
+    causes = [f"a person changed {', '.join(changed)}"] * bool(changed)
     if version and not pulled.versions.get(version) and not newer:
-        changed.append("the window's predictions")
-    return changed
-
-
-def out_of_order(changed: list[str]) -> str:
-    """What `changed_settings` mean, as a clause of a sentence."""
-    return f"Label Studio does not serve the window in order, because a person changed {', '.join(changed)}"
+        causes.append("a person deleted the window's predictions, or their tasks")
+    if causes:
+        return f"Label Studio does not serve the window in order, because {' and '.join(causes)}"
+    if served != version:
+        return "Label Studio serves a newer window, from a sync that was killed or from another connector"
+    return ""

@@ -15,7 +15,7 @@ from connector.backend import Backend
 from connector.formatting import count, now_here, verb
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
-from connector.queue.settings import changed_settings, out_of_order
+from connector.queue.settings import not_served
 from connector.reporting.atomic_output import (
     check_file,
     check_writable,
@@ -213,8 +213,8 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
         notes.append(f"The last sync failed: {last_sync['error']}")
     elif data.pulled.changed:
         notes.append("The project has changed since the last sync, which chose the window and added the last round.")
-    if version is not None and (changed := changed_settings(data.pulled, version)):
-        notes.append(f"{out_of_order(changed)}: run connector sync --project {project}.")
+    if version is not None and (cause := not_served(data.pulled, version)):
+        notes.append(f"{cause}: run connector sync --project {project}.")
     if truth:
         marked = f"{count(truth, 'annotation')} {verb(truth)} marked as ground truth"
         notes.append(f'{marked} and counted as no annotator\'s work. Import labels with "ground_truth": false instead.')

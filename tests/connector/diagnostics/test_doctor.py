@@ -336,6 +336,12 @@ def test_many_tasks_are_told_by_number_and_the_first_few() -> None:
     )
 
 
+def test_a_project_without_tasks_is_not_fine() -> None:
+    found = content_checks.texts(charted([]).pulled, "http://ls", lambda ids: [])
+    assert (found.level, found.cause) == ("warning", "The project has no tasks.")
+    assert found.remedy == "Import some in Label Studio. Then run connector sync --project 7."
+
+
 def test_tasks_that_people_have_annotated_are_never_to_be_deleted() -> None:
     at = NOW.isoformat()
     blank = Task(1, None, True, 1, at, (row(1, 1),), problem="'text' is blank")

@@ -395,6 +395,14 @@ def test_a_window_that_is_used_up_asks_for_a_sync(studio: Server, state: Project
     )
 
 
+def test_a_project_without_tasks_says_so(studio: Server, state: ProjectState) -> None:
+    studio.rows.clear()
+    expected = "The project has no tasks: import some in Label Studio, then run connector sync --project 7"
+    assert ask(studio, state).next_step == expected
+    synced(studio, state)
+    assert ask(studio, state).next_step == expected
+
+
 def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: ProjectState) -> None:
     synced(studio, state)
     state.put(queue_version="")
@@ -450,15 +458,26 @@ def test_a_window_that_is_not_served_in_order_is_told(
 def test_a_window_whose_predictions_were_deleted_is_told(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *NEW)
     studio.versions.clear()
-    assert "a person changed the window's predictions" in ask(studio, state).next_step
+    assert "because a person deleted the window's predictions, or their tasks: run" in ask(studio, state).next_step
 
 
-def test_a_newer_window_of_ours_is_in_charge(studio: Server, state: ProjectState) -> None:
+def test_a_newer_window_of_ours_is_not_this_one(studio: Server, state: ProjectState) -> None:
     synced(studio, state, *NEW)
     newer = "activelab-20260302-090000-000000"
     studio.versions[newer] = 4
     studio.settings["model_version"] = newer
-    assert ask(studio, state).queue.in_charge
+    found = ask(studio, state)
+    assert not found.queue.in_charge
+    assert found.next_step == (
+        "Label Studio serves a newer window, from a sync that was killed or from another connector: "
+        "run connector sync --project 7"
+    )
+
+
+def test_tasks_of_the_window_that_were_deleted_are_counted(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    del studio.rows[NEW[0].task]
+    assert " 0 answered, 1 deleted, 3 left, " in format_status(ask(studio, state))
 
 
 # -- servers that are away, and projects that are not ours -----------------------------------------------------------

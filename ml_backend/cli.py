@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,6 +28,9 @@ _MODEL_DIR = click.option("--model-dir", help="Folder of texts, features and mod
 @click.version_option(package_name="label-studio-activelab")
 def main() -> None:
     """Train text classifiers on Label Studio's labels and serve their predictions."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal need not know all letters of a folder's name
 
 
 @main.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -76,6 +77,9 @@ def main() -> None:
 
     0: done. 1: unforeseen. 2: an option, a setting or the project has to be changed. 3: try again later.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal need not know all letters of a title or a text
     # Of libraries, errors only: the first report would show what matplotlib does with its fonts.
     logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr, level=logging.ERROR)
     logging.getLogger("connector").setLevel(logging.INFO)

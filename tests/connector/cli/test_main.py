@@ -119,6 +119,29 @@ def test_what_is_no_number_is_refused_in_plain_words(connector: Run, arguments: 
     assert done.err.endswith(f"Error: Invalid value for {said}\n")
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments", "shown"),
+    [
+        ("connector.cli.main", "export --project 7 --out no/\u6771\u4eac.txt", "no/??.txt"),
+        ("connector.cli.main", "--help", "Example:"),
+        ("ml_backend.cli", "serve --help", "Example:"),
+        ("ml_backend.cli", "versions --project 7 --model-dir \u6771\u4eac", "is not in ??"),
+    ],
+)
+def test_letters_that_the_terminal_does_not_know_are_question_marks(module: str, arguments: str, shown: str) -> None:
+    """click writes UTF-8 where a terminal says ASCII."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {module} import main; main()", *arguments.split()],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=False,
+    )
+    said = (done.stdout + done.stderr).decode("latin-1")
+    assert shown in said
+    assert "Traceback" not in said
+    assert "UnicodeEncodeError" not in said
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_has_help(connector: Run, name: str) -> None:
     done = connector(name, "--help")

@@ -42,7 +42,9 @@ def export(
     if as_json:
         click.echo(json.dumps(done))
         return
-    click.echo(
-        f"Wrote {count(done['tasks'], 'task')} with {count(done['annotations'], 'annotation')} to {out}. "
-        f"{count(done['consensus'], 'task')} {verb(done['consensus'], 'has', 'have')} a consensus label."
-    )
+    sentences = [
+        f"Wrote {count(done['tasks'], 'task')} with {count(done['annotations'], 'annotation')} to {out}.",
+        f"{count(done['consensus'], 'task')} {verb(done['consensus'], 'has', 'have')} a consensus label.",
+        done["note"],
+    ]
+    click.echo(" ".join(filter(None, sentences)))

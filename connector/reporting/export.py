@@ -26,7 +26,7 @@ from connector.reporting.atomic_output import (
     translate_os_errors,
 )
 from connector.reporting.formats import format_of, require, write
-from connector.reporting.no_model import suggest_no_model
+from connector.reporting.no_model import no_model_note, suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
 from connector.state.pull import Progress, ProjectSnapshot, control_of, read_snapshot
@@ -97,6 +97,7 @@ def export(
                 write(file_format, counted, control.classes, new, multiple=control.multiple)
                 _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
+    model_version = reviewed.scored.model_version
     return {
         "project": project_id,
         "out": str(out),
@@ -107,7 +108,8 @@ def export(
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in answers),
         "unreadable_annotations": sum(row.unreadable for row in answers),
-        "model_version": reviewed.scored.model_version,
+        "model_version": model_version,
+        "note": no_model_note(project_id, state.record()) if backend is not None and model_version is None else "",
     }
 
 

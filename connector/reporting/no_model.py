@@ -1,4 +1,4 @@
-"""Exports and reports also work without the ML backend: errors say how."""
+"""Exports and reports also work without the ML backend or a model, and say so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from connector.errors import TryAgainLater
+from connector.state.rows import ProjectRecord
 
 
 @contextlib.contextmanager
@@ -15,3 +16,14 @@ def suggest_no_model(command: str) -> Iterator[None]:
         yield
     except TryAgainLater as error:
         raise TryAgainLater(f"{error} With --no-model, the {command} does not need it.") from error
+
+
+def no_model_note(project_id: int, record: ProjectRecord) -> str:
+    """What a reader should know if the ML backend was asked and gave no probabilities."""
+    cause = "There is no model yet."
+    if record.model_version is not None:
+        cause = (
+            f"The ML backend does not have the project's model ({record.model_version}) any more, or cannot use it: "
+            f"connector sync --project {project_id} --train always trains a new one."
+        )
+    return f"{cause} Consensus labels are majority votes, and their quality is unknown."

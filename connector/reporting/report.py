@@ -25,7 +25,7 @@ from connector.reporting.atomic_output import (
     translate_os_errors,
 )
 from connector.reporting.content import Content, Head
-from connector.reporting.no_model import suggest_no_model
+from connector.reporting.no_model import no_model_note, suggest_no_model
 from connector.reporting.report_data import NAME_LENGTH, SENTENCE_LENGTH, ReportData, shorten
 from connector.reporting.section_annotators import annotators_section
 from connector.reporting.section_labels import class_counts, consensus_section, pace_section
@@ -203,7 +203,7 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
             "and the model's figures are those of the last round."
         )
     elif data.reviewed.scored.model_version is None:
-        notes.append("There is no model yet. Consensus labels are majority votes, and their quality is unknown.")
+        notes.append(no_model_note(project, record))
     if last_sync is None:
         notes.append(
             f"The project has never been synced: connector sync --project {project} trains a model and chooses what "

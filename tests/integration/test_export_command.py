@@ -47,6 +47,7 @@ SUMMARY = {
     "unknown_choices",
     "unreadable_annotations",
     "model_version",
+    "note",
 }
 
 
@@ -119,7 +120,8 @@ def test_without_a_model_the_majority_decides_and_no_backend_is_asked(
     label_some(loop, people)
     loop.sync(window=10)
     done = command(loop, folder / "labels.csv", "--no-model", "--json", ML_BACKEND_URL=NOWHERE)
-    assert json.loads(done.stdout)["model_version"] is None
+    summary = json.loads(done.stdout)
+    assert (summary["model_version"], summary["note"]) == (None, "")
     frame = pd.read_csv(folder / "labels.csv")
     assert list(frame["consensus"][:3]) == ["Impolite", "Impolite", "Polite"]
     assert frame["agreement"][0] == pytest.approx(2 / 3)
@@ -137,8 +139,14 @@ def test_before_the_first_sync_there_is_neither_model_nor_rank(
     write(loop, folder / "labels.csv")
     served = Backend(loop.backend)
     done = export(loop.id, loop.gateway, served, loop.state, folder / "model.csv", "csv", Reporter())
-    served.close()
     assert (done["model_version"], done["consensus"]) == (None, 10)
+    assert done["note"].startswith("There is no model yet. Consensus labels are majority votes")
+    # As after a restart of the ML backend with an empty folder.
+    loop.state.put(model_version="v3")
+    lost = export(loop.id, loop.gateway, served, loop.state, folder / "lost.csv", "csv", Reporter())
+    served.close()
+    assert "does not have the project's model (v3) any more" in lost["note"]
+    assert f"connector sync --project {loop.id} --train always" in lost["note"]
     assert (folder / "model.csv").read_bytes() == (folder / "labels.csv").read_bytes()
     assert pd.read_csv(folder / "labels.csv")["rank"].isna().all()
 

@@ -174,7 +174,7 @@ def test_equal_to_cleanlab(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 temperature = multiannotator_utils.find_best_temp_scaler(case.table, case.pred_probs)
                 assert_equal_fit(case, temperature)
                 with monkeypatch.context() as at_theirs:
-                    at_theirs.setattr(crowdlab_module, "best_temperature", lambda *arguments: temperature)
+                    at_theirs.setattr(crowdlab_module, "best_temperature", lambda *arguments, fits=temperature: fits)
                     ours = scores(case.labels, case.pred_probs, case.pred_probs_unlabeled)
             if has_near_tie(crowdlab(case.labels, case.pred_probs, calibrate=True)) and not close(ours[0], theirs[0]):
                 nearly_tied["scores"] += 1

@@ -19,7 +19,7 @@ def find_control(label_config: str, name: str | None = None) -> Control:
     try:
         form = read_form(label_config)
     except BrokenConfig as error:
-        raise UsageError(f"The project's labelling config cannot be read: {error}.") from error
+        raise UsageError(f"The labelling config cannot be read: {error}.") from error
     servable: list[Control] = []
     listing: list[str] = []
     for tag in form.controls:

@@ -11,6 +11,8 @@ import click
 from connector.cli.options import open_servers, project_option, say, server_options
 from connector.whole_number import WholeNumber
 
+TITLE_LENGTHS = (3, 50)  # what Label Studio takes
+
 
 @click.command(short_help="Set up a project, or create one.")
 @project_option("The Label Studio project to set up.", required=False)
@@ -49,6 +51,8 @@ def init(
 
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
+    if title is not None and not TITLE_LENGTHS[0] <= len(title.strip()) <= TITLE_LENGTHS[1]:
+        raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
     settings, gateway, state = open_servers(servers)
     if project_id is None:
         config = _label_config(label_config)
@@ -76,11 +80,18 @@ def init(
 
 def _label_config(path: Path | None) -> str:
     """The labelling config at `path`, or the packaged one."""
-    from connector.annotations.label_config import packaged_label_config
+    from connector.annotations.label_config import find_control, packaged_label_config
+    from connector.errors import UsageError
 
     if path is None:
         return packaged_label_config()
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path} cannot be read: {error}.") from error
+        config = path.read_text(encoding="utf-8")
+        find_control(config)
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{path} cannot be read: it is not in UTF-8.") from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return config

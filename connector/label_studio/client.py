@@ -38,9 +38,14 @@ class LabelStudio(Connection):
         return self._object(_PROJECT, "POST", "api/projects/", json=body)
 
     def import_tasks(self, project: int, data: Sequence[dict[str, Any]]) -> None:
-        """Adds tasks, 2,500 per call."""
+        """Adds tasks with this data, 2,500 per call."""
         for part in batched(data, 2500):
-            self._call("POST", f"api/projects/{project}/import", json=list(part))
+            # Without "data" around it, data that has a key "data" would be taken for a task.
+            self._call("POST", f"api/projects/{project}/import", json=[{"data": row} for row in part])
+
+    def delete_project(self, project: int) -> None:
+        """Deletes a project with everything in it."""
+        self._delete(f"api/projects/{project}/")
 
     def update_project(self, project: int, **settings: Any) -> dict[str, Any]:
         """Changes settings of the project and returns it."""

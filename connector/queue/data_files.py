@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import charset_normalizer
 
 from connector._compat import long_csv_fields
+from connector.annotations.form.answers import kind_of
 from connector.annotations.form.data import MISSING, find_value
 from connector.errors import UsageError
 from connector.formatting import one_line
@@ -55,7 +58,7 @@ def read_data_file(path: Path, data_key: str) -> DataFile:
     if not found:
         raise UsageError(f"{path} holds no rows.")
     for place, row in found:
-        _check(row, place, path, data_key)
+        _check(row, place, path, data_key, is_table=kind in TABLES)
     rows = [row for _, row in found]
     return DataFile(rows, _assumed(path, encoding, delimiter, find_value(rows[0], data_key)))
 
@@ -96,6 +99,8 @@ def _table_rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[str, di
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
         while True:
             try:
+                if number == 1 and (twice := _repeated(reader.fieldnames or ())):
+                    raise UsageError(f"{path} has two columns {twice}: rename one of them.")
                 row = next(reader, None)
             except csv.Error as error:
                 reason = "a quotation mark is never closed" if "end of data" in str(error) else str(error)
@@ -112,7 +117,7 @@ def _line_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_number)
         except (ValueError, RecursionError) as error:
             reason = (
                 f"{error.msg}, at character {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
@@ -123,13 +128,40 @@ def _line_rows(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"Line {number}", row
 
 
-def _check(row: Mapping[Any, Any], place: str, path: Path, data_key: str) -> None:
+def _repeated(names: Iterable[str]) -> str:
+    """The first name that comes twice, in quotes, or ""."""
+    return next((f"'{one_line(name)}'" for name, times in Counter(names).items() if times > 1), "")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := _repeated(name for name, _ in pairs):
+        raise ValueError(f"it has two values for {twice}")
+    return dict(pairs)
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number(digits)
+
+
+def _no_number(digits: str) -> NoReturn:
+    raise ValueError(f"{digits} is no number that JSON can hold")
+
+
+def _check(row: Mapping[Any, Any], place: str, path: Path, data_key: str, *, is_table: bool) -> None:
     """Raises UsageError if the row cannot become a task."""
     if None in row:
         raise UsageError(
             f"{place} of {path} has more values than columns: put quotes around texts that contain the delimiter."
         )
-    if find_value(row, data_key) is MISSING:
+    if is_table and None in row.values():
+        raise UsageError(
+            f"{place} of {path} has fewer values than columns: put quotes around texts that contain a line break."
+        )
+    value = find_value(row, data_key)
+    if value is None or isinstance(value, dict):
+        raise UsageError(f"{place} of {path} has {kind_of(value)} for '{data_key}', where the form shows a text.")
+    if value is MISSING:
         names = ", ".join(f"'{one_line(str(name))}'" for name in row) or "none"
         near = next((name for name in row if str(name).strip().lower() == data_key.lower()), None)
         rename = f" Rename '{one_line(str(near))}' to '{data_key}'." if near is not None else ""

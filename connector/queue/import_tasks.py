@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from connector.annotations import find_control
+from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio import LabelStudio
 from connector.queue.data_files import read_data_file
 
@@ -16,12 +17,24 @@ def create(
     """Creates a project with `label_config` and the texts of a .csv or .jsonl file, and returns its id.
 
     Calls `say` with what was assumed about the file. Raises UsageError, before anything is created, if the file cannot
-    be used.
+    be used. If the import fails, the project is deleted again.
     """
     control = find_control(label_config)
     read = read_data_file(data, control.data_key)
     if read.assumed is not None:
         say(read.assumed)
     project = gateway.create_project(title, label_config)
-    gateway.import_tasks(project["id"], read.rows)
+    try:
+        gateway.import_tasks(project["id"], read.rows)
+    except BaseException as error:
+        try:
+            gateway.delete_project(project["id"])
+        except ConnectorError:
+            if isinstance(error, ConnectorError):
+                kind = UsageError if isinstance(error, UsageError) else TryAgainLater
+                left = f"Project {project['id']}, made for these tasks, lacks some or all: delete it in Label Studio."
+                raise kind(f"{error} {left}") from error
+        if type(error) is ConnectorError:  # Label Studio's words about a row
+            raise UsageError(f"{data} cannot be imported. {error}") from error
+        raise
     return int(project["id"])

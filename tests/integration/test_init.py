@@ -317,7 +317,10 @@ def test_title_and_data_make_a_project_and_set_it_up(
     rows = [
         {"text": 'He said: "no, thanks", and left.', "source": "a"},
         {"text": "Zweite Zeile, bitte: äöü", "source": "b"},
+        {"text": "A row like Label Studio's own.", "data": {"text": "Not this."}},
     ]
+    if name.endswith(".csv"):
+        rows.pop()
     if name.endswith(".csv"):
         path.write_text('text,source\n"He said: ""no, thanks"", and left.",a\n"Zweite Zeile, bitte: äöü",b\n')
     else:
@@ -328,7 +331,7 @@ def test_title_and_data_make_a_project_and_set_it_up(
     made = json.loads(done.stdout)
     assert made["title"] == "From a file"
     project = label_studio.call("GET", f"/api/projects/{made['project']}/")
-    assert project["task_number"] == 2
+    assert project["task_number"] == len(rows)
     assert {name: project[name] for name in REQUIRED_SETTINGS} == REQUIRED_SETTINGS
     tasks = label_studio.call("GET", "/api/tasks", params={"project": made["project"], "fields": "all"})["tasks"]
     assert [task["data"] for task in tasks] == rows
@@ -366,6 +369,35 @@ def test_init_says_what_it_changed_and_status_says_the_rule(start: StartProject,
         "Every labelled task is to have at least 2 labels.\n"
     )
     assert rule in connector(loop, "status", "--project", number).stdout
+
+
+def test_tasks_that_label_studio_refuses_make_no_project(
+    start: StartProject, label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.csv").write_text("text\nHello\n")
+    (tmp_path / "config.xml").write_text(
+        '<View><Text name="title" value="$title"/><Text name="text" value="$text"/><Choices name="c" toName="text">'
+        '<Choice value="A"/><Choice value="B"/></Choices></View>'
+    )
+    (tmp_path / "broken.xml").write_text("<View>")
+    loop = start([], adopted=False)
+    options = ["--title", "From a file", "--data", str(tmp_path / "texts.csv"), "--label-config"]
+    before = label_studio.call("GET", "/api/projects/", params={"page_size": 1})["count"]
+    refused = connector(loop, "init", *options, str(tmp_path / "config.xml"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"Error: {tmp_path}/texts.csv cannot be imported. Label Studio refused: ")
+    assert 'title\\" key is expected in task data' in refused.stderr
+    broken = connector(loop, "init", *options, str(tmp_path / "broken.xml"))
+    assert broken.returncode == 2
+    assert f"{tmp_path}/broken.xml: The labelling config cannot be read: " in broken.stderr
+    missing = connector(loop, "init", *options, str(tmp_path / "no.xml"))
+    assert missing.returncode == 2
+    assert f"{tmp_path}/no.xml cannot be read: No such file or directory." in missing.stderr
+    for title in (" ", "D3", "x" * 51):
+        wrong = connector(loop, "init", "--title", title, *options[2:4])
+        assert wrong.returncode == 2
+        assert "A title has 3 to 50 characters in Label Studio." in wrong.stderr
+    assert label_studio.call("GET", "/api/projects/", params={"page_size": 1})["count"] == before
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_a_name_that_cannot_be_served_is_refused_with_what_was_found(name: str) 
 
 @pytest.mark.parametrize("config", ["", "   ", "<View>", "no markup", "<View></Other>", '<View><Choices name="a"/>'])
 def test_a_broken_config_is_refused_in_a_sentence(config: str) -> None:
-    assert refusal(config).startswith("The project's labelling config cannot be read: ")
+    assert refusal(config).startswith("The labelling config cannot be read: ")
 
 
 def test_an_empty_view_has_no_control() -> None:

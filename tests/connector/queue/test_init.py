@@ -50,6 +50,8 @@ class Server:
         self.refusal: ConnectorError | None = None
         self.made: list[tuple[str, str]] = []
         self.imported: list[dict[str, Any]] = []
+        self.deleted: list[int] = []
+        self.away = False
         self.writes: list[Any] = []
         self.versions: dict[str, int] = {}
         self.server_time = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -127,6 +129,13 @@ class Server:
     def import_tasks(self, project: int, data: list[dict[str, Any]]) -> None:
         assert project == 8
         self.imported += data
+        if self.refusal is not None:
+            raise self.refusal
+
+    def delete_project(self, project: int) -> None:
+        if self.away:
+            raise TryAgainLater("Label Studio does not answer.")
+        self.deleted.append(project)
 
 
 @pytest.fixture
@@ -455,6 +464,24 @@ def test_a_file_that_is_not_what_it_says_is_refused_before_anything_is_made(tmp_
     with pytest.raises(UsageError, match=r"texts\.csv"):
         create("New", path, server, CONFIG)  # type: ignore[arg-type]
     assert server.made == []
+
+
+@pytest.mark.parametrize("refusal", [UsageError("Refused."), TryAgainLater("Cut off."), ConnectorError("A row.")])
+def test_a_project_whose_tasks_are_not_imported_is_deleted(tmp_path: Path, refusal: ConnectorError) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("text\nHello\n")
+    server = Server()
+    server.refusal = refusal
+    with pytest.raises(ConnectorError, match=str(refusal)) as failed:
+        create("New", path, server, CONFIG)  # type: ignore[arg-type]
+    assert failed.value.exit_code == (3 if isinstance(refusal, TryAgainLater) else 2)
+    assert server.deleted == [8]
+    server.away = True
+    with pytest.raises(ConnectorError) as failed:
+        create("New", path, server, CONFIG)  # type: ignore[arg-type]
+    assert str(failed.value) == (
+        f"{refusal} Project 8, made for these tasks, lacks some or all: delete it in Label Studio."
+    )
 
 
 # -- what it says ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ RECENT_DAYS = 7
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Labels by people. What was imported as ground truth counts in `ground_truth` alone.
+    """Labels by people. What is marked as ground truth counts in `ground_truth` alone.
 
     `today`: since midnight. `mean_of_7_days`: labels of the last 7 times 24 hours, divided by 7. `days`: the whole days
     since the first label, at most 7. `per_day`: labels per day within these last `days`, None on the first day.

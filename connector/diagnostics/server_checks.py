@@ -219,7 +219,9 @@ def backend(project_id: int, connect: Callable[[], Backend], control: Control | 
             f"for {kinds[control.multiple]}.",
             f"Run {train}.",
         )
-    return ok("backend", f"It answers. Its model is {model['model_version']}.")
+    last = record.model_version
+    other = f" The last window was chosen by {last}." * (last not in (None, model["model_version"]))
+    return ok("backend", f"It answers. Its model is {model['model_version']}.{other}")
 
 
 def backend_address(backends: list[dict[str, Any]], reached: str | None) -> Finding:

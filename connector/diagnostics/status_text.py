@@ -91,7 +91,7 @@ def _format_labels(labels: LabelCounts) -> str:
     parts = [
         counted if labels.total else "none yet",
         f"{labels.per_day:,g} per day over the last {since}" if labels.per_day is not None else "",
-        f"{labels.ground_truth:,} imported as ground truth" * bool(labels.ground_truth),
+        f"{labels.ground_truth:,} marked as ground truth" * bool(labels.ground_truth),
         f"{labels.skipped:,} skipped" * bool(labels.skipped),
         f"{labels.unknown_choices:,} with a choice that the config no longer has" * bool(labels.unknown_choices),
         f"{labels.unreadable_annotations:,} that cannot be read" * bool(labels.unreadable_annotations),
@@ -115,7 +115,7 @@ def _format_rule(rule: RuleStatus) -> str:
 
 def _format_model(model: ModelStatus | None) -> str:
     if model is None:
-        return "none yet"
+        return "none yet, the first one needs labels of two classes, on two different texts"
     parts = [model.version]
     if model.agreement is not None:
         parts.append(f"out of sample it agrees with {share(model.agreement)} of the consensus labels")

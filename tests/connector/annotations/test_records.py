@@ -139,9 +139,11 @@ def test_only_other_controls_is_no_label() -> None:
     assert (read.label, read.unknown) == (None, False)
 
 
-def test_the_first_usable_region_of_the_control_counts() -> None:
-    read = read_annotation(raw_annotation(result=[region([]), region("Impolite"), region("Polite")]), 7, CONTROL)
-    assert read.label == "rude"
+def test_regions_of_the_control_count_if_they_agree() -> None:
+    agreed = [region([]), region("Impolite"), region("rude")]
+    assert read_annotation(raw_annotation(result=agreed), 7, CONTROL).label == "rude"
+    differing = read_annotation(raw_annotation(result=[*agreed, region("Polite")]), 7, CONTROL)
+    assert (differing.label, differing.problem) == (None, "it has 2 choices, and the control takes one")
 
 
 @pytest.mark.parametrize("spelling", ["Impolite", "rude"], ids=["value", "alias"])

@@ -150,7 +150,7 @@ def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, st
     }
     assert found.to_json()["tasks"] == {"total": 6, "labelled": 4, "unlabelled": 2, "without_text": 0}
     assert (
-        "Labels      4 by 3 annotators, 2 today, 0.4 per day over the last 7 days, 1 imported as ground truth, "
+        "Labels      4 by 3 annotators, 2 today, 0.4 per day over the last 7 days, 1 marked as ground truth, "
         "1 skipped, 1 with a choice that the config no longer has\n"
     ) in format_status(found)
 
@@ -410,7 +410,7 @@ def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: Projec
     studio.versions.clear()
     found = ask(studio, state)
     assert (found.queue.size, found.queue.in_charge) == (0, True)
-    assert found.next_step == "No task is left to ask for."
+    assert found.next_step == "No task is left to ask for: the unlabelled ones were skipped, or have no text."
     told = format_status(found)
     assert "Last sync   1 hour ago, found no task to ask for\n" in told
     assert "Queue       empty, no task is left to ask for\n" in told

@@ -229,6 +229,9 @@ def test_a_model_that_is_lost_or_knows_other_classes_is_a_warning() -> None:
 
     assert examined(Serving()).level == "ok"
     assert examined(Serving("Impolite", "Polite")).level == "ok"
+    assert examined(Serving("Impolite", "Polite"), model_version="3").cause == "It answers. Its model is 3."
+    rolled_back = examined(Serving("Impolite", "Polite"), model_version="4")
+    assert rolled_back.cause == "It answers. Its model is 3. The last window was chosen by 4."
     lost = examined(Serving(), model_version="2")
     assert lost.level == "warning"
     assert "has lost its model (2)" in lost.cause

@@ -324,6 +324,7 @@ def test_the_summary_counts_what_was_written(story: Story, expected: list[dict[s
             "unknown_choices": 2,
             "unreadable_annotations": 0,
             "model_version": story.loop.state.record().model_version,
+            "note": "",
         }
 
 

@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from support.record_factory import project_record
 
 from connector.active_learning import activelab, multilabel
 from connector.active_learning.consensus import by_crowdlab_among_given
@@ -418,7 +419,7 @@ class Serving(Backend):
 @pytest.mark.parametrize("control", [CONTROL, SINGLE])
 def test_doctor_tells_a_model_of_the_other_kind(control: Control) -> None:
     def examined(several: bool) -> Any:
-        known = {"model_version": "3", "control": control.to_json()}
+        known = project_record(model_version="3", control=control.to_json())
         return server_checks.backend(7, lambda: Serving(several), control, known)
 
     assert examined(control.multiple).level == "ok"

@@ -55,9 +55,11 @@ def open_servers(servers: dict[str, str | None], *, quick: bool = False) -> tupl
 
     `quick`: a person waits for the answer, so servers that do not answer are not tried for long.
     """
+    from connector.state.database import require_file
     from connector.state.project_state import State
 
     settings, gateway = open_label_studio(servers, quick=quick)
+    require_file(settings.state_url)
     state = State(settings.state_url)
     click.get_current_context().call_on_close(state.close)
     return settings, gateway, state

@@ -103,7 +103,7 @@ def simulate(
     from connector.simulation.simulate import Plan
     from connector.simulation.simulate import simulate as run
 
-    start = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", initial)
+    start = re.fullmatch(r"([1-9]\d{,8})x([1-9]\d{,8})", initial)
     if start is None:
         raise click.UsageError(f"--initial {initial} is not of the form 100x2: 100 tasks with 2 labels each.")
     options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task)

@@ -47,6 +47,23 @@ def connect(url: str) -> sa.Engine:
     return engine
 
 
+def require_file(url: str) -> None:
+    """Raises UsageError if SQLite would keep the database at `url` in memory only, so that it ends with the process."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return  # connect() says what is wrong
+    name, query = (parsed.database or "").strip(), parsed.query
+    # The name of SQLite's own address, as in file:state.sqlite?mode=ro
+    name, _, more = name.removeprefix("file:").partition("?") if name.startswith("file:") else (name, "", "")
+    in_memory = name.lstrip("/") in ("", ":memory:") or "memory" in (query.get("mode"), query.get("vfs"))
+    if parsed.get_backend_name() == "sqlite" and (in_memory or "mode=memory" in more):
+        raise UsageError(
+            "CONNECTOR_STATE names no file, so the state would be lost when the command ends, and with it the "
+            "project's settings before init: name one, for example sqlite:////home/me/state.sqlite."
+        )
+
+
 def explain(error: sa.exc.DBAPIError, *, opening: bool = False) -> StateError:
     """The failure of the state database as an error that says what can be done about it."""
     message = str(error.orig or error).splitlines()[0].rstrip(".")

@@ -110,6 +110,16 @@ def test_the_help_has_whole_descriptions_of_one_line(program: click.Group, comma
         ("report --project 1.5", "'--project': '1.5' is not a whole number of at least 1."),
         ("status --project 0", "'--project': '0' is not a whole number of at least 1."),
         ("sync --project 7 --every 1", "'--every': '1' is not a whole number from 5 to 86,400."),
+        (f"sync --project {2**31}", "'--project': '2147483648' is too large: the largest number is 2,147,483,647."),
+        (f"undo --project {2**63}", f"'--project': '{2**63}' is too large: the largest number is 2,147,483,647."),
+        (
+            f"status --project {'9' * 5000}",
+            f"'--project': '{'9' * 40}…' is too large: the largest number is 2,147,483,647.",
+        ),
+        (
+            f"init --project 7 --min-annotations-per-task {2**63}",
+            f"'--min-annotations-per-task': '{2**63}' is too large: the largest number is 2,147,483,647.",
+        ),
         ("simulate --out x --data x --seeds many", "'--seeds': 'many' is not a whole number of at least 1."),
     ],
 )
@@ -117,6 +127,22 @@ def test_what_is_no_number_is_refused_in_plain_words(connector: Run, arguments: 
     done = connector(*arguments.split())
     assert done.code == 2
     assert done.err.endswith(f"Error: Invalid value for {said}\n")
+
+
+def test_a_start_of_too_many_digits_is_refused(connector: Run) -> None:
+    done = connector("simulate", "--out", "x", "--data", "x", "--initial", f"1x{'9' * 5000}")
+    assert done.code == 2
+    assert "is not of the form 100x2" in done.err
+
+
+@pytest.mark.parametrize("command", ["init", "status"])
+def test_a_state_in_memory_is_refused(connector: Run, command: str) -> None:
+    done = connector(command, "--project", "7", "--state", "sqlite://")
+    assert done.code == 2
+    assert done.err == (
+        "Error: CONNECTOR_STATE names no file, so the state would be lost when the command ends, and with it the "
+        "project's settings before init: name one, for example sqlite:////home/me/state.sqlite.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from connector.annotations.records import Task, digest
 from connector.errors import ConnectorError, StateError, TryAgainLater, UsageError
 from connector.state import database
-from connector.state.database import explain
+from connector.state.database import explain, require_file
 from connector.state.project_state import State
 
 URL = "http://studio"
@@ -69,6 +69,39 @@ def test_the_schema_of_another_version_is_refused_and_left_alone(path: Path, ver
         "connector version that wrote it."
     )
     assert content(path) == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite+pysqlite://",
+        "sqlite:/// ",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:state?mode=memory&cache=shared&uri=true",
+        "sqlite:///?timeout=5",
+    ],
+)
+def test_a_database_in_memory_is_no_file(url: str) -> None:
+    with pytest.raises(UsageError, match="names no file"):
+        require_file(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///state.sqlite",
+        "sqlite:////home/me/state.sqlite",
+        "sqlite:///file:state.sqlite?uri=true",
+        "sqlite:///memory",
+        "postgresql+psycopg://",
+        "no address",
+    ],
+)
+def test_a_database_in_a_file_or_on_a_server_is_left_to_be_opened(url: str) -> None:
+    require_file(url)
 
 
 # -- damaged, and no database of ours --------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 import charset_normalizer
 
 from connector._compat import long_csv_fields
-from connector.annotations.form.answers import kind_of
+from connector.annotations import Control
 from connector.annotations.form.data import MISSING, find_value
+from connector.annotations.records import read_content
 from connector.errors import UsageError
-from connector.formatting import one_line
+from connector.formatting import count, one_line, verb
 
 TABLES, LINES = (".csv", ".tsv"), (".jsonl", ".ndjson")
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
@@ -39,8 +40,8 @@ class DataFile:
     assumed: str | None = None
 
 
-def read_data_file(path: Path, data_key: str) -> DataFile:
-    """Reads the file at `path`, whose rows have the field `data_key`. Raises UsageError if it cannot be used."""
+def read_data_file(path: Path, control: Control) -> DataFile:
+    """Reads the file at `path`, whose rows have the text of `control`. Raises UsageError if it cannot be used."""
     kind = path.suffix.lower()
     if kind not in TABLES + LINES:
         raise UsageError(f"{path} is neither .csv nor .jsonl.")
@@ -58,9 +59,10 @@ def read_data_file(path: Path, data_key: str) -> DataFile:
     if not found:
         raise UsageError(f"{path} holds no rows.")
     for place, row in found:
-        _check(row, place, path, data_key, is_table=kind in TABLES)
+        _check(row, place, path, control.data_key, is_table=kind in TABLES)
+    _check_texts(found, path, control)
     rows = [row for _, row in found]
-    return DataFile(rows, _assumed(path, encoding, delimiter, find_value(rows[0], data_key)))
+    return DataFile(rows, _assumed(path, encoding, delimiter, find_value(rows[0], control.data_key)))
 
 
 def _decode(data: bytes, path: Path) -> tuple[str, str | None]:
@@ -158,10 +160,7 @@ def _check(row: Mapping[Any, Any], place: str, path: Path, data_key: str, *, is_
         raise UsageError(
             f"{place} of {path} has fewer values than columns: put quotes around texts that contain a line break."
         )
-    value = find_value(row, data_key)
-    if value is None or isinstance(value, dict):
-        raise UsageError(f"{place} of {path} has {kind_of(value)} for '{data_key}', where the form shows a text.")
-    if value is MISSING:
+    if find_value(row, data_key) is MISSING:
         names = ", ".join(f"'{one_line(str(name))}'" for name in row) or "none"
         near = next((name for name in row if str(name).strip().lower() == data_key.lower()), None)
         rename = f" Rename '{one_line(str(near))}' to '{data_key}'." if near is not None else ""
@@ -174,6 +173,17 @@ def _check(row: Mapping[Any, Any], place: str, path: Path, data_key: str, *, is_
             f"{place} of {path} holds a NUL character or half a surrogate pair, which Label Studio cannot keep on "
             "every database: take it out."
         )
+
+
+def _check_texts(found: Iterable[tuple[str, Mapping[str, Any]]], path: Path, control: Control) -> None:
+    """Raises UsageError if a row would become a task without a text, which a sync would leave out."""
+    problems = [(place, read_content({"data": row}, control).problem) for place, row in found]
+    without = [(place, problem) for place, problem in problems if problem]
+    if without:
+        place, problem = without[0]
+        more = len(without) - 1
+        also = f" {count(more, 'more row')} {verb(more, 'has', 'have')} none." if more else ""
+        raise UsageError(f"{place} of {path} has no text, because {problem}: give it one, or take the row out.{also}")
 
 
 def _cannot_be_stored(value: Any) -> bool:

@@ -19,8 +19,7 @@ def create(
     Calls `say` with what was assumed about the file. Raises UsageError, before anything is created, if the file cannot
     be used. If the import fails, the project is deleted again.
     """
-    control = find_control(label_config)
-    read = read_data_file(data, control.data_key)
+    read = read_data_file(data, find_control(label_config))
     if read.assumed is not None:
         say(read.assumed)
     project = gateway.create_project(title, label_config)

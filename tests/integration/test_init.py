@@ -407,6 +407,7 @@ def test_tasks_that_label_studio_refuses_make_no_project(
         ("texts.jsonl", '{"text": "a"}\nnot json\n', "Line 2 of"),
         ("texts.txt", "Hello\n", "neither .csv nor .jsonl"),
         ("texts.csv", "text\n", "holds no rows"),
+        ("texts.csv", 'text\nHello\n" "\n', "Row 2 of"),
         ("texts.csv", None, "cannot be read"),
     ],
 )

@@ -295,6 +295,7 @@ def test_a_missing_setting_is_named(connector: Run, monkeypatch: pytest.MonkeyPa
         ("texts.csv", "", "holds no rows"),
         ("texts.csv", "text\n", "holds no rows"),
         ("texts.csv", "words\nHello\n", "Row 1 of texts.csv has no 'text'"),
+        ("texts.csv", 'text\n""\n', "Row 1 of texts.csv has no text, because 'text' is blank"),
         ("texts.jsonl", '{"text": "Hello"}\n{"words": "Hi"}\n', "Line 2 of texts.jsonl has no 'text'"),
         ("texts.jsonl", '{"text": \n', "Line 1 of texts.jsonl is not JSON: Expecting value"),
         ("texts.jsonl", '["text"]\n', "Line 1 of texts.jsonl is not an object such as"),

@@ -1,14 +1,18 @@
 """Files of texts as people have them: from Excel, from Windows, with a slip in them."""
 
 import codecs
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connector.annotations import find_control
+from connector.annotations.label_config import packaged_label_config
 from connector.errors import UsageError
 from connector.queue.data_files import read_data_file
 
+CONTROL = find_control(packaged_label_config())
 GERMAN = [
     "Könnten Sie bitte prüfen, ob die Größe stimmt? Vielen Dank für Ihre Mühe.",
     "Das Gerät läuft überhaupt nicht mehr, ändern Sie das sofort!",
@@ -28,7 +32,7 @@ def write(folder: Path, content: bytes | str, name: str = "texts.csv") -> Path:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return read_data_file(path, "text").rows
+    return read_data_file(path, CONTROL).rows
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def test_delimiter_and_encoding_are_found_out_and_what_was_assumed_is_said(
     tmp_path: Path, content: bytes, guesses: str | None
 ) -> None:
-    found = read_data_file(write(tmp_path, content), "text")
+    found = read_data_file(write(tmp_path, content), CONTROL)
     assert found.rows == [{"text": text, "source": "Excel"} for text in GERMAN]
     if guesses is None:
         assert found.assumed is None
@@ -100,8 +104,22 @@ def test_other_endings_of_tables(tmp_path: Path, name: str) -> None:
         ("a.jsonl", '{"text": "a", "n": NaN}', "Line 1 of {path} is not JSON: NaN is no number that JSON can hold."),
         ("a.jsonl", '{"text": "a", "n": [-Infinity]}', "not JSON: -Infinity is no number that JSON can hold."),
         ("a.jsonl", '{"text": "a"}\n{"text": "b", "n": 1e400}', "Line 2 of {path} is not JSON: 1e400 is no number"),
-        ("a.jsonl", '{"text": null}', "Line 1 of {path} has null for 'text', where the form shows a text."),
-        ("a.jsonl", '{"text": {"a": 1}}', "Line 1 of {path} has an object for 'text', where the form shows a text."),
+        ("a.jsonl", '{"text": null}', "Line 1 of {path} has no text, because 'text' is null: give it one"),
+        ("a.jsonl", '{"text": {"a": 1}}', "Line 1 of {path} has no text, because 'text' is an object: give"),
+        ("a.jsonl", '{"text": [{"a": 1}]}', "Line 1 of {path} has no text, because 'text' is a list with objects: "),
+        (
+            "a.csv",
+            'text\n""\n',
+            "Row 1 of {path} has no text, because 'text' is blank: give it one, or take the row out.",
+        ),
+        (
+            "a.csv",
+            "text,n\nHello,1\n\u00a0,2\n,3\nHello,4\n\t,5\n",
+            "Row 2 of {path} has no text, because 'text' is blank: give it one, or take the row out. 2 more rows have",
+        ),
+        ("a.jsonl", '{"text": "a"}\n\n{"text": " \\n"}', "Line 3 of {path} has no text, because 'text' is blank: give"),
+        ("a.jsonl", '{"text": []}', "Line 1 of {path} has no text, because 'text' is blank: give"),
+        ("a.csv", "text\ns3://files/1.txt\n", "Row 1 of {path} has no text, because 'text' is only a link to a file: "),
         ("a.csv", b"", "{path} holds no rows."),
         ("a.xlsx", b"", "{path} is neither .csv nor .jsonl."),
     ],
@@ -125,3 +143,14 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "texts.csv").mkdir()
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read(tmp_path / "texts.csv")
+
+
+@pytest.mark.parametrize("text", ["Hello", "see s3://files/1.txt", "https://example.org/page", 0, False, [1, "a"]])
+def test_what_the_form_shows_is_a_text(tmp_path: Path, text: Any) -> None:
+    assert read(write(tmp_path, json.dumps({"text": text}), "a.jsonl")) == [{"text": text}]
+
+
+def test_a_text_is_what_the_form_decodes(tmp_path: Path) -> None:
+    config = packaged_label_config().replace('value="$text"', 'value="$text" encoding="base64"')
+    with pytest.raises(UsageError, match=r"Row 2 of .* has no text, because 'text' is not base64: "):
+        read_data_file(write(tmp_path, "text\nSGVsbG8=\nHello!\n"), find_control(config))

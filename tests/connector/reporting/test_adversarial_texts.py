@@ -25,7 +25,7 @@ from support.adversarial_text import fragments, long_texts, names, short_texts, 
 from connector._compat import long_csv_fields
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.controls.choices import Choices
-from connector.annotations.label_config import Control
+from connector.annotations.label_config import Control, find_control, packaged_label_config
 from connector.annotations.records import Task, digest, read_task, read_text
 from connector.cli.options import say
 from connector.progress import Reporter
@@ -334,7 +334,7 @@ def test_the_progress_takes_a_path_for_what_it_is() -> None:
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_init_reads_texts_as_they_are(ending: str, folder: Path) -> None:
-    path = folder / f"texts.{ending}"
+    path, control = folder / f"texts.{ending}", find_control(packaged_label_config())
 
     def check_texts(texts: list[str]) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -343,7 +343,7 @@ def test_init_reads_texts_as_they_are(ending: str, folder: Path) -> None:
                 table.writerows([["text"], *([text] for text in texts)])
             else:
                 file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-        assert read_data_file(path, "text").rows == [{"text": text} for text in texts]
+        assert read_data_file(path, control).rows == [{"text": text} for text in texts]
 
-    steady(given(st.lists(short_texts, min_size=1, max_size=5))(check_texts))()
+    steady(given(st.lists(short_texts.filter(str.strip), min_size=1, max_size=5))(check_texts))()
     check_texts(["a" * 300_000, "é\r\n" * 100_000])

@@ -222,9 +222,6 @@ class _Memory:
     def renew_lock(self, *, at_most_every: float = 0.0) -> None:
         pass
 
-    def put(self, **values: Any) -> None:
-        pass
-
 
 def label_config(classes: Iterable[str]) -> str:
     """A labelling config with these classes, one per text."""

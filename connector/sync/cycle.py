@@ -175,9 +175,14 @@ class _Cycle:
 
     def round(self, snapshot: ProjectSnapshot, restored: list[str], backend: Backend) -> SyncSummary:
         """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""
+        if not self.options.dry_run:
+            # The ML backend may have a new model from now on. A sync that is killed before its window is out must do
+            # its round again, though nothing else has changed.
+            self.state.ask_for_a_window()
         scored, window = self._choose(snapshot, backend)
         if self.options.dry_run:
             return replace(self.summary(snapshot, restored, scored, window), dry_run=True)
+        self.state.put(model_version=scored.model_version)
         window = self._publish(snapshot, scored, window)
         summary = self.summary(snapshot, restored, scored, window)
         summary = replace(summary, round=summary.round + 1)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -36,8 +36,6 @@ class Memory(Protocol):
     def store_trained(self, labels: dict[int, str]) -> None: ...
 
     def renew_lock(self, *, at_most_every: float = 0.0) -> None: ...
-
-    def put(self, **values: Any) -> None: ...
 
 
 @dataclass
@@ -113,13 +111,15 @@ def score(
     if notice := warning(len(held_out), len({task for task, _ in result.labels})):
         reporter.say(notice)
     result.probabilities = fetch_probabilities(pulled, backend, reporter)
-    labels, consensus = find_consensus(result, control, strategy)
     last = state.trained() if result.probabilities is not None else {}
+    tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
+    if tainted:
+        result.probabilities = None
+    labels, consensus = find_consensus(result, control, strategy)
     result.labels_changed = sum(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
     )
-    tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
-    due = train == "always" or (train == "auto" and (tainted or _labels_changed_enough(result, control, len(last))))
+    due = train == "always" or (train == "auto" and _labels_changed_enough(result, control, len(last)))
     if due and _is_trainable(result.consensus, texts, reporter):
         _train(
             pulled,
@@ -135,10 +135,13 @@ def score(
         with reporter.stage("probabilities", "Fetching class probabilities"):
             result.probabilities = backend.probabilities(str(pulled.project["id"]))
         state.renew_lock()
+    elif tainted:
+        reporter.say(
+            "The model was trained on the test set, so it is not used until it is trained on labels of other tasks."
+        )
     if result.probabilities is None:
         return result
     result.model_version = result.probabilities.model_version
-    state.put(model_version=result.model_version)
     if result.labels:  # else all labels were taken back: nothing to score by
         with reporter.stage("score", "Scoring all tasks"):
             score_tasks(result, labels, pulled, strategy)

@@ -584,3 +584,24 @@ def test_sync_after_one_that_was_killed_leaves_one_window_as_it_was_published(
     expected.hold(third, loop.give(third))
     for person in (other, first, third, other, first):
         assert loop.turn(person) == expected.turn(person)
+
+
+def test_sync_after_one_that_trained_and_was_killed_publishes_a_window_of_the_new_model(
+    start: StartProject, people: Annotators, proxy: Proxy
+) -> None:
+    loop = start(texts(20), through=proxy.url)
+    label_some(loop, people, 6)
+    first = loop.sync()
+    proxy.hold("POST", rf"/api/projects/{loop.id}/import/predictions")
+    killed = start_connector(loop, "sync", "--project", str(loop.id), "--train", "always")
+    assert proxy.wait_until_reached(killed)
+    killed.kill()
+    killed.communicate(timeout=60)
+    proxy.release()
+
+    again = loop.sync()
+    assert (again["trained"], again["labels_changed"]) == (False, 0)
+    assert again["round"] == first["round"] + 1
+    assert again["model_version"] != first["model_version"]
+    loop.assert_published()
+    assert loop.sync()["seconds"].keys() == {"pull"}

@@ -51,7 +51,6 @@ def test_the_model_is_trained_on_one_consensus_label_a_task(model: Model, state:
     assert model.trainings == [("7", CLASSES, {1: 0, 2: 1})]
     assert (result.trained, result.model_version) == (True, "model-1")
     assert state.trained() == {1: "Polite", 2: "Impolite"}
-    assert state.record().model_version == "model-1"
 
 
 # -- when it is trained ----------------------------------------------------------------------------------------------
@@ -279,6 +278,22 @@ def test_a_model_that_was_trained_on_the_test_set_is_trained_again(model: Model,
     assert 50 not in model.trainings[1][2]
     assert model.forgotten == ["7"]  # what was fine-tuned on the test set may not stay
     assert not with_truth(project, model, state).trained
+
+
+@pytest.mark.parametrize("train", ["auto", "always", "never"])
+def test_a_model_that_was_trained_on_the_test_set_is_not_used(
+    model: Model, state: ProjectState, caplog: pytest.LogCaptureFixture, train: str
+) -> None:
+    """All labels of one class are of the test set, so no other model can be trained."""
+    project = pulled(*(truth(number, CLASSES[number % 2]) for number in range(1, 21)), labelled(30, "Polite"))
+    run(project, model, state)
+    with caplog.at_level("INFO", logger="connector"):
+        result = score(project, model, state, Reporter(), train=train, ground_truth=True)  # type: ignore[arg-type]
+    assert (result.trained, result.model_version, result.accuracy) == (False, None, None)
+    assert (result.scores, result.predicted, result.quality) == ({}, {}, {})
+    assert (result.consensus, result.labels_changed) == ({30: "Polite"}, 20)
+    assert "The model was trained on the test set, so it is not used until it is trained on" in caplog.text
+    assert score(project, model, state, Reporter(), train="never").model_version == "model-1"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("others", "warned"), [(40, False), (39, True)])

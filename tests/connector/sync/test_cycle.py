@@ -1,0 +1,48 @@
+"""A round that did not come to its end."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.scoring_factory import Model, both_classes, labelled, pulled
+
+from connector.errors import TryAgainLater
+from connector.progress import Reporter
+from connector.state.project_state import ProjectState
+from connector.sync.cycle import SyncOptions, _Cycle
+
+
+def fail(*arguments: Any, **more: Any) -> None:
+    raise TryAgainLater("not now")
+
+
+def failed_round(state: ProjectState, model: Model, options: SyncOptions) -> None:
+    """A round on a project whose Label Studio takes no window."""
+    project = pulled(*both_classes(20), *(labelled(number) for number in range(21, 30)))
+    gateway: Any = SimpleNamespace(retries=SimpleNamespace(call=fail))
+    with pytest.raises(TryAgainLater):
+        _Cycle(7, gateway, state, options, Reporter()).round(project, [], model)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at", ["training", "publishing"])
+def test_a_round_that_fails_is_due_again_though_nothing_has_changed(state: ProjectState, at: str) -> None:
+    options, model = SyncOptions(train="always"), Model()
+    asked = options.window_fingerprint("REQUEUE_FOR_OTHERS")
+    state.put(window_options=asked)
+    if at == "training":
+        model.failure = TryAgainLater("not now")
+    failed_round(state, model, options)
+    assert len(model.trainings) == (at == "publishing")
+    assert state.record().window_options == {"skip_queue": "REQUEUE_FOR_OTHERS"}
+
+
+def test_a_dry_run_leaves_the_window_and_the_model_as_they_were(state: ProjectState) -> None:
+    model, tasks = Model(), pulled(*both_classes(20), labelled(21))
+    asked = SyncOptions().window_fingerprint("REQUEUE_FOR_OTHERS")
+    state.put(window_options=asked, model_version="model-0")
+    model.put_items("7", [1], [""], lambda ids: {1: "Text 1"})
+    model.train("7", tasks.control.classes, {})  # by someone else
+    gateway: Any = None
+    summary = _Cycle(7, gateway, state, SyncOptions(dry_run=True), Reporter()).round(tasks, [], model)  # type: ignore[arg-type]
+    assert (summary.dry_run, summary.model_version) == (True, "model-1")
+    assert (state.record().window_options, state.record().model_version) == (asked, "model-0")

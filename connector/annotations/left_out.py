@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector.annotations.form.answers import quoted
 from connector.annotations.records import Task
 from connector.formatting import count
 
@@ -23,12 +24,14 @@ class LeftOut:
         answered: Those tasks without a text on which people have answered all the same.
         unreadable: {annotation: why its answer, or a part of it, cannot be read}.
         unknown: {annotation: its choices that the labelling config no longer has}.
+        unanswered: Annotations without an answer in the control, skips aside.
     """
 
     without_text: dict[int, str]
     answered: list[int]
     unreadable: dict[int, str]
     unknown: dict[int, str]
+    unanswered: list[int]
 
     @classmethod
     def of(cls, tasks: Iterable[Task]) -> LeftOut:
@@ -41,10 +44,11 @@ class LeftOut:
             sorted({row.task for row in rows} & without.keys()),
             {row.id: row.problem for row in rows if row.unreadable},
             {row.id: row.problem for row in rows if row.unknown},
+            sorted(row.id for row in rows if row.label is None and not row.problem),
         )
 
-    def sentences(self) -> list[str]:
-        """How many there are of each kind, with the first ids and their causes."""
+    def sentences(self, control: str) -> list[str]:
+        """How many there are of each kind, with the first ids and their causes. `control`: its name."""
         parts = []
         if self.without_text:
             answered = f", {len(self.answered)} of them with annotations" if self.answered else ""
@@ -57,6 +61,9 @@ class LeftOut:
         if self.unknown:
             what = f"{count(len(self.unknown), 'annotation')} with a choice that the config no longer has"
             parts.append(f"{what}: {with_causes(self.unknown)}")
+        if self.unanswered:
+            what = f"{count(len(self.unanswered), 'annotation')} without an answer in {quoted(control)}"
+            parts.append(f"{what}: {with_causes(dict.fromkeys(self.unanswered, ''))}")
         return parts
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import open_backend, open_servers, project_option, server_options
+from connector.cli.options import open_backend, open_servers, project_option, say, server_options
 
 
 @click.command(short_help="Write a table of tasks, annotations and consensus labels.")
@@ -46,5 +46,6 @@ def export(
         f"Wrote {count(done['tasks'], 'task')} with {count(done['annotations'], 'annotation')} to {out}.",
         f"{count(done['consensus'], 'task')} {verb(done['consensus'], 'has', 'have')} a consensus label.",
         done["note"],
+        *(f"Left out: {left_out}." for left_out in done["left_out"]),
     ]
-    click.echo(" ".join(filter(None, sentences)))
+    say(" ".join(filter(None, sentences)))

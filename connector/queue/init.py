@@ -89,6 +89,7 @@ def initialize(
         "project": project_id,
         "title": project["title"],
         "control": control.name,
+        "control_before": control_before.name if control_before else None,
         "classes": list(control.classes),
         "notes": list(control.notes),
         "changed": sorted(wrong),
@@ -108,6 +109,9 @@ def format_init(done: Mapping[str, Any]) -> str:
     """What init did, as sentences and a line per change."""
     rule = done["min_annotations_per_task"]
     changes = [(row["name"], row["before"], row["after"]) for row in done["changes"]]
+    before = done["control_before"]
+    other_control = before not in (None, done["control"])
+    changes = [("control", before, done["control"])] * other_control + changes
     changes += [("min_annotations_per_task", rule["before"], rule["after"])] * (rule["before"] != rule["after"])
     lines = [f"  {name:<26}{format_value(before)} before, now {format_value(after)}" for name, before, after in changes]
     if done["tabs"]:
@@ -124,6 +128,10 @@ def format_init(done: Mapping[str, Any]) -> str:
         head += " Nothing was changed."
     if rule["after"] > 1:
         lines.append(f"Every labelled task is to have at least {count(rule['after'], 'label')}.")
+    if other_control:
+        lines.append(
+            f"Labels of '{before}' no longer count. The next training replaces its model by one of '{done['control']}'."
+        )
     lines += done["notes"]
     undo = f"To restore the project as it was: connector undo --project {done['project']}"
     return "\n".join([head, *lines, undo, f"Next: connector sync --project {done['project']}"])

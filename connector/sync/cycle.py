@@ -309,7 +309,7 @@ class _Cycle:
             without_text=len(left_out.without_text),
             unknown_choices=len(left_out.unknown),
             unreadable_annotations=len(left_out.unreadable),
-            left_out=[*left_out.sentences(), *[UNSHOWN] * unshown],
+            left_out=[*left_out.sentences(snapshot.control.name), *[UNSHOWN] * unshown],
             restored=restored,
             seconds=dict(self.reporter.seconds),
             spare=max(0, len(window) - self.options.window) if scored else 0,

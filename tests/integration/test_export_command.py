@@ -46,6 +46,7 @@ SUMMARY = {
     "without_text",
     "unknown_choices",
     "unreadable_annotations",
+    "left_out",
     "model_version",
     "note",
 }

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from support.label_studio_server import Annotators, MakeProject
 from support.project_driver import ProjectDriver, on_both_databases, texts
 
+from connector.annotations.left_out import LeftOut
 from connector.backend import Backend
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway
@@ -323,6 +324,7 @@ def test_the_summary_counts_what_was_written(story: Story, expected: list[dict[s
             "without_text": sum(row["model_version"] is None for row in expected),
             "unknown_choices": 2,
             "unreadable_annotations": 0,
+            "left_out": LeftOut.of(story.loop.state.tasks().values()).sentences("politeness"),
             "model_version": story.loop.state.record().model_version,
             "note": "",
         }

@@ -528,6 +528,21 @@ def test_a_repeated_init_says_what_it_changed_and_what_holds(state: ProjectState
         ]
 
 
+def test_another_control_is_a_change_and_says_what_it_means(state: ProjectState) -> None:
+    server = Server(label_config=TWO)
+    init(server, state, control_name="two")
+    done = init(server, state, control_name="one")
+    assert (done["control_before"], done["control"]) == ("two", "one")
+    assert format_init(done).splitlines() == [
+        "Project 7 (Requests) was already set up: 'one' with A, B. Changed:",
+        "  control                   'two' before, now 'one'",
+        "Labels of 'two' no longer count. The next training replaces its model by one of 'one'.",
+        "To restore the project as it was: connector undo --project 7",
+        "Next: connector sync --project 7",
+    ]
+    assert "Nothing was changed." in format_init(init(server, state, control_name="one"))
+
+
 def test_what_was_there_is_recorded_for_undo(state: ProjectState) -> None:
     server = Server(created_at="2026-03-01T10:00:00.123456Z")
     server.versions = {"theirs": 3}

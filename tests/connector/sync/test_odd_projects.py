@@ -122,8 +122,8 @@ def test_nothing_stops_a_project_and_nothing_is_ignored_in_silence(
     assert {row["task_id"] for row in exported} == studio.rows.keys()
 
     left_out = LeftOut.of(pulled.tasks.values())
-    named = " ".join(left_out.sentences())
-    assert bool(named) == bool(left_out.without_text or left_out.unreadable or left_out.unknown)
+    named = " ".join(left_out.sentences(NAME))
+    assert bool(named) == bool(left_out.without_text or left_out.unreadable or left_out.unknown or left_out.unanswered)
     for number, raw in studio.rows.items():
         task = pulled.tasks[number]
         assert (task.digest is None) == bool(task.problem) == (number in left_out.without_text)
@@ -131,4 +131,6 @@ def test_nothing_stops_a_project_and_nothing_is_ignored_in_silence(
             lost = row.id in left_out.unreadable or row.id in left_out.unknown
             if not row.skipped and row.label is None and answers_something(given_row):
                 assert lost, given_row
+            unlabelled = not row.skipped and row.label is None
+            assert unlabelled == (row.id in left_out.unanswered or (lost and row.label is None))
     database.close()

@@ -10,6 +10,9 @@ from connector.formatting import count, verb
 from connector.state.pull import ProjectSnapshot
 
 SAMPLE = 20  # tasks whose keys a message names
+# Label Studio 1.23.2 reads the old result when an annotation is changed or deleted, and answers 500 to these: to a PATCH
+# before it writes, to a DELETE after it.
+_NOT_TO_BE_CHANGED = ("its value is", "its type is", "its result ")
 
 
 def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int]], list[str]]) -> Finding:
@@ -45,7 +48,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     elif len(without) < len(pulled.tasks):
         remedies.append("Delete them in the Data Manager, or give them a text:")
     if len(remedies) == 0 or remedies[-1].endswith(":"):
-        remedies.append(f"PATCH {url}/api/tasks/ID with the data they lack.")
+        remedies.append(f"PATCH {url}/api/tasks/ID/ with the data they lack.")
     return warning("texts", named, " ".join(remedies))
 
 
@@ -80,7 +83,7 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
         return ok("answers", "There are no annotations yet.")
     left_out = LeftOut.of(pulled.tasks.values())
     usable = [row for row in rows if row.label is not None and row.task not in left_out.without_text]
-    blank = {row.id: "" for row in rows if row.label is None and not row.problem}
+    blank = dict.fromkeys(left_out.unanswered, "")
     parts = [f"{len(usable):,} of {count(len(rows), 'annotation')} {verb(len(usable), 'gives', 'give')} a label"]
     if left_out.unreadable:
         parts.append(
@@ -103,8 +106,12 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
     if number in left_out.unreadable:
         remedy = (
             f"Delete annotation {number} at {page}, where Label Studio may show an error in its place, and answer the "
-            f"task again. Or PATCH {url}/api/annotations/{number} with a result that the form could submit."
+            "task again. "
         )
+        if any(cause in left_out.unreadable[number] for cause in _NOT_TO_BE_CHANGED):
+            remedy += f"Or DELETE {url}/api/annotations/{number}/, which deletes it even if the answer is 500."
+        else:
+            remedy += f"Or PATCH {url}/api/annotations/{number}/ with a result that the form could submit."
     else:
         remedy = f"Look at annotation {number} at {page} and answer the task again."
     return warning(

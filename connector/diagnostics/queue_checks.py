@@ -212,7 +212,7 @@ def second_opinions(window: WindowSnapshot, url: str) -> Finding:
         "request by sync: opened by hand, or by a connector whose state database is lost. Label Studio serves "
         f"{_them(unrequested)} once the window is used up.",
         "If one more label is welcome, leave them open. To close one, open it in the Data Manager and submit a label "
-        f'of your own. Without a label, PATCH {url}/api/tasks/ID with {{"overlap": 1, "is_labeled": true}}.',
+        f'of your own. Without a label, PATCH {url}/api/tasks/ID/ with {{"overlap": 1, "is_labeled": true}}.',
     )
 
 

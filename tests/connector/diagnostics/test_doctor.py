@@ -14,6 +14,7 @@ from support.record_factory import project_record
 
 from connector.active_learning.window import Slot
 from connector.annotations.controls.choices import Choices
+from connector.annotations.label_config import find_control, packaged_label_config
 from connector.annotations.records import Annotation, Task
 from connector.backend import Backend
 from connector.diagnostics import content_checks, queue_checks, server_checks
@@ -373,6 +374,34 @@ def test_annotations_that_give_no_label_are_named() -> None:
     assert "http://ls/projects/7/data?task=" in found.remedy
     blank = content_checks.answers(charted([labels[0], *(task(n, silent._replace(id=n)) for n in (5, 6))]).pulled, "x")
     assert blank.level == "warning"
+
+
+REGION = {"from_name": "politeness", "to_name": "text", "type": "choices"}
+
+
+@pytest.mark.parametrize(
+    ("region", "call"),
+    [
+        ({**REGION, "value": None}, "DELETE"),
+        (REGION, "DELETE"),
+        ({**REGION, "value": "Polite"}, "DELETE"),
+        ({**REGION, "value": ["Polite"]}, "DELETE"),
+        ({**REGION, "value": 5}, "DELETE"),
+        ({**REGION, "type": 5, "value": {"choices": ["Polite"]}}, "DELETE"),
+        (None, "DELETE"),
+        ("Polite", "DELETE"),
+        ({**REGION, "value": {}}, "PATCH"),
+        ({**REGION, "value": {"choices": 5}}, "PATCH"),
+        ({**REGION, "value": {"choices": ["Polite", None]}}, "PATCH"),
+        ({**REGION, "value": {"choices": ["Polite", "Impolite"]}}, "PATCH"),
+    ],
+)
+def test_only_calls_that_label_studio_takes_are_advised(region: Any, call: str) -> None:
+    """As a Label Studio 1.23.2 answered them."""
+    problem = find_control(packaged_label_config()).read([region]).problem
+    number = task(1, row(1, 1)._replace(label=None, problem=problem))
+    remedy = content_checks.answers(charted([number]).pulled, "http://ls").remedy
+    assert f"Or {call} http://ls/api/annotations/101/" in remedy
 
 
 def last_sync(last: dict[str, Any] | None, *minutes: float, unavailable: bool = False, **known: Any) -> Finding:

@@ -282,13 +282,14 @@ class ProjectState(MirrorRows):
         return None if row is None else {**row["summary"], "at": row["at"]}
 
     def forget_adoption(self) -> None:
-        """Forgets what init found and what is published. The rounds stay."""
+        """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
         with self._engine.begin() as db:
-            for table in (schema.originals, schema.window, schema.reopened, schema.consensus):
+            for table in (schema.originals, schema.window, schema.reopened, schema.consensus, schema.rounds):
                 db.execute(table.delete().where(self._rows(table)))
             blank = ("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size")
+            blank += ("window_options", "model_version", "last_sync")
             db.execute(
                 schema.projects.update()
                 .where(schema.projects.c.key == self._key)
-                .values(**dict.fromkeys((*blank, "window_options")), min_annotations_per_task=1)
+                .values(**dict.fromkeys(blank), round=0, min_annotations_per_task=1)
             )

@@ -246,6 +246,26 @@ def test_rounds_are_kept_oldest_first(project: ProjectState) -> None:
     assert project.record().round == 2
 
 
+def test_a_project_that_is_forgotten_starts_anew_but_for_what_the_ml_backend_was_trained_on(
+    project: ProjectState,
+) -> None:
+    fresh = project.record()
+    project.store_trained({1: "Polite"})
+    project.store_round(1, {"round": 1})
+    project.store_window("activelab-1", 1, [Slot(1, relabel=True)], {"window": 1})
+    project.reopen(1, 1)
+    project.put(
+        adopted_at="2026-03-01",
+        model_version="v3",
+        last_sync={"at": "2026-03-01T10:00:00+00:00", "result": "published", "error": None},
+        min_annotations_per_task=2,
+    )
+    project.forget_adoption()
+    assert project.record() == fresh
+    assert (project.rounds(), project.last_round(), project.window(), project.reopened()) == ([], None, [], {})
+    assert project.trained() == {1: "Polite"}
+
+
 # -- the lock --------------------------------------------------------------------------------------------------------
 
 

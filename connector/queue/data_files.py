@@ -17,6 +17,7 @@ import charset_normalizer
 
 from connector._compat import long_csv_fields
 from connector.annotations import Control
+from connector.annotations.form.answers import quoted
 from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.records import read_content
 from connector.errors import UsageError
@@ -161,9 +162,9 @@ def _check(row: Mapping[Any, Any], place: str, path: Path, data_key: str, *, is_
             f"{place} of {path} has fewer values than columns: put quotes around texts that contain a line break."
         )
     if find_value(row, data_key) is MISSING:
-        names = ", ".join(f"'{one_line(str(name))}'" for name in row) or "none"
+        names = ", ".join(quoted(str(name)) for name in row) or "none"
         near = next((name for name in row if str(name).strip().lower() == data_key.lower()), None)
-        rename = f" Rename '{one_line(str(near))}' to '{data_key}'." if near is not None else ""
+        rename = f" Rename {quoted(str(near))} to '{data_key}'." if near is not None else ""
         raise UsageError(
             f"{place} of {path} has no '{data_key}', which the labelling config shows. Its columns are: {names}."
             f"{rename}"

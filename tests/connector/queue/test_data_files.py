@@ -79,6 +79,8 @@ def test_other_endings_of_tables(tmp_path: Path, name: str) -> None:
     ("name", "content", "words"),
     [
         ("a.csv", "Text,source\nHello,a\n", "Its columns are: 'Text', 'source'. Rename 'Text' to 'text'."),
+        ("a.csv", " text ,x\nHello,a\n", "Its columns are: ' text ', 'x'. Rename ' text ' to 'text'."),
+        ("a.csv", "\u00a0text,x\nHello,a\n", "Its columns are: '\\xa0text', 'x'. Rename '\\xa0text' to 'text'."),
         ("a.csv", "comment;label\nHello;P\n", "Row 1 of {path} has no 'text', which the labelling config shows. "),
         ("a.csv", "comment;label\nHello;P\n", "Its columns are: 'comment', 'label'."),
         ("a.jsonl", '{"Text": "Hello", "n": 1}', "Line 1 of {path} has no 'text', which the labelling config shows. "),

@@ -162,3 +162,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _end(number: int, frame: object) -> NoReturn:
     # The server handles signals while it runs, and raises them again when it has stopped.
     sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -140,14 +140,22 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
         if task not in tasks:
             raise UsageError(f"{directory / 'truth.csv'} has {task!r}, an id that tasks.csv does not have.")
         truth[task] = label
-    repeated = len(tables["annotations.csv"]) - sum(len(rows) for rows in labels_of.values())
-    notes = (f"Annotations left out because the same annotator labelled the task again later: {repeated}.",)
+    test = [(text, label) for _, text, label in tables.get("test.csv", [])]
+    notes = []
+    if repeated := len(tables["annotations.csv"]) - sum(len(rows) for rows in labels_of.values()):
+        notes.append(f"Annotations left out because the same annotator labelled the task again later: {repeated}.")
+    texts = set(tasks.values())
+    if known := sum(text in texts for text, _ in test):
+        notes.append(
+            f"{count(known, 'text')} of test.csv {verb(known)} also in tasks.csv, so the accuracy on "
+            f"{verb(known, 'it', 'them')} says nothing about new texts."
+        )
     return Corpus(
         tasks,
         {task: list(rows.items()) for task, rows in labels_of.items()},
-        [(text, label) for _, text, label in tables.get("test.csv", [])],
+        test,
         truth,
-        notes if repeated else (),
+        tuple(notes),
     )
 
 

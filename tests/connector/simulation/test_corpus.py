@@ -36,6 +36,26 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("rows", "note"),
+    [
+        (
+            "x1,Look now.,Impolite\nx2,Look then.,Impolite\n",
+            "1 text of test.csv is also in tasks.csv, so the accuracy ",
+        ),
+        (
+            "x1,Look now.,Impolite\nx2, Look now. ,Impolite\n",
+            "2 texts of test.csv are also in tasks.csv, so ",
+        ),
+    ],
+)
+def test_texts_of_the_test_set_that_are_labelled_are_counted(write: Callable[..., Path], rows: str, note: str) -> None:
+    read = read_corpus(write(test=f"id,text,label\n{rows}"))
+    assert [one[: len(note)] for one in read.notes] == [note]
+    assert len(read.test) == 2
+    assert read_corpus(write()).notes == ()
+
+
 def test_annotations_keep_their_order_and_classes_are_sorted(write: Callable[..., Path]) -> None:
     read = read_corpus(write())
     assert read.tasks == {"t1": "Could you look?", "t2": "Look now."}

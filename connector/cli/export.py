@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import open_backend, open_servers, project_option, say, server_options
+from connector.cli.options import named_output, open_backend, open_servers, project_option, say, server_options
 
 
 @click.command(short_help="Write a table of tasks, annotations and consensus labels.")
 @project_option()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file or folder to write.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), callback=named_output, required=True, help="The file or folder to write."
+)
 @click.option(
     "--format",
     "file_format",

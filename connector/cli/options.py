@@ -15,6 +15,8 @@ from connector.errors import ConnectorError, TryAgainLater
 from connector.whole_number import WholeNumber
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from connector.backend import Backend
     from connector.label_studio.client import LabelStudio
     from connector.settings import Settings
@@ -38,6 +40,13 @@ def project_option(
 ) -> Callable[[_Command], _Command]:
     """The option `--project ID`, as the parameter `project_id`."""
     return click.option("--project", "project_id", type=WholeNumber(), metavar="ID", required=required, help=words)
+
+
+def named_output(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """The callback of an option for output. Refuses "-", which means standard output in other programs."""
+    if path is not None and str(path) == "-":
+        raise click.BadParameter("The output cannot go to standard output: name a file or a folder instead of '-'.")
+    return path
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:

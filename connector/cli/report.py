@@ -7,12 +7,18 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import open_backend, open_servers, project_option, server_options
+from connector.cli.options import named_output, open_backend, open_servers, project_option, server_options
 
 
 @click.command(short_help="Write a page on progress, doubtful labels and annotators.")
 @project_option()
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The HTML file to write [report-ID.html].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=named_output,
+    metavar="FILE",
+    help="The HTML file to write [report-ID.html].",
+)
 @click.option("--no-model", is_flag=True, help="Do not ask the ML backend: majority votes and no doubtful labels.")
 @click.option(
     "--simulated",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import label_studio_options, open_label_studio, project_option
+from connector.cli.options import label_studio_options, named_output, open_label_studio, project_option
 from connector.whole_number import WholeNumber
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ WIDTH_IN_A_FILE = 200
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with tasks.csv, annotations.csv and test.csv.")
 @project_option("Instead: replay this project.", required=False)
 @click.option("--control", "control_name", help="The Choices control to use, if the config has several.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results and finished runs.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=named_output,
+    required=True,
+    help="Folder for results and finished runs.",
+)
 @click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Strategy to compare [all]. Repeatable.")
 @click.option(
     "--classifier",

@@ -10,8 +10,8 @@ from connector.formatting import count, verb
 from connector.state.pull import ProjectSnapshot
 
 SAMPLE = 20  # tasks whose keys a message names
-# Label Studio 1.23.2 reads the old result when an annotation is changed or deleted, and answers 500 to these: to a PATCH
-# before it writes, to a DELETE after it.
+# Label Studio 1.23.2 reads the old result when an annotation is changed or deleted, and answers 500 to these. A PATCH
+# fails before it writes, a DELETE afterwards.
 _NOT_TO_BE_CHANGED = ("its value is", "its type is", "its result ")
 
 

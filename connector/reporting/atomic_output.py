@@ -21,10 +21,10 @@ def resolve_output(out: Path) -> Path:
     return target
 
 
-def check_file(target: Path, out: Path, writer: str) -> None:
-    """Raises UsageError if `target` is something other than a file. `writer`: what would write a file there."""
-    if target.exists() and not target.is_file():
-        kind = "a folder" if target.is_dir() else "no file"
+def check_file(out: Path, writer: str) -> None:
+    """Raises UsageError if `out` is something other than a file. `writer`: what would write a file there."""
+    if out.exists() and not out.is_file():  # `target` itself is nowhere if `out` is /dev/stdout in a pipe
+        kind = "a folder" if out.is_dir() else "no file"
         raise UsageError(f"{out} is {kind}, and {writer} writes a file: give another --out.")
 
 

@@ -172,11 +172,12 @@ def _target(out: Path, file_format: str) -> Path:
     """The file or folder that `out` leads to. Raises UsageError if it may not be written or replaced."""
     target = resolve_output(out)
     if file_format != "datasets":
-        check_file(target, out, f"--format {file_format}")
+        check_file(out, f"--format {file_format}")
     elif target.is_dir():
         _check_datasets_folder(target, out)
-    elif target.exists():
-        raise UsageError(f"{out} is a file, and --format datasets writes a folder: give another --out.")
+    elif out.exists():
+        kind = "a file" if out.is_file() else "no folder"
+        raise UsageError(f"{out} is {kind}, and --format datasets writes a folder: give another --out.")
     check_writable(target, out)
     return target
 

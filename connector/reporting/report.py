@@ -73,7 +73,7 @@ def report(
     replay = None if simulated is None else read_replay(simulated, project_id)
     with translate_os_errors(out):
         target = resolve_output(out)
-        check_file(target, out, "a report")
+        check_file(out, "a report")
         check_writable(target, out)
     if backend is not None:
         with suggest_no_model("report"):

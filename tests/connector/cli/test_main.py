@@ -129,6 +129,14 @@ def test_what_is_no_number_is_refused_in_plain_words(connector: Run, arguments: 
     assert done.err.endswith(f"Error: Invalid value for {said}\n")
 
 
+@pytest.mark.parametrize("command", ["export --project 7 --format csv", "report --project 7", "simulate --data x"])
+def test_output_to_standard_output_is_refused(connector: Run, command: str, tmp_path: Path) -> None:
+    done = connector(*command.split(), "--out", "-")
+    assert done.code == 2
+    assert done.err.endswith("The output cannot go to standard output: name a file or a folder instead of '-'.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_start_of_too_many_digits_is_refused(connector: Run) -> None:
     done = connector("simulate", "--out", "x", "--data", "x", "--initial", f"1x{'9' * 5000}")
     assert done.code == 2

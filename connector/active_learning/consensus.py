@@ -13,6 +13,8 @@ from connector.active_learning.dawid_skene import label_weights, posterior
 from connector.active_learning.labels import Floats, Ints, Labels
 from connector.active_learning.majority_vote import majority_vote, restrict_to_given_labels
 
+TIE_WEIGHT = 0.05  # not zero, because a class may have no other labels yet
+
 
 @dataclass(frozen=True)
 class ConsensusResult:
@@ -21,7 +23,7 @@ class ConsensusResult:
     Attributes:
         label: class indices (n,), or for multiple choice whether each class applies (n, n_classes).
         probability: the probability (n,) that the label is right.
-        weight: how much each label counts in a training (n,), 1 in the mean of every class. None: all count alike.
+        weight: how much each label counts in a training (n,). None: all count alike.
     """
 
     label: Ints | NDArray[np.bool_]
@@ -34,9 +36,16 @@ ConsensusMethod = Callable[[Labels, Floats], ConsensusResult]
 
 
 def by_majority(labels: Labels, pred_probs: Floats | None = None) -> ConsensusResult:
-    """The majority's label. Its probability is the share of the task's labels, since no model is asked."""
+    """The majority's label. Its probability is the share of the task's labels, since no model is asked.
+
+    A label that won a tie counts TIE_WEIGHT in a training. All ties go to the more frequent class, so a model would
+    learn from them that doubtful texts are of that class (docs/decisions/0072).
+    """
     chosen, votes = majority_vote(labels), labels.votes()
-    return ConsensusResult(chosen, votes[np.arange(labels.n_tasks), chosen] / votes.sum(axis=1))
+    won = votes[np.arange(labels.n_tasks), chosen]
+    is_tie = (votes == won[:, None]).sum(axis=1) > 1
+    weight = np.where(is_tie, TIE_WEIGHT, 1.0) if is_tie.any() and not is_tie.all() else None
+    return ConsensusResult(chosen, won / votes.sum(axis=1), weight)
 
 
 def by_crowdlab(labels: Labels, pred_probs: Floats) -> ConsensusResult:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.label_factory import labels_of
 
+from connector.active_learning.consensus import TIE_WEIGHT, by_majority
 from connector.active_learning.majority_vote import majority_vote
 
 
@@ -42,3 +43,19 @@ def test_the_vote_is_always_a_class_with_the_most_votes(cells: list[tuple[int, i
     for task, chosen in enumerate(majority_vote(labels_of(rows, 3))):
         votes = [sum(row[0] == task and row[2] == label for row in rows) for label in range(3)]
         assert votes[chosen] == max(votes)
+
+
+def test_what_won_a_tie_hardly_counts_in_a_training() -> None:
+    # One label, two that agree, a tie, two against one, and a tie of three.
+    each = ([0], [1, 1], [0, 1], [1, 1, 0], [0, 1, 2])
+    rows = [(task, person, label) for task, given in enumerate(each) for person, label in enumerate(given)]
+    found = by_majority(labels_of(rows, 3))
+    assert found.weight is not None
+    assert found.weight.tolist() == [1, 1, TIE_WEIGHT, 1, TIE_WEIGHT]
+    assert 0 < TIE_WEIGHT < 0.1
+
+
+def test_without_ties_and_with_nothing_but_ties_all_labels_count_alike() -> None:
+    assert by_majority(labels_of([(0, 0, 1), (1, 0, 0)])).weight is None
+    assert by_majority(labels_of([(0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1)])).weight is None
+    assert by_majority(labels_of([])).weight is None

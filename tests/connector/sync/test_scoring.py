@@ -8,6 +8,7 @@ import pytest
 from support.scoring_factory import CLASSES, Model, both_classes, labelled, probabilities, pulled
 
 from connector.active_learning.activelab import scores
+from connector.active_learning.consensus import TIE_WEIGHT
 from connector.active_learning.labels import Labels
 from connector.active_learning.strategies import STRATEGIES
 from connector.annotations.records import Task, digest
@@ -322,6 +323,14 @@ def order(name: str, project: ProjectSnapshot, scored: Scored, model: Model | No
         **{"window": 100, "max_annotations": 5, **options},
     )
     return [slot.task for slot in chosen]
+
+
+def test_a_tie_hardly_counts_in_the_first_training(model: Model, state: ProjectState) -> None:
+    tasks = [labelled(1, "Polite", "Impolite"), *both_classes(20, start=2)]
+    by("activelab-weighted", pulled(*tasks), model, state)
+    assert model.weights is not None
+    assert model.weights[1] == TIE_WEIGHT
+    assert {model.weights[task.id] for task in tasks[1:]} == {1.0}
 
 
 def test_the_first_labels_weigh_alike_and_later_ones_by_their_quality(model: Model, state: ProjectState) -> None:

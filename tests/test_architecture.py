@@ -127,7 +127,7 @@ ORDER = {
         {"models"},
         {"features"},
         {"classifiers", "storage", "parallel", "schemas"},
-        {"settings", "progress"},
+        {"settings", "progress", "memory"},
         {"errors"},
     ),
 }

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ml_backend.errors import BackendError
+from ml_backend.memory import release_memory
 from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.settings import Settings
 from ml_backend.storage import locks
@@ -183,6 +184,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
             send(error)
         except Exception as error:
             send(UnexpectedFailure(type(error).__name__, traceback.format_exc()))
+        release_memory()
 
 
 def run_task(project: "Project", task: TrainingTask, report: Callable[[ProgressUpdate], None]) -> TrainingResult:

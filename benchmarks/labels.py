@@ -2,11 +2,11 @@
 
     python benchmarks/labels.py --out DIR [strategies] [classifiers] [generated] [time]
 
-`strategies`: all strategies with one classifier. `classifiers`: classifiers with the default strategy, by the share of
-the gap between random order and a model of all labels that they close. `generated`: 3 and 6 classes, annotators of
-mixed quality, two of whom answer at random and one with always the same class. It also compares the default's consensus
-labels with majority vote and crowd-kit's Dawid-Skene on the same labels. `time`: seconds per run on one core. The
-default is the first three.
+`strategies`: all strategies with one classifier. `classifiers`: classifiers with the default strategy and in random
+order, by the share of the gap between random order and a model of all labels that they close, and at several budgets.
+`generated`: 3 and 6 classes, annotators of mixed quality, two of whom answer at random and one with always the same
+class. It also compares the default's consensus labels with majority vote and crowd-kit's Dawid-Skene on the same
+labels. `time`: seconds per run on one core. The default is the first three.
 
 All runs are replays of `connector simulate`. Finished runs are kept in DIR, and the same command continues from there.
 Use another DIR after a change of the code. The exit code is 1 if the default does not keep its promises.
@@ -45,6 +45,7 @@ POLITENESS = Path(__file__).resolve().parents[2] / "shared" / "data" / "politene
 TO_BEAT = (RANDOM, "random-new", "least-confidence", "activelab")
 CLASSES = (3, 6)
 CONSENSUS = ("majority", "dawid_skene")
+BUDGETS = (200, 275, 300, 400, 600, 825)  # labels, of which a run begins with 200
 CONSENSUS_POINTS = 0.002  # how far the default's consensus may be below the better of these
 SECONDS = {"activelab": 15, DEFAULT_STRATEGY: 60}
 
@@ -65,8 +66,8 @@ console = Console(width=None if sys.stdout.isatty() else 200)
     help="With the default and random, instead of all.",
 )
 @click.option("--classifier", default="logistic", show_default=True, help="Under which strategies are compared.")
-@click.option("--classifiers", default="logistic logistic-cv two-speed", show_default=True)
-@click.option("--classifier-seeds", type=click.IntRange(min=2), default=3, show_default=True)
+@click.option("--classifiers", default="logistic auto", show_default=True)
+@click.option("--classifier-seeds", type=click.IntRange(min=2), default=5, show_default=True)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes [one a core].")
 def main(
     tables: Sequence[str],
@@ -122,20 +123,51 @@ def compare_strategies(texts: Corpus, plan: Plan, everything: float, out: Path, 
 def compare_classifiers(
     texts: Corpus, plan: Plan, classifiers: Sequence[str], everything: float, out: Path, jobs: int | None
 ) -> None:
-    """Prints classifiers under the default strategy, and how much of the gap from random order each closes."""
+    """Prints classifiers under the default strategy and in random order, and what each gains at several budgets.
+
+    `everything`: the accuracy of a model of all labels, by the first classifier of `plan`.
+    """
     fixed = plan.classifiers[0]
-    base = simulate(texts, replace(plan, strategies=[RANDOM]), out, replay, Reporter(), jobs=jobs, with_plot=False)
-    chosen = replace(plan, strategies=[plan.default], classifiers=classifiers)
-    done = simulate(texts, chosen, out, replay, Reporter(), jobs=jobs)
+    classifiers = list(dict.fromkeys([fixed, *classifiers]))
+    done = simulate(
+        texts,
+        replace(plan, strategies=[plan.default, RANDOM], classifiers=classifiers),
+        out,
+        replay,
+        Reporter(),
+        jobs=jobs,
+    )
     show(done)
     table = Table("classifier", f"share closed of the gap from {RANDOM}", "mean accuracy")
-    table.add_row(f"{fixed}, {RANDOM} order", "0 %", three(base.summary.lines[0].accuracy))
     for line in done.summary.lines:
-        key = (line.strategy, line.classifier)
-        share = gap_closed([*base.runs, *done.runs], key, fixed, everything)
-        table.add_row(line.classifier, percent(share), three(line.accuracy))
+        if line.strategy == plan.default:
+            share = gap_closed(done.runs, (line.strategy, line.classifier), fixed, everything)
+            table.add_row(line.classifier, percent(share), three(line.accuracy))
     table.add_row(f"{fixed}, all labels", "100 %", f"{everything:.3f}")
     console.print(table)
+    for name in classifiers:
+        best = all_labels(texts, name, out)
+        table = Table(
+            *(f"labels, {name}", "accuracy", f"over {fixed}", f"over {RANDOM}"),
+            *(f"of {RANDOM}'s error", f"of its error over {best:.3f} (all labels)"),
+        )
+        for labels in BUDGETS:
+            ours, same, random = (
+                accuracies(done.runs, strategy, classifier, labels)
+                for strategy, classifier in ((plan.default, name), (plan.default, fixed), (RANDOM, name))
+            )
+            if not ours or len(same) != len(ours) or len(random) != len(ours):
+                continue
+            gain = [mine - other for mine, other in zip(ours, random, strict=True)]
+            table.add_row(
+                f"{labels:,}",
+                three(mean(ours)),
+                signed(mean([mine - other for mine, other in zip(ours, same, strict=True)])),
+                signed(mean(gain)),
+                percent(ratio(gain, [1 - other for other in random])),
+                percent(ratio(gain, [best - other for other in random])),
+            )
+        console.print(table)
 
 
 def compare_on_generated(count: int, plan: Plan, out: Path, jobs: int | None) -> list[str]:
@@ -238,6 +270,18 @@ def means(runs: Sequence[Run], strategy: str, classifier: str) -> dict[int, floa
         for run in runs
         if (run["strategy"], run["classifier"]) == (strategy, classifier)
     }
+
+
+def accuracies(runs: Sequence[Run], strategy: str, classifier: str, labels: int) -> list[float]:
+    """The accuracy of each seed's run when it has so many labels, in the order of the seeds."""
+    found = {
+        run["seed"]: one["accuracy"]
+        for run in runs
+        if (run["strategy"], run["classifier"]) == (strategy, classifier)
+        for one in run["rounds"]
+        if one["labels"] == labels
+    }
+    return [found[seed] for seed in sorted(found)]
 
 
 def beaten(name: str, summary: SimulationSummary) -> bool:

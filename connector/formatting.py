@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from dateutil.tz import tzlocal
 
@@ -48,6 +48,20 @@ def ago(seconds: int) -> str:
         if seconds >= length:
             return f"{count(seconds // length, name)} ago"
     return "less than a minute ago"
+
+
+def embedding_words(embedding: str, since: str | None, zone: tzinfo | None = None) -> str:
+    """What a model's features come from: "fine-tuned embeddings since 2026-11-29", by the local date.
+
+    Args:
+        embedding: "frozen", "fine-tuned" or "transformer", as the ML backend says.
+        since: an ISO 8601 time. None: unknown.
+        zone: the time zone of the date, by default the local one.
+    """
+    words = "a fine-tuned transformer" if embedding == "transformer" else f"{embedding} embeddings"
+    if since is None:
+        return words
+    return f"{words} since {datetime.fromisoformat(since).astimezone(zone or tzlocal()).date().isoformat()}"
 
 
 def one_line(text: str) -> str:

@@ -16,7 +16,7 @@ from ml_backend.settings import Settings
 from ml_backend.storage import Dataset, locks
 from ml_backend.training import encoder_schedule
 from ml_backend.training.request import TrainingRequest
-from ml_backend.training.train import finetune, train
+from ml_backend.training.train import awaits_embedding, finetune, train
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LOAD_ATTEMPTS = 5  # another process may replace and remove a version while it is read
@@ -43,7 +43,7 @@ class Project:
         self._loading = Lock()
         self._version: str | None = None  # the registry's current one at the last check
         self._model: TrainedModel | None = None
-        self._last_spec: FeatureSpec | None = None
+        self._last: TrainedModel | None = None  # also after a damaged one, or none, became current
 
     @property
     def model(self) -> TrainedModel | None:
@@ -64,19 +64,24 @@ class Project:
 
     def train(self, request: TrainingRequest, progress: Progress) -> str:
         """Train and publish a new model, and return its version. If it fails, the previous model goes on serving."""
-        previous = self.model.feature_spec if self.model is not None else self._last_spec
+        previous = self.model or self._last
         model = self.registry.publish(train(request, self.features, previous, progress))
-        self._version, self._model, self._last_spec = model.version, model, model.feature_spec
+        self._version, self._model, self._last = model.version, model, model
         self.features.forget_all_but(model.feature_spec, self.registry.prune(model.version))
         return model.version
 
     def finetuning_is_due(self, request: TrainingRequest) -> bool:
-        """Whether encoders should be fine-tuned in the background, after this training. Raises EncoderUnavailable."""
-        return encoder_schedule.is_due(request, self.features, "background")
+        """Whether there is work on fine-tuned encoders in the background, after this training.
+
+        Raises EncoderUnavailable.
+        """
+        if encoder_schedule.is_due(request, self.features, "background"):
+            return True
+        return request.finetune == "background" and self.model is not None and awaits_embedding(self.model)
 
     def finetune(self, request: TrainingRequest, progress: Progress) -> None:
         """Fine-tune encoders for later trainings. Meanwhile, trainings use the existing ones."""
-        finetune(request, self.features, self.model.feature_spec if self.model is not None else None, progress)
+        finetune(request, self.features, self.model, progress)
 
     def forget_model(self) -> None:
         """Remove all models, as before the first training. The texts and their features stay.
@@ -101,7 +106,7 @@ class Project:
         else:
             return  # the next request tries again
         if model is not None:
-            self._last_spec = model.feature_spec
+            self._last = model
             self.features.prepare(model.feature_spec)
         self._version, self._model = version, model
         # Without a model, none of an earlier one is needed. Another process may have removed it.

@@ -193,7 +193,11 @@ class RollBackRequest(_Wire):
 
 
 class ModelState(_Wire):
-    """Answer of GET …/model. It is empty before the first training."""
+    """Answer of GET …/model. It is empty before the first training.
+
+    `embedding`: what computes the model's features, and `since` when it has served. `in_training`: whether a
+    training or a fine-tuning runs or waits, after which another model may serve.
+    """
 
     model_version: str | None = None
     classes: list[str] = []
@@ -202,6 +206,9 @@ class ModelState(_Wire):
     trained_at: str | None = None
     versions: list[str] = []
     accuracy: float | None = None
+    embedding: Literal["frozen", "fine-tuned", "transformer"] | None = None
+    since: str | None = None
+    in_training: bool = False
 
 
 class SpreadRequest(_Wire):

@@ -182,6 +182,9 @@ class Service:
             trained_at=model.trained_at,
             versions=opened.registry.versions()[::-1],
             accuracy=model.accuracy,
+            embedding=model.feature_spec.embedding,
+            since=model.since,
+            in_training=self._trainer.is_active(project),
         )
 
     def forget_model(self, project: str) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ClassifierName = Literal["logistic", "logistic-cv", "two-speed", "transformer"]
+ClassifierName = Literal["auto", "logistic", "logistic-cv", "transformer"]
 FineTune = Literal["background", "now"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     port: int = Field(9090, ge=0, le=65535, description="port to listen on (0: a free one)")
     model_dir: Path = Field(Path("ml_backend_data"), description="folder of texts, features and models")
     encoder: str = Field(DEFAULT_ENCODER, min_length=1, description="a sentence-transformers model: a name or a folder")
-    classifier: ClassifierName = Field("logistic", description="the classifier, if a call names none")
+    classifier: ClassifierName = Field("auto", description="the classifier, if a call names none")
     c: float = Field(10.0, gt=0, description="inverse strength of the penalty of `logistic`")
     folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, if a call names none")
     lexical_dims: int = Field(
@@ -31,9 +31,7 @@ class Settings(BaseSettings):
     duplicate_similarity: float = Field(
         0.85, gt=0, le=1, description="cosine similarity of embeddings from which two texts are near-duplicates"
     )
-    finetune: FineTune = Field(
-        "background", description="`two-speed` fine-tunes in the background, or within the training"
-    )
+    finetune: FineTune = Field("background", description="`auto` fine-tunes in the background, or within the training")
     finetune_steps: int = Field(100, ge=1, description="steps of the fine-tuning of an encoder")
     finetune_learning_rate: float = Field(1e-4, gt=0, description="largest learning rate of the fine-tuning")
     finetune_batch_size: int = Field(16, ge=1, description="texts per step of the fine-tuning")

@@ -25,6 +25,7 @@ from connector.demo.rounds import Crowd, Round, label_batch, label_start, sync
 from connector.errors import ConnectorError, UsageError
 from connector.formatting import count
 from connector.progress import Reporter
+from connector.simulation.workers import QUICK_CLASSIFIER
 from connector.whole_number import WholeNumber
 
 # The ports that the README names, if they are free.
@@ -165,7 +166,10 @@ class _Run:
 def _start(directory: Path, login: servers.Login) -> tuple[servers.Server, servers.Server]:
     with Reporter().stage("servers", "Starting Label Studio (most of a minute) and the ML backend"):
         label_studio = servers.start_label_studio(directory, login, port=servers.free_port(LABEL_STUDIO_PORT))
-        ml_backend = servers.start_ml_backend(directory, port=servers.free_port(ML_BACKEND_PORT))
+        # Without the default's fine-tuning in the background: the demo would end before it does.
+        quick = {"ML_BACKEND_CLASSIFIER": QUICK_CLASSIFIER}
+        port = servers.free_port(ML_BACKEND_PORT)
+        ml_backend = servers.start_ml_backend(directory, port=port, environment=quick)
     return label_studio, ml_backend
 
 

@@ -79,12 +79,19 @@ class RuleStatus:
 
 @dataclass(frozen=True)
 class ModelStatus:
-    """The model and what the last round measured. `agreement`: with the consensus labels, out of sample."""
+    """The model and what the last round measured. `agreement`: with the consensus labels, out of sample.
+
+    `embedding`: what its features come from, `embedding_since` when. If it was still `in_training`, the ML backend may
+    have a newer model.
+    """
 
     version: str
     agreement: float | None
     ground_truth_tasks: int
     ground_truth_accuracy: float | None
+    embedding: str | None
+    embedding_since: str | None
+    in_training: bool
 
 
 @dataclass(frozen=True)
@@ -254,6 +261,9 @@ def _model(record: ProjectRecord, round_summary: Mapping[str, Any]) -> ModelStat
         agreement=round_summary.get("model_agreement"),
         ground_truth_tasks=round_summary.get("ground_truth_tasks", 0),
         ground_truth_accuracy=round_summary.get("ground_truth_accuracy"),
+        embedding=round_summary.get("model_embedding"),
+        embedding_since=round_summary.get("model_embedding_since"),
+        in_training=round_summary.get("model_in_training", False),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connector.annotations.statistics import LabelCounts, TaskCounts
 from connector.diagnostics.status import LastRound, ModelStatus, ProjectStatus, QueueStatus, RuleStatus
-from connector.formatting import ago, count, next_opinion, one_line, share
+from connector.formatting import ago, count, embedding_words, next_opinion, one_line, share
 
 
 def format_status(status: ProjectStatus) -> str:
@@ -117,9 +117,13 @@ def _format_model(model: ModelStatus | None) -> str:
     if model is None:
         return "none yet, the first one needs labels of two classes, on two different texts"
     parts = [model.version]
+    if model.embedding is not None:
+        parts.append(embedding_words(model.embedding, model.embedding_since))
     if model.agreement is not None:
         parts.append(f"out of sample it agrees with {share(model.agreement)} of the consensus labels")
     if model.ground_truth_accuracy is not None:
         tasks = count(model.ground_truth_tasks, "task")
         parts.append(f"it is right on {share(model.ground_truth_accuracy)} of {tasks} with a ground truth")
+    if model.in_training:
+        parts.append("the ML backend goes on fine-tuning: the next connector sync takes the result")
     return ", ".join(parts)

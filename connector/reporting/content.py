@@ -35,8 +35,9 @@ class Head:
     `labels`: by people, each annotator's latest on a task. `ground_truth`: annotations with that mark. `asked_model`:
     whether the ML backend was asked. If not, or if it has no model, `model_version` is None. `agreement` (of the model
     with the consensus), `ground_truth_accuracy`, `ground_truth_tasks` and `advice` are those of the last `round`, as in
-    `status` and at the end of the learning curve. `advice`: a sentence on whether more labels are likely to pay.
-    `last_sync`: its time. `notes`: sentences that a reader should know first, for example that the last sync failed.
+    `status` and at the end of the learning curve, and so is `model_embedding`, what the model's features come from (may
+    be empty). `advice`: a sentence on whether more labels are likely to pay. `last_sync`: its time. `notes`: sentences
+    that a reader should know first, for example that the last sync failed.
     """
 
     project: int
@@ -56,6 +57,7 @@ class Head:
     last_sync: str | None
     asked_model: bool
     model_version: str | None
+    model_embedding: str
     round: int | None
     agreement: float | None
     ground_truth_tasks: int

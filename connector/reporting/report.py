@@ -12,7 +12,7 @@ from connector.active_learning.stopping import sentence
 from connector.active_learning.window import Slot
 from connector.annotations.statistics import LabelCounts, label_counts, task_counts
 from connector.backend import Backend
-from connector.formatting import count, now_here, verb
+from connector.formatting import count, embedding_words, now_here, verb
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import not_served
@@ -183,6 +183,7 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> He
         last_sync=last_sync["at"] if last_sync else None,
         asked_model=asked_model,
         model_version=None if version is None else shorten(version, NAME_LENGTH),
+        model_embedding=_embedding(last),
         round=last.get("round"),
         agreement=last.get("model_agreement"),
         ground_truth_tasks=last.get("ground_truth_tasks", 0),
@@ -190,6 +191,11 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> He
         advice=sentence(last.get("forecast")),
         notes=[shorten(note, SENTENCE_LENGTH) for note in _notes(data, labels, asked_model=asked_model)],
     )
+
+
+def _embedding(last: Mapping[str, Any]) -> str:
+    embedding = last.get("model_embedding")
+    return embedding_words(embedding, last.get("model_embedding_since")) if embedding else ""
 
 
 def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[str]:

@@ -286,10 +286,10 @@ class ProjectState(MirrorRows):
         with self._engine.begin() as db:
             for table in (schema.originals, schema.window, schema.reopened, schema.consensus, schema.rounds):
                 db.execute(table.delete().where(self._rows(table)))
-            blank = [
+            blank = (
                 *("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size"),
                 *("window_options", "model_version", "last_sync"),
-            ]
+            )
             db.execute(
                 schema.projects.update()
                 .where(schema.projects.c.key == self._key)

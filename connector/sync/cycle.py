@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ def sync(
                 reporter.say(f"The setting {name} was changed in Label Studio. This sync restores it.")
         if restored:
             reporter.say(f"To find what else breaks the queue, run connector doctor --project {project_id}.")
-        if not cycle.is_work_to_do(snapshot):
+        if not cycle.is_work_to_do(snapshot) and not cycle.is_model_replaced(connect):
             if not options.dry_run:
                 # One per sync: there is no hurry, and a sync with nothing to do should be quick.
                 current = state.record().queue_version
@@ -173,6 +173,17 @@ class _Cycle:
             or bool(stale_open_tasks(snapshot.tasks, reopened, skip_queue))
         )
 
+    def is_model_replaced(self, connect: Callable[[], Backend]) -> bool:
+        """Whether the ML backend has a new model that it went on training after the last round.
+
+        It is asked only then, because a sync with nothing new should be quick.
+        """
+        if not ModelSummary.of_round(self.state.last_round()).model_in_training:
+            return False
+        with contextlib.closing(connect()) as backend:
+            model = backend.model(str(self.project_id))
+        return model is not None and model["model_version"] != self.state.record().model_version
+
     def round(self, snapshot: ProjectSnapshot, restored: list[str], backend: Backend) -> SyncSummary:
         """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""
         if not self.options.dry_run:
@@ -180,11 +191,12 @@ class _Cycle:
             # its round again, though nothing else has changed.
             self.state.ask_for_a_window()
         scored, window = self._choose(snapshot, backend)
+        model = _model_summary(scored, backend.model(str(self.project_id)))
         if self.options.dry_run:
-            return replace(self.summary(snapshot, restored, scored, window), dry_run=True)
+            return replace(self.summary(snapshot, restored, scored, model, window), dry_run=True)
         self.state.put(model_version=scored.model_version)
         window = self._publish(snapshot, scored, window)
-        summary = self.summary(snapshot, restored, scored, window)
+        summary = self.summary(snapshot, restored, scored, model, window)
         summary = replace(summary, round=summary.round + 1)
         labels = len(scored.labels)  # what the model learns from
         self.state.store_round(summary.round, {**summary.to_json(), "labels": labels})
@@ -285,9 +297,10 @@ class _Cycle:
         snapshot: ProjectSnapshot,
         restored: list[str],
         scored: Scored | None = None,
+        model: ModelSummary | None = None,
         window: Sequence[Slot] | None = None,
     ) -> SyncSummary:
-        """The summary, without `scored` and `window` of a sync that had nothing to do."""
+        """The summary, without `scored`, `model` and `window` of a sync that had nothing to do."""
         record = self.state.record()
         window = self.state.window() if window is None else window
         rows = [row for task in snapshot.tasks.values() for row in task.annotations if not row.skipped]
@@ -303,7 +316,7 @@ class _Cycle:
             labels_changed=scored.labels_changed if scored else 0,
             trained=scored is not None and scored.trained,
             model_version=scored.model_version if scored else record.model_version,
-            model=_model_summary(scored) if scored else ModelSummary.of_round(self.state.last_round()),
+            model=model or ModelSummary.of_round(self.state.last_round()),
             queue_version=record.queue_version,
             window=WindowSummary(size=len(window), new=len(window) - relabel, relabel=relabel),
             without_text=len(left_out.without_text),
@@ -316,10 +329,15 @@ class _Cycle:
         )
 
 
-def _model_summary(scored: Scored) -> ModelSummary:
+def _model_summary(scored: Scored, model: Mapping[str, Any] | None) -> ModelSummary:
+    """How well the model does. `model`: as the ML backend describes it, None without one."""
+    described = model or {}
     return ModelSummary(
         model_agreement=scored.agreement,
         ground_truth_tasks=len(scored.held_out),
         ground_truth_accuracy=scored.accuracy,
         forecast=forecast(scored.agreement, len(scored.consensus)),
+        model_embedding=described.get("embedding"),
+        model_embedding_since=described.get("since"),
+        model_in_training=bool(described.get("in_training")),
     )

@@ -26,17 +26,24 @@ class ModelSummary:
         ground_truth_tasks: how many tasks the test set has. None without a round.
         ground_truth_accuracy: share of the test set that the model labels correctly.
         forecast: what more labels would bring (`connector.active_learning.stopping.forecast`).
+        model_embedding: what its features come from: "frozen", "fine-tuned" or "transformer".
+        model_embedding_since: when the first model with this embedding was trained.
+        model_in_training: whether the ML backend goes on training in the background.
     """
 
     model_agreement: float | None = None
     ground_truth_tasks: int | None = None
     ground_truth_accuracy: float | None = None
     forecast: dict[str, Any] | None = None
+    model_embedding: str | None = None
+    model_embedding_since: str | None = None
+    model_in_training: bool = False
 
     @classmethod
     def of_round(cls, stored: dict[str, Any] | None) -> ModelSummary:
         """That of a round as the state database has it, if there was one."""
-        return cls(**{name: (stored or {}).get(name) for name in cls.__dataclass_fields__})
+        known = stored or {}
+        return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
 
 
 @dataclass(frozen=True)

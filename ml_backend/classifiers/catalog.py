@@ -16,7 +16,8 @@ class Kind:
     """What a name means: logistic regression on features, or a `transformer` whose every layer is trained.
 
     If `tuned`, the folds choose the temperature and, for logistic regression, the strength of the penalty. Otherwise 1
-    and `ML_BACKEND_C` apply. If `finetuned`, the embeddings come from fine-tuned encoders as soon as there are some.
+    and `ML_BACKEND_C` apply. If `finetuned`, the embeddings come from fine-tuned encoders where these predict the
+    labels held out better.
     """
 
     tuned: bool
@@ -25,9 +26,9 @@ class Kind:
 
 
 CLASSIFIERS: Mapping[ClassifierName, Kind] = {
+    "auto": Kind(tuned=True, finetuned=True),
     "logistic": Kind(tuned=False),
     "logistic-cv": Kind(tuned=True),
-    "two-speed": Kind(tuned=True, finetuned=True),
     "transformer": Kind(tuned=True, transformer=True),
 }
 

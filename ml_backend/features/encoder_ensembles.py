@@ -1,4 +1,4 @@
-"""Fine-tuned encoders of a project: ensembles on disk of one encoder per fold, and a last one on all labels."""
+"""Fine-tuned encoders of a project: ensembles on disk of one encoder per fold, and their mean."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +16,8 @@ from safetensors.numpy import save_file as save_arrays
 from ml_backend.errors import CorruptModel
 from ml_backend.features import manifest
 from ml_backend.features.encoder import Encoder, Identity, encode, same_encoder
-from ml_backend.features.finetune import SECONDS_A_STEP, Schedule, finetune, precision
+from ml_backend.features.finetune import SECONDS_A_STEP, Schedule, average, finetune, precision
+from ml_backend.memory import release_memory
 from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, write_atomically
 
@@ -34,6 +35,7 @@ class EncoderEnsemble:
     """An ensemble: its name, the fingerprint of the encoder it came from, and the number of labels that it saw.
 
     `fold` maps the digest of a text to its fold, out of `folds`. The encoder of a fold never saw that fold's labels.
+    The last encoder is the mean of all, so it has seen every label. It embeds the texts without one.
     """
 
     name: str
@@ -44,7 +46,7 @@ class EncoderEnsemble:
 
     @property
     def feature_keys(self) -> tuple[str, ...]:
-        """The keys of their features: those of the folds in order, then that of the one on all labels."""
+        """The keys of their features: those of the folds in order, then that of their mean."""
         return tuple(f"{self.name}{_SEPARATOR}{number}" for number in range(self.folds + 1))
 
 
@@ -110,10 +112,10 @@ class EncoderEnsembles:
         """
         count, encoder = int(folds.max()) + 1, self._encoder.fingerprint
         steps_each = self.schedule.steps
-        steps = steps_each * (count + 1)
+        steps = steps_each * count
 
         def arguments(number: int) -> dict[str, Any]:
-            """The arguments of `finetune` for the encoder of a fold, or the last one."""
+            """The arguments of `finetune` for the encoder of a fold."""
             seen = np.flatnonzero(folds != number)
             return {
                 "texts": [texts[position] for position in seen],
@@ -126,15 +128,16 @@ class EncoderEnsembles:
 
         members, seconds = [], SECONDS_A_STEP * steps
         if self._parallel.distributed and self._parallel.divides(seconds):
-            parts = ((self._encoder.identity, arguments(number)) for number in range(count + 1))
-            for trained in self._parallel.run(_finetune_remotely, parts, count + 1, seconds=seconds):
+            parts = ((self._encoder.identity, arguments(number)) for number in range(count))
+            for trained in self._parallel.run(_finetune_remotely, parts, count, seconds=seconds):
                 members.append(trained)
                 report(steps_each * len(members), steps)
         else:  # in sequence, because each takes all cores
-            for number in range(count + 1):
+            for number in range(count):
                 report_step = partial(_report_total, report, number * steps_each, steps)
                 members.append(finetune(self._encoder.copy(), **arguments(number), report=report_step))
-        return self._write(encoder, digests, folds, members)
+                release_memory()
+        return self._write(encoder, digests, folds, [*members, average(members)])
 
     def encode(self, feature_key: str, texts: Sequence[str]) -> Matrix:
         """The embeddings by one encoder, float32 (n, d). Raises CorruptModel, EncoderUnavailable."""

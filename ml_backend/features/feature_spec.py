@@ -1,8 +1,7 @@
 """Which features a model uses, and how the stored ones are read."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from ml_backend.storage import Dataset
 
 Matrix = npt.NDArray[np.float32]
+Embedding = Literal["frozen", "fine-tuned", "transformer"]
 FINAL = -1  # the place of what belongs to the final model, behind the folds
 
 
@@ -18,7 +18,8 @@ class FeatureSpec:
     """The features that a model was trained on: the encoder's fingerprint and the id of the TF-IDF map.
 
     `finetuned` are the keys of embeddings by fine-tuned encoders, one per fold and one for FINAL, which then replace
-    those of `encoder`. `transformers` are the keys of logits by transformers, which replace everything else.
+    those of `encoder`. `transformers` are the keys of logits by transformers, which replace everything else. Features
+    of a fold are computed for labelled texts only, those for FINAL for all texts.
     """
 
     encoder: str = ""
@@ -34,30 +35,31 @@ class FeatureSpec:
 
     @property
     def all_feature_keys(self) -> tuple[str, ...]:
-        """The keys of everything that is computed for a text."""
+        """The keys of everything that is computed for any text."""
         return self.transformers or (self.encoder, self.lexical, *self.finetuned)
 
     @property
     def ensemble_keys(self) -> tuple[str, ...]:
-        """The keys of the features that fine-tuned models make, which differ from fold to fold."""
+        """The keys of the features that fine-tuned models make: those of the folds in order, then that of FINAL."""
         return self.transformers or self.finetuned
+
+    @property
+    def embedding(self) -> Embedding:
+        """What the features come from, beside the terms."""
+        if self.transformers:
+            return "transformer"
+        return "fine-tuned" if self.finetuned else "frozen"
 
 
 class Block(NamedTuple):
-    """Items of the dataset and their stored features: ids, digests, and one float32 (n, d) per fold."""
+    """Items of the dataset and their stored features for FINAL: ids, digests, and float32 (n, d)."""
 
     ids: list[int]
     digests: list[bytes]
-    features: list[Matrix]
+    features: Matrix
 
 
-def read_block(dataset: Dataset, spec: FeatureSpec, folds: int, first: int, last: int) -> Block | None:
+def read_block(dataset: Dataset, spec: FeatureSpec, first: int, last: int) -> Block | None:
     """Read the items from id `first` to `last` that have all features, in the order of the ids. None without any."""
-    members: Sequence[int] = range(folds) if spec.ensemble_keys else [FINAL]
-    feature_keys = list(dict.fromkeys(key for member in members for key in spec.feature_keys(member)))
-    ids, digests, vectors = dataset.scan(feature_keys, first, last)
-    if not ids:
-        return None
-    by_key = dict(zip(feature_keys, vectors, strict=True))
-    matrices = [np.hstack([by_key[key] for key in spec.feature_keys(member)]) for member in members]
-    return Block(ids, digests, matrices if spec.ensemble_keys else matrices * folds)
+    ids, digests, vectors = dataset.scan(spec.feature_keys(FINAL), first, last)
+    return Block(ids, digests, np.hstack(vectors)) if ids else None

@@ -90,12 +90,33 @@ class FeatureStore:
         self._fill((self._encoder.fingerprint,), report)
 
     def fill(self, spec: FeatureSpec, report: Report = lambda done, total: None) -> None:
-        """Compute all missing features, and report as `embed` does. Raises EncoderUnavailable, CorruptModel."""
-        self._fill(spec.all_feature_keys, report)
+        """Compute what all texts lack for the final model, and report as `embed` does.
 
-    def fill_with(self, compute: Compute | RemoteCall, feature_key: str, report: Report) -> None:
-        """Compute missing features by a model that is not on disk yet, and report as `embed` does."""
-        self._fill_with(compute, feature_key, self._dataset.lacking(feature_key), report)
+        What is done is kept if the process ends. Raises EncoderUnavailable, CorruptModel.
+        """
+        self._fill(spec.feature_keys(FINAL), report)
+
+    def fill_labelled(self, spec: FeatureSpec, digests: Collection[bytes], report: Report) -> None:
+        """Compute what the texts `digests` lack for the models of the folds and the final one, as `fill` does."""
+        self._fill(spec.ensemble_keys, report, digests)
+
+    def fill_with(
+        self,
+        compute: Compute | RemoteCall,
+        feature_key: str,
+        report: Report,
+        digests: Collection[bytes] | None = None,
+    ) -> None:
+        """Compute missing features by a model that is not on disk yet, of all texts or only of `digests`."""
+        self._fill_with(compute, feature_key, self._lacking(feature_key, digests), report)
+
+    def count_lacking(self, spec: FeatureSpec) -> int:
+        """The number of texts that `fill` would compute something for."""
+        return max(len(self._dataset.lacking(key)) for key in spec.feature_keys(FINAL))
+
+    def _lacking(self, feature_key: str, digests: Collection[bytes] | None) -> list[bytes]:
+        wanted = None if digests is None else set(digests)
+        return [key for key in self._dataset.lacking(feature_key) if wanted is None or key in wanted]
 
     def matrix(self, spec: FeatureSpec, digests: Sequence[bytes], member: int = FINAL) -> tuple[Matrix, list[int]]:
         """The stored features of `digests` for the model of a fold, or FINAL.
@@ -189,8 +210,8 @@ class FeatureStore:
         """The stored texts of `digests`, cut to what models read."""
         return self._stored_texts(digests)[1]
 
-    def _fill(self, feature_keys: Sequence[str], report: Report) -> None:
-        lacking = {key: self._dataset.lacking(key) for key in feature_keys}
+    def _fill(self, feature_keys: Sequence[str], report: Report, digests: Collection[bytes] | None = None) -> None:
+        lacking = {key: self._lacking(key, digests) for key in feature_keys}
         done, total = 0, sum(map(len, lacking.values()))
         for feature_key, keys in lacking.items():
             is_remote = self.parallel.distributed and self.parallel.divides(SECONDS_A_TEXT * len(keys))

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from ml_backend.errors import CorruptModel
 from ml_backend.features import manifest
-from ml_backend.features.finetune import SECONDS_A_STEP, Schedule
-from ml_backend.features.sequence_classifier import Matrix, SequenceClassifier, fit, read
+from ml_backend.features.finetune import Schedule
+from ml_backend.features.sequence_classifier import SECONDS_A_STEP, Matrix, SequenceClassifier, fit, read
 from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.settings import Settings
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name

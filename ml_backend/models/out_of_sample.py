@@ -57,11 +57,11 @@ def _out_of_sample(model: TrainedModel, dataset: Dataset, settings: Settings) ->
 
 def _read(model: TrainedModel, dataset: Dataset, shards: list[tuple[int, int]]) -> Iterator[tuple[Any, ...]]:
     for first, last in shards:
-        yield model, read_block(dataset, model.feature_spec, len(model.by_fold), first, last)
+        yield model, read_block(dataset, model.feature_spec, first, last)
 
 
 def _read_and_score(model: TrainedModel, dataset: Dataset, first: int, last: int) -> Scores | None:
-    return _score(model, read_block(dataset, model.feature_spec, len(model.by_fold), first, last))
+    return _score(model, read_block(dataset, model.feature_spec, first, last))
 
 
 def _score(model: TrainedModel, block: Block | None) -> Scores | None:

@@ -19,16 +19,20 @@ from ml_backend.settings import ClassifierName
 from ml_backend.storage import locks
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, sha256, write_atomically
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a model was trained on: text digests uint8 (n, 16), labels int64 (n,) or (n, k), folds int8 (n,)."""
+    """What a model was trained on: text digests uint8 (n, 16), labels int64 (n,) or (n, k), folds int8 (n,).
+
+    `probabilities` float32 (n, k) are out of sample: of each text by the model of its fold, which never saw its label.
+    """
 
     digests: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     folds: npt.NDArray[np.int8]
+    probabilities: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ class TrainedModel:
     """A model version: the final classifier, one classifier per fold, and what they were trained on.
 
     With `multilabel`, several classes may apply to an item. `accuracy` is the share of items whose classes are all
-    right out of sample. `classifier` is its name in the catalog, and `settings` records how it was trained.
+    right out of sample. `classifier` is its name in the catalog, and `settings` records how it was trained. `by_fold`
+    is empty if each fold has features of its own, which only labelled texts have. `since` is when a model with this
+    embedding began to serve.
     """
 
     version: str
@@ -45,6 +51,7 @@ class TrainedModel:
     settings: Mapping[str, Any]
     accuracy: float
     trained_at: str
+    since: str
     training_set: TrainingSet
     final: Classifier
     by_fold: Sequence[Classifier]
@@ -52,20 +59,23 @@ class TrainedModel:
     classifier: ClassifierName
 
     def out_of_sample(
-        self, features: Sequence[npt.NDArray[np.float32]], digests: Sequence[bytes]
+        self, features: npt.NDArray[np.float32], digests: Sequence[bytes]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-        """Out-of-sample probabilities of n texts, given their features for the model of each fold.
+        """Out-of-sample probabilities of n texts, given their features (n, d) for the final model.
 
         Returns probabilities (n, k) and folds (n,). The row of a text in the training set is by the model of its fold,
-        which never saw it. The row of any other text is the mean over the models of the folds, and its fold is -1.
+        which never saw it. The row of any other text is the mean over the models of the folds, or by the final model if
+        these have features of their own. Its fold is -1.
         """
-        fold_of_digest = dict(zip(map(bytes, self.training_set.digests), self.training_set.folds.tolist(), strict=True))
-        folds = np.array([fold_of_digest.get(key, -1) for key in digests], dtype=np.int8)
-        by_fold = np.stack([model.predict_proba(x) for model, x in zip(self.by_fold, features, strict=True)])
-        probabilities = by_fold.mean(axis=0)
-        trained = np.flatnonzero(folds >= 0)
-        probabilities[trained] = by_fold[folds[trained], trained]
-        return probabilities.astype(np.float32), folds
+        row_of_digest = {bytes(key): row for row, key in enumerate(self.training_set.digests)}
+        rows = np.array([row_of_digest.get(key, -1) for key in digests], dtype=np.int64)
+        scorers = self.by_fold or [self.final]
+        probabilities = np.mean([model.predict_proba(features) for model in scorers], axis=0).astype(np.float32)
+        folds = np.full(len(digests), -1, dtype=np.int8)
+        trained = rows >= 0
+        probabilities[trained] = self.training_set.probabilities[rows[trained]]
+        folds[trained] = self.training_set.folds[rows[trained]]
+        return probabilities, folds
 
 
 class Registry:
@@ -173,6 +183,7 @@ class Registry:
             settings=manifest["settings"],
             accuracy=manifest["accuracy"],
             trained_at=manifest["trained_at"],
+            since=manifest["since"],
             training_set=TrainingSet(**load_file(directory / "training.safetensors")),
             final=catalog.load(classifier, multilabel, directory / "final.safetensors"),
             by_fold=[catalog.load(classifier, multilabel, directory / name) for name in fold_files],
@@ -198,6 +209,7 @@ def _write(model: TrainedModel, directory: Path) -> None:
         "settings": model.settings,
         "accuracy": model.accuracy,
         "trained_at": model.trained_at,
+        "since": model.since,
         "files": {file.name: sha256(file) for file in sorted(directory.iterdir())},
     }
     (directory / "version.json").write_text(json.dumps(manifest, indent=2))

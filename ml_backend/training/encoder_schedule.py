@@ -69,7 +69,7 @@ def finetune_encoders(
     on_step: Callable[[int, int], None],
     on_embedded: Callable[[int, int], None],
 ) -> None:
-    """Fine-tune encoders, embed all texts with them and publish them.
+    """Fine-tune encoders, embed the labelled texts with them and publish them.
 
     Args:
         request: The training whose folds and seed apply.
@@ -95,5 +95,5 @@ def finetune_encoders(
         request.seed,
         on_step,
     )
-    features.fill(replace(spec, finetuned=ensemble.feature_keys), on_embedded)
+    features.fill_labelled(replace(spec, finetuned=ensemble.feature_keys), labelled.keys, on_embedded)
     features.finetuned.publish(ensemble.name)

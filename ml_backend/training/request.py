@@ -28,7 +28,7 @@ class TrainingRequest:
     c: float
     multilabel: bool = False
     weights: tuple[float, ...] | None = None
-    classifier: ClassifierName = "logistic"
+    classifier: ClassifierName = "auto"
     finetune: FineTune = "background"
 
     @classmethod

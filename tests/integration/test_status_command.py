@@ -34,7 +34,10 @@ KEYS = {
     },
     "tasks": {"total", "labelled", "unlabelled", "without_text"},
     "rule": {"min_annotations_per_task", "tasks_below"},
-    "model": {"version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"},
+    "model": {
+        *("version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"),
+        *("embedding", "embedding_since", "in_training"),
+    },
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),
     "next_tasks": {"rank", "task", "text", "second_opinion", "labels"},
@@ -114,6 +117,9 @@ def test_status_follows_a_project_from_init_to_second_opinions(start: StartProje
         "agreement": done["model_agreement"],
         "ground_truth_tasks": 0,
         "ground_truth_accuracy": None,
+        "embedding": "frozen",
+        "embedding_since": done["model_embedding_since"],
+        "in_training": False,
     }
     assert found["forecast"]["words"] == "Too early to say: this needs a model and 100 labelled tasks."
     assert 0 <= found["model"]["agreement"] <= 1

@@ -21,11 +21,13 @@ from support.project_driver import (
     texts,
 )
 from support.proxy import Proxy
+from support.waiting import until
 from support.watched_queue import Expected, Watched
 
 from connector.backend import Backend
 from connector.errors import TryAgainLater
 from connector.queue.settings import wrong_settings
+from connector.simulation.local_backend import start_ml_backend, stop_ml_backend
 from connector.state.project_state import State
 
 pytestmark = on_both_databases
@@ -45,6 +47,9 @@ KEYS = {
     "ground_truth_tasks",
     "ground_truth_accuracy",
     "forecast",
+    "model_embedding",
+    "model_embedding_since",
+    "model_in_training",
     "without_text",
     "unknown_choices",
     "unreadable_annotations",
@@ -93,6 +98,30 @@ def in_label_studio(loop: ProjectDriver, tmp_path: Path) -> dict[int, Any]:
 
 
 # -- end to end --------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_was_fine_tuned_in_the_background_is_taken_by_the_next_sync(
+    start: StartProject, people: Annotators, tmp_path: Path
+) -> None:
+    loop = start(texts(110))
+    label_some(loop, people, count=100)
+    server = start_ml_backend(tmp_path, environment={"ML_BACKEND_FINETUNE_STEPS": "2"})
+    try:
+        first = summary(loop, ML_BACKEND_URL=server.url)
+        assert (first["trained"], first["model_embedding"], first["model_in_training"]) == (True, "frozen", True)
+        shown = connector(loop, "status", "--project", str(loop.id)).stdout
+        assert "the ML backend goes on fine-tuning: the next connector sync takes the result" in shown
+        backend = Backend(server.url)
+        until(lambda: not backend.model(str(loop.id))["in_training"])
+        second = summary(loop, ML_BACKEND_URL=server.url)
+        assert (second["round"], second["trained"]) == (first["round"] + 1, False)
+        assert second["model_version"] == backend.model(str(loop.id))["model_version"] != first["model_version"]
+        assert not second["model_in_training"]
+        loop.assert_published()
+        third = summary(loop, ML_BACKEND_URL=NOWHERE)  # with nothing new and nothing in training, it is not asked
+        assert (third["round"], third["model_version"]) == (second["round"], second["model_version"])
+    finally:
+        stop_ml_backend(tmp_path)
 
 
 def test_loop_runs_from_no_label_to_second_opinions_by_the_command_alone(

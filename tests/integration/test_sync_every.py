@@ -21,6 +21,7 @@ from support.connector_commands import command_environment
 from support.label_studio_server import Annotators
 from support.project_driver import ProjectDriver, StartProject, texts
 from support.proxy import Proxy
+from support.waiting import until
 
 from connector.cli.main import main
 from connector.state.project_state import State
@@ -89,14 +90,6 @@ class Service:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what must come sooner or later."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.fixture

@@ -205,9 +205,7 @@ def run_pickled(
 
 
 @pytest.mark.service
-@pytest.mark.parametrize(
-    "classifier", ["logistic-cv", "two-speed", pytest.param("transformer", marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("classifier", ["logistic-cv", "auto", pytest.param("transformer", marks=pytest.mark.nightly)])
 def test_probabilities_are_those_of_this_process(
     tmp_path: Path,
     one_thread: Encoder,

@@ -47,7 +47,9 @@ class ProjectHarness:
     ) -> TrainedModel:
         names = tuple(f"class {number}" for number in range(classes))
         keys = tuple(digest(text) for text in texts)
-        request = TrainingRequest(names, keys, tuple(labels), folds, seed, self.settings.c, **options)
+        request = TrainingRequest(
+            names, keys, tuple(labels), folds, seed, self.settings.c, **{"classifier": "logistic", **options}
+        )
         self.project.train(request, Progress(refuse if stop else lambda update: None))
         return self.model
 
@@ -60,5 +62,4 @@ class ProjectHarness:
         return self.project.features.of_texts(self.model.feature_spec, texts)
 
     def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        features = [self.features(texts)] * len(self.model.by_fold)
-        return self.model.out_of_sample(features, [digest(text) for text in texts])
+        return self.model.out_of_sample(self.features(texts), [digest(text) for text in texts])

@@ -28,6 +28,7 @@ class Model:
         self.weights: Mapping[int, float] | None = None
         self.classifier: str | None = None
         self.failure: Exception | None = None
+        self.in_training = False
         self.copies: set[int] = set()  # near-duplicates of other tasks
 
     def check(self) -> None:
@@ -48,6 +49,15 @@ class Model:
 
     def probabilities(self, project: str) -> Probabilities | None:
         return self.served
+
+    def model(self, project: str) -> dict[str, Any] | None:
+        if self.served is None:
+            return None
+        told = {"embedding": "frozen", "since": "2026-03-01T10:00:00+00:00", "in_training": self.in_training}
+        return {"model_version": self.served.model_version, **told}
+
+    def close(self) -> None:
+        pass
 
     def distinct(self, project: str, ids: Sequence[int], count: int) -> list[int]:
         return [item for item in ids if item not in self.copies][:count]

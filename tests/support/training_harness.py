@@ -53,8 +53,7 @@ class TrainingHarness:
         return float((self.model.final.predict_proba(features).argmax(axis=1) == labels).mean())
 
     def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        of_texts, spec = self.project.features.of_texts, self.model.feature_spec
-        features = [of_texts(spec, texts, fold) for fold in range(len(self.model.by_fold))]
+        features = self.project.features.of_texts(self.model.feature_spec, texts)
         return self.model.out_of_sample(features, [digest(text) for text in texts])
 
     def folds(self) -> dict[bytes, int]:

@@ -132,10 +132,10 @@ def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
     corpus = read_or_hold_out(data)
     options = ReplayOptions(rounds=1, batch=5, initial_tasks=105, initial_labels=1)  # at 100 texts encoders are due
     embedded = alone.embedded_in(tmp_path / "out")
-    with serve_backends(corpus, options.project, ["two-speed"], 2, embedded, lambda done, total: None) as urls:
+    with serve_backends(corpus, options.project, ["auto"], 2, embedded, lambda done, total: None) as urls:
         used, fresh = (Backend(url, poll_seconds=0.05) for url in urls)
         runs = [
-            replay(corpus, "random-new", "two-speed", seed, options, backend)
+            replay(corpus, "random-new", "auto", seed, options, backend)
             for backend, seed in ((used, 0), (used, 1), (fresh, 1))
         ]
         used.close()

@@ -223,8 +223,35 @@ def test_the_model_comes_with_what_the_last_round_found(
         "agreement": agreement,
         "ground_truth_tasks": 0,
         "ground_truth_accuracy": None,
+        "embedding": None,
+        "embedding_since": None,
+        "in_training": False,
     }
     assert f"Model       {told}" in format_status(found)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "in_training", "told"),
+    [
+        ("fine-tuned", False, "v3, fine-tuned embeddings since 2026-02-10, out of sample it agrees with 80 %"),
+        ("transformer", False, "v3, a fine-tuned transformer since 2026-02-10, out of sample"),
+        ("frozen", True, "goes on fine-tuning: the next connector sync takes the result\n"),
+    ],
+)
+def test_the_status_says_which_embedding_serves_and_since_when(
+    studio: Server, state: ProjectState, embedding: str, in_training: bool, told: str
+) -> None:
+    since = "2026-02-10T12:00:00+00:00"
+    model = {"model_embedding": embedding, "model_embedding_since": since, "model_in_training": in_training}
+    synced(studio, state, *NEW, model_agreement=0.8, **model)
+    state.put(model_version="v3")
+    found = ask(studio, state)
+    assert (found.model.embedding, found.model.embedding_since, found.model.in_training) == (
+        embedding,
+        since,
+        in_training,
+    )
+    assert told in format_status(found)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +330,10 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         ],
         "tasks": ["total", "labelled", "unlabelled", "without_text"],
         "rule": ["min_annotations_per_task", "tasks_below"],
-        "model": ["version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"],
+        "model": [
+            *("version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"),
+            *("embedding", "embedding_since", "in_training"),
+        ],
         "forecast": ["labels", "gain", "likely_to_pay", "words"],
         "new_annotations": None,
         "next_tasks": ["rank", "task", "text", "second_opinion", "labels"],

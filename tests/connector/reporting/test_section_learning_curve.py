@@ -89,7 +89,7 @@ def test_few_values_stay_as_they_are() -> None:
 
 def test_a_replay_is_the_mean_and_deviation_over_its_seeds(tmp_path: Path) -> None:
     random = [run("random", 0, [(200, 0.6), (300, 0.65), (400, 0.7)])]
-    other = [run("margin", 0, [(200, 0.9), (400, 0.99)]), run("ours", 0, [(200, 0.1)], classifier="two-speed")]
+    other = [run("margin", 0, [(200, 0.9), (400, 0.99)]), run("ours", 0, [(200, 0.1)], classifier="auto")]
     found = curve_section([], read(replayed(tmp_path, *OURS, *random, *other)), 7, multiple=False)
     ours, by_chance = found.replayed
     assert (ours.strategy, ours.seeds, ours.labels) == ("ours", 2, [200, 300, 400])
@@ -118,7 +118,7 @@ def test_a_replay_without_random_order_or_its_default(tmp_path: Path) -> None:
     assert found.saved == "The replay has ours only, so there is nothing to compare it with."
     found = curve_section([], read(replayed(tmp_path, *OURS, default="another")), 7, multiple=False)
     assert [line.strategy for line in found.replayed] == ["ours"]
-    alone = run("random", 0, [(200, 0.6)], classifier="two-speed")
+    alone = run("random", 0, [(200, 0.6)], classifier="auto")
     found = curve_section([], read(replayed(tmp_path, alone, default="another")), 7, multiple=False)
     assert [line.strategy for line in found.replayed] == ["random"]
 

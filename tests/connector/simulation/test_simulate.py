@@ -101,11 +101,11 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows() -> None:
     class Knowing(Backend):
         def classifiers(self) -> list[str]:
-            return ["logistic", "two-speed"]
+            return ["logistic", "auto"]
 
     backend = Knowing("http://in-process")
-    check_classifiers(backend, ["two-speed", "logistic"])
-    with pytest.raises(UsageError, match=r"^--classifier oracle: the ML backend has only logistic, two-speed\.$"):
+    check_classifiers(backend, ["auto", "logistic"])
+    with pytest.raises(UsageError, match=r"^--classifier oracle: the ML backend has only logistic, auto\.$"):
         check_classifiers(backend, ["logistic", "oracle"])
 
 

@@ -46,3 +46,26 @@ def test_a_dry_run_leaves_the_window_and_the_model_as_they_were(state: ProjectSt
     summary = _Cycle(7, gateway, state, SyncOptions(dry_run=True), Reporter()).round(tasks, [], model)  # type: ignore[arg-type]
     assert (summary.dry_run, summary.model_version) == (True, "model-1")
     assert (state.record().window_options, state.record().model_version) == (asked, "model-0")
+
+
+@pytest.mark.parametrize("in_training", [False, True])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_the_backend_is_asked_for_another_model_only_if_it_went_on_training(
+    state: ProjectState, in_training: bool, replaced: bool
+) -> None:
+    model, tasks = Model(), pulled(*both_classes(20), labelled(21))
+    model.in_training = in_training
+    gateway: Any = None
+    cycle = _Cycle(7, gateway, state, SyncOptions(train="always"), Reporter())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_Cycle, "_publish", lambda cycle, snapshot, scored, window: window)
+        patched.setattr("connector.sync.cycle.restore_tab_order", lambda *arguments: False)
+        summary = cycle.round(tasks, [], model)  # type: ignore[arg-type]
+    assert summary.model.model_in_training == in_training
+    assert (summary.model.model_embedding, summary.model_version) == ("frozen", "model-1")
+    if replaced:
+        model.train("7", tasks.control.classes, {})
+    asked = []
+    connect: Any = lambda: asked.append(1) or model  # noqa: E731
+    assert cycle.is_model_replaced(connect) == (in_training and replaced)
+    assert bool(asked) == in_training

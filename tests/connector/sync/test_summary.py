@@ -20,6 +20,9 @@ KEYS = [
     "ground_truth_tasks",
     "ground_truth_accuracy",
     "forecast",
+    "model_embedding",
+    "model_embedding_since",
+    "model_in_training",
     "queue_version",
     "window",
     "without_text",
@@ -45,7 +48,9 @@ def test_a_dry_run_says_so_at_the_end() -> None:
 
 
 def test_the_model_of_a_stored_round_comes_back() -> None:
-    summary = sync_summary(model=ModelSummary(0.8, 3, 1.0, {"labels": 125, "gain": None, "likely_to_pay": None}))
+    summary = sync_summary(
+        model=ModelSummary(0.8, 3, 1.0, {"labels": 125, "gain": None}, "frozen", "2026-03-01T10:00:00+00:00", True)
+    )
     assert ModelSummary.of_round(summary.to_json()) == summary.model
     assert ModelSummary.of_round(None) == ModelSummary(None, None, None, None)
 

@@ -165,31 +165,30 @@ def test_several_classes_a_text(tmp_path: Path, make_sentences: Sentences) -> No
     assert told["problem_type"] == "multi_label_classification"
 
 
-def test_texts_that_come_later_have_the_mean_over_the_folds(bench: OfTransformers, words: list[str]) -> None:
+def test_texts_that_come_later_are_scored_by_the_model_of_all_labels(bench: OfTransformers, words: list[str]) -> None:
     bench.hold([*words[:60], "a text that came later"])
     features, spec = bench.project.features, bench.model.feature_spec
     gc.collect()  # what other tests have left
     features.fill(spec)
-    bench.right(["another text"], [0])  # by the model of all labels, which stays in memory
-    assert models_alive() == 2
+    bench.right(["another text"], [0])
+    assert models_alive() == 1
     features.release(spec)
-    assert models_alive() == 2
+    assert models_alive() == 1
     dataset = bench.project.dataset
-    held = [block for shard in dataset.shards(25) if (block := read_block(dataset, spec, 2, *shard)) is not None]
+    held = [block for shard in dataset.shards(25) if (block := read_block(dataset, spec, *shard)) is not None]
     assert [len(block.ids) for block in held] == [25, 25, 11]
     new, key = "a text that came later", digest("a text that came later")
-    probabilities, folds = bench.model.out_of_sample([x[-1:] for x in held[-1].features], [key])
+    probabilities, folds = bench.model.out_of_sample(held[-1].features[-1:], [key])
     assert folds.tolist() == [-1]
+    assert not dataset.features(spec.transformers[0], [key]), "the models of the folds score labelled texts only"
     # Each model's folder is what anybody's transformers can read.
-    expected = []
-    for number, classifier in enumerate(bench.model.by_fold):
-        name = spec.transformers[number].partition(":")[0]
-        folder = bench.directory / "transformers" / name / f"model-{number:02}"
-        tokens = AutoTokenizer.from_pretrained(folder)(new, return_tensors="pt")
-        with torch.inference_mode():
-            logits = AutoModelForSequenceClassification.from_pretrained(folder)(**tokens).logits.numpy()
-        expected.append(classifier.predict_proba(logits)[0])
-    assert probabilities[0] == pytest.approx(np.mean(expected, axis=0), abs=0.02)  # bfloat16 beside float32
+    name = spec.transformers[-1].partition(":")[0]
+    folder = bench.directory / "transformers" / name / f"model-{len(spec.transformers) - 1:02}"
+    tokens = AutoTokenizer.from_pretrained(folder)(new, return_tensors="pt")
+    with torch.inference_mode():
+        logits = AutoModelForSequenceClassification.from_pretrained(folder)(**tokens).logits.numpy()
+    expected = bench.model.final.predict_proba(logits)[0]
+    assert probabilities[0] == pytest.approx(expected, abs=0.02)  # bfloat16 beside float32
     features.release(FeatureSpec())
     gc.collect()
     assert models_alive() == 0

@@ -34,7 +34,7 @@ def test_the_button_trains_on_what_most_annotations_say(events: EventHarness) ->
     project, request = events.started[0]
     assert (project, request.classes, request.multilabel) == ("1", ("Polite", "Impolite"), False)
     assert request.weights == (1.0, 1.0, 1.0)
-    assert (request.folds, request.classifier) == (3, "logistic")
+    assert (request.folds, request.classifier) == (3, "auto")
 
 
 def test_of_a_multiple_choice_each_class_is_voted_on(events: EventHarness) -> None:

@@ -170,8 +170,10 @@ def test_the_model_is_described(server: Any, trained: Any) -> None:
     assert described["trained_at"]
     assert described["accuracy"] > 0.5
     assert described["versions"] == [described["model_version"]]
+    assert (described["embedding"], described["in_training"]) == ("frozen", False)
+    assert described["since"] == described["trained_at"]
     nothing = {"model_version": None, "classes": [], "multilabel": False, "labels": 0, "versions": []}
-    nothing |= {"trained_at": None, "accuracy": None}
+    nothing |= {"trained_at": None, "accuracy": None, "embedding": None, "since": None, "in_training": False}
     assert server.client("nobody").get("model").json() == nothing
 
 
@@ -213,7 +215,7 @@ def test_of_equal_texts_the_first_item_is_chosen(server: Any) -> None:
         ({"weights": [1.0]}, "one weight per id"),
         ({"weights": [1.0, 0.0]}, "weights.1"),
         ({"weights": [1.0, -2.0]}, "weights.1"),
-        ({"classifier": "oracle"}, "classifier: Input should be 'logistic'"),
+        ({"classifier": "oracle"}, "classifier: Input should be 'auto'"),
         ({"folds": 1}, "folds"),
         ({"folds": 21}, "folds"),
         ({"seed": -1}, "seed"),

@@ -132,7 +132,7 @@ def test_status_follows_a_project_from_init_to_second_opinions(start: StartProje
     assert shown.returncode == 0
     assert shown.stderr == ""
     assert "Last sync   less than a minute ago, published a window" in shown.stdout
-    assert f"Model       {done['model_version']}, out of sample it agrees with" in shown.stdout
+    assert f"Model       {done['model_version']}, frozen embeddings since " in shown.stdout
 
 
 def test_status_changes_nothing_in_label_studio_and_in_the_state(

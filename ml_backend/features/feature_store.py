@@ -108,15 +108,11 @@ class FeatureStore:
         digests: Collection[bytes] | None = None,
     ) -> None:
         """Compute missing features by a model that is not on disk yet, of all texts or only of `digests`."""
-        self._fill_with(compute, feature_key, self._lacking(feature_key, digests), report)
+        self._fill_with(compute, feature_key, self._dataset.lacking(feature_key, digests), report)
 
     def count_lacking(self, spec: FeatureSpec) -> int:
         """The number of texts that `fill` would compute something for."""
         return max(len(self._dataset.lacking(key)) for key in spec.feature_keys(FINAL))
-
-    def _lacking(self, feature_key: str, digests: Collection[bytes] | None) -> list[bytes]:
-        wanted = None if digests is None else set(digests)
-        return [key for key in self._dataset.lacking(feature_key) if wanted is None or key in wanted]
 
     def matrix(self, spec: FeatureSpec, digests: Sequence[bytes], member: int = FINAL) -> tuple[Matrix, list[int]]:
         """The stored features of `digests` for the model of a fold, or FINAL.
@@ -211,7 +207,7 @@ class FeatureStore:
         return self._stored_texts(digests)[1]
 
     def _fill(self, feature_keys: Sequence[str], report: Report, digests: Collection[bytes] | None = None) -> None:
-        lacking = {key: self._lacking(key, digests) for key in feature_keys}
+        lacking = {key: self._dataset.lacking(key, digests) for key in feature_keys}
         done, total = 0, sum(map(len, lacking.values()))
         for feature_key, keys in lacking.items():
             is_remote = self.parallel.distributed and self.parallel.divides(SECONDS_A_TEXT * len(keys))

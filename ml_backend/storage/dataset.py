@@ -7,7 +7,7 @@ Label Studio's events reported.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -120,11 +120,18 @@ class Dataset:
         with self._connection() as connection:
             return dict(_select(connection, "SELECT digest, text FROM texts WHERE digest IN", (), digests))
 
-    def lacking(self, feature_key: str) -> list[bytes]:
-        """Digests of the texts without these features, short texts first (batches of similar lengths pad little)."""
-        query = "SELECT digest FROM texts WHERE digest NOT IN (SELECT digest FROM features WHERE kind = ?)"
-        with self._connection() as connection:
-            return [row[0] for row in connection.execute(query + " ORDER BY length(text), digest", (feature_key,))]
+    def lacking(self, feature_key: str, among: Collection[bytes] | None = None) -> list[bytes]:
+        """Digests of the texts without these features, short texts first (batches of similar lengths pad little).
+
+        `among`: only these digests are looked at. None: all texts.
+        """
+        if among is None:
+            query = "SELECT digest FROM texts WHERE digest NOT IN (SELECT digest FROM features WHERE kind = ?)"
+            with self._connection() as connection:
+                return [row[0] for row in connection.execute(query + " ORDER BY length(text), digest", (feature_key,))]
+        found = self.features(feature_key, among)
+        texts = self.texts([key for key in among if key not in found])
+        return sorted(texts, key=lambda key: (len(texts[key]), key))
 
     def add_features(self, feature_key: str, digests: Sequence[bytes], vectors: npt.NDArray[np.float32]) -> None:
         """Store one vector per digest, float32 (n, d). Digests of no stored text are left out."""
@@ -133,7 +140,7 @@ class Dataset:
         with self._connection() as connection, connection:
             connection.executemany(query, rows)
 
-    def features(self, feature_key: str, digests: Sequence[bytes]) -> dict[bytes, npt.NDArray[np.float32]]:
+    def features(self, feature_key: str, digests: Collection[bytes]) -> dict[bytes, npt.NDArray[np.float32]]:
         """Digest to vector, for vectors that are stored."""
         query = "SELECT digest, vector FROM features WHERE kind = ? AND digest IN"
         with self._connection() as connection:
@@ -277,7 +284,7 @@ def _as_matrix(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
 
 
 def _select(
-    connection: sqlite3.Connection, query: str, first: tuple[str, ...], digests: Sequence[bytes]
+    connection: sqlite3.Connection, query: str, first: tuple[str, ...], digests: Collection[bytes]
 ) -> Iterator[tuple[bytes, Any]]:
     remaining = iter(digests)
     while part := list(islice(remaining, _SQL_PARAMETERS)):

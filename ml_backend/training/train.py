@@ -1,5 +1,6 @@
 """Labels in, a trained model out: features, folds, one model per fold, and a final one on all labels."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -76,8 +77,8 @@ def finetune(
 
 def awaits_embedding(model: TrainedModel) -> bool:
     """Whether fine-tuned encoders are better than the embeddings of `model`, and texts are to be embedded with them."""
-    losses = model.settings.get("losses", {})
-    return model.feature_spec.embedding == "frozen" and losses.get("fine-tuned", np.inf) < losses.get("frozen", -np.inf)
+    losses = model.settings.get("losses")
+    return losses is not None and model.feature_spec.embedding == "frozen" and is_better(losses)
 
 
 def _prepare(
@@ -144,9 +145,9 @@ def _fit_best(
 
     frozen = fit(request, features, spec, labelled, folds, partial(report, 0))
     finetuned = fit(request, features, finetuned_spec, labelled, folds, partial(report, 1))
-    losses = {"losses": {each.spec.embedding: each.loss for each in (frozen, finetuned)}}
-    frozen, finetuned = (replace(each, settings={**each.settings, **losses}) for each in (frozen, finetuned))
-    if not is_better(finetuned, frozen):
+    losses: dict[str, float] = {each.spec.embedding: each.loss for each in (frozen, finetuned)}
+    frozen, finetuned = (replace(each, settings={**each.settings, "losses": losses}) for each in (frozen, finetuned))
+    if not is_better(losses):
         return frozen
     if waiting and features.count_lacking(finetuned_spec) > max(_FEW_TEXTS, features.count_texts() // 10):
         return frozen
@@ -154,9 +155,9 @@ def _fit_best(
     return finetuned
 
 
-def is_better(finetuned: Fitted, frozen: Fitted) -> bool:
-    """Whether the classifiers on fine-tuned embeddings predict labels that they have not seen better."""
-    return finetuned.loss < frozen.loss
+def is_better(losses: Mapping[str, float]) -> bool:
+    """Whether classifiers on fine-tuned embeddings predict unseen labels better. `losses`: by embedding."""
+    return losses["fine-tuned"] < losses["frozen"]
 
 
 def _train_transformers(

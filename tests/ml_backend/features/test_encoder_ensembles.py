@@ -64,7 +64,7 @@ class FineTuned(TrainingHarness):
 def finetuned_serves() -> Iterator[None]:
     """Fine-tuned encoders serve even where they are no better: tests/ml_backend/training/test_auto.py is about that."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ml_backend.training.train.is_better", lambda finetuned, frozen: True)
+        patched.setattr("ml_backend.training.train.is_better", lambda losses: True)
         yield
 
 
@@ -73,7 +73,7 @@ def first(
     tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> Path:
     """A project of 200 words trained on 100 labels by chance, with its first encoders, for copies."""
-    bench = FineTuned(tmp_path_factory.mktemp("first") / "project", tiny_encoder, finetune_steps=150)
+    bench = FineTuned(tmp_path_factory.mktemp("first") / "project", tiny_encoder, finetune_steps=300)
     bench.hold(words)
     bench.train(words[:100], by_chance[:100])
     return bench.directory
@@ -90,7 +90,7 @@ def test_what_the_encoders_remember_is_not_in_the_out_of_sample_probabilities(
 ) -> None:
     # Labels by chance can only be remembered: the final model does, the out-of-sample rows cannot.
     assert len(bench.model.feature_spec.finetuned) == 3
-    assert bench.right(words[:100], by_chance[:100]) > 0.72
+    assert bench.right(words[:100], by_chance[:100]) > 0.8
     probabilities, folds = bench.out_of_sample(words[:100])
     guessed = (probabilities.argmax(axis=1) == by_chance[:100]).mean()
     assert (folds >= 0).all()
@@ -116,7 +116,7 @@ def test_labels_that_come_or_change_later_tell_nothing_either(
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("tiny_encoder", {"lexical_dims": 256}),
+        ("tiny_encoder", {"lexical_dims": 256, "finetune_steps": 120}),
         pytest.param("encoder", {"finetune_steps": 20, "finetune_learning_rate": 2e-4}, marks=pytest.mark.nightly),
     ],
 )
@@ -135,7 +135,7 @@ def test_out_of_sample_accuracy_is_that_on_fresh_texts(
         for features in [bench.project.features.of_texts(bench.model.feature_spec, fresh, fold)]
     ]
     out_of_sample = (bench.out_of_sample(texts)[0].argmax(axis=1) == truth).mean()
-    assert min(on_fresh) > 0.65
+    assert min(on_fresh) > 0.7
     assert abs(out_of_sample - np.mean(on_fresh)) < 0.1
 
 

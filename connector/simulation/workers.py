@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -39,6 +40,8 @@ NOT_INHERITED = tuple(
 UNNEEDED = ("LABEL_STUDIO_", "CONNECTOR_")  # beginnings of variables
 
 Count = Callable[[int, int], None]
+
+_asked_to_stop = threading.Event()  # a signal has come since the ML backends were started
 
 
 class Job(NamedTuple):
@@ -80,6 +83,7 @@ def serve_backends(
     environment["TMPDIR"] = str(temporary)  # so that temporary files of the servers are deleted, too
     environment["ML_BACKEND_FINETUNE"] = "now"  # within the training, so that it affects the same round in every replay
     directories = [temporary / f"worker-{number}" for number in range(count)]
+    _asked_to_stop.clear()
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:
         _reach_this_machine()
@@ -190,7 +194,7 @@ def run_all(
                 for run in failed:
                     run.result()
                 progress(min(rounds.value, total), total)
-                if signals:
+                if signals or _asked_to_stop.is_set():
                     raise Stopped
         except BaseException as error:
             for child in set(multiprocessing.active_children()) - earlier_children:
@@ -250,6 +254,7 @@ def _replay(job: Job) -> list[Round]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _asked_to_stop.set()  # in case a finalizer or a weak reference's callback runs now, which swallows exceptions
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # a second signal must not interrupt the end and leave processes
     raise Stopped

@@ -8,6 +8,7 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,20 @@ def test_a_signal_at_the_last_moment_is_not_lost(log: Path) -> None:
 
     with raised_at_once(), pytest.raises(Stopped):
         all_of([Job("margin", "logistic", 0)], last)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_signal_before_the_replays_is_not_lost_with_its_exception(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_asked_to_stop", threading.Event())
+    before = {number: signal.signal(number, workers._stop) for number in workers.SIGNALS}
+    try:
+        with contextlib.suppress(Stopped):  # as Python does in a finalizer
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped):
+            all_of(PLAN.jobs)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert multiprocessing.active_children() == []
 
 

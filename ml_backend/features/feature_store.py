@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ml_backend.errors import CorruptModel, EncoderUnavailable
-from ml_backend.features import tfidf
-from ml_backend.features.encoder import CHUNK, Encoder
+from ml_backend.features import device, tfidf
+from ml_backend.features.encoder import Encoder
 from ml_backend.features.encoder_ensembles import EncoderEnsembles, is_finetuned
 from ml_backend.features.feature_spec import FINAL, FeatureSpec, Matrix
 from ml_backend.features.finetune import Schedule
@@ -28,7 +28,7 @@ SECONDS_A_TEXT = 0.01  # to embed it on two cores, roughly
 _MAX_CHARACTERS = 20_000
 _TFIDF_CHUNK = 1_000
 # Texts per call on another machine, which receives their model with them. Whole chunks keep the batches the same.
-_SHARD = 30 * CHUNK
+_SHARD = 30 * device.chunk_size("cpu")
 
 
 class FeatureStore:
@@ -221,7 +221,7 @@ class FeatureStore:
         if isinstance(compute, RemoteCall):
             self._fill_remotely(compute, feature_key, keys, report)
             return
-        chunk = _TFIDF_CHUNK if feature_key in self._tfidf_maps else CHUNK
+        chunk = _TFIDF_CHUNK if feature_key in self._tfidf_maps else device.chunk_size(device.name())
         for start in range(0, len(keys), chunk):
             stored, texts = self._stored_texts(keys[start : start + chunk])
             if texts:

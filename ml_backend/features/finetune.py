@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import InvalidRequest
+from ml_backend.features.device import precision
 from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
@@ -148,24 +148,6 @@ def average(members: "Sequence[Mapping[str, torch.Tensor]]") -> "dict[str, torch
     return {
         name: torch.stack([member[name].float() for member in members]).mean(dim=0).bfloat16() for name in members[0]
     }
-
-
-def precision(device: "torch.device") -> AbstractContextManager[Any]:
-    """Compute in bfloat16 if the processor supports it, which halves the time, else in float32."""
-    import torch
-
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device.type))
-
-
-def has_fast_bfloat16(device: str) -> bool:
-    """Whether a type of device, such as "cuda" or "cpu", computes quickly in bfloat16."""
-    import torch
-
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device != "cpu":
-        return False
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def _embed(model: "SentenceTransformer", texts: list[str], max_length: int) -> "torch.Tensor":

@@ -4,6 +4,7 @@ import gc
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
+from ml_backend.features import device
 from ml_backend.features.encoder import packaged_weights, set_up
-from ml_backend.features.finetune import Schedule, has_fast_bfloat16, precision
+from ml_backend.features.finetune import Schedule
 from ml_backend.settings import DEFAULT_ENCODER
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 Matrix = npt.NDArray[np.float32]
 SECONDS_A_STEP = 0.3  # of 16 texts on two cores, roughly
 _WARM_UP = 0.1  # share of the steps up to the full learning rate, which then falls to zero
-_BATCH = 16  # texts of similar lengths that are scored together
 
 log = logging.getLogger(__name__)
 
@@ -39,25 +40,28 @@ class SequenceClassifier:
 
     def logits(self, texts: Sequence[str]) -> Matrix:
         """The logits, float32 (n, classes), in the order of `texts`."""
-        import torch
-
         order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
-        parts = []
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
+        kind, parts, done = self.model.device.type, [], 0
+        while done < len(order):
             # One batch at a time, so that a prediction does not wait for all texts of another thread.
-            with self.lock, torch.inference_mode(), precision(self.model.device):
-                tokens = self.tokenizer(
-                    [texts[position] for position in batch],
-                    padding=True,
-                    truncation=True,
-                    max_length=self.max_length,
-                    return_tensors="pt",
-                ).to(self.model.device)
-                parts.append(self.model(**tokens).logits.float().cpu().numpy())
+            rest = [texts[position] for position in order[done : done + device.batch_size(kind)]]
+            with self.lock:
+                parts.append(device.compute(kind, partial(self._first_logits, rest)))
+            done += len(parts[-1])
         logits = np.empty((len(texts), parts[0].shape[1]), dtype=np.float32)
         logits[order] = np.concatenate(parts)
         return logits
+
+    def _first_logits(self, texts: list[str], count: int) -> Matrix:
+        """The logits of the first `count` texts."""
+        import torch
+
+        with torch.inference_mode(), device.precision(self.model.device):
+            tokens = self.tokenizer(
+                texts[:count], padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+            ).to(self.model.device)
+            logits: Matrix = self.model(**tokens).logits.float().cpu().numpy()
+            return logits
 
     def save(self, directory: Path) -> None:
         """Write weights (safetensors), config and tokenizer, as `from_pretrained` reads them."""
@@ -95,7 +99,6 @@ def fit(
         EncoderUnavailable: The model cannot be loaded.
         InvalidRequest: The learning rate is too high.
     """
-    import torch
     from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from transformers import set_seed as seed_everything
 
@@ -118,7 +121,7 @@ def fit(
         def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             report(state.global_step, schedule.steps)
 
-    on_gpu = torch.cuda.is_available()
+    kind = opened.model.device.type
     by_length: dict[str, Any] = {"group_by_length": True}  # less padding
     if "train_sampling_strategy" in {field.name for field in fields(TrainingArguments)}:  # transformers 5
         by_length = {"train_sampling_strategy": "group_by_length"}
@@ -130,12 +133,12 @@ def fit(
             learning_rate=schedule.learning_rate,
             per_device_train_batch_size=schedule.batch_size,
             warmup_steps=round(_WARM_UP * schedule.steps),
-            bf16=has_fast_bfloat16("cuda" if on_gpu else "cpu"),
-            use_cpu=not on_gpu,
+            bf16=device.has_fast_bfloat16(kind),
+            use_cpu=kind == "cpu",
             seed=seed,
-            full_determinism=on_gpu,  # a CPU is deterministic without it
+            full_determinism=kind == "cuda",  # a CPU is deterministic without it
             remove_unused_columns=False,  # or the Trainer would remove the weights
-            dataloader_pin_memory=on_gpu,
+            dataloader_pin_memory=kind == "cuda",
             disable_tqdm=True,
             logging_strategy="no",
             save_strategy="no",
@@ -192,7 +195,6 @@ def _open(name: str, classes: int, multilabel: bool, max_length: int) -> Sequenc
 
 
 def _from_pretrained(name: str, max_length: int, options: dict[str, Any]) -> SequenceClassifier:
-    import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=options.get("local_files_only", False))
@@ -202,8 +204,7 @@ def _from_pretrained(name: str, max_length: int, options: dict[str, Any]) -> Seq
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     most = [max_length, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return SequenceClassifier(model.to(device), tokenizer, min(filter(None, most)), Lock())
+    return SequenceClassifier(model.to(device.name()), tokenizer, min(filter(None, most)), Lock())
 
 
 def _rows(

@@ -148,7 +148,7 @@ def test_encoders_are_fine_tuned_within_a_run_and_forgotten_by_the_next(
 def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_knows(data: Path, tmp_path: Path) -> None:
     done = simulate("--data", data, "--out", tmp_path, "--classifier", "guessing", *SMALL)
     assert isinstance(done.exception, UsageError)
-    assert str(done.exception).startswith("--classifier guessing: the ML backend has only logistic, logistic-cv, two-")
+    assert str(done.exception).startswith("--classifier guessing: the ML backend has only auto, logistic, logistic-cv")
     assert list((tmp_path / "runs").iterdir()) == []
 
 

@@ -21,6 +21,8 @@ SECONDS_A_STEP = 0.15  # of 16 texts on two cores, roughly
 _WARM_UP = 0.1  # share of the steps up to the full learning rate, which then falls to zero
 _HEAD_FASTER = 20  # the head starts at zero, the layers are trained already
 _LARGEST_GRADIENT = 1.0
+_AT_ONCE = 8  # texts of a batch: the gradients of its parts are added up, which needs less memory
+_TOKENS = 8  # texts are padded to a multiple: PyTorch keeps memory for every shape that it has met
 _BATCHES_SORTED = 8  # batches of texts that are sorted by length together, for less padding
 
 
@@ -93,17 +95,20 @@ def finetune(
     for step in range(schedule.steps):
         report(step, schedule.steps)
         batch = next(batches)
-        with precision(model.device):
-            vectors = _embed(model, [texts[position] for position in batch], schedule.max_length)
-            logits = head(scale * functional.normalize(vectors.float(), dim=1)).float()
-        if labels.ndim == 2:
-            losses = functional.binary_cross_entropy_with_logits(logits, targets[batch].float(), reduction="none")
-            losses = losses.mean(dim=1)
-        else:
-            losses = functional.cross_entropy(logits, targets[batch], reduction="none")
         optimizer.zero_grad(set_to_none=True)
-        loss = losses @ counts[batch] / counts[batch].sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = counts[batch].sum()
+        for start in range(0, len(batch), _AT_ONCE):
+            part = batch[start : start + _AT_ONCE]
+            with precision(model.device):
+                vectors = _embed(model, [texts[position] for position in part], schedule.max_length)
+                logits = head(scale * functional.normalize(vectors.float(), dim=1)).float()
+            if labels.ndim == 2:
+                losses = functional.binary_cross_entropy_with_logits(logits, targets[part].float(), reduction="none")
+                losses = losses.mean(dim=1)
+            else:
+                losses = functional.cross_entropy(logits, targets[part], reduction="none")
+            loss = losses @ counts[part] / total
+            loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained.values(), _LARGEST_GRADIENT)
         optimizer.step()
         rates.step()
@@ -151,7 +156,14 @@ def average(members: "Sequence[Mapping[str, torch.Tensor]]") -> "dict[str, torch
 
 
 def _embed(model: "SentenceTransformer", texts: list[str], max_length: int) -> "torch.Tensor":
-    tokens = model.tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+    tokens = model.tokenizer(
+        texts,
+        padding=True,
+        pad_to_multiple_of=_TOKENS,
+        truncation=True,
+        max_length=max_length,
+        return_tensors="pt",
+    )
     output = model({name: value.to(model.device) for name, value in tokens.items()})
     vectors: torch.Tensor = output["sentence_embedding"]
     return vectors

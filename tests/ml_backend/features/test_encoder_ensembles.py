@@ -73,7 +73,7 @@ def first(
     tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder, words: list[str], by_chance: list[int]
 ) -> Path:
     """A project of 200 words trained on 100 labels by chance, with its first encoders, for copies."""
-    bench = FineTuned(tmp_path_factory.mktemp("first") / "project", tiny_encoder, finetune_steps=300)
+    bench = FineTuned(tmp_path_factory.mktemp("first") / "project", tiny_encoder, finetune_steps=400)
     bench.hold(words)
     bench.train(words[:100], by_chance[:100])
     return bench.directory

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from connector.annotations.records import Annotation, Task, moment
+from connector.annotations.records import Annotation, Task, is_answered, moment
 
 ACTIVE_DAYS = 14
 TAIL_MINIMUM = 10
@@ -18,7 +18,7 @@ Distinct = Callable[[list[int], int], Collection[int]]
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in the window: a task, and whether it asks for one more annotation on top of those it has."""
+    """A place in the window: a task, and whether it has answers already and asks for one more (`relabel`)."""
 
     task: int
     relabel: bool
@@ -28,7 +28,7 @@ class Slot:
 class Candidate:
     """A task that can be annotated next. The lowest `score` is worth most.
 
-    `relabel`: it has labels and would get a second opinion. `unfinished`: it has fewer labels than the team wants on
+    `relabel`: it has answers and would get a further one. `unfinished`: it has fewer labels than the team wants on
     every task.
     """
 
@@ -58,11 +58,12 @@ def eligible(
     max_annotations: int,
     skip_queue: str,
 ) -> tuple[list[int], list[int]]:
-    """New and labelled tasks, ascending ids each, that an active annotator can still be given.
+    """Unlabelled and labelled tasks, ascending ids each, that an active annotator can still be given.
 
     Left out are tasks without a text, tasks with `max_annotations` labels, and tasks that every active annotator has
-    labelled or skipped. Unlabelled tasks are left out, too, if they are complete under the project's skip rule or
-    belong to the annotator who skipped them.
+    labelled or skipped. Tasks that were only skipped are left out, too, if they are complete under the project's skip
+    rule or belong to the annotator who skipped them. A task whose answers give no label is unlabelled until it has
+    `max_annotations` of them.
 
     Args:
         tasks: the project's tasks by id.
@@ -71,7 +72,7 @@ def eligible(
         max_annotations: most labels per task.
         skip_queue: the project's rule for skipped tasks, as Label Studio names it.
     """
-    new: list[int] = []
+    unlabelled: list[int] = []
     labelled: list[int] = []
     for task in tasks.values():
         seen = {row.annotator for row in task.annotations}
@@ -81,12 +82,12 @@ def eligible(
         if count:
             if count < max_annotations:
                 labelled.append(task.id)
-        elif not task.is_labeled and (
-            not task.annotations
-            or (skip_queue == "REQUEUE_FOR_OTHERS" and all(row.skipped for row in task.annotations))
-        ):
-            new.append(task.id)
-    return sorted(new), sorted(labelled)
+        elif is_answered(task.annotations):
+            if sum(not row.skipped for row in task.annotations) < max_annotations:
+                unlabelled.append(task.id)
+        elif not task.is_labeled and (not task.annotations or skip_queue == "REQUEUE_FOR_OTHERS"):
+            unlabelled.append(task.id)
+    return sorted(unlabelled), sorted(labelled)
 
 
 def choose_window(

@@ -140,6 +140,11 @@ def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], st
     return latest
 
 
+def is_answered(annotations: Iterable[Annotation]) -> bool:
+    """Whether anyone has submitted an answer, even one that gives no label. Then Label Studio calls the task done."""
+    return any(not row.skipped for row in annotations)
+
+
 def lock_rows(annotations: Iterable[Annotation], skip_queue: str) -> int:
     """How many annotation rows Label Studio counts against a task's overlap for an annotator who has none on it.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from connector.active_learning.window import Slot, active_annotators, open_places
-from connector.annotations.records import Task, latest_labels, lock_rows, moment
+from connector.annotations.records import Task, is_answered, lock_rows, moment
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.diagnostics.serving_order import ServedAnswer, answers_since, count_out_of_order, find_held_tasks
 from connector.formatting import count, verb
@@ -167,11 +167,11 @@ def skip_queue(window: WindowSnapshot, url: str, emails: Callable[[], Mapping[in
 
 
 def skipped_for_good(tasks: Collection[Task], rule: str) -> list[Task]:
-    """Tasks that someone skipped, that have no label, and that the `rule` does not let others get."""
+    """Tasks that someone skipped, that have no answer, and that the `rule` does not let others get."""
     if rule == "REQUEUE_FOR_OTHERS":
         return []
     return [
-        task for task in tasks if any(row.skipped for row in task.annotations) and not latest_labels(task.annotations)
+        task for task in tasks if any(row.skipped for row in task.annotations) and not is_answered(task.annotations)
     ]
 
 
@@ -199,7 +199,7 @@ def second_opinions(window: WindowSnapshot, url: str) -> Finding:
     unrequested = sorted(
         task.id
         for task in window.pulled.tasks.values()
-        if task.id not in requested and window.can_be_served(task) and latest_labels(task.annotations)
+        if task.id not in requested and window.can_be_served(task) and is_answered(task.annotations)
     )
     if not unrequested:
         if not requested:

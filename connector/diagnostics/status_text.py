@@ -25,7 +25,7 @@ def format_status(status: ProjectStatus) -> str:
     }
     lines += [f"  {name:<12}{text}" for name, text in parts.items() if text]
     for index, task in enumerate(status.next_tasks):
-        kind = next_opinion(max(1, task.labels)) if task.second_opinion else "new"
+        kind = next_opinion(task.labels) if task.second_opinion else "new"
         lines.append(f"  {'' if index else 'Next':<12}{task.rank}. task {task.task} ({kind}): {task.text}")
     return "\n".join([*lines, f"  {status.next_step}"])
 

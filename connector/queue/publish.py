@@ -17,7 +17,7 @@ from typing import Any
 
 from connector.active_learning.window import Slot
 from connector.annotations import Control
-from connector.annotations.records import Task, latest_labels, lock_rows, read_task
+from connector.annotations.records import Task, is_answered, lock_rows, read_task
 from connector.errors import ConnectorError, TryAgainLater
 from connector.formatting import count
 from connector.label_studio import LabelStudio
@@ -116,7 +116,7 @@ def is_open(task: Task, skip_queue: str) -> bool:
 
 
 def stale_open_tasks(tasks: Mapping[int, Task], second_opinions: Collection[int], skip_queue: str) -> dict[int, int]:
-    """{task: overlap} of labelled tasks that are open and yet never served: they have their label but are not closed.
+    """{task: overlap} of tasks that are open and yet never served: they have their answer but are not closed.
 
     At the head of a window, such a task can keep every annotator from being served. Those of `second_opinions` are
     meant to be open.
@@ -127,7 +127,7 @@ def stale_open_tasks(tasks: Mapping[int, Task], second_opinions: Collection[int]
         if not task.is_labeled
         and task.id not in second_opinions
         and lock_rows(task.annotations, skip_queue) >= task.overlap
-        and latest_labels(task.annotations)
+        and is_answered(task.annotations)
     }
 
 
@@ -136,13 +136,13 @@ def close(
 ) -> None:
     """Closes a reopened task, unless Label Studio has done so or the task (None) was deleted.
 
-    A task that lost its labels, before or since it was read, is a new one again: its overlap is restored and it stays
+    A task that lost its answers, before or since it was read, is a new one again: its overlap is restored and it stays
     open.
     """
     if task is not None and not task.is_labeled:
-        labelled = bool(latest_labels(task.annotations))
-        answer = gateway.update_task(task_id, overlap=overlap, is_labeled=labelled)
-        if labelled and not latest_labels(read_task(answer, control).annotations):
+        answered = is_answered(task.annotations)
+        answer = gateway.update_task(task_id, overlap=overlap, is_labeled=answered)
+        if answered and not is_answered(read_task(answer, control).annotations):
             gateway.update_task(task_id, overlap=overlap, is_labeled=False)
     state.close_task(task_id)
 

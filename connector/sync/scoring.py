@@ -15,7 +15,7 @@ from connector.active_learning.strategies import Strategy, find_strategy
 from connector.active_learning.window import Candidate, Slot, active_annotators, choose_window, eligible
 from connector.annotations.ground_truth import accuracy, ground_truths, warning
 from connector.annotations.label_config import Control
-from connector.annotations.records import latest_labels
+from connector.annotations.records import is_answered, latest_labels
 from connector.backend import Backend, Probabilities
 from connector.formatting import count
 from connector.progress import Reporter
@@ -296,7 +296,7 @@ def choose(
         scores = {task: place.get(task, len(order)) for task in new} | dict.fromkeys(labelled, 0.0)
     if not scored.scores or not strategy.relabels:
         again = [task for task in labelled if counts[task] < min_annotations]
-    candidates = [Candidate(task, scores[task], relabel=False) for task in new]
+    candidates = [Candidate(task, scores[task], relabel=is_answered(pulled.tasks[task].annotations)) for task in new]
     candidates += [
         Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
     ]

@@ -172,3 +172,27 @@ def test_tags_in_small_letters_are_served(commands: Commands, start: StartProjec
     loop = start(texts(2), config=config().replace("Choices", "choices").replace("<Text", "<text"), adopted=False)
     assert commands.run(loop, "init").code == 0
     assert commands.run(loop, "sync").code == 0
+
+
+def test_tasks_whose_answers_give_no_label_are_asked_of_others(
+    commands: Commands, start: StartProject, people: Annotators
+) -> None:
+    """Left blank, and with a choice that is taken out of the config later."""
+    third = CHOICES.format("", '<Choice value="Other"/>')
+    loop = start([{"data": {"text": text}} for text in texts(6)], config=config(choices=third), adopted=False)
+    first, other = people(2)
+    for task, label in zip(loop.tasks[:3], ("Polite", "Impolite", "Other"), strict=True):
+        loop.label(first, task, label)
+    first.submit({"id": loop.tasks[3]}, "politeness", "text", [])
+    loop.label(other, loop.tasks[0])
+    loop.set(label_config=config())
+
+    printed = runs(commands, loop)
+    asked = {slot.task: slot.relabel for slot in loop.state.window()}
+    assert asked == {**dict.fromkeys(loop.tasks[1:4], True), **dict.fromkeys(loop.tasks[4:], False)}
+    assert loop.flags(loop.tasks[3]) == [(2, False)]
+    assert "(first label)" in printed["status"]
+    given = {task for _ in asked if (task := loop.turn(other)) is not None}
+    assert given == set(asked)
+    assert loop.sync()["labels_changed"] > 0
+    assert "6 labelled, 0 unlabelled" in runs(commands, loop)["status"]

@@ -95,8 +95,11 @@ def test_a_labelled_task_that_somebody_skipped_may_be_asked_again_in_every_mode(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_task_that_an_empty_answer_completed_is_left_out(mode: str) -> None:
-    assert kind(task(empty(1), is_labeled=True), {1, 2}, mode=mode) == "out"
+def test_a_task_whose_answers_give_no_label_is_asked_of_others_up_to_the_maximum(mode: str) -> None:
+    answered = task(empty(1), skip(3), is_labeled=True)
+    assert kind(answered, {1, 2}, mode=mode) == "new"
+    assert kind(answered, {1, 2}, mode=mode, maximum=1) == "out"
+    assert kind(answered, {1, 3}, mode=mode) == "out"
 
 
 def test_a_closed_task_without_a_label_is_not_new() -> None:

@@ -440,7 +440,9 @@ def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: Projec
     studio.versions.clear()
     found = ask(studio, state)
     assert (found.queue.size, found.queue.in_charge) == (0, True)
-    assert found.next_step == "No task is left to ask for: the unlabelled ones were skipped, or have no text."
+    assert found.next_step == (
+        "No task is left to ask for: the unlabelled ones were skipped, have no text, or their answers give no label."
+    )
     told = format_status(found)
     assert "Last sync   1 hour ago, found no task to ask for\n" in told
     assert "Queue       empty, no task is left to ask for\n" in told

@@ -425,6 +425,17 @@ def test_a_reopened_task_that_is_gone_is_forgotten(server: Server, state: Projec
     assert state.reopened() == {}
 
 
+def test_a_reopened_task_whose_answer_gives_no_label_is_closed(server: Server, state: ProjectState) -> None:
+    server.add(1, 1)
+    server.add(2)
+    server.rows[1]["annotations"][0]["result"] = []
+    put(server, state, again(1))
+    assert not server.rows[1]["is_labeled"]
+    put(server, state, new(2))
+    assert server.rows[1]["is_labeled"]
+    assert state.reopened() == {}
+
+
 def test_a_reopened_task_that_lost_its_labels_stays_open(server: Server, state: ProjectState) -> None:
     server.add(1, 1)
     put(server, state, again(1))

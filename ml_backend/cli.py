@@ -86,7 +86,10 @@ def rollback(project: str, version: str | None, model_dir: str | None) -> None:
         registry.roll_back(version)
     except BackendError as error:
         _fail(str(error))
-    click.echo(f"Model version {registry.current_version()} serves project {project}.")
+    click.echo(
+        f"Model version {registry.current_version()} serves project {project}. To choose a window by it at once, run "
+        f"connector sync --project {project} --train never."
+    )
 
 
 def _registry(project: str, model_dir: str | None) -> "Registry":

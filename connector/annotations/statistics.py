@@ -33,7 +33,7 @@ class LabelCounts:
 
 @dataclass(frozen=True)
 class TaskCounts:
-    """Tasks with and without a label, and those without a text."""
+    """Tasks with and without a label, and those without a text, whose labels are left out. Together they are all."""
 
     total: int
     labelled: int
@@ -67,10 +67,11 @@ def label_counts(rows: Iterable[Annotation], now: datetime) -> LabelCounts:
 
 def task_counts(tasks: Mapping[int, Task]) -> TaskCounts:
     """Counts the `tasks` {id: task}."""
-    labelled = sum(any(row.label is not None for row in task.annotations) for task in tasks.values())
+    usable = [task for task in tasks.values() if task.digest is not None]
+    labelled = sum(any(row.label is not None for row in task.annotations) for task in usable)
     return TaskCounts(
         total=len(tasks),
         labelled=labelled,
-        unlabelled=len(tasks) - labelled,
-        without_text=sum(task.digest is None for task in tasks.values()),
+        unlabelled=len(usable) - labelled,
+        without_text=len(tasks) - len(usable),
     )

@@ -15,6 +15,7 @@ from connector.diagnostics.finding import Finding, ok, problem
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.formatting import count
 from connector.label_studio.client import LabelStudio
+from connector.queue.versions import our_versions
 from connector.settings import Settings
 from connector.state.project_state import ProjectState
 from connector.state.pull import ProjectSnapshot, control_of, read_snapshot
@@ -125,8 +126,17 @@ class _Examination:
         self.backends = self.gateway.backends(self.project_id)
         yield server_checks.members(self.project_id, server.get("edition"), self.gateway)
         if self.record.adopted_at is None:
+            cause = f"Project {self.project_id} is not set up: init has not been run."
             remedy = f"Run connector init --project {self.project_id}."
-            yield problem("adopted", f"Project {self.project_id} is not set up: init has not been run.", remedy)
+            if our_versions(self.gateway.model_versions(self.project_id)):
+                cause = (
+                    f"Project {self.project_id} has windows that this state database (CONNECTOR_STATE) does not know."
+                )
+                remedy = (
+                    "Set CONNECTOR_STATE to the one that init was run with. If it is lost, connector init --project "
+                    f"{self.project_id} takes the project over as it is."
+                )
+            yield problem("adopted", cause, remedy)
             return
         yield from self._of_project(project)
 

@@ -306,6 +306,6 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None) -> str:
     if pulled.changed:
         return "The project has changed: the next connector sync chooses a new window."
     if not window.size:
-        why = ": the unlabelled ones were skipped, have no text, or their answers give no label"
-        return f"No task is left to ask for{why * bool(status.tasks.unlabelled)}."
+        why = ": those without a label were skipped, have no text, or their answers give no label"
+        return f"No task is left to ask for{why * (status.tasks.labelled < status.tasks.total)}."
     return "Nothing new: annotators continue with this window, and the next connector sync does not change it."

@@ -20,7 +20,7 @@ def format_status(status: ProjectStatus) -> str:
         "Labels": _format_labels(status.labels),
         "Tasks": _format_tasks(status.tasks),
         "Rule": _format_rule(status.rule),
-        "Model": _format_model(status.model),
+        "Model": _format_model(status.model, status.labels.ground_truth),
         "Forecast": status.forecast.words,
     }
     lines += [f"  {name:<12}{text}" for name, text in parts.items() if text]
@@ -113,9 +113,10 @@ def _format_rule(rule: RuleStatus) -> str:
     )
 
 
-def _format_model(model: ModelStatus | None) -> str:
+def _format_model(model: ModelStatus | None, ground_truth: int) -> str:
     if model is None:
-        return "none yet, the first one needs labels of two classes, on two different texts"
+        aside = " (not of the test set, if connector sync --ground-truth holds one out)" * bool(ground_truth)
+        return f"none yet, the first one needs labels of two classes, on two different texts{aside}"
     parts = [model.version]
     if model.embedding is not None:
         parts.append(embedding_words(model.embedding, model.embedding_since))

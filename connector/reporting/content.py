@@ -36,8 +36,9 @@ class Head:
     whether the ML backend was asked. If not, or if it has no model, `model_version` is None. `agreement` (of the model
     with the consensus), `ground_truth_accuracy`, `ground_truth_tasks` and `advice` are those of the last `round`, as in
     `status` and at the end of the learning curve, and so is `model_embedding`, what the model's features come from (may
-    be empty). `advice`: a sentence on whether more labels are likely to pay. `last_sync`: its time. `notes`: sentences
-    that a reader should know first, for example that the last sync failed.
+    be empty). `holds_out`: whether the tasks with a ground truth are the test set of the last window. `advice`: a
+    sentence on whether more labels are likely to pay. `last_sync`: its time. `notes`: sentences that a reader should
+    know first, for example that the last sync failed.
     """
 
     project: int
@@ -62,6 +63,7 @@ class Head:
     agreement: float | None
     ground_truth_tasks: int
     ground_truth_accuracy: float | None
+    holds_out: bool
     advice: str
     notes: list[str]
 

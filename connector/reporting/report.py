@@ -188,6 +188,7 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> He
         agreement=last.get("model_agreement"),
         ground_truth_tasks=last.get("ground_truth_tasks", 0),
         ground_truth_accuracy=last.get("ground_truth_accuracy"),
+        holds_out=bool((data.record.window_options or {}).get("ground_truth")),
         advice=sentence(last.get("forecast")),
         notes=[shorten(note, SENTENCE_LENGTH) for note in _notes(data, labels, asked_model=asked_model)],
     )

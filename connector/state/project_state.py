@@ -269,6 +269,16 @@ class ProjectState(MirrorRows):
             db.execute(schema.projects.update().where(schema.projects.c.key == self._key).values(round=number))
             self._insert(db, schema.rounds, [{"round": number, "at": now(), "summary": summary}])
 
+    def amend_last_round(self, **values: Any) -> None:
+        """Changes what the summary of the latest round says, if there is one."""
+        last = self.last_round()
+        if last is None:
+            return
+        summary = {name: value for name, value in {**last, **values}.items() if name != "at"}
+        latest = self._rows(schema.rounds) & (schema.rounds.c.round == self.record().round)
+        with self._engine.begin() as db:
+            db.execute(schema.rounds.update().where(latest).values(summary=summary))
+
     def rounds(self) -> list[dict[str, Any]]:
         """The summaries of all rounds, oldest first, each with `at`, when it ended."""
         rows = sorted(self._all(schema.rounds), key=lambda row: row["round"])

@@ -174,15 +174,25 @@ class _Cycle:
         )
 
     def is_model_replaced(self, connect: Callable[[], Backend]) -> bool:
-        """Whether the ML backend has a new model that it went on training after the last round.
+        """Whether the ML backend has another model than the last round: it went on training, or was rolled back.
 
-        It is asked only then, because a sync with nothing new should be quick.
+        It is asked only if it went on training, or if its model is to be used as it is (train "never"), because a sync
+        with nothing new should be quick.
         """
-        if not ModelSummary.of_round(self.state.last_round()).model_in_training:
+        was_training = ModelSummary.of_round(self.state.last_round()).model_in_training
+        if not was_training and self.options.train != "never":
             return False
         with contextlib.closing(connect()) as backend:
-            model = backend.model(str(self.project_id))
-        return model is not None and model["model_version"] != self.state.record().model_version
+            model = backend.model(str(self.project_id)) or {}
+        if model and model["model_version"] != self.state.record().model_version:
+            return True
+        if was_training and not model.get("in_training") and not self.options.dry_run:
+            self.state.amend_last_round(model_in_training=False)
+            self.reporter.say(
+                "The ML backend does not fine-tune the encoder any more, and has no new model: it was stopped, or the "
+                "fine-tuning failed (its log says why). The next training starts it again."
+            )
+        return False
 
     def round(self, snapshot: ProjectSnapshot, restored: list[str], backend: Backend) -> SyncSummary:
         """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from support.connector_commands import connector
@@ -68,6 +69,15 @@ def test_a_new_project_is_led_from_init_to_sync(start: StartProject) -> None:
     follow(loop, findings(loop)["adopted"].remedy)
     assert not_fine(loop) == {"model_version": "problem"}
     restored(loop, "model_version")
+
+
+def test_a_project_of_another_state_database_is_not_called_new(start: StartProject, tmp_path: Path) -> None:
+    loop = start(texts(4))
+    loop.sync()
+    done = connector(loop, "doctor", "--project", str(loop.id), CONNECTOR_STATE=f"sqlite:///{tmp_path}/other.sqlite")
+    assert done.returncode == 2
+    assert f"Project {loop.id} has windows that this state database (CONNECTOR_STATE) does not know." in done.stdout
+    assert "Set CONNECTOR_STATE to the one that init was run with." in done.stdout
 
 
 def test_a_project_that_is_not_there_is_named(start: StartProject) -> None:

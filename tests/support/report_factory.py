@@ -231,6 +231,7 @@ def _head() -> Head:
         agreement=0.8213,
         ground_truth_tasks=57,
         ground_truth_accuracy=0.7833,
+        holds_out=False,
         model_embedding="fine-tuned embeddings since 2026-03-01",
         advice=sentence(forecast(0.8213, 1_120)),
         notes=[

@@ -204,8 +204,8 @@ def test_tasks_without_a_text_are_counted(studio: Server, state: ProjectState) -
         studio.rows[task]["data"] = {"text": text}
     studio.rows[5]["data"] = {}
     found = ask(studio, state)
-    assert found.to_json()["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 6, "without_text": 5}
-    assert "6: 0 labelled, 6 unlabelled, 5 without a text" in format_status(found)
+    assert found.to_json()["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 1, "without_text": 5}
+    assert "6: 0 labelled, 1 unlabelled, 5 without a text" in format_status(found)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: Projec
     found = ask(studio, state)
     assert (found.queue.size, found.queue.in_charge) == (0, True)
     assert found.next_step == (
-        "No task is left to ask for: the unlabelled ones were skipped, have no text, or their answers give no label."
+        "No task is left to ask for: those without a label were skipped, have no text, or their answers give no label."
     )
     told = format_status(found)
     assert "Last sync   1 hour ago, found no task to ask for\n" in told

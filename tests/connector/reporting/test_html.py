@@ -408,10 +408,19 @@ def test_one_annotator_of_a_clean_project() -> None:
 
 def test_ground_truth_alone_is_no_label_and_is_measured_by_an_option() -> None:
     content = report_factory.empty()
-    words = Read(page(replace(content, head=replace(content.head, ground_truth=3)))).words
+    words = Read(
+        page(
+            replace(
+                content,
+                head=replace(content.head, ground_truth=3),
+            )
+        )
+    ).words
     assert "No label but ground truth yet. Press" in words
     assert "No label but ground truth yet, so there are no days to show." in words
     assert "connector sync --ground-truth measures it" in words
+    held_out = page(replace(content, head=replace(content.head, ground_truth=3, holds_out=True)))
+    assert "no model was trained without the test set yet" in Read(held_out).words
     assert "nothing is marked as ground truth" in Read(page(content)).words
 
 

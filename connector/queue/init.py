@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from connector.active_learning import DEFAULT_MAX_ANNOTATIONS
 from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
@@ -134,7 +135,10 @@ def format_init(done: Mapping[str, Any]) -> str:
         )
     lines += done["notes"]
     undo = f"To restore the project as it was: connector undo --project {done['project']}"
-    return "\n".join([head, *lines, undo, f"Next: connector sync --project {done['project']}"])
+    sync = f"connector sync --project {done['project']}"
+    if rule["after"] > DEFAULT_MAX_ANNOTATIONS:
+        sync += f" --max-annotations-per-task {rule['after']}"
+    return "\n".join([head, *lines, undo, f"Next: {sync}"])
 
 
 def _remember(

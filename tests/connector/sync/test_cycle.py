@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from support.scoring_factory import Model, both_classes, labelled, pulled
+from support.simulated_label_studio import Studio
 
-from connector.errors import TryAgainLater
+from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
-from connector.sync.cycle import SyncOptions, _Cycle
+from connector.sync.cycle import SyncOptions, _Cycle, sync
 
 
 def fail(*arguments: Any, **more: Any) -> None:
@@ -69,3 +70,17 @@ def test_the_backend_is_asked_for_another_model_only_if_it_went_on_training(
     connect: Any = lambda: asked.append(1) or model  # noqa: E731
     assert cycle.is_model_replaced(connect) == (in_training and replaced)
     assert bool(asked) == in_training
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_sync_that_may_not_ask_for_the_number_for_every_task_is_recorded_as_failed(
+    adopted_state: ProjectState, dry_run: bool
+) -> None:
+    adopted_state.put(min_annotations_per_task=6)
+    studio: Any = Studio()
+    with pytest.raises(UsageError, match=r"--max-annotations-per-task is 5: give at least 6\.") as failed:
+        sync(7, studio, fail, adopted_state, SyncOptions(dry_run=dry_run), Reporter())
+    assert failed.value.exit_code == 2
+    assert not studio.read_everything()
+    last = adopted_state.record().last_sync or {"result": None, "error": None}
+    assert (last["result"], last["error"]) == ((None, None) if dry_run else ("failed", str(failed.value)))

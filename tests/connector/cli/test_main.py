@@ -322,6 +322,29 @@ def test_texts_that_cannot_be_used_are_refused_before_anything_is_made(
     assert words in done.err
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ((), 2, "Choose one: --control one, --control two."),
+        (("--control", "three"), 2, "called 'three'"),
+        (("--control", "two"), 3, "Label Studio at http://127.0.0.1:9 does not answer"),
+    ],
+    ids=["none", "wrong", "right"],
+)
+def test_a_new_project_takes_the_control_that_is_chosen(
+    connector: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int, words: str
+) -> None:
+    monkeypatch.setenv("CONNECTOR_RETRY_SECONDS", "0")
+    Path("texts.csv").write_text("text\nHello\n")
+    controls = [
+        f'<Choices name="{name}" toName="t"><Choice value="A"/><Choice value="B"/></Choices>' for name in ("one", "two")
+    ]
+    Path("config.xml").write_text(f'<View><Text name="t" value="$text"/>{"".join(controls)}</View>')
+    done = connector("init", "--title", "New", "--data", "texts.csv", "--label-config", "config.xml", *options)
+    assert done.code == code
+    assert words in done.err
+
+
 # -- errors and exit codes -------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
-"""A round that did not come to its end."""
+"""Rounds that did not come to their end, and what a sync records and says."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,9 @@ from support.simulated_label_studio import Studio
 
 from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
+from connector.queue.publish import Published
 from connector.state.project_state import ProjectState
-from connector.sync.cycle import SyncOptions, _Cycle, sync
+from connector.sync.cycle import MANY_TASKS, SyncOptions, _Cycle, sync
 
 
 def fail(*arguments: Any, **more: Any) -> None:
@@ -70,6 +72,27 @@ def test_the_backend_is_asked_for_another_model_only_if_it_went_on_training(
     connect: Any = lambda: asked.append(1) or model  # noqa: E731
     assert cycle.is_model_replaced(connect) == (in_training and replaced)
     assert bool(asked) == in_training
+
+
+@pytest.mark.parametrize(
+    ("seconds", "tasks", "told"),
+    [(13.0, MANY_TASKS, True), (13.0, MANY_TASKS - 1, False), (9.0, MANY_TASKS, False)],
+    ids=["slow", "few tasks", "quick"],
+)
+def test_a_slow_import_is_explained_only_in_a_project_of_many_tasks(
+    state: ProjectState, caplog: pytest.LogCaptureFixture, seconds: float, tasks: int, told: bool
+) -> None:
+    caplog.set_level("INFO", "connector")
+    project = pulled(*both_classes(2))
+    project = replace(project, tasks=dict.fromkeys(range(1, tasks + 1), project.tasks[1]))
+    published = Published("activelab-1", [], raced=0, import_seconds=seconds)
+    gateway: Any = None
+    scored: Any = None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("connector.sync.cycle.publish", lambda *arguments, **more: published)
+        _Cycle(7, gateway, state, SyncOptions(), Reporter())._publish(project, scored, [])
+    assert ("it can be much faster if Label Studio is started with" in caplog.text) == told
+    assert ("to import the window" in caplog.text) == told
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

@@ -345,6 +345,31 @@ def test_a_new_project_takes_the_control_that_is_chosen(
     assert words in done.err
 
 
+@pytest.mark.parametrize(
+    ("command", "variables", "where"),
+    [
+        ("status --project 7", {"LABEL_STUDIO_API_KEY": ""}, "."),
+        ("status --project 7", {"CONNECTOR_RETRY_SECONDS": "soon", "CONNECTOR_SCORER": "best"}, "."),
+        ("status --project 7", {"LABEL_STUDIO_URL": ""}, ", or --label-studio-url."),
+        (
+            "sync --project 7",
+            {"LABEL_STUDIO_URL": "studio", "LABEL_STUDIO_API_KEY": "", "ML_BACKEND_URL": "model"},
+            ", or --label-studio-url and --ml-backend-url.",
+        ),
+        ("simulate --project 7 --out made", {"ML_BACKEND_URL": "model"}, "."),
+    ],
+)
+def test_a_wrong_setting_names_an_option_only_if_the_command_has_one(
+    connector: Run, monkeypatch: pytest.MonkeyPatch, command: str, variables: dict[str, str], where: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = connector(*command.split())
+    assert done.code == 2
+    assert all(name in done.err for name in variables)
+    assert done.err.endswith(f" Use the environment or a .env file{where}\n")
+
+
 # -- errors and exit codes -------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -149,10 +150,11 @@ _REMEDIES = {
 }
 
 
-def load_settings(**options: Any) -> Settings:
+def load_settings(flags: Mapping[str, str] | None = None, /, **options: Any) -> Settings:
     """Settings from those `options` that are not None, the environment and `.env`.
 
     Raises UsageError that names each setting that is missing or wrong. It repeats no value, because some are secrets.
+    `flags`: what a person types for the options, such as {"state_url": "--state"}. Other settings have no option.
     """
     names = {name: field.alias or name for name, field in Settings.model_fields.items()}
     values = {names[name]: value for name, value in options.items() if value is not None}
@@ -162,12 +164,20 @@ def load_settings(**options: Any) -> Settings:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{Path('.env').absolute()} cannot be read: {reason}.") from None
     except ValidationError as error:
-        sentences = []
+        sentences, typed = [], list[str]()
         for problem in error.errors(include_input=False, include_url=False):
             name = str(problem["loc"][0]) if problem["loc"] else "settings"
             name = names.get(name, name)  # an error in a default has the field's own name
-            what = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+            what = "is not set" if problem["type"] == "missing" else _in_our_words(problem["msg"])
             remedy = _REMEDIES.get(name)
             sentences.append(f"{name} {what}" + (f": give {remedy}" if remedy else ""))
+            typed += [flag for field, flag in (flags or {}).items() if names[field] == name]
         folder = " The .env here is a folder, not a file." if Path(".env").is_dir() else ""
-        raise UsageError(f"{'. '.join(sentences)}. Use options, the environment or a .env file.{folder}") from None
+        places = "the environment or a .env file" + (f", or {' and '.join(typed)}" if typed else "")
+        raise UsageError(f"{'. '.join(sentences)}. Use {places}.{folder}") from None
+
+
+def _in_our_words(reason: str) -> str:
+    """Why a value is wrong, as it follows the name of the setting."""
+    reason = reason.removeprefix("Value error, ").replace("Input should be", "must be")
+    return reason.partition(", unable to parse")[0]

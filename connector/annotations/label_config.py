@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from connector.annotations.controls import CONTROLS
@@ -38,7 +39,7 @@ def find_control(label_config: str, name: str | None = None) -> Control:
     if not servable:
         raise UsageError(f"The labelling config needs a {kinds} with at least two choices. Found: {found}.")
     if len(servable) > 1:
-        names = ", ".join(f"--control {control.name}" for control in servable)
+        names = ", ".join(f"--control {shlex.quote(control.name)}" for control in servable)
         raise UsageError(f"The labelling config has several controls that can be served. Choose one: {names}.")
     return servable[0]
 

@@ -55,8 +55,8 @@ def init(
         raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
     settings, gateway, state = open_servers(servers)
     if project_id is None:
-        config = _label_config(label_config)
-        project_id = create(str(title), Path(str(data)), gateway, config, Reporter().say)
+        config = _label_config(label_config, control_name)
+        project_id = create(str(title), Path(str(data)), gateway, config, Reporter().say, control_name=control_name)
 
     def confirm(question: str) -> bool:
         return yes or (sys.stdin.isatty() and click.confirm(question, err=True))
@@ -78,8 +78,8 @@ def init(
         say(format_init(done))
 
 
-def _label_config(path: Path | None) -> str:
-    """The labelling config at `path`, or the packaged one."""
+def _label_config(path: Path | None, control_name: str | None) -> str:
+    """The labelling config at `path`, which has the control, or the packaged one."""
     from connector.annotations.label_config import find_control, packaged_label_config
     from connector.errors import UsageError
 
@@ -87,7 +87,7 @@ def _label_config(path: Path | None) -> str:
         return packaged_label_config()
     try:
         config = path.read_text(encoding="utf-8")
-        find_control(config)
+        find_control(config, control_name)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -80,7 +80,9 @@ def open_label_studio(servers: dict[str, str | None], *, quick: bool = False) ->
     from connector.retry import LOOK_AGAIN_SECONDS, Retries
     from connector.settings import load_settings
 
-    settings = load_settings(**servers)
+    parameters = click.get_current_context().command.params
+    flags = {str(one.name): one.opts[0] for one in parameters if one.name in servers}
+    settings = load_settings(flags, **servers)
     patience = min(settings.retry_seconds, LOOK_AGAIN_SECONDS) if quick else settings.retry_seconds
     token = settings.label_studio_api_key.get_secret_value()
     gateway = LabelStudio(settings.label_studio_url, token, retries=Retries(patience))

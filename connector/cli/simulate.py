@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from connector.active_learning import DEFAULT_STRATEGY, STRATEGY_NAMES
+from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
 from connector.cli.options import label_studio_options, named_output, open_label_studio, project_option
 from connector.whole_number import WholeNumber
 
@@ -67,7 +67,7 @@ WIDTH_IN_A_FILE = 200
     "--max-annotations-per-task",
     type=WholeNumber(),
     metavar="N",
-    default=5,
+    default=DEFAULT_MAX_ANNOTATIONS,
     show_default=True,
     help="Never ask for more annotations of a task.",
 )

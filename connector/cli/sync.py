@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from connector.active_learning import DEFAULT_STRATEGY, STRATEGY_NAMES
+from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
 from connector.cli.options import explain, open_servers, project_option, say, server_options
 from connector.errors import UsageError, gravest_exit_code
 from connector.whole_number import WholeNumber
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     "--max-annotations-per-task",
     type=WholeNumber(),
     metavar="N",
-    default=5,
+    default=DEFAULT_MAX_ANNOTATIONS,
     show_default=True,
     help="Never ask for more annotations of a task.",
 )

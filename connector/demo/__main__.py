@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import sys
 import time
@@ -86,13 +87,13 @@ def demo(
     out.print(_table(rows, random_order))
     out.print(f"It took {time.monotonic() - started:.0f} s, including the start of the servers.")
     if keep:
-        stopping = "make demo-stop" if directory == DIRECTORY else f"python -m connector.demo stop --dir {directory}"
         out.print(
             f"\nLabel Studio is still running at {address(label_studio, login, run.project)} "
             f"(login {login.email}, password {login.password}), the ML backend at {ml_backend.url}.\n"
-            f"Stop both with: {stopping}",
+            f"Stop both with: {stop_command(directory)}",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )
 
 
@@ -102,6 +103,13 @@ def stop(directory: Path) -> None:
     """Stop the servers that a demo left running."""
     if not _stop(directory):
         click.echo(f"No server of a demo in {directory} is running.")
+
+
+def stop_command(directory: Path) -> str:
+    """What to type to stop the servers of the demo in `directory`."""
+    if directory == DIRECTORY:
+        return "make demo-stop"
+    return f"python -m connector.demo stop --dir {shlex.quote(str(directory))}"
 
 
 class _Run:

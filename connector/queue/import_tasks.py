@@ -12,14 +12,21 @@ from connector.queue.data_files import read_data_file
 
 
 def create(
-    title: str, data: Path, gateway: LabelStudio, label_config: str, say: Callable[[str], None] = lambda sentence: None
+    title: str,
+    data: Path,
+    gateway: LabelStudio,
+    label_config: str,
+    say: Callable[[str], None] = lambda sentence: None,
+    *,
+    control_name: str | None = None,
 ) -> int:
     """Creates a project with `label_config` and the texts of a .csv or .jsonl file, and returns its id.
 
-    Calls `say` with what was assumed about the file. Raises UsageError, before anything is created, if the file cannot
-    be used. If the import fails, the project is deleted again.
+    Calls `say` with what was assumed about the file. `control_name`: the control, if the config has several. Raises
+    UsageError, before anything is created, if the file or the config cannot be used. If the import fails, the project
+    is deleted again.
     """
-    read = read_data_file(data, find_control(label_config))
+    read = read_data_file(data, find_control(label_config, control_name))
     if read.assumed is not None:
         say(read.assumed)
     project = gateway.create_project(title, label_config)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from connector.active_learning import DEFAULT_MAX_ANNOTATIONS
 from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
@@ -79,9 +80,9 @@ def initialize(
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
-        made = create_tabs(project_id, gateway, control.data_key, OwnTabs.of(record.found))
+        tabs = create_tabs(project_id, gateway, control.data_key, OwnTabs.of(record.found))
         state.renew_lock()
-        state.put(found={**(record.found or {}), "made_tabs": list(made.values())})
+        state.put(found={**(record.found or {}), "made_tabs": list(tabs.ours.values())})
         connected = backend_url is not None and _connect(project_id, gateway, backend_url, credentials, state)
         state.renew_lock()
         state.put(adopted_at=record.adopted_at or now())
@@ -94,7 +95,8 @@ def initialize(
         "notes": list(control.notes),
         "changed": sorted(wrong),
         "changes": [{"name": name, "before": project.get(name), "after": wrong[name]} for name in sorted(wrong)],
-        "tabs": [title for title, tab in made.items() if tab not in ((record.found or {}).get("made_tabs") or ())],
+        "tabs": [title for title, tab in tabs.ours.items() if tab not in ((record.found or {}).get("made_tabs") or ())],
+        "tabs_in_the_way": tabs.in_the_way,
         "min_annotations_per_task": {
             "before": record.min_annotations_per_task,
             "after": state.record().min_annotations_per_task,
@@ -133,8 +135,16 @@ def format_init(done: Mapping[str, Any]) -> str:
             f"Labels of '{before}' no longer count. The next training replaces its model by one of '{done['control']}'."
         )
     lines += done["notes"]
+    lines += [
+        f"The project has a tab '{title}' that init did not make, with another order or other filters. To get ours, "
+        f"rename it and run connector init --project {done['project']} again."
+        for title in done["tabs_in_the_way"]
+    ]
     undo = f"To restore the project as it was: connector undo --project {done['project']}"
-    return "\n".join([head, *lines, undo, f"Next: connector sync --project {done['project']}"])
+    sync = f"connector sync --project {done['project']}"
+    if rule["after"] > DEFAULT_MAX_ANNOTATIONS:
+        sync += f" --max-annotations-per-task {rule['after']}"
+    return "\n".join([head, *lines, undo, f"Next: {sync}"])
 
 
 def _remember(

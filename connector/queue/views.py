@@ -62,7 +62,7 @@ def tab_definition(title: str, columns: Collection[dict[str, Any]], data_key: st
         "type": "list",
         "target": "tasks",
         "ordering": TAB_ORDERING,
-        "filters": {"conjunction": "and", "items": _FILTERS[title]},
+        "filters": _filters(title),
         "hiddenColumns": {"explore": hidden, "labeling": hidden},
         "columnsWidth": widths,
     }
@@ -90,15 +90,32 @@ class OwnTabs:
         return tab["data"].get("title") in TAB_TITLES and tab["id"] not in self.found
 
 
-def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTabs) -> dict[str, int]:
-    """Adds those of our tabs that are missing. Returns all that are ours, {title: id}.
+@dataclass(frozen=True)
+class Tabs:
+    """The project's tabs with our titles.
+
+    Attributes:
+        ours: those that init made, {title: id}.
+        in_the_way: the titles of those that someone else made and that show something else. Ours are missing.
+    """
+
+    ours: dict[str, int]
+    in_the_way: list[str]
+
+
+def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTabs) -> Tabs:
+    """Adds those of our tabs that are missing, unless the project has another tab of that title.
 
     The second opinions come after the queue: a link to the label stream serves the first tab, and nothing else.
     """
-    by_title = {tab["data"].get("title"): tab for tab in reversed(gateway.tabs(project_id))}
+    # Of several tabs with one title, ours counts, else the first.
+    ours_first = sorted(gateway.tabs(project_id), key=lambda tab: not own.include(tab))
+    by_title = {tab["data"].get("title"): tab for tab in reversed(ours_first)}
     ours = {title: by_title[title]["id"] for title in TAB_TITLES if title in by_title and own.include(by_title[title])}
+    others = [title for title in TAB_TITLES if title in by_title and title not in ours]
+    in_the_way = [title for title in others if not _shows_the_same(by_title[title], title)]
     if by_title.keys() >= set(TAB_TITLES):
-        return ours
+        return Tabs(ours, in_the_way)
     columns = gateway.columns(project_id)
     if QUEUE_TAB not in by_title and SECOND_OPINIONS_TAB in ours:
         del by_title[SECOND_OPINIONS_TAB]
@@ -106,7 +123,13 @@ def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTa
     for title in TAB_TITLES:
         if title not in by_title:
             ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_key))["id"]
-    return ours
+    return Tabs(ours, in_the_way)
+
+
+def _shows_the_same(tab: Mapping[str, Any], title: str) -> bool:
+    """Whether the tab has the order and the filters of ours, such as one by the connector of another state database."""
+    shown = (tab["data"].get("ordering"), tab["data"].get("filters"))
+    return shown == (TAB_ORDERING, _filters(title))
 
 
 def restore_tab_order(project_id: int, gateway: LabelStudio, own: OwnTabs) -> bool:
@@ -130,6 +153,10 @@ def delete_tabs(project_id: int, gateway: LabelStudio, own: OwnTabs) -> int:
     for tab in ours:
         gateway.delete_tab(tab)
     return len(ours)
+
+
+def _filters(title: str) -> dict[str, Any]:
+    return {"conjunction": "and", "items": _FILTERS[title]}
 
 
 def _name(column: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from rich.console import Console
 
+from connector.active_learning import DEFAULT_MAX_ANNOTATIONS
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
 from connector.active_learning.window import Slot
@@ -40,7 +41,7 @@ class ReplayOptions:
     batch: int = 25
     initial_tasks: int = 100
     initial_labels: int = 2
-    max_annotations_per_task: int = 5
+    max_annotations_per_task: int = DEFAULT_MAX_ANNOTATIONS
     project: str = "simulate"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from connector.active_learning import DEFAULT_STRATEGY
+from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY
 from connector.active_learning.stopping import forecast
 from connector.active_learning.window import Slot
 from connector.annotations.left_out import LeftOut
@@ -31,13 +31,17 @@ if TYPE_CHECKING:
 
 UNSHOWN = 'the preselected answers, because Label Studio imports none that a form with allowNested="true" shows'
 
+# An import of predictions looks at all tasks. That took about a minute with 100,000 tasks, so a few seconds with these.
+# If an import is slow in a smaller project, the cause is another one.
+MANY_TASKS = 10_000
+
 
 @dataclass(frozen=True)
 class SyncOptions:
     """How to sync. The fields are named after the command's options, but for the setting CONNECTOR_SCORER."""
 
     window: int = 100
-    max_annotations_per_task: int = 5
+    max_annotations_per_task: int = DEFAULT_MAX_ANNOTATIONS
     train: str = "auto"
     prelabel_new: bool = False
     dry_run: bool = False
@@ -83,15 +87,10 @@ def sync(
         TryAgainLater: another sync holds the project, or a server is away.
     """
     state.require_initialized()
-    wanted = state.record().min_annotations_per_task
-    if wanted > options.max_annotations_per_task:
-        raise UsageError(
-            f"Project {project_id} was set up to have {wanted} annotations on every task (--min-annotations-per-task), "
-            f"and --max-annotations-per-task is {options.max_annotations_per_task}: give at least {wanted}."
-        )
     cycle = _Cycle(project_id, gateway, state, options, reporter)
     with state.lock_for_writes(gateway), cycle.result_recorded(), explain_deleted(project_id, gateway):
         state.require_initialized()  # again: undo may have held the lock
+        cycle.require_room()
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             snapshot, restored = cycle.read(everything=False, progress=stage.count)
         for name in restored:
@@ -136,6 +135,15 @@ class _Cycle:
         if not self.options.dry_run:
             reading, restored = restore(reading, self.gateway, self.state)
         return pull(reading, self.gateway, self.state, everything=everything, progress=progress), restored
+
+    def require_room(self) -> None:
+        """Raises UsageError if every task is to have more annotations than the sync may ask for."""
+        wanted, most = self.state.record().min_annotations_per_task, self.options.max_annotations_per_task
+        if wanted > most:
+            raise UsageError(
+                f"Project {self.project_id} was set up to have {wanted} annotations on every task "
+                f"(--min-annotations-per-task), and --max-annotations-per-task is {most}: give at least {wanted}."
+            )
 
     @contextlib.contextmanager
     def result_recorded(self) -> Iterator[None]:
@@ -258,10 +266,10 @@ class _Cycle:
                 prelabels=scored.predicted if options.prelabel_new else None,
                 progress=stage.count,
             )
-        if published.import_seconds > SLOW_IMPORT_SECONDS:
+        if published.import_seconds > SLOW_IMPORT_SECONDS and len(snapshot.tasks) >= MANY_TASKS:
             reporter.say(
-                f"Label Studio took {published.import_seconds:.0f} s to import the window. It takes less than 1 s if "
-                f"Label Studio is started with the environment variable {QUICK_IMPORT}."
+                f"Label Studio took {published.import_seconds:.0f} s to import the window. In a large project, it "
+                f"can be much faster if Label Studio is started with the environment variable {QUICK_IMPORT}."
             )
         if about_consensus:
             self._publish_consensus(snapshot, scored)

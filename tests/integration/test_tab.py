@@ -46,7 +46,7 @@ def held(loop: ProjectDriver) -> dict[int, tuple[int, bool]]:
     return open_places(loop.state.window(), loop.state.answers_at_publishing(), loop.read().tasks)
 
 
-def by_hand(loop: ProjectDriver, title: str, **changes: Any) -> dict[str, Any]:
+def by_hand(loop: ProjectDriver, title: str, /, **changes: Any) -> dict[str, Any]:
     """Changes the tab as the page does when somebody sorts, hides or filters, and returns what it is then."""
     (one,) = (one for one in loop.tabs() if one["data"]["title"] == title)
     body = {"id": one["id"], "project": str(loop.id), "data": {**one["data"], **changes}}
@@ -225,6 +225,38 @@ def test_undo_removes_the_tabs_that_init_made_whatever_they_are_called(start: St
     theirs = loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": {"title": SECOND_OPINIONS_TAB}})
     undo(loop.id, loop.gateway, loop.state, Reporter())
     assert [one["id"] for one in loop.tabs()] == [theirs["id"]]
+
+
+def test_someone_elses_tab_called_like_ours_is_renamed_to_get_ours_and_stays(start: StartProject) -> None:
+    loop = start(texts(6), adopted=False)
+    data = {"title": QUEUE_TAB, "ordering": ["-tasks:id"]}
+    loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": data})
+    done = loop.adopt()
+    assert (done["tabs"], done["tabs_in_the_way"]) == ([SECOND_OPINIONS_TAB], [QUEUE_TAB])
+    by_hand(loop, QUEUE_TAB, title="Mine")
+    done = loop.adopt()
+    assert (done["tabs"], done["tabs_in_the_way"]) == (list(TAB_TITLES), [])
+    loop.sync()
+    assert shown(loop, QUEUE_TAB) == loop.window
+    loop.state.forget_adoption()  # as a lost state database
+    done = loop.adopt()
+    assert (done["tabs"], done["tabs_in_the_way"]) == ([], []), "those of the init before are as ours would be"
+    assert [one["data"]["title"] for one in loop.tabs()] == ["Mine", *TAB_TITLES]
+
+
+@pytest.mark.parametrize("title", TAB_TITLES)
+def test_undo_leaves_someone_elses_tab_that_is_called_like_ours(start: StartProject, title: str) -> None:
+    loop = start(texts(3), adopted=False)
+    data = {"title": title, "ordering": ["-tasks:id"]}
+    loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": data})
+    before = loop.tabs()
+    loop.adopt()
+    by_hand(loop, title, title="Mine")
+    loop.adopt()
+    assert len(loop.tabs()) == 3
+    by_hand(loop, "Mine", title="Mine too")
+    undo(loop.id, loop.gateway, loop.state, Reporter())
+    assert loop.tabs() == [{**before[0], "data": {**before[0]["data"], "title": "Mine too"}}]
 
 
 # -- what a lead sees --------------------------------------------------------------------------------------------------

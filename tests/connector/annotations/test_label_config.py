@@ -200,6 +200,11 @@ def test_of_several_a_name_has_to_be_given() -> None:
     assert find_control(config, "tone").name == "tone"
 
 
+def test_names_are_quoted_for_a_shell_where_that_is_needed() -> None:
+    words = refusal(view(TEXT, choices(name="senti &quot;ment&quot;"), choices(name="topics")))
+    assert words.endswith("""Choose one: --control 'senti "ment"', --control topics.""")
+
+
 def test_single_and_multiple_choice_beside_each_other_can_both_be_served() -> None:
     config = view(TEXT, choices(), choices(choice="multiple", name="topics"))
     assert "--control politeness, --control topics" in refusal(config)

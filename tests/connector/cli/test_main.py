@@ -322,6 +322,54 @@ def test_texts_that_cannot_be_used_are_refused_before_anything_is_made(
     assert words in done.err
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ((), 2, "Choose one: --control one, --control two."),
+        (("--control", "three"), 2, "called 'three'"),
+        (("--control", "two"), 3, "Label Studio at http://127.0.0.1:9 does not answer"),
+    ],
+    ids=["none", "wrong", "right"],
+)
+def test_a_new_project_takes_the_control_that_is_chosen(
+    connector: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int, words: str
+) -> None:
+    monkeypatch.setenv("CONNECTOR_RETRY_SECONDS", "0")
+    Path("texts.csv").write_text("text\nHello\n")
+    controls = [
+        f'<Choices name="{name}" toName="t"><Choice value="A"/><Choice value="B"/></Choices>' for name in ("one", "two")
+    ]
+    Path("config.xml").write_text(f'<View><Text name="t" value="$text"/>{"".join(controls)}</View>')
+    done = connector("init", "--title", "New", "--data", "texts.csv", "--label-config", "config.xml", *options)
+    assert done.code == code
+    assert words in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "where"),
+    [
+        ("status --project 7", {"LABEL_STUDIO_API_KEY": ""}, "."),
+        ("status --project 7", {"CONNECTOR_RETRY_SECONDS": "soon", "CONNECTOR_SCORER": "best"}, "."),
+        ("status --project 7", {"LABEL_STUDIO_URL": ""}, ", or --label-studio-url."),
+        (
+            "sync --project 7",
+            {"LABEL_STUDIO_URL": "studio", "LABEL_STUDIO_API_KEY": "", "ML_BACKEND_URL": "model"},
+            ", or --label-studio-url and --ml-backend-url.",
+        ),
+        ("simulate --project 7 --out made", {"ML_BACKEND_URL": "model"}, "."),
+    ],
+)
+def test_a_wrong_setting_names_an_option_only_if_the_command_has_one(
+    connector: Run, monkeypatch: pytest.MonkeyPatch, command: str, variables: dict[str, str], where: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = connector(*command.split())
+    assert done.code == 2
+    assert all(name in done.err for name in variables)
+    assert done.err.endswith(f" Use the environment or a .env file{where}\n")
+
+
 # -- errors and exit codes -------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from support import ROOT
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.queue.import_tasks import create
 from connector.queue.init import format_init, initialize
-from connector.queue.views import TAB_TITLES, tab_definition
+from connector.queue.views import QUEUE_TAB, SECOND_OPINIONS_TAB, TAB_TITLES, tab_definition
 from connector.state.project_state import Original, ProjectState, State
 
 CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
@@ -46,6 +46,7 @@ class Server:
         self.overlaps = {number: number % 3 + 1 for number in range(1, 7)}
         self.fail_on_page = 0
         self.views: list[dict[str, Any]] = []
+        self.deleted_tabs = 0
         self.connected: list[dict[str, Any]] = []
         self.refusal: ConnectorError | None = None
         self.made: list[tuple[str, str]] = []
@@ -101,8 +102,12 @@ class Server:
     def create_tab(self, project: int, data: dict[str, Any]) -> dict[str, Any]:
         self.check()
         self.writes.append("tab")
-        self.views.append({"id": 30 + len(self.views), "data": data})
+        self.views.append({"id": 30 + len(self.views) + self.deleted_tabs, "data": data})
         return self.views[-1]
+
+    def delete_tab(self, tab: int) -> None:
+        self.views = [view for view in self.views if view["id"] != tab]
+        self.deleted_tabs += 1
 
     def backends(self, project: int) -> list[dict[str, Any]]:
         return self.connected
@@ -394,6 +399,43 @@ def test_tabs_that_an_init_made_before_it_was_killed_are_known_by_their_titles(s
     assert len(server.views) == 2
 
 
+def test_a_tab_of_someone_else_in_place_of_ours_is_named_until_it_is_renamed(state: ProjectState) -> None:
+    server = Server(**READY)
+    theirs = {"id": 3, "data": {"title": QUEUE_TAB, "ordering": ["-tasks:id"]}}
+    server.views.append(theirs)
+    sentence = (
+        "The project has a tab 'ActiveLab queue' that init did not make, with another order or other filters. To get "
+        "ours, rename it and run connector init --project 7 again."
+    )
+    first = init(server, state)
+    assert (first["tabs"], first["tabs_in_the_way"]) == ([SECOND_OPINIONS_TAB], [QUEUE_TAB])
+    assert sentence in format_init(first).splitlines()
+    assert sentence in format_init(init(server, state)).splitlines()
+    theirs["data"] = {**theirs["data"], "title": "Mine"}
+    renamed = init(server, state)
+    assert (renamed["tabs"], renamed["tabs_in_the_way"]) == ([*TAB_TITLES], [])
+    assert [tab["data"]["title"] for tab in server.views] == ["Mine", *TAB_TITLES]
+    assert 3 not in state.record().found["made_tabs"]
+
+
+def test_a_tab_like_ours_by_another_connector_is_enough(state: ProjectState) -> None:
+    server = Server()
+    server.views = [
+        {"id": number, "data": tab_definition(title, [], "text")} for number, title in enumerate(TAB_TITLES, start=3)
+    ]
+    done = init(server, state)
+    assert (done["tabs"], done["tabs_in_the_way"], len(server.views)) == ([], [], 2)
+    assert state.record().found["made_tabs"] == []
+
+
+def test_our_tab_stays_ours_beside_another_of_its_title(state: ProjectState) -> None:
+    server = Server()
+    init(server, state)
+    server.views.insert(0, {"id": 3, "data": {"title": QUEUE_TAB}})
+    assert init(server, state)["tabs_in_the_way"] == []
+    assert state.record().found["made_tabs"] == [30, 31]
+
+
 @pytest.mark.parametrize("version", ["", "v1"])
 def test_connecting_the_backend_leaves_the_model_version(state: ProjectState, version: str) -> None:
     server = Server(model_version=version)
@@ -526,6 +568,12 @@ def test_a_repeated_init_says_what_it_changed_and_what_holds(state: ProjectState
             rule,
             *again,
         ]
+
+
+@pytest.mark.parametrize(("number", "more"), [(5, ""), (6, " --max-annotations-per-task 6")])
+def test_the_next_command_works_with_the_number_for_every_task(state: ProjectState, number: int, more: str) -> None:
+    done = init(Server(), state, min_annotations_per_task=number)
+    assert format_init(done).splitlines()[-1] == f"Next: connector sync --project 7{more}"
 
 
 def test_another_control_is_a_change_and_says_what_it_means(state: ProjectState) -> None:

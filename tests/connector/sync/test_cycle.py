@@ -1,4 +1,4 @@
-"""A round that did not come to its end."""
+"""Rounds that did not come to their end, and what a sync records and says."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 from support.scoring_factory import Model, both_classes, labelled, pulled
+from support.simulated_label_studio import Studio
 
-from connector.errors import TryAgainLater
+from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
+from connector.queue.publish import Published
 from connector.state.project_state import ProjectState
-from connector.sync.cycle import SyncOptions, _Cycle
+from connector.sync.cycle import MANY_TASKS, SyncOptions, _Cycle, sync
 from connector.sync.summary import SyncSummary
 
 
@@ -106,3 +108,38 @@ def test_a_model_that_was_rolled_back_to_is_taken_at_once_if_no_training_is_want
     _, summary = published_round(state, model, never.options)
     assert summary.model_version == "model-2"
     assert not never.is_model_replaced(connect)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "tasks", "told"),
+    [(13.0, MANY_TASKS, True), (13.0, MANY_TASKS - 1, False), (9.0, MANY_TASKS, False)],
+    ids=["slow", "few tasks", "quick"],
+)
+def test_a_slow_import_is_explained_only_in_a_project_of_many_tasks(
+    state: ProjectState, caplog: pytest.LogCaptureFixture, seconds: float, tasks: int, told: bool
+) -> None:
+    caplog.set_level("INFO", "connector")
+    project = pulled(*both_classes(2))
+    project = replace(project, tasks=dict.fromkeys(range(1, tasks + 1), project.tasks[1]))
+    published = Published("activelab-1", [], raced=0, import_seconds=seconds)
+    gateway: Any = None
+    scored: Any = None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("connector.sync.cycle.publish", lambda *arguments, **more: published)
+        _Cycle(7, gateway, state, SyncOptions(), Reporter())._publish(project, scored, [])
+    assert ("it can be much faster if Label Studio is started with" in caplog.text) == told
+    assert ("to import the window" in caplog.text) == told
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_sync_that_may_not_ask_for_the_number_for_every_task_is_recorded_as_failed(
+    adopted_state: ProjectState, dry_run: bool
+) -> None:
+    adopted_state.put(min_annotations_per_task=6)
+    studio: Any = Studio()
+    with pytest.raises(UsageError, match=r"--max-annotations-per-task is 5: give at least 6\.") as failed:
+        sync(7, studio, fail, adopted_state, SyncOptions(dry_run=dry_run), Reporter())
+    assert failed.value.exit_code == 2
+    assert not studio.read_everything()
+    last = adopted_state.record().last_sync or {"result": None, "error": None}
+    assert (last["result"], last["error"]) == ((None, None) if dry_run else ("failed", str(failed.value)))

@@ -98,6 +98,12 @@ def sync(
                 reporter.say("The window's predictions were deleted in Label Studio. This sync publishes a new window.")
             else:
                 reporter.say(f"The setting {name} was changed in Label Studio. This sync restores it.")
+        if snapshot.project["model_version"] in unknown_newer(snapshot.versions, state.record().queue_version):
+            reporter.say(
+                "Label Studio serves a newer window than the one in the state database: a sync was killed right after "
+                "it had published, or a connector with another state database also runs this project. If this comes "
+                "again, look for that connector."
+            )
         if restored:
             reporter.say(f"To find what else breaks the queue, run connector doctor --project {project_id}.")
         if not cycle.is_work_to_do(snapshot) and not cycle.is_model_replaced(connect):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -634,3 +635,20 @@ def test_sync_after_one_that_trained_and_was_killed_publishes_a_window_of_the_ne
     assert again["model_version"] != first["model_version"]
     loop.assert_published()
     assert loop.sync()["seconds"].keys() == {"pull"}
+
+
+def test_a_window_of_another_state_database_is_replaced_and_named(
+    start: StartProject, people: Annotators, tmp_path: Path
+) -> None:
+    loop = start(texts(12))
+    loop.sync()
+    other = tmp_path / "copied.sqlite"
+    with sqlite3.connect(loop.state_url.removeprefix("sqlite:///")) as here, sqlite3.connect(other) as there:
+        here.backup(there)
+    loop.label(people(1)[0], loop.window[0])
+    loop.sync()
+    done = connector(loop, "sync", "--project", str(loop.id), CONNECTOR_STATE=f"sqlite:///{other}")
+    assert done.returncode == 0
+    assert "Label Studio serves a newer window than the one in the state database: a sync was killed" in done.stderr
+    assert connector(loop, "sync", "--project", str(loop.id)).stderr.count("newer window") == 1
+    assert "newer window" not in connector(loop, "sync", "--project", str(loop.id)).stderr

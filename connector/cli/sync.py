@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     "--max-annotations-per-task",
     type=WholeNumber(),
     metavar="N",
-    default=DEFAULT_MAX_ANNOTATIONS,
-    show_default=True,
+    show_default=f"{DEFAULT_MAX_ANNOTATIONS}, or what init --min-annotations-per-task asks for if that is more",
     help="Never ask for more annotations of a task.",
 )
 @click.option(
@@ -91,7 +90,7 @@ def sync(
     all_projects: bool,
     every: int | None,
     window: int,
-    max_annotations_per_task: int,
+    max_annotations_per_task: int | None,
     train: str,
     strategy: str,
     ground_truth: bool,

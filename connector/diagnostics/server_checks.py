@@ -204,7 +204,10 @@ def backend(project_id: int, connect: Callable[[], Backend], control: Control | 
             f"Start it with the folder that it had before, or run {train}.",
         )
     if model is None:
-        return ok("backend", "It answers. The first model needs labels of two classes, on two different texts.")
+        return ok(
+            "backend",
+            "It answers. It has no model: a training makes one from labels of two classes, on two different texts.",
+        )
     if control is not None and set(model["classes"]) != set(control.classes):
         return warning(
             "backend",

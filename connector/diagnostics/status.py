@@ -249,7 +249,9 @@ def _queue(
 
 
 def _rule(minimum: int, tasks: Mapping[int, Task]) -> RuleStatus:
-    labels = [len(latest_labels(task.annotations)) for task in tasks.values()] if minimum > 1 else []
+    if minimum == 1:
+        return RuleStatus(minimum, 0)
+    labels = [len(latest_labels(task.annotations)) for task in tasks.values() if task.digest is not None]
     return RuleStatus(minimum, sum(0 < number < minimum for number in labels))
 
 
@@ -308,4 +310,4 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None) -> str:
     if not window.size:
         why = ": those without a label were skipped, have no text, or their answers give no label"
         return f"No task is left to ask for{why * (status.tasks.labelled < status.tasks.total)}."
-    return "Nothing new: annotators continue with this window, and the next connector sync does not change it."
+    return "Nothing new: annotators continue with this window."

@@ -25,7 +25,7 @@ def format_status(status: ProjectStatus) -> str:
     }
     lines += [f"  {name:<12}{text}" for name, text in parts.items() if text]
     for index, task in enumerate(status.next_tasks):
-        kind = next_opinion(task.labels) if task.second_opinion else "new"
+        kind = next_opinion(max(1, task.labels)) if task.second_opinion else "new"
         lines.append(f"  {'' if index else 'Next':<12}{task.rank}. task {task.task} ({kind}): {task.text}")
     return "\n".join([*lines, f"  {status.next_step}"])
 
@@ -116,7 +116,7 @@ def _format_rule(rule: RuleStatus) -> str:
 def _format_model(model: ModelStatus | None, ground_truth: int) -> str:
     if model is None:
         aside = " (not of the test set, if connector sync --ground-truth holds one out)" * bool(ground_truth)
-        return f"none yet, the first one needs labels of two classes, on two different texts{aside}"
+        return f"none, a training makes one: it needs labels of two classes, on two different texts{aside}"
     parts = [model.version]
     if model.embedding is not None:
         parts.append(embedding_words(model.embedding, model.embedding_since))

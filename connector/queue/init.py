@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from connector.active_learning import DEFAULT_MAX_ANNOTATIONS
 from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
@@ -141,10 +140,7 @@ def format_init(done: Mapping[str, Any]) -> str:
         for title in done["tabs_in_the_way"]
     ]
     undo = f"To restore the project as it was: connector undo --project {done['project']}"
-    sync = f"connector sync --project {done['project']}"
-    if rule["after"] > DEFAULT_MAX_ANNOTATIONS:
-        sync += f" --max-annotations-per-task {rule['after']}"
-    return "\n".join([head, *lines, undo, f"Next: {sync}"])
+    return "\n".join([head, *lines, undo, f"Next: connector sync --project {done['project']}"])
 
 
 def _remember(

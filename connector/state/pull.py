@@ -9,7 +9,7 @@ from typing import Any
 
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.label_config import Control, find_control
-from connector.annotations.records import Task, answers, digest, moment, read_task, read_text
+from connector.annotations.records import Task, annotator_of, answers, digest, moment, read_task, read_text
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
@@ -139,19 +139,29 @@ def _read_changes(
 
     Whether a text or an answer differs.
     """
-    changed = False
+    changed, is_account_deleted = False, False
     for page in gateway.tasks(project["id"], _since(bookmark), progress):
+        is_account_deleted = is_account_deleted or _lost_an_annotator(page, state.tasks([raw["id"] for raw in page]))
         changed |= _store(page, state, control)
         state.renew_lock(at_most_every=KEEP_SECONDS)
-    if _fit(project, gateway, state.counts()):
+    if _fit(project, gateway, state.counts()) and not is_account_deleted:
         return changed
     changed |= _read_where_counts_differ(project["id"], gateway, state, control)
     project = gateway.get_project(project["id"])
     asked_at = gateway.server_time
-    if not _fit(project, gateway, state.counts()):
+    if is_account_deleted or not _fit(project, gateway, state.counts()):
         state.put(full_read=None)
         changed |= read_all(project, gateway, state, control, asked_at, progress)
     return changed
+
+
+def _lost_an_annotator(page: Iterable[Mapping[str, Any]], known: Mapping[int, Task]) -> bool:
+    """Whether an annotation of the page had an annotator in the `known` tasks, whose account was deleted since.
+
+    Label Studio does not say which other tasks that concerns: it leaves their updated_at as it is.
+    """
+    ownerless = {row["id"] for raw in page for row in raw["annotations"] if not annotator_of(row)}
+    return any(row.annotator and row.id in ownerless for task in known.values() for row in task.annotations)
 
 
 def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: ProjectState, control: Control) -> bool:
@@ -208,10 +218,13 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
     control = control_of(project, record)
     before = state.tasks()
     fresh: dict[int, str] = {}
+    is_account_deleted = False
 
     def read(since: str | None) -> dict[int, Task]:
+        nonlocal is_account_deleted
         tasks = {}
         for page in gateway.tasks(project_id, since, progress):
+            is_account_deleted = is_account_deleted or _lost_an_annotator(page, before)
             for raw in page:
                 tasks[raw["id"]] = read_task(raw, control)
                 fresh[raw["id"]] = read_text(raw, control) or ""
@@ -224,7 +237,7 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
 
     bookmark = None if _all_differ(project, record) else record.bookmark
     tasks = before | read(_since(bookmark)) if bookmark is not None else {}
-    if bookmark is None or not _fit(project, gateway, _count(tasks)):
+    if bookmark is None or is_account_deleted or not _fit(project, gateway, _count(tasks)):
         tasks = read(None)
     tasks = dict(sorted(tasks.items()))
     changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)

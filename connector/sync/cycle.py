@@ -41,7 +41,7 @@ class SyncOptions:
     """How to sync. The fields are named after the command's options, but for the setting CONNECTOR_SCORER."""
 
     window: int = 100
-    max_annotations_per_task: int = DEFAULT_MAX_ANNOTATIONS
+    max_annotations_per_task: int | None = None  # see `most_annotations`
     train: str = "auto"
     prelabel_new: bool = False
     dry_run: bool = False
@@ -50,17 +50,24 @@ class SyncOptions:
     ground_truth: bool = False
     publish_consensus: bool = False
 
+    def most_annotations(self, wanted: int) -> int:
+        """How many annotations a task may get, if `wanted` are to be on every task."""
+        given = self.max_annotations_per_task
+        return given if given is not None else max(DEFAULT_MAX_ANNOTATIONS, wanted)
+
     def window_fingerprint(self, skip_queue: str) -> dict[str, Any]:
         """What a window depends on, the project's rule for skipped tasks too. If it changes, a new window is due."""
         return {
             "window": self.window,
-            "max_annotations_per_task": self.max_annotations_per_task,
+            "max_annotations_per_task": self.most_annotations(0),
             "prelabel_new": self.prelabel_new,
             "skip_queue": skip_queue,
             "scorer": self.scorer,
             "strategy": self.strategy,
             "ground_truth": self.ground_truth,
             **({"publish_consensus": True} if self.publish_consensus else {}),
+            # Without a training the window may be another one than with it: the next sync that may train is to do so.
+            **({"train": "never"} if self.train == "never" else {}),
         }
 
 
@@ -144,7 +151,8 @@ class _Cycle:
 
     def require_room(self) -> None:
         """Raises UsageError if every task is to have more annotations than the sync may ask for."""
-        wanted, most = self.state.record().min_annotations_per_task, self.options.max_annotations_per_task
+        wanted = self.state.record().min_annotations_per_task
+        most = self.options.most_annotations(wanted)
         if wanted > most:
             raise UsageError(
                 f"Project {self.project_id} was set up to have {wanted} annotations on every task "
@@ -215,10 +223,18 @@ class _Cycle:
             # its round again, though nothing else has changed.
             self.state.ask_for_a_window()
         scored, window = self._choose(snapshot, backend)
-        model = _model_summary(scored, backend.model(str(self.project_id)))
+        described, known = backend.model(str(self.project_id)), self.state.record().model_version
+        is_lost = known is not None and described is None
+        if is_lost:
+            self.reporter.say(
+                f"The ML backend has lost the project's model ({known}). Start it with the folder that it had before, "
+                "or let a sync train a new one (without --train never or --dry-run)."
+            )
+        model = _model_summary(scored, described)
         if self.options.dry_run:
             return replace(self.summary(snapshot, restored, scored, model, window), dry_run=True)
-        self.state.put(model_version=scored.model_version)
+        if not is_lost:  # else the state goes on naming it, so that doctor, export and report can tell
+            self.state.put(model_version=scored.model_version)
         window = self._publish(snapshot, scored, window)
         summary = self.summary(snapshot, restored, scored, model, window)
         summary = replace(summary, round=summary.round + 1)
@@ -234,6 +250,7 @@ class _Cycle:
         from connector.sync.scoring import choose, score
 
         options, state = self.options, self.state
+        wanted = state.record().min_annotations_per_task
         strategy = find_strategy(options.strategy, options.scorer)
         scored = score(
             snapshot,
@@ -251,8 +268,8 @@ class _Cycle:
                 backend,
                 strategy=strategy,
                 window=options.window,
-                max_annotations=options.max_annotations_per_task,
-                min_annotations=state.record().min_annotations_per_task,
+                max_annotations=options.most_annotations(wanted),
+                min_annotations=wanted,
             )
         return scored, window
 

@@ -191,7 +191,7 @@ def test_tasks_whose_answers_give_no_label_are_asked_of_others(
     asked = {slot.task: slot.relabel for slot in loop.state.window()}
     assert asked == {**dict.fromkeys(loop.tasks[1:4], True), **dict.fromkeys(loop.tasks[4:], False)}
     assert loop.flags(loop.tasks[3]) == [(2, False)]
-    assert "(first label)" in printed["status"]
+    assert "(second opinion)" in printed["status"]
     given = {task for _ in asked if (task := loop.turn(other)) is not None}
     assert given == set(asked)
     assert loop.sync()["labels_changed"] > 0

@@ -652,7 +652,7 @@ def test_the_defaults_are_those_of_the_help(connector: Run, plan: Any) -> None:
     calls = plan(SUMMARY)
     connector("sync", "--project", "7")
     given = calls[0][4]
-    assert (given.window, given.max_annotations_per_task, given.train) == (100, 5, "auto")
+    assert (given.window, given.most_annotations(1), given.train) == (100, 5, "auto")
     assert (given.prelabel_new, given.dry_run, given.ground_truth) == (False, False, False)
 
 

@@ -570,12 +570,6 @@ def test_a_repeated_init_says_what_it_changed_and_what_holds(state: ProjectState
         ]
 
 
-@pytest.mark.parametrize(("number", "more"), [(5, ""), (6, " --max-annotations-per-task 6")])
-def test_the_next_command_works_with_the_number_for_every_task(state: ProjectState, number: int, more: str) -> None:
-    done = init(Server(), state, min_annotations_per_task=number)
-    assert format_init(done).splitlines()[-1] == f"Next: connector sync --project 7{more}"
-
-
 def test_another_control_is_a_change_and_says_what_it_means(state: ProjectState) -> None:
     server = Server(label_config=TWO)
     init(server, state, control_name="two")

@@ -138,8 +138,30 @@ def test_a_sync_that_may_not_ask_for_the_number_for_every_task_is_recorded_as_fa
     adopted_state.put(min_annotations_per_task=6)
     studio: Any = Studio()
     with pytest.raises(UsageError, match=r"--max-annotations-per-task is 5: give at least 6\.") as failed:
-        sync(7, studio, fail, adopted_state, SyncOptions(dry_run=dry_run), Reporter())
+        sync(7, studio, fail, adopted_state, SyncOptions(dry_run=dry_run, max_annotations_per_task=5), Reporter())
     assert failed.value.exit_code == 2
     assert not studio.read_everything()
     last = adopted_state.record().last_sync or {"result": None, "error": None}
     assert (last["result"], last["error"]) == ((None, None) if dry_run else ("failed", str(failed.value)))
+
+
+def test_a_task_may_get_as_many_annotations_as_every_task_is_to_have() -> None:
+    assert SyncOptions().most_annotations(1) == 5
+    assert SyncOptions().most_annotations(7) == 7
+    assert SyncOptions(max_annotations_per_task=3).most_annotations(7) == 3
+
+
+def test_a_sync_that_may_train_follows_one_that_may_not() -> None:
+    never, auto = (SyncOptions(train=train).window_fingerprint("REQUEUE_FOR_OTHERS") for train in ("never", "auto"))  # type: ignore[arg-type]
+    assert never != auto
+
+
+def test_a_lost_model_is_told_and_not_forgotten(state: ProjectState, caplog: pytest.LogCaptureFixture) -> None:
+    _, summary = published_round(state, Model(), SyncOptions(train="always"))
+    with caplog.at_level("INFO", "connector"):
+        _, after = published_round(
+            state, Model(), SyncOptions(train="never", strategy="random")
+        )  # another ML backend, without a model
+    assert f"has lost the project's model ({summary.model_version})" in caplog.text
+    assert after.model_version is None
+    assert state.record().model_version == summary.model_version

@@ -114,6 +114,8 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
             remedy += f"Or PATCH {url}/api/annotations/{number}/ with a result that the form could submit."
     else:
         remedy = f"Look at annotation {number} at {page} and answer the task again."
+    if len(left_out.unreadable) > 1:
+        remedy += " Correct or delete the others alike, each on the page of its task."
     return warning(
         "answers",
         cause,

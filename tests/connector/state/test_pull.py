@@ -11,7 +11,7 @@ from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.queue.settings import restore
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot, pull, read_project
+from connector.state.pull import ProjectSnapshot, pull, read_project, read_snapshot
 from connector.sync.cycle import SyncOptions, sync
 
 OURS = "activelab-20260301-100000-000000"
@@ -135,6 +135,28 @@ def test_an_annotation_deleted_is_found_in_its_task(studio: Studio, state: Proje
     assert pulled.changed
     assert not studio.read_everything()
     assert same(studio, pulled)
+
+
+def test_after_an_account_was_deleted_all_its_annotations_are_of_one_annotator(
+    studio: Studio, state: ProjectState
+) -> None:
+    for task in (1, 2, 3):
+        studio.annotate(task, 8)
+    read(studio, state)
+    for task in (1, 2, 3):  # Label Studio leaves their updated_at as it is
+        studio.rows[task]["annotations"][0]["completed_by"] = None
+    studio.wait(600)
+    studio.annotate(1, 7)
+    shown = read_snapshot(7, studio, state)  # type: ignore[arg-type]
+    pulled = read(studio, state)
+    for found in (shown, pulled):
+        assert {row.annotator for task in found.tasks.values() for row in task.annotations} == {0, 7}
+    assert same(studio, pulled)
+    assert studio.read_everything()
+    studio.wait(600)
+    studio.annotate(2, 7)
+    assert same(studio, read(studio, state))
+    assert not studio.read_everything()
 
 
 def test_a_deleted_task_shows_in_the_counters_and_everything_is_read(studio: Studio, state: ProjectState) -> None:

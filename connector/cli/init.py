@@ -78,7 +78,7 @@ def init(
         say(format_init(done))
 
 
-def _label_config(path: Path | None, control_name: str | None) -> str:
+def _label_config(path: Path | None, control_name: str | None = None) -> str:
     """The labelling config at `path`, which has the control, or the packaged one."""
     from connector.annotations.label_config import find_control, packaged_label_config
     from connector.errors import UsageError

@@ -54,7 +54,7 @@ RANDOM_SHARE = 0.2  # Potato's random_sample_percent
 SIZES = (50, 100, 200, 400)
 PAIRS = 20  # SetFit's num_iterations, as in Tunstall et al. 2022
 
-console = Console(width=None if sys.stdout.isatty() else 160)
+console = Console(width=None if sys.stdout.isatty() else 200)
 
 Probs = NDArray[np.float64]
 

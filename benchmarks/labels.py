@@ -232,10 +232,7 @@ def replay_and_vote(
     from crowdkit.aggregation import DawidSkene, MajorityVote
 
     run = Replayed(texts, strategy, classifier, seed, options, backend)
-    rounds: list[Round] = []
-    while len(rounds) <= options.rounds and (done := run.step()) is not None:
-        rounds.append(done)
-        progress(len(rounds), options.rounds + 1)
+    rounds = run.play(progress)
     names = dict(enumerate(texts.tasks, start=1))
     rows = [(names[task], annotator, label) for (task, annotator), label in run.labels.items()]
     table = pd.DataFrame(rows, columns=["task", "worker", "label"])

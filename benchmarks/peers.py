@@ -132,11 +132,7 @@ def replay_peer(
     np.random.seed(seed)  # which small-text draws from
     run = {**PEERS, **CLASSIFIERS}[strategy](texts, MAJORITY, classifier, seed, options, backend)
     run.name = strategy
-    rounds: list[Round] = []
-    while len(rounds) <= options.rounds and (done := run.step()) is not None:
-        rounds.append(done)
-        progress(len(rounds), options.rounds + 1)
-    return rounds
+    return run.play(progress)
 
 
 # -- other strategies for our classifier -------------------------------------------------------------------------------

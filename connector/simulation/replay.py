@@ -54,10 +54,9 @@ def replay(
     backend: Backend,
     progress: Progress = lambda done, total: None,
 ) -> list[Round]:
-    """Replays one run and returns its rounds, the start first, as Run.step returns them.
+    """Replays one run and returns its rounds, as Run.play does.
 
-    It ends early if the data have no more labels. The ML backend deletes its model of the project at the start, but
-    keeps the texts.
+    The ML backend deletes its model of the project at the start, but keeps the texts.
 
     Args:
         corpus: the labelled texts.
@@ -68,14 +67,7 @@ def replay(
         backend: the ML backend.
         progress: called with the rounds done and their number.
     """
-    run = Run(corpus, strategy, classifier, seed, options, backend)
-    made = []
-    while (done := run.step()) is not None:
-        made.append(done)
-        progress(len(made), options.rounds + 1)
-        if len(made) > options.rounds:
-            break
-    return made
+    return Run(corpus, strategy, classifier, seed, options, backend).play(progress)
 
 
 class Run:
@@ -108,6 +100,17 @@ class Run:
         self._scored: Scored | None = None
         backend.put_items(options.project, list(names), [digest(text) for text in self._texts.values()], self._some)
         backend.forget_model(options.project)
+
+    def play(self, progress: Progress) -> list[Round]:
+        """Plays all rounds and returns them, the start first. It ends early if the data have no more labels.
+
+        `progress`: called with the rounds done and their number.
+        """
+        made: list[Round] = []
+        while len(made) <= self._options.rounds and (done := self.step()) is not None:
+            made.append(done)
+            progress(len(made), self._options.rounds + 1)
+        return made
 
     def step(self) -> Round | None:
         """Adds the next labels and trains the model on all. Returns the round's results, None if no label is left.

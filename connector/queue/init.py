@@ -81,7 +81,7 @@ def initialize(
             gateway.update_project(project_id, **wrong, **keep)
         tabs = create_tabs(project_id, gateway, control.data_key, OwnTabs.of(record.found))
         state.renew_lock()
-        state.put(found={**(record.found or {}), "made_tabs": list(tabs.ours.values())})
+        state.put(found={**(record.found or {}), "made_tabs": [*tabs.renamed, *tabs.ours.values()]})
         connected = backend_url is not None and _connect(project_id, gateway, backend_url, credentials, state)
         state.renew_lock()
         state.put(adopted_at=record.adopted_at or now())

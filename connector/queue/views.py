@@ -97,10 +97,12 @@ class Tabs:
     Attributes:
         ours: those that init made, {title: id}.
         in_the_way: the titles of those that someone else made and that show something else. Ours are missing.
+        renamed: the ids of those that init made and people gave another title.
     """
 
     ours: dict[str, int]
     in_the_way: list[str]
+    renamed: list[int]
 
 
 def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTabs) -> Tabs:
@@ -114,8 +116,9 @@ def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTa
     ours = {title: by_title[title]["id"] for title in TAB_TITLES if title in by_title and own.include(by_title[title])}
     others = [title for title in TAB_TITLES if title in by_title and title not in ours]
     in_the_way = [title for title in others if not _shows_the_same(by_title[title], title)]
+    renamed = [tab["id"] for tab in ours_first if own.include(tab) and tab["data"].get("title") not in TAB_TITLES]
     if by_title.keys() >= set(TAB_TITLES):
-        return Tabs(ours, in_the_way)
+        return Tabs(ours, in_the_way, renamed)
     columns = gateway.columns(project_id)
     if QUEUE_TAB not in by_title and SECOND_OPINIONS_TAB in ours:
         del by_title[SECOND_OPINIONS_TAB]
@@ -123,7 +126,7 @@ def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTa
     for title in TAB_TITLES:
         if title not in by_title:
             ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_key))["id"]
-    return Tabs(ours, in_the_way)
+    return Tabs(ours, in_the_way, renamed)
 
 
 def _shows_the_same(tab: Mapping[str, Any], title: str) -> bool:

@@ -436,6 +436,16 @@ def test_our_tab_stays_ours_beside_another_of_its_title(state: ProjectState) -> 
     assert state.record().found["made_tabs"] == [30, 31]
 
 
+def test_our_tab_stays_ours_under_another_title(state: ProjectState) -> None:
+    server = Server()
+    init(server, state)
+    server.views[0]["data"]["title"] = "Mine"
+    for _ in range(2):
+        assert init(server, state)["tabs_in_the_way"] == []
+        assert [tab["data"]["title"] for tab in server.views] == ["Mine", *TAB_TITLES]
+        assert sorted(state.record().found["made_tabs"]) == sorted(tab["id"] for tab in server.views)
+
+
 @pytest.mark.parametrize("version", ["", "v1"])
 def test_connecting_the_backend_leaves_the_model_version(state: ProjectState, version: str) -> None:
     server = Server(model_version=version)

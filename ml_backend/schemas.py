@@ -1,6 +1,6 @@
 """The JSON of requests and responses, for Label Studio and for the connector."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -64,31 +64,6 @@ class Prediction(_Wire):
     result: list[dict[str, Any]] = []
     score: float = 0.0
     model_version: str
-
-    @classmethod
-    def of_choices(
-        cls,
-        choices: Sequence[str],
-        score: float,
-        *,
-        from_name: str,
-        to_name: str,
-        model_version: str,
-        nested: bool = False,
-    ) -> "Prediction":
-        """A prediction of classes, as Label Studio stores it.
-
-        Args:
-            choices: The predicted classes. Without any, the result is empty and the score stays.
-            score: The confidence of the model, from 0 to 1.
-            from_name: The name of the `Choices` in the labelling config.
-            to_name: The name of the object tag that it refers to.
-            model_version: The version that predicted.
-            nested: Whether the form has allowNested, which makes a path of each choice.
-        """
-        value = {"choices": [[choice] for choice in choices] if nested else list(choices)}
-        region = {"from_name": from_name, "to_name": to_name, "type": "choices", "value": value}
-        return cls(result=[region] if choices else [], score=score, model_version=model_version)
 
 
 class PredictResponse(_Wire):

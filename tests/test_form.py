@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given as generated
+from hypothesis import settings
 from hypothesis import strategies as st
 from support import ROOT
 
-from connector.annotations.controls.choices import Choices
+from connector.annotations.controls import Control, from_json
 from connector.annotations.label_config import find_control
 from connector.annotations.records import read_text
 from connector.errors import UsageError
-from ml_backend.labeling.label_config import Control, find_controls
+from ml_backend.labeling import controls as controls_of_backend
+from ml_backend.labeling.label_config import find_controls
+from ml_backend.labeling.predictions import text_of
 from ml_backend.labeling.training_labels import _label_of
-from ml_backend.labeling.webhook import _answers
 
-COPIES = (ROOT / "connector/annotations/form", ROOT / "ml_backend/labeling/form")
+BackendControl = controls_of_backend.Control
+FOLDERS = ("form", "controls", "objects")
+OURS, THEIRS = "connector.annotations", "ml_backend.labeling"
 TEXT = '<Text name="t" value="$text"/>'
 AB = '<Choice value="A"/><Choice value="B"/>'
+NESTED = '<Choice value="A"><Choice value="C"/><Choice value="D"/></Choice><Choice value="B"/>'
 
 
 def choices(attributes: str = "", inner: str = AB, name: str = "c", tag: str = "Choices") -> str:
@@ -31,10 +38,14 @@ def view(*parts: str) -> str:
     return f"<View>{''.join(parts)}</View>"
 
 
-def test_both_have_the_same_files() -> None:
-    ours, theirs = ({path.name: path.read_text() for path in folder.glob("*.py")} for folder in COPIES)
-    assert len(ours) == 4
-    assert ours == theirs
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_both_have_the_same_files(folder: str) -> None:
+    ours, theirs = (
+        {path.name: path.read_text() for path in (ROOT / package.replace(".", "/") / folder).glob("*.py")}
+        for package in (OURS, THEIRS)
+    )
+    assert len(ours) > 3
+    assert {name: code.replace(OURS, THEIRS) for name, code in ours.items()} == theirs
 
 
 # What the form does with each config, and so what is served: the classes, or nothing.
@@ -51,7 +62,12 @@ SERVED = {
     "no kind of choice": (view(TEXT, choices('choice=""')), None),
     "nested allowed": (view(TEXT, choices('allowNested="true"')), ["A", "B"]),
     "nested allowed, several": (view(TEXT, choices('allownested="true" choice="multiple"')), ["A", "B"]),
-    "nested": (view(TEXT, choices(inner='<Choice value="A"><Choice value="C"/></Choice><Choice value="B"/>')), None),
+    "nested": (view(TEXT, choices(inner=NESTED)), ["A", "B"]),
+    "nested, and allowed": (view(TEXT, choices('allowNested="true"', inner=NESTED)), ["A / C", "A / D", "B"]),
+    "nested by alias": (
+        view(TEXT, choices('allowNested="true"', inner=NESTED.replace('"A"', '"A" alias="a"'))),
+        ["a / C", "a / D", "B"],
+    ),
     "per region": (view(TEXT, choices('perRegion="true"')), None),
     "per region in small letters": (view(TEXT, choices('perregion="true"')), None),
     "per region, not": (view(TEXT, choices('perRegion="false"')), ["A", "B"]),
@@ -87,7 +103,7 @@ SERVED = {
     "two objects": (view(TEXT, '<Text name="u" value="$u"/>', choices().replace('"t"', '"t,u"')), None),
     "no object": (view(choices()), None),
     "an image": (view('<Image name="t" value="$text"/>', choices()), None),
-    "hypertext": (view('<HyperText name="t" value="$text"/>', choices()), None),
+    "hypertext": (view('<HyperText name="t" value="$text"/>', choices()), ["A", "B"]),
     "a path": (view('<Text name="t" value="$llm.outputs[0].text"/>', choices()), ["A", "B"]),
     "words before": (view('<Text name="t" value="Title: $text"/>', choices()), None),
     "words behind": (view('<Text name="t" value="$text for labeling"/>', choices()), None),
@@ -123,39 +139,33 @@ SERVED = {
 NOT_LEARNT = ("one choice", "one choice twice", "no choice", "an empty choice of two", "too many")
 
 
-def by_connector(config: str) -> dict[str, Choices]:
+def by_connector(config: str) -> dict[str, Control]:
     """The controls that the connector would serve, by name."""
     found = {}
-    for name in re.findall(r"(?i)<choices\s+name=[\"']([^\"']*)", config):
-        try:
-            control = find_control(config, name)
-        except UsageError:
-            continue
-        assert isinstance(control, Choices)
-        found[name] = control
+    for name in re.findall(r"(?i)<(?:choices|taxonomy|rating|number)\s+name=[\"']([^\"']*)", config):
+        with suppress(UsageError):
+            found[name] = find_control(config, name)
     return found
 
 
-def same(ours: Choices, theirs: Control) -> None:
-    assert (theirs.from_name, theirs.to_name, theirs.data_key) == (ours.name, ours.to_name, ours.data_key)
-    assert (theirs.classes, theirs.multiple, theirs.none_counts) == (ours.classes, ours.multiple, ours.none_counts)
-    assert (theirs.encoding, theirs.nested, theirs.spellings) == (ours.encoding, ours.nested, ours.spellings)
+def by_backend(config: str) -> dict[str, BackendControl]:
+    return {control.name: control for control in find_controls(config)}
 
 
 @pytest.mark.parametrize("name", SERVED)
 def test_both_serve_the_same_controls(name: str) -> None:
     config, classes = SERVED[name]
-    ours, theirs = by_connector(config), {control.from_name: control for control in find_controls(config)}
+    ours, theirs = by_connector(config), by_backend(config)
     assert [list(control.classes) for control in ours.values()] == ([] if classes is None else [classes])
     if name in NOT_LEARNT:
         assert len(theirs) == 1
         return
-    assert ours.keys() == theirs.keys()
-    for control in ours.values():
-        same(control, theirs[control.name])
+    assert {name: control.to_json() for name, control in ours.items()} == {
+        name: control.to_json() for name, control in theirs.items()
+    }
 
 
-def controls(attributes: str = "", text: str = 'value="$text"') -> tuple[Choices, Control]:
+def controls(attributes: str = "", text: str = 'value="$text"') -> tuple[Control, BackendControl]:
     config = view(
         f'<Text name="t" {text}/>', choices(attributes, inner='<Choice value="A" alias="a"/><Choice value="B"/>')
     )
@@ -229,7 +239,7 @@ SHOWN: dict[str, tuple[str, Any, str | None]] = {
 def test_both_read_the_text_that_the_form_shows(text: str, data: Any, shown: str | None) -> None:
     ours, theirs = controls(text=text)
     assert read_text({"data": data}, ours) == shown
-    assert theirs.text_of({"data": data}) == (shown or "")
+    assert text_of({"data": data}, theirs) == (shown or "")
 
 
 def region(value: Any, **changes: Any) -> dict[str, Any]:
@@ -284,8 +294,8 @@ ANSWERS: dict[str, tuple[Any, str | None, list[str] | None]] = {
 }
 
 
-def label_of_backend(result: Any, control: Control) -> str | list[str] | None:
-    answers = _answers(result)
+def label_of_backend(result: Any, control: BackendControl) -> str | list[str] | None:
+    answers = controls_of_backend.read_answers(result, [control])
     return None if answers is None else _label_of(answers, control)
 
 
@@ -305,7 +315,7 @@ def test_both_read_the_same_label(result: Any, single: str | None, multiple: lis
         ([region("B")], "its value is a string"),
         ([region({"choices": 5})], "its choices are a number"),
         ([region({"choices": True})], "its choices are true"),
-        ([region({"choices": [["A", "B"]]})], "one of its choices is a path"),
+        ([region({"choices": [["A", "B"]]})], "'A / B'"),
         ([region({"choices": ["B", None]})], "one of its choices is null"),
         ([region({"choices": ["A", "B"]})], "it has 2 choices, and the control takes one"),
         ([region({"choices": ["A"]}), region({"choices": ["B"]})], "it has 2 choices, and the control takes one"),
@@ -323,6 +333,250 @@ def test_what_is_left_out_of_a_label_is_said(result: Any, problem: str) -> None:
     assert controls()[0].read(result).problem == problem
 
 
+TREE = """<Choice value="Animals"><Choice value="Dog"/><Choice value="Cat" alias="cat"/></Choice>
+<Choice value="Plants"><Choice value="Tree"><Choice value="Oak"/></Choice></Choice><Choice value="Other"/>"""
+TREE_CLASSES = ["Animals", "Animals / Dog", "Animals / cat", "Plants", "Plants / Tree", "Plants / Tree / Oak", "Other"]
+LEAVES = ["Animals / Dog", "Animals / cat", "Plants / Tree / Oak", "Other"]
+STARS = [str(number) for number in range(1, 6)]
+TAXONOMY, RATING, NUMBER = (f'<{tag} name="c" toName="t" {{}}>{{}}</{tag}>' for tag in ("Taxonomy", "Rating", "Number"))
+
+# The config of a control, and its classes, or why it is refused.
+KINDS: dict[str, tuple[str, list[str] | str]] = {
+    "a tree": (TAXONOMY.format("", TREE), TREE_CLASSES),
+    "its leaves": (TAXONOMY.format('leafsOnly="true"', TREE), LEAVES),
+    "a tree with one value twice": (
+        TAXONOMY.format("", AB + '<Choice value="A"><Choice value="C"/></Choice>'),
+        ["A", "B", "A / C"],
+    ),
+    "a tree from an address": (TAXONOMY.format('apiUrl="https://a/b.json"', TREE), "its choices come from an address"),
+    "a tree from the data": (TAXONOMY.format('value="$tree"', ""), "its choices come from the task's data"),
+    "a tree that labels": (TAXONOMY.format('labeling="true"', TREE), 'labeling="true"'),
+    "a tree per region": (TAXONOMY.format('perRegion="true"', TREE), 'perRegion="true"'),
+    "an ambiguous tree": (
+        TAXONOMY.format("", '<Choice value="A / B"/><Choice value="A"><Choice value="B"/></Choice>'),
+        "two of its choices are 'A / B': give one an alias",
+    ),
+    "an empty tree": (TAXONOMY.format("", ""), "fewer than two choices"),
+    "nested choices": (choices('allowNested="true" choice="multiple"', inner=TREE), LEAVES),
+    "stars": (RATING.format("", ""), STARS),
+    "three stars": (RATING.format('maxRating="3"', ""), ["1", "2", "3"]),
+    "one star": (RATING.format('maxRating="1"', ""), "fewer than two ratings"),
+    "no number of stars": (RATING.format('maxRating="many"', ""), 'maxRating="many" is no whole number up to 20'),
+    "a hundred stars": (RATING.format('maxRating="100"', ""), 'maxRating="100" is no whole number up to 20'),
+    "stars per item": (RATING.format('perItem="true"', ""), 'perItem="true"'),
+    "numbers": (NUMBER.format('min="0" max="3"', ""), ["0", "1", "2", "3"]),
+    "halves": (NUMBER.format('min="-0.5" max="1" step="0.5"', ""), ["-0.5", "0", "0.5", "1"]),
+    "steps that do not fit": (NUMBER.format('min="0" max="1" step="0.4"', ""), ["0", "0.4", "0.8"]),
+    "tenths": (NUMBER.format('min="0" max="0.3" step="0.1"', ""), ["0", "0.1", "0.2", "0.3"]),
+    "twenty numbers": (NUMBER.format('min="1" max="20"', ""), [str(number) for number in range(1, 21)]),
+    "too many numbers": (NUMBER.format('min="0" max="20"', ""), "not 2 to 20 numbers from min to max"),
+    "numbers without an end": (NUMBER.format('min="0"', ""), "no number as its max"),
+    "numbers without a beginning": (NUMBER.format('max="5"', ""), "no number as its min"),
+    "numbers that are none": (NUMBER.format('min="0" max="NaN"', ""), "no number as its max"),
+    "a step back": (NUMBER.format('min="0" max="5" step="-1"', ""), "not 2 to 20 numbers from min to max"),
+    "no step": (NUMBER.format('min="0" max="5" step="0"', ""), "not 2 to 20 numbers from min to max"),
+    "the wrong end first": (NUMBER.format('min="5" max="0"', ""), "not 2 to 20 numbers from min to max"),
+    "one number": (NUMBER.format('min="5" max="5"', ""), "fewer than two numbers"),
+}
+
+
+@pytest.mark.parametrize(("config", "classes"), KINDS.values(), ids=KINDS.keys())
+def test_the_kinds_of_controls(config: str, classes: list[str] | str) -> None:
+    config = view(TEXT, config)
+    ours, theirs = by_connector(config), by_backend(config)
+    if isinstance(classes, str):
+        assert not ours
+        with pytest.raises(UsageError) as error:
+            find_control(config)
+        assert f"({classes}" in str(error.value)
+        return
+    assert list(ours["c"].classes) == classes
+    assert from_json(json.loads(json.dumps(ours["c"].to_json()))) == ours["c"]
+    assert theirs["c"].to_json() == ours["c"].to_json()
+
+
+def given(kind: str, value: Any, key: str | None = None) -> list[dict[str, Any]]:
+    return [{"from_name": "c", "to_name": "t", "type": kind, "value": {key or kind: value}}]
+
+
+# The config of a control, what an annotation gives in it, the label as a list of classes, and what is said.
+ONE_PATH, PATHS = TAXONOMY.format('maxUsages="1"', TREE), TAXONOMY.format("", TREE)
+NESTED_ONE, NESTED_SEVERAL = (
+    choices(f'allowNested="true" choice="{kind}"', inner=TREE) for kind in ("single", "multiple")
+)
+GIVEN: dict[str, tuple[str, list[dict[str, Any]], list[str] | None, str]] = {
+    "a path": (ONE_PATH, given("taxonomy", [["Animals", "Dog"]]), ["Animals / Dog"], ""),
+    "a path by its value": (ONE_PATH, given("taxonomy", [["Animals", "Cat"]]), ["Animals / cat"], ""),
+    "a path by its alias": (ONE_PATH, given("taxonomy", [["Animals", "cat"]]), ["Animals / cat"], ""),
+    "a node": (ONE_PATH, given("taxonomy", [["Plants", "Tree"]]), ["Plants / Tree"], ""),
+    "a path that is gone": (ONE_PATH, given("taxonomy", [["Animals", "Cow"]]), None, "'Animals / Cow'"),
+    "two paths where one is taken": (
+        ONE_PATH,
+        given("taxonomy", [["Other"], ["Plants"]]),
+        None,
+        "it has 2 choices, and the control takes one",
+    ),
+    "two paths": (PATHS, given("taxonomy", [["Other"], ["Animals", "Dog"]]), ["Animals / Dog", "Other"], ""),
+    "a node beside what is inside it": (
+        PATHS,
+        given("taxonomy", [["Animals"], ["Animals", "Dog"]]),
+        ["Animals", "Animals / Dog"],
+        "",
+    ),
+    "no path": (PATHS, [], [], ""),
+    "a path of numbers": (PATHS, given("taxonomy", [[1, 2]]), None, "one of its choices is a list"),
+    "an empty path": (PATHS, given("taxonomy", [[]]), None, "one of its choices is a list"),
+    "choices for a tree": (PATHS, given("choices", ["Other"]), None, "its type is 'choices' instead of taxonomy"),
+    "a leaf": (NESTED_ONE, given("choices", [["Animals", "Dog"]]), ["Animals / Dog"], ""),
+    "an only leaf, and all that it is in": (
+        NESTED_ONE,
+        given("choices", [["Plants"], ["Plants", "Tree"], ["Plants", "Tree", "Oak"]]),
+        ["Plants / Tree / Oak"],
+        "",
+    ),
+    "a choice with all that is inside it": (
+        NESTED_ONE,
+        given("choices", [["Animals"], ["Animals", "Dog"], ["Animals", "cat"]]),
+        None,
+        "it has 2 choices, and the control takes one",
+    ),
+    "the same where several are taken": (
+        NESTED_SEVERAL,
+        given("choices", [["Animals"], ["Animals", "Dog"], ["Animals", "cat"]]),
+        ["Animals / Dog", "Animals / cat"],
+        "",
+    ),
+    "a choice without what is inside it": (NESTED_SEVERAL, given("choices", [["Animals"]]), None, "'Animals'"),
+    "stars": (RATING.format("", ""), given("rating", 4), ["4"], ""),
+    "stars as a float": (RATING.format("", ""), given("rating", 4.0), ["4"], ""),
+    "no star": (RATING.format("", ""), given("rating", 0), None, ""),
+    "no rating": (RATING.format("", ""), given("rating", None), None, ""),
+    "half a star": (RATING.format("", ""), given("rating", 2.5), None, "'2.5'"),
+    "too many stars": (RATING.format("", ""), given("rating", 6), None, "'6'"),
+    "stars in words": (RATING.format("", ""), given("rating", "4"), None, "its rating is a string"),
+    "a true rating": (RATING.format("", ""), given("rating", True), None, "its rating is true"),
+    "two ratings": (
+        RATING.format("", ""),
+        given("rating", 4) + given("rating", 5),
+        None,
+        "it has 2 ratings, and the control takes one",
+    ),
+    "a number": (NUMBER.format('min="0" max="1" step="0.1"', ""), given("number", 0.3), ["0.3"], ""),
+    "zero": (NUMBER.format('min="0" max="1"', ""), given("number", 0), ["0"], ""),
+    "no number": (NUMBER.format('min="0" max="1"', ""), given("number", None), None, ""),
+    "a number between": (NUMBER.format('min="0" max="1"', ""), given("number", 0.5), None, "'0.5'"),
+    "an endless number": (NUMBER.format('min="0" max="1"', ""), given("number", 1e400), None, "'Infinity'"),
+    "a list for a number": (NUMBER.format('min="0" max="1"', ""), given("number", [1]), None, "its number is a list"),
+}
+
+
+@pytest.mark.parametrize(("config", "result", "classes", "problem"), GIVEN.values(), ids=GIVEN.keys())
+def test_both_read_the_answers_of_each_kind(
+    config: str, result: list[dict[str, Any]], classes: list[str] | None, problem: str
+) -> None:
+    ours, theirs = by_connector(view(TEXT, config))["c"], by_backend(view(TEXT, config))["c"]
+    read = ours.read(result)
+    assert (None if read.label is None else ours.classes_of(read.label), read.problem) == (classes, problem)
+    label = label_of_backend(result, theirs)
+    assert ([label] if isinstance(label, str) else label) == classes
+    answer = ours.answer(result)
+    assert (answer is None) == (classes is None and not read.unknown)
+
+
+# The config of a control, some of its classes, and how the form sends them.
+WRITTEN: dict[str, tuple[str, list[str], Any]] = {
+    "a path": (ONE_PATH, ["Animals / cat"], [["Animals", "cat"]]),
+    "paths": (PATHS, ["Animals", "Plants / Tree / Oak"], [["Animals"], ["Plants", "Tree", "Oak"]]),
+    "a leaf": (NESTED_ONE, ["Animals / Dog"], [["Animals", "Dog"]]),
+    "stars": (RATING.format("", ""), ["4"], 4),
+    "a number": (NUMBER.format('min="0" max="1" step="0.1"', ""), ["0.3"], 0.3),
+    "a whole number": (NUMBER.format('min="0" max="1" step="0.5"', ""), ["1"], 1),
+    "choices": (choices('choice="multiple"'), ["A", "B"], ["A", "B"]),
+}
+
+
+@pytest.mark.parametrize(("config", "classes", "answer"), WRITTEN.values(), ids=WRITTEN.keys())
+def test_what_is_written_is_read_again(config: str, classes: list[str], answer: Any) -> None:
+    control = by_connector(view(TEXT, config))["c"]
+    label = control.label_of(classes)
+    (region,) = control.result(label)
+    assert (region["from_name"], region["to_name"], region["value"]) == ("c", "t", {control.key: answer})
+    assert control.read([region]).label == label
+    assert type(region["value"][control.key]) is type(answer)
+
+
+# The object that the control is on, the task's data, and what models read, or why there is nothing.
+TURNS = [{"author": "Anna", "text": "Hello"}, {"author": "Ben", "text": "Hi,\nyou"}]
+CONTENTS: dict[str, tuple[str, Any, str | None, str]] = {
+    "a page": ('<HyperText name="t" value="$h"/>', "<p>Hello <b>you</b></p><p>A &amp; B</p>", "Hello you\n\nA & B", ""),
+    "a page with scripts": (
+        '<HyperText name="t" value="$h"/>',
+        "<style>p {}</style><script>x()</script><!-- y --><p>Hello</p>",
+        "Hello",
+        "",
+    ),
+    "a page without markup": ('<HyperText name="t" value="$h"/>', "Hello", "Hello", ""),
+    "a page without words": ('<HyperText name="t" value="$h"/>', "<img src='a.png'>", None, "'h' has no words"),
+    "an encoded page": ('<HyperText name="t" value="$h" encoding="base64"/>', "PGI+SGk8L2I+", "Hi", ""),
+    "turns": ('<Paragraphs name="t" value="$h"/>', TURNS, "Anna: Hello\nBen: Hi,\nyou", ""),
+    "turns by other keys": (
+        '<Paragraphs name="t" value="$h" nameKey="who" textKey="says"/>',
+        [{"who": "Anna", "says": "Hello"}, {"who": "Ben"}, {"says": "Nobody"}],
+        "Anna: Hello\nNobody",
+        "",
+    ),
+    "no turns": ('<Paragraphs name="t" value="$h"/>', [], None, "'h' has no 'text' in it"),
+    "turns that are texts": ('<Paragraphs name="t" value="$h"/>', ["Hello"], None, "'h' is no list of objects"),
+    "a text for turns": ('<Paragraphs name="t" value="$h"/>', "Hello", None, "'h' is no list of objects"),
+    "messages": ('<Chat name="t" value="$h"/>', [{"role": "user", "content": "Hi"}], "user: Hi", ""),
+    "a list": (
+        '<List name="t" value="$h"/>',
+        [{"id": 1, "title": "A", "body": "one"}, {"id": 2, "title": "B"}, {"id": 3}],
+        "A\none\n\nB",
+        "",
+    ),
+    "a list of nothing": ('<List name="t" value="$h"/>', [{"id": 1}], None, "'h' has no 'title' and no 'body' in it"),
+    "a table": (
+        '<Table name="t" value="$h"/>',
+        {"price": 5.0, "Name": "A", "tags": ["x", "y"], "left": None},
+        'left: \nName: A\nprice: 5\ntags: ["x","y"]',
+        "",
+    ),
+    "a table in JSON": ('<Table name="t" value="$h"/>', '{"a": 1}', "a: 1", ""),
+    "a table in no JSON": ('<Table name="t" value="$h"/>', "a,b", None, "'h' is no JSON"),
+    "a table that is a list": ('<Table name="t" value="$h"/>', [1], None, "'h' is no object"),
+    "an empty table": ('<Table name="t" value="$h"/>', {}, None, "'h' is empty"),
+    "a list that is null": ('<List name="t" value="$h"/>', None, None, "'h' is null"),
+}
+
+
+@pytest.mark.parametrize(("shown", "data", "text", "problem"), CONTENTS.values(), ids=CONTENTS.keys())
+def test_both_read_the_same_of_each_kind_of_content(shown: str, data: Any, text: str | None, problem: str) -> None:
+    config = view(shown, choices())
+    ours, theirs = by_connector(config)["c"], by_backend(config)["c"]
+    assert tuple(ours.shown({"h": data})) == (text, problem)
+    assert text_of({"data": {"h": data}}, theirs) == (text or "")
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        ('<HyperText name="t" value="$h" valueType="url"/>', "its HyperText holds a URL"),
+        ('<Paragraphs name="t" value="$h" valueType="url"/>', "its Paragraphs holds a URL"),
+        ('<Table name="t" value="$h" valueType="csv|headless"/>', 'its Table has valueType="csv|headless"'),
+        ('<Table name="t" value="$h" valueType="url|csv"/>', "its Table holds a URL"),
+        ('<List name="t" value="fixed"/>', "its List shows no task data"),
+        ('<Video name="t" value="$h"/>', "on Video, not on a Text"),
+    ],
+)
+def test_content_that_cannot_be_read_is_refused(shown: str, reason: str) -> None:
+    config = view(shown, choices())
+    assert not by_backend(config)
+    with pytest.raises(UsageError) as error:
+        find_control(config)
+    assert f"({reason}" in str(error.value)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -332,15 +586,36 @@ REGION = st.fixed_dictionaries(
     {},
     optional={
         "from_name": st.just("c") | JSON,
-        "type": st.just("choices") | JSON,
-        "value": st.fixed_dictionaries({"choices": st.lists(st.sampled_from("aAB"), max_size=2) | JSON}) | JSON,
+        "type": st.sampled_from(["choices", "taxonomy", "rating", "number"]) | JSON,
+        "value": st.dictionaries(
+            st.sampled_from(["choices", "taxonomy", "rating", "number"]),
+            st.lists(st.sampled_from("aAB"), max_size=2) | JSON,
+        )
+        | JSON,
     },
 )
-ATTRIBUTE = st.sampled_from(
-    ["perRegion", "perregion", "allowNested", "required", "choice", "value", "visibleWhen", "alias", "encoding", "x"]
-)
+SWITCHES = ["perRegion", "perregion", "allowNested", "required", "leafsOnly", "choice", "visibleWhen", "x"]
+WORDS = ["value", "alias", "encoding", "valueType", "textKey", "maxUsages", "maxRating", "min", "max", "step"]
+ATTRIBUTE = st.sampled_from(SWITCHES + WORDS)
 VALUE = st.sampled_from(
-    ["true", "True", "false", "", "$text", "$a b", "multiple", "single", "base64", "A", "B", "&lt;"]
+    [
+        "true",
+        "True",
+        "false",
+        "",
+        "$text",
+        "$a b",
+        "multiple",
+        "single",
+        "base64",
+        "A",
+        "B",
+        "&lt;",
+        "1",
+        "4",
+        "-0.5",
+        "json",
+    ]
 )
 
 
@@ -358,19 +633,21 @@ def configs(draw: st.DrawFn) -> str:
         f"<{(name := tag('Choice', 'View', 'Label'))}{attributes()}>{draw(st.sampled_from(['', 'T']))}</{name}>"
         for _ in range(draw(st.integers(0, 4)))
     )
-    control, text, around = tag("Choices", "Labels"), tag("Text", "Image"), tag("View", "Repeater")
+    control = tag("Choices", "Labels", "Taxonomy", "Rating", "Number")
+    text = tag("Text", "Image", "HyperText", "Paragraphs", "Chat", "List", "Table")
+    around = tag("View", "Repeater")
     found = f'<{control} name="c" toName="t"{attributes()}>{inner}</{control}>'
     return f'<{around}><{text} name="t"{attributes()}/>{found}</{around}>'
 
 
 @settings(deadline=None)
-@given(configs() | st.text(), JSON | st.fixed_dictionaries({"text": JSON}), st.lists(REGION) | JSON)
+@generated(configs() | st.text(), JSON | st.fixed_dictionaries({"text": JSON}), st.lists(REGION) | JSON)
 def test_odd_input_is_read_alike_and_without_an_exception(config: str, data: Any, result: Any) -> None:
-    ours, theirs = by_connector(config), {control.from_name: control for control in find_controls(config)}
+    ours, theirs = by_connector(config), by_backend(config)
     assert ours.keys() == {name for name, control in theirs.items() if len(control.classes) > 1}
     pairs = [(ours[name], theirs[name]) for name in ours] + [controls(), controls('choice="multiple"')]
     for one, other in pairs:
-        assert (read_text({"data": data}, one) or "") == other.text_of({"data": data})
+        assert (read_text({"data": data}, one) or "") == text_of({"data": data}, other)
         read = one.read(result)
         read.problem.encode()
         assert read.label is None or set(one.classes_of(read.label)) <= set(one.classes)

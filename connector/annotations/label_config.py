@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from connector.annotations.controls import CONTROLS
+from connector.annotations.controls import CONTROLS, control_of, listed
 from connector.annotations.controls import Control as Control
 from connector.annotations.form.config import BrokenConfig, Form, NotServable, Tag, read_form
 from connector.annotations.objects import OBJECTS
 from connector.errors import UsageError
+
+MAX_CLASSES = 1000  # that the ML backend takes
 
 
 def find_control(label_config: str, name: str | None = None) -> Control:
@@ -29,7 +31,7 @@ def find_control(label_config: str, name: str | None = None) -> Control:
             listing.append(f"{tag.tag} '{tag.name}' (can be served)")
         except NotServable as reason:
             listing.append(f"{tag.tag} '{tag.name}' ({reason})")
-    kinds = f"{' or '.join(CONTROLS)} on a {' or '.join(OBJECTS)}"
+    kinds = f"{listed(CONTROLS)} on a {listed(OBJECTS)}"
     found = ", ".join(listing) or "no control at all"
     if name is not None:
         for control in servable:
@@ -37,7 +39,7 @@ def find_control(label_config: str, name: str | None = None) -> Control:
                 return control
         raise UsageError(f"The labelling config has no {kinds} called '{name}' that can be served. Found: {found}.")
     if not servable:
-        raise UsageError(f"The labelling config needs a {kinds} with at least two choices. Found: {found}.")
+        raise UsageError(f"The labelling config needs a {kinds}, with at least two answers. Found: {found}.")
     if len(servable) > 1:
         names = ", ".join(f"--control {shlex.quote(control.name)}" for control in servable)
         raise UsageError(f"The labelling config has several controls that can be served. Choose one: {names}.")
@@ -52,13 +54,10 @@ def packaged_label_config() -> str:
 
 
 def _control(tag: Tag, form: Form) -> Control:
-    """The control that a tag describes. Raises NotServable if it cannot be served."""
-    kind = next((kind for kind in CONTROLS.values() if tag.is_a(kind.tag)), None)
-    if kind is None:
-        raise NotServable(f"not {' or '.join(CONTROLS)}")
-    kind.check(tag)
-    target = form.object_of(tag)
-    name = next((name for name in OBJECTS if target is not None and target.is_a(name)), None)
-    if target is None or name is None:
-        raise NotServable(f"on {'nothing' if target is None else target.tag}, not on a {' or '.join(OBJECTS)}")
-    return kind.from_tag(tag, name, OBJECTS[name].field(target))
+    """The control that a tag describes. Raises NotServable if there is nothing to learn in it."""
+    control = control_of(tag, form)
+    if len(control.classes) < 2:
+        raise NotServable(f"fewer than two {control.noun}")
+    if len(control.classes) > MAX_CLASSES:
+        raise NotServable(f"more than {MAX_CLASSES:,} {control.noun}")
+    return control

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.annotations.form.answers import quoted
+from connector.annotations.form.regions import quoted
 from connector.annotations.records import Task
 from connector.formatting import count
 

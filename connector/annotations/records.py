@@ -8,9 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from connector.annotations.controls import Control
-from connector.annotations.form.config import TextField
 from connector.annotations.form.data import Shown
-from connector.annotations.objects import OBJECTS
 
 
 class Annotation(NamedTuple):
@@ -75,7 +73,7 @@ def digest(text: str) -> str:
 
 def read_content(raw: Mapping[str, Any], control: Control) -> Shown:
     """The content that a task of Label Studio shows in the control, or why there is nothing to label."""
-    return OBJECTS[control.content].read(raw["data"], TextField(control.data_key, control.encoding))
+    return control.shown(raw["data"])
 
 
 def read_text(raw: Mapping[str, Any], control: Control) -> str | None:

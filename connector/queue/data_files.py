@@ -17,8 +17,8 @@ import charset_normalizer
 
 from connector._compat import long_csv_fields
 from connector.annotations import Control
-from connector.annotations.form.answers import quoted
 from connector.annotations.form.data import MISSING, find_value
+from connector.annotations.form.regions import quoted
 from connector.annotations.records import read_content
 from connector.errors import UsageError
 from connector.formatting import count, one_line, verb

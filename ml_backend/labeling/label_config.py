@@ -1,51 +1,18 @@
-"""Finds the controls of a labelling config that classify a text."""
+"""Finds the controls of a labelling config that can be served."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
 
-from ml_backend.labeling.form.config import BrokenConfig, Form, NotServable, Tag, choices_of, read_form, text_field
-from ml_backend.labeling.form.data import shown_text
+from ml_backend.labeling.controls import Control, control_of
+from ml_backend.labeling.form.config import BrokenConfig, NotServable, read_form
 
 log = logging.getLogger(__name__)
 
 _NAMED = 3  # classes that a message names
 _LONGEST = 1_000_000  # characters: some 40,000 choices
 _CACHED = 50_000  # characters: the cache of 64 configs stays below some 30 MB
-
-
-@dataclass(frozen=True)
-class Control:
-    """A `Choices` on a `Text`.
-
-    Attributes:
-        from_name: Its name.
-        to_name: The name of the text.
-        data_key: The key of the text in a task's data, or a path of keys.
-        classes: As annotations spell them.
-        multiple: Whether several classes may be chosen.
-        none_counts: Whether choosing none is an answer, too.
-        encoding: That of the text.
-        nested: Whether the form has allowNested, which makes a path of each choice.
-        spellings: {choice as an annotation may spell it: class}.
-    """
-
-    from_name: str
-    to_name: str
-    data_key: str
-    classes: tuple[str, ...]
-    multiple: bool = False
-    none_counts: bool = False
-    encoding: str = "none"
-    nested: bool = False
-    spellings: Mapping[str, str] = field(default_factory=dict, compare=False)
-
-    def text_of(self, task: Any) -> str:
-        """The text that a task of Label Studio shows. Empty if there is none, or only a link to a file."""
-        data = task.get("data") if isinstance(task, dict) else None
-        return shown_text(data, self.data_key, self.encoding).text or ""
 
 
 def find_controls(config: str) -> tuple[Control, ...]:
@@ -55,8 +22,11 @@ def find_controls(config: str) -> tuple[Control, ...]:
     except BrokenConfig as error:
         log.warning("A labelling config cannot be read: %s", error)
         return ()
-    controls = (_control(tag, form) for tag in form.controls)
-    return tuple(control for control in controls if control is not None)
+    controls = []
+    for tag in form.controls:
+        with suppress(NotServable):
+            controls.append(control_of(tag, form))
+    return tuple(controls)
 
 
 def cached_controls() -> Callable[[str], tuple[Control, ...]]:
@@ -97,13 +67,13 @@ def describe_change(
     """
     if not controls:
         return (
-            f"The labelling config cannot be read or has no Choices on a Text that model version {version} could "
-            "answer. Correct it."
+            f"The labelling config cannot be read or has no control that model version {version} could answer. Correct "
+            "it."
         )
     changed = f"The labelling config has changed since model version {version} was trained"
     if control is None:
         kind = "several choices" if multiple else "one choice"
-        return f"{changed}: no Choices for {kind} has a class of the model any more. Run connector sync."
+        return f"{changed}: no control for {kind} has a class of the model any more. Run connector sync."
     new = [name for name in control.classes if name not in classes]
     gone = [name for name in classes if name not in control.classes]
     parts = [f"{_listed(names)} {verb}" for names, verb in ((new, "new"), (gone, "gone")) if names]
@@ -117,26 +87,3 @@ def _listed(names: Sequence[str]) -> str:
         shown.append(f"{len(names) - _NAMED} more")
     last = shown.pop()
     return f"{', '.join(shown)} and {last} are" if shown else f"{last} is"
-
-
-def _control(tag: Tag, form: Form) -> Control | None:
-    if not tag.is_a("Choices"):
-        return None
-    try:
-        choices, text = choices_of(tag), form.object_of(tag)
-        if text is None or not text.is_a("Text"):
-            return None
-        key, encoding = text_field(text)
-    except NotServable:
-        return None
-    return Control(
-        tag.name,
-        text.name,
-        key,
-        choices.classes,
-        choices.multiple,
-        none_counts=choices.none_counts,
-        encoding=encoding,
-        nested=choices.nested,
-        spellings=choices.spellings,
-    )

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD
 from ml_backend.features.feature_store import FeatureStore
-from ml_backend.labeling.label_config import Control, describe_change, match_control
+from ml_backend.labeling.controls import Control
+from ml_backend.labeling.label_config import describe_change, match_control
 from ml_backend.models.registry import TrainedModel
 from ml_backend.schemas import Prediction, PredictResponse
 
@@ -37,7 +38,7 @@ def predict_tasks(
     response = PredictResponse.empty(len(tasks), model.version, message)
     if control is None:
         return response
-    texts = {place: text for place, task in enumerate(tasks) if (text := control.text_of(task))}
+    texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, control))}
     if not texts:
         return response
     if not features.matches(model.feature_spec):
@@ -47,15 +48,14 @@ def predict_tasks(
     valid = [index for index, class_ in enumerate(model.classes) if class_ in control.classes]
     for place, row in zip(texts, probabilities, strict=True):
         chosen, score = _choose(row[valid], model.multilabel)
-        response.results[place] = Prediction.of_choices(
-            [model.classes[valid[index]] for index in chosen],
-            score,
-            from_name=control.from_name,
-            to_name=control.to_name,
-            model_version=model.version,
-            nested=control.nested,
-        )
+        result = control.result_of([model.classes[valid[index]] for index in chosen])
+        response.results[place] = Prediction(result=result, score=score, model_version=model.version)
     return response
+
+
+def text_of(task: Any, control: Control) -> str:
+    """What a task of Label Studio shows in a control. Empty if there is nothing, or only a link to a file."""
+    return control.shown(task.get("data") if isinstance(task, dict) else None).text or ""
 
 
 def _choose(probabilities: npt.NDArray[np.float64], multilabel: bool) -> tuple[list[int], float]:

@@ -12,7 +12,7 @@ A skip is no label, nor is an annotation that names no class of the config. For 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ml_backend.labeling.label_config import Control
+from ml_backend.labeling.controls import Control
 from ml_backend.project import Project
 from ml_backend.settings import Settings
 from ml_backend.training.request import Label, TrainingRequest
@@ -63,12 +63,10 @@ def _restrict_to_classes(label: LabelNames, control: Control) -> LabelNames | No
 
 def _label_of(answers: Mapping[str, list[str]], control: Control) -> LabelNames | None:
     """The label that an annotation gives, or None."""
-    # What could not be read is "".
-    names = [control.spellings.get(name, name) if name else "" for name in answers.get(control.from_name, [])]
-    if not control.multiple:
-        readable = {name for name in names if name}
-        return _restrict_to_classes(readable.pop(), control) if len(readable) == 1 else None
-    return _restrict_to_classes(names, control) if names or control.none_counts else None
+    given = answers.get(control.name, [])
+    names = [name for name in given if name]  # what could not be read is ""
+    classes = control.choose(names, answered=not given or bool(names)).classes
+    return classes if classes is None or control.multiple else classes[0]
 
 
 def _positions(label: LabelNames, control: Control) -> Label:

@@ -14,8 +14,10 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_val
 
 from ml_backend.errors import BackendError, InvalidRequest
 from ml_backend.jobs.records import Job
-from ml_backend.labeling.form.answers import read_choices
-from ml_backend.labeling.label_config import Control, match_control
+from ml_backend.labeling.controls import Control, read_answers
+from ml_backend.labeling.controls.choices import Choices
+from ml_backend.labeling.label_config import match_control
+from ml_backend.labeling.predictions import text_of
 from ml_backend.labeling.training_labels import training_request
 from ml_backend.project import Projects
 from ml_backend.settings import Settings
@@ -118,15 +120,16 @@ class WebhookHandler:
 
     def _store_annotations(self, event: _Annotated) -> None:
         name = str(event.project.id)
+        controls = self._controls(event.project.label_config)
         control = self._control(name, event.project.label_config)
         tasks = {task.id: {"data": task.data} for task in event.task}
         annotations = [
             Annotation(
                 id=row.id,
                 item=row.task,
-                text=control.text_of(tasks.get(row.task)) if control is not None else "",
+                text=text_of(tasks.get(row.task), control) if control is not None else "",
                 data_key=control.data_key if control is not None else "",
-                answers=None if row.was_cancelled else _answers(row.result),
+                answers=None if row.was_cancelled else read_answers(row.result, controls),
                 ground_truth=row.ground_truth,
                 updated_at=row.updated_at.timestamp() if row.updated_at is not None else time.time(),
             )
@@ -149,7 +152,9 @@ class WebhookHandler:
         control = self._control(name, event_project.label_config)
         try:
             if control is None:
-                raise InvalidRequest("The labelling config cannot be read or has no Choices on a Text. Correct it.")
+                raise InvalidRequest(
+                    "The labelling config cannot be read or has no control that can be served. Correct it."
+                )
             request = training_request(self._projects.create(name), control, self._settings)
             return {"job": self._start(name, request).job}
         except BackendError as error:
@@ -165,23 +170,5 @@ class WebhookHandler:
         if model is None:
             return next(iter(controls), None)
         if not config:  # then the model's classes are the best guess, and no annotation can be read
-            return Control("", "", "", model.classes, model.multilabel)
+            return Choices("", "", "", tuple(model.classes), {}, multiple=model.multilabel)
         return match_control(controls, model.classes, model.multilabel) or next(iter(controls), None)
-
-
-def _answers(result: Any) -> dict[str, list[str]] | None:
-    """The choices in the `result` of an annotation, by the name of their control. A choice of another shape is "".
-
-    None: nothing of it can be read.
-    """
-    if not isinstance(result, list):
-        return {} if result is None else None
-    named = [region["from_name"] for region in result if isinstance(region, dict) and "from_name" in region]
-    if not named and not all(isinstance(region, dict) for region in result):
-        return None
-    answers: dict[str, list[str]] = {}
-    for name in named:
-        if isinstance(name, str):
-            chosen, problems = read_choices(result, name)
-            answers[name] = [choice for region in chosen for choice in region] + [""] * bool(problems)
-    return answers

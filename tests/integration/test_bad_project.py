@@ -45,13 +45,13 @@ def config(*tags: str) -> str:
             marks=pytest.mark.nightly,
         ),
         pytest.param(
-            config('<HyperText name="text" value="$text"/>', SINGLE.format("")),
-            "Found: Choices 'politeness' (on HyperText, not on a Text).",
+            config('<Image name="text" value="$text"/>', SINGLE.format("")),
+            "Found: Choices 'politeness' (on Image, not on a Text, HyperText, Paragraphs, Chat, List or Table).",
             marks=pytest.mark.nightly,
         ),
         pytest.param(
             config(TEXT, '<TextArea name="politeness" toName="text"/>'),
-            "Found: TextArea 'politeness' (not Choices).",
+            "Found: TextArea 'politeness' (not Choices, Taxonomy, Rating or Number).",
             marks=pytest.mark.nightly,
         ),
         (config(TEXT), "Found: no control at all."),

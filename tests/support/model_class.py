@@ -30,7 +30,7 @@ def annotated(project: int, number: int, text: str, label: str, config: str = CO
     event["task"] |= {"id": number, "project": project, "data": {"text": text}}
     event["annotation"] |= {"id": number, "task": number, "project": project}
     (control,) = find_controls(config)
-    event["annotation"]["result"][0] |= {"from_name": control.from_name, "value": {"choices": [label]}}
+    event["annotation"]["result"][0] |= {"from_name": control.name, "value": {"choices": [label]}}
     return event
 
 

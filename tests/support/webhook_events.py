@@ -50,7 +50,7 @@ class EventHarness:
         """An event as the recorded one, of another annotation."""
         event = deepcopy(EVENTS["annotation_created"])
         event["project"]["label_config"] = config or question("Polite", "Impolite")
-        (name,) = (control.from_name for control in find_controls(event["project"]["label_config"]))
+        (name,) = (control.name for control in find_controls(event["project"]["label_config"]))
         region = {"from_name": name, "to_name": "t", "type": "choices", "value": {"choices": list(choices)}}
         event["annotation"] |= {"id": number, "task": item, "result": [region] if choices else [], **changes}
         event["task"] |= {"id": item, "data": {"text": text or f"text {item}"}}

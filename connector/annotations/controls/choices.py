@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from connector.annotations.controls.control import Control, NotServable, ReadLabel
-from connector.annotations.form.answers import quoted, read_choices
-from connector.annotations.form.config import Tag, TextField, choices_of
-
-MAX_CHOICES = 1000
-_NAMED = 3  # choices that a problem names
+from connector.annotations.controls.control import Chosen, Control
+from connector.annotations.form.choice_tree import PATH_SEPARATOR, classes_of, names_of_paths, read_choices
+from connector.annotations.form.config import Field, NotServable, Tag, check_whole_task, none_counts
 
 
 @dataclass(frozen=True)
 class Choices(Control):
     """A control of choices.
 
-    A class is a choice's alias if it has one, else its value. `spellings` maps every way in which an annotation may
-    spell a class, value or alias, to the class. `none_counts`: no choice at all is a label, too, because the form
-    can be submitted that way. `nested`: the form has allowNested, which makes a path of each choice.
+    A class is a choice's alias if it has one, else its value. `nested`: with allowNested, choices can be inside others.
+    Then a class is the path to a choice that has none inside.
+
+    Attributes:
+        paths: With `nested`, the path of each class.
+        inner: With `nested`, the choices that have others inside, as `spellings` has classes.
     """
 
-    spellings: dict[str, str]
-    none_counts: bool = field(default=False, kw_only=True)
     nested: bool = field(default=False, kw_only=True)
+    paths: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
+    inner: tuple[str, ...] = field(default=(), kw_only=True)
 
     tag: ClassVar[str] = "Choices"
+    type: ClassVar[str] = "choices"
+    key: ClassVar[str] = "choices"
+    noun: ClassVar[str] = "choices"
 
     @property
     def shows_predictions(self) -> bool:
@@ -36,85 +38,55 @@ class Choices(Control):
         return not self.nested
 
     @classmethod
-    def check(cls, tag: Tag) -> None:
-        """Raises NotServable for nested choices, choices of regions or items, and choices from the task's data.
-
-        Fewer than two choices are nothing to learn, and the ML backend takes no more than MAX_CHOICES.
-        """
-        classes = choices_of(tag).classes
-        if len(classes) < 2:
-            raise NotServable("fewer than two choices")
-        if len(classes) > MAX_CHOICES:
-            raise NotServable(f"more than {MAX_CHOICES:,} choices")
-
-    @classmethod
-    def from_tag(cls, tag: Tag, content: str, shown: TextField) -> Choices:
-        """The control of the tag's choices."""
-        choices = choices_of(tag)
+    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Choices:
+        """The control of the tag's choices. Choices of regions or items, or from the task's data, raise NotServable."""
+        kind = tag.attributes.get("choice", "single")
+        if kind not in ("single", "single-radio", "multiple"):
+            raise NotServable(f'choice="{kind}"')
+        check_whole_task(tag)
+        nested = tag.is_on("allowNested")
+        choices = read_choices(tag.element, through=True)
+        if not nested:  # the form shows no choice that is inside another
+            choices = [choice for choice in choices if len(choice.values) == 1]
+        found = classes_of(choices, lambda choice: choice.leaf or not nested)
+        spellings = found.spellings
+        submitted = [(choice.values[-1], choice.aliases[-1]) for choice in choices]
+        unnamed = [value for value, alias in submitted if (value if alias is None else alias) == ""]
+        if len(unnamed) == 1 and unnamed[0] in spellings:  # alias="": the form submits that
+            spellings[""] = spellings[unnamed[0]]
         return cls(
             tag.name,
-            tag.to_name[0],
+            to_name,
             shown.key,
-            choices.classes,
-            choices.spellings,
-            multiple=choices.multiple,
-            none_counts=choices.none_counts,
-            nested=choices.nested,
+            tuple(found.paths),
+            spellings,
+            multiple=kind == "multiple",
+            none_counts=kind == "multiple" and none_counts(tag),
             content=content,
-            encoding=shown.encoding,
-            notes=choices.left_out,
+            options=shown.options,
+            notes=found.notes,
+            nested=nested,
+            paths=tuple(found.paths.values()) if nested else (),
+            inner=tuple(PATH_SEPARATOR.join(choice.path) for choice in choices if nested and not choice.leaf),
         )
 
-    def label_of(self, chosen: Collection[str]) -> str:
-        """The label for the classes `chosen`: if `multiple`, a JSON list in the config's order."""
-        if not self.multiple:
-            (name,) = chosen
-            return name
-        return json.dumps([name for name in self.classes if name in chosen], ensure_ascii=False)
+    @staticmethod
+    def names_in(answer: Any) -> list[str]:
+        """The names in a list of choices. With allowNested, the form submits paths."""
+        return names_of_paths(answer, "choices")
 
-    def classes_of(self, label: str) -> list[str]:
-        """The classes in a label, in the config's order. Of a single choice, the one."""
-        return list(json.loads(label)) if self.multiple else [label]
+    def answer_of(self, classes: Sequence[str]) -> list[str] | list[list[str]]:
+        """The choices, or their paths."""
+        if not self.nested:
+            return list(classes)
+        paths = dict(zip(self.classes, self.paths, strict=True))
+        return [list(paths[name]) for name in classes]
 
-    def read(self, result: Any) -> ReadLabel:
-        """The label in a `result`. Of several choices, those that the config still has."""
-        chosen, problems = self._choices(result)
-        if chosen is None:
-            return ReadLabel(None, unknown=False, problem=", ".join(problems))
-        classes = {self.spellings[name] for name in chosen if name in self.spellings}
-        gone = list(dict.fromkeys(name for name in chosen if name not in self.spellings))
-        if gone:
-            more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
-            problems = [" and ".join(map(quoted, gone[:_NAMED])) + more, *problems]
-        # If all choices of an annotator are gone from the config, it is unknown which of the others apply.
-        label = None if gone and not classes else self.label_of(classes)
-        return ReadLabel(label, bool(gone), ", ".join(problems))
-
-    def answer(self, result: Any) -> str | list[str] | None:
-        """What was chosen. An empty list: none of the choices applies. None: the control was not answered."""
-        chosen, _ = self._choices(result)
-        return chosen if chosen is None or self.multiple else chosen[0]
-
-    def result(self, label: str) -> list[dict[str, Any]]:
-        """The `result` that shows `label` chosen: empty if the label is none of the classes."""
-        chosen = self.classes_of(label)
-        value = {"choices": chosen}
-        region = {"from_name": self.name, "to_name": self.to_name, "type": "choices", "value": value}
-        return [region] if chosen else []
-
-    def _choices(self, result: Any) -> tuple[list[str] | None, list[str]]:
-        """The choices in a `result`, exactly one if only one is allowed, and what cannot be read.
-
-        None: the control was not answered.
-        """
-        answers, problems = read_choices(result, self.name)
-        if self.multiple:
-            chosen = [name for answer in answers for name in answer]
-            # A region that cannot be read does not mean that nothing was chosen.
-            return (chosen if chosen or (self.none_counts and not problems) else None), problems
-        # The form shows one region of several, so it is unknown which of different choices was meant.
-        chosen = list({self.spellings.get(name, name): name for answer in answers for name in answer}.values())
-        if len(chosen) == 1:
-            return chosen, problems
-        too_many = [f"it has {len(chosen)} choices, and the control takes one"] * bool(chosen)
-        return None, [*too_many, *problems]
+    def choose(self, names: Sequence[str], *, answered: bool = True) -> Chosen:
+        """The classes that `names` spell. A choice with all that is inside it is submitted beside these."""
+        implied = {
+            name
+            for name in names
+            if name in self.inner and any(other.startswith(f"{name}{PATH_SEPARATOR}") for other in names)
+        }
+        return super().choose([name for name in names if name not in implied], answered=answered)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
-from connector.annotations.form.config import NotServable as NotServable
-from connector.annotations.form.config import Tag, TextField
+from connector.annotations.form.config import Field, Tag
+from connector.annotations.form.data import Shown
+from connector.annotations.form.regions import answer_in, quoted, read_regions
+from connector.annotations.objects import OBJECTS
+
+_NAMED = 3  # names that a problem gives
 
 
 class ReadLabel(NamedTuple):
@@ -25,6 +30,20 @@ class ReadLabel(NamedTuple):
     problem: str = ""
 
 
+class Chosen(NamedTuple):
+    """The classes of an answer.
+
+    Attributes:
+        classes: In the config's order. None: there is no answer, or it gives no label.
+        gone: Names that are no class of the config.
+        problem: Why the answer gives no label, in words. "": it does, or there is none.
+    """
+
+    classes: list[str] | None
+    gone: list[str]
+    problem: str = ""
+
+
 @dataclass(frozen=True)
 class Control(ABC):
     """A control that is served.
@@ -33,10 +52,12 @@ class Control(ABC):
 
     Attributes:
         data_key: The key of a task's data, or a path of keys, under which the object's content is.
-        classes: Spelled as annotations spell them.
+        classes: Each as one string. Those of a tree are paths, joined by PATH_SEPARATOR.
+        spellings: {a class as an annotation may spell it: class}.
         multiple: Whether a label is a set of classes.
+        none_counts: Whether no class at all is a label, too, because the form can be submitted that way.
         content: The tag of the object, a key of `objects.OBJECTS`.
-        encoding: That of the content.
+        options: How the content is read: what `Field.options` has.
         notes: Sentences about parts of the config that are left out.
     """
 
@@ -44,12 +65,18 @@ class Control(ABC):
     to_name: str
     data_key: str
     classes: tuple[str, ...]
+    spellings: dict[str, str]
     multiple: bool = field(default=False, kw_only=True)
+    none_counts: bool = field(default=False, kw_only=True)
     content: str = field(default="Text", kw_only=True)
-    encoding: str = field(default="none", kw_only=True)
+    options: dict[str, str] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
-    tag: ClassVar[str]
+    tag: ClassVar[str]  # in the labelling config
+    type: ClassVar[str]  # of its regions
+    key: ClassVar[str]  # of the answer in a region's value
+    noun: ClassVar[str]  # what an annotator gives, in the plural
+    ordered: ClassVar[bool] = False  # whether the classes are in an order, such as ratings
 
     @property
     def shows_predictions(self) -> bool:
@@ -58,34 +85,98 @@ class Control(ABC):
 
     @classmethod
     @abstractmethod
-    def check(cls, tag: Tag) -> None:
-        """Raises NotServable if a tag of the config cannot be served, whatever object it is on."""
+    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Control:
+        """The control that a tag describes, on an object of the kind `content` called `to_name` that shows `shown`.
 
-    @classmethod
+        Raises NotServable if it cannot be served.
+        """
+
+    @staticmethod
     @abstractmethod
-    def from_tag(cls, tag: Tag, content: str, shown: TextField) -> Control:
-        """The control that a tag of the config describes, on an object of the kind `content` that shows `shown`."""
+    def names_in(answer: Any) -> list[str]:
+        """The names in the answer of a region, each as `spellings` may have it. Raises Unreadable."""
 
     @abstractmethod
-    def label_of(self, chosen: Collection[str]) -> str:
-        """The label for the classes `chosen`."""
+    def answer_of(self, classes: Sequence[str]) -> Any:
+        """The answer of a region that gives `classes`, at least one, as the form sends it."""
 
-    @abstractmethod
+    def shown(self, data: Any) -> Shown:
+        """What a task with these data shows in the form, as models read it, or why there is nothing to label."""
+        return OBJECTS[self.content].read(data, Field(self.data_key, self.options))
+
+    def label_of(self, classes: Collection[str]) -> str:
+        """The label for `classes`: if `multiple`, a JSON list in the config's order."""
+        if not self.multiple:
+            (name,) = classes
+            return name
+        return json.dumps([name for name in self.classes if name in classes], ensure_ascii=False)
+
     def classes_of(self, label: str) -> list[str]:
-        """The classes in a label, in the config's order."""
+        """The classes in a label, in the config's order. Of a control that takes one, the one."""
+        return list(json.loads(label)) if self.multiple else [label]
 
-    @abstractmethod
     def read(self, result: Any) -> ReadLabel:
-        """The label in the `result` of an annotation."""
+        """The label in the `result` of an annotation. Of several classes, those that the config still has."""
+        names, problems = self._names(result)
+        chosen = self.choose(names, answered=bool(names) or not problems)
+        if chosen.problem:
+            return ReadLabel(None, unknown=False, problem=", ".join([chosen.problem, *problems]))
+        if chosen.gone:
+            more = f" and {len(chosen.gone) - _NAMED} more" if len(chosen.gone) > _NAMED else ""
+            problems = [" and ".join(map(quoted, chosen.gone[:_NAMED])) + more, *problems]
+        label = None if chosen.classes is None else self.label_of(chosen.classes)
+        return ReadLabel(label, bool(chosen.gone), ", ".join(problems))
 
-    @abstractmethod
     def answer(self, result: Any) -> str | list[str] | None:
-        """What an annotator gave in a `result`, as it is spelled there: a list if `multiple`, None if nothing."""
+        """What an annotator gave in a `result`, as it is spelled there: a list if `multiple`, None if nothing.
 
-    @abstractmethod
+        An empty list: none of the classes applies.
+        """
+        names, problems = self._names(result)
+        chosen = self.choose(names, answered=bool(names) or not problems)
+        if chosen.problem or (chosen.classes is None and not chosen.gone):
+            return None
+        return names if self.multiple else names[0]
+
+    def choose(self, names: Sequence[str], *, answered: bool = True) -> Chosen:
+        """The classes that `names` spell.
+
+        Args:
+            names: As `names_in` reads them.
+            answered: Whether no name at all can mean none of the classes. An answer that cannot be read does not.
+        """
+        classes = {self.spellings[name] for name in names if name in self.spellings}
+        gone = list(dict.fromkeys(name for name in names if name not in self.spellings))
+        if self.multiple:
+            # If all classes of an annotator are gone from the config, it is unknown which of the others apply.
+            label = classes or (not gone and answered and self.none_counts)
+            return Chosen([name for name in self.classes if name in classes] if label else None, gone)
+        # The form shows one answer of several, so it is unknown which of different ones was meant.
+        if len(classes) + len(gone) > 1:
+            return Chosen(None, [], f"it has {len(classes) + len(gone)} {self.noun}, and the control takes one")
+        return Chosen(list(classes) or None, gone)
+
     def result(self, label: str) -> list[dict[str, Any]]:
-        """The `result` that shows the label in the form, as the form sends it."""
+        """The `result` that shows the label in the form, as the form sends it. Empty if it is none of the classes."""
+        return self.result_of(self.classes_of(label))
+
+    def result_of(self, classes: Sequence[str]) -> list[dict[str, Any]]:
+        """The `result` that shows `classes` in the form."""
+        if not classes:
+            return []
+        value = {self.key: self.answer_of(classes)}
+        return [{"from_name": self.name, "to_name": self.to_name, "type": self.type, "value": value}]
 
     def to_json(self) -> dict[str, Any]:
         """The control as the state stores it: `controls.from_json` reads it."""
         return {"tag": self.tag, **asdict(self)}
+
+    def _names(self, result: Any) -> tuple[list[str], list[str]]:
+        """The names in a `result`, and what cannot be read."""
+        answers, problems = read_regions(result, self.name, self.read_region)
+        return [name for answer in answers for name in answer], problems
+
+    @classmethod
+    def read_region(cls, region: Mapping[str, Any]) -> list[str]:
+        """The names in a region of such a control. Raises Unreadable."""
+        return cls.names_in(answer_in(region, cls.type, cls.key))

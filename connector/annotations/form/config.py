@@ -6,14 +6,12 @@ The form takes the names of tags and attributes in any case.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-MAX_CHOICE_LENGTH = 10_000  # characters that the ML backend takes
 # What the form takes for a key of the task's data, anywhere in a value.
-_REFERENCE = re.compile(r"\$[\w\[\].{}]+", re.ASCII)
-_ENCODINGS = ("none", "base64", "base64unicode")
+REFERENCE = re.compile(r"\$[\w\[\].{}]+", re.ASCII)
 
 
 class BrokenConfig(Exception):
@@ -80,31 +78,11 @@ class Form(NamedTuple):
         return self.objects.get(control.to_name[0]) if control.to_name else None
 
 
-class ChoiceSet(NamedTuple):
-    """The choices of a `Choices`.
-
-    Attributes:
-        classes: As annotations spell them: a choice's alias if it has one, else its value.
-        spellings: {value or alias: class}.
-        multiple: Whether several may be chosen.
-        none_counts: Whether no choice at all is an answer, too, because the form can be submitted that way.
-        nested: Whether the form submits each choice as a path, a list of one name.
-        left_out: Sentences about choices that are no classes.
-    """
-
-    classes: tuple[str, ...]
-    spellings: dict[str, str]
-    multiple: bool
-    none_counts: bool
-    nested: bool
-    left_out: tuple[str, ...]
-
-
-class TextField(NamedTuple):
-    """What a `Text` shows: the key of a task's data (a path such as `llm.outputs` or `a[0]`), and its encoding."""
+class Field(NamedTuple):
+    """What an object shows: the key of a task's data (a path such as `llm.outputs` or `a[0]`), and how it is read."""
 
     key: str
-    encoding: str
+    options: dict[str, str]
 
 
 def read_form(config: str) -> Form:
@@ -120,7 +98,7 @@ def read_form(config: str) -> Form:
     left = [(root, False)]
     while left:
         element, repeated = left.pop()
-        tag = Tag(element.tag, {key.lower(): value for key, value in element.attrib.items()}, element, repeated)
+        tag = tag_of(element, repeated=repeated)
         if tag.name and tag.to_name and not tag.is_a("Filter"):
             form.controls.append(tag)
         elif tag.name:
@@ -130,83 +108,40 @@ def read_form(config: str) -> Form:
     return form
 
 
-def choices_of(control: Tag) -> ChoiceSet:
-    """The choices of a `Choices`. Raises NotServable if they cannot be served."""
+def tag_of(element: ElementTree.Element, *, repeated: bool = False) -> Tag:
+    """An element as a tag."""
+    attributes = {key.lower(): value for key, value in element.attrib.items()}
+    return Tag(element.tag, attributes, element, repeated)
+
+
+def check_whole_task(control: Tag) -> None:
+    """Raises NotServable if a control is not one question about the whole task, with answers that the config has."""
     if control.repeated:
         raise NotServable("inside a Repeater")
-    kind = control.attributes.get("choice", "single")
-    if kind not in ("single", "single-radio", "multiple"):
-        raise NotServable(f'choice="{kind}"')
     for flag in ("perRegion", "perItem"):
         if control.is_on(flag):
             raise NotServable(f'{flag}="true"')
     if control.get("value").startswith("$"):
         raise NotServable("its choices come from the task's data")
-    choices = _choices(control.element)
-    left_out = _left_out(choices)
-    classes: dict[str, None] = {}
-    spellings: dict[str, str] = {}
-    for value, alias in choices:
-        name = alias or value
-        if not name or len(name) > MAX_CHOICE_LENGTH:
-            continue
-        if not alias and (key := _REFERENCE.search(value)):
-            raise NotServable(f"the form puts task data for '{key[0]}' in the choice '{value}': give it an alias")
-        classes[name] = None
-        spellings[value] = name
-    spellings.update({name: name for name in classes})
-    unnamed = [value for value, alias in choices if (value if alias is None else alias) == ""]
-    if len(unnamed) == 1 and unnamed[0] in spellings:  # alias="": the form submits that
-        spellings[""] = spellings[unnamed[0]]
-    multiple = kind == "multiple"
-    # In a form that requires a choice, or hides the control, no choice means nothing.
-    required = control.is_on("required") or bool(control.get("visibleWhen"))
-    return ChoiceSet(
-        tuple(classes), spellings, multiple, multiple and not required, control.is_on("allowNested"), left_out
-    )
 
 
-def text_field(text: Tag) -> TextField:
-    """What a `Text` shows. Raises NotServable if that is not one field of the task's data."""
-    if text.repeated:
-        raise NotServable("its Text is inside a Repeater")
-    if text.get("valueType").lower() == "url":
-        raise NotServable("its Text holds a URL")
-    if text.get("resolver"):
-        raise NotServable("its Text shows another file (resolver)")
-    encoding = text.attributes.get("encoding", "none")
-    if encoding not in _ENCODINGS:
-        raise NotServable(f'its Text has encoding="{encoding}"')
-    value = text.get("value")
-    keys = _REFERENCE.findall(value)
-    if text.inner_text or not keys:
-        raise NotServable("its Text shows no task data")
+def none_counts(control: Tag) -> bool:
+    """Whether no answer at all can mean something: not in a form that requires one, or that hides the control."""
+    return not (control.is_on("required") or control.get("visibleWhen"))
+
+
+def key_of(shown: Tag) -> str:
+    """The key of the task's data that an object shows. Raises NotServable if it does not show one."""
+    if shown.repeated:
+        raise NotServable(f"its {shown.tag} is inside a Repeater")
+    if shown.get("resolver"):
+        raise NotServable(f"its {shown.tag} shows another file (resolver)")
+    value = shown.get("value")
+    keys = REFERENCE.findall(value)
+    if shown.inner_text or not keys:
+        raise NotServable(f"its {shown.tag} shows no task data")
     if keys[0] != value:
-        raise NotServable(f"the value of its Text is '{value}', of which the form reads {' and '.join(keys)} alone")
-    return TextField(value[1:], encoding)
-
-
-def _choices(element: ElementTree.Element) -> list[tuple[str, str | None]]:
-    """Each choice's value and alias. Raises NotServable if a choice is inside another."""
-    found: list[tuple[str, str | None]] = []
-    left = [(child, False) for child in reversed(element)]
-    while left:
-        child, inside = left.pop()
-        tag = Tag(child.tag, {key.lower(): value for key, value in child.attrib.items()}, child, repeated=False)
-        if tag.is_a("Choice"):
-            if inside:
-                raise NotServable("nested choices")  # their annotations are paths, not classes
-            found.append((tag.inner_text or tag.get("value"), tag.attributes.get("alias")))
-        left.extend((inner, inside or tag.is_a("Choice")) for inner in reversed(child))
-    return found
-
-
-def _left_out(choices: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
-    """Sentences about choices without a name, or with one that is too long."""
-    names = [alias or value for value, alias in choices]
-    sentences = []
-    if "" in names:
-        sentences.append("A Choice without a value is left out: give it a value or an alias.")
-    if any(len(name) > MAX_CHOICE_LENGTH for name in names):
-        sentences.append(f"A Choice of more than {MAX_CHOICE_LENGTH:,} characters is left out: give it a short alias.")
-    return tuple(sentences)
+        raise NotServable(
+            f"the value of its {shown.tag} is '{value}', of which the form reads {' and '.join(keys)} alone"
+        )
+    return value[1:]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from decimal import Decimal
 from typing import Any, NamedTuple
 
+from connector.annotations.form.numbers import written
+
+ENCODINGS = ("none", "base64", "base64unicode")
 _DEEPEST = 100  # lists in lists
 _LONGEST_LINK = 4096  # characters
 # Addresses in Label Studio's storages. All that the form shows of these is the link itself, which Label Studio may sign
@@ -36,28 +38,39 @@ MISSING = _Missing()
 
 
 def shown_text(data: Any, key: str, encoding: str = "none") -> Shown:
-    """The text that a `Text` shows of a task's data.
-
-    Characters that JSON can contain and others cannot are replaced by question marks: half a surrogate pair has no
-    UTF-8 form, and PostgreSQL accepts no NUL.
-    """
-    value = find_value(data, key)
-    if value is MISSING:
-        return Shown(None, f"it has no '{key}'")
-    if value is None:
-        return Shown(None, f"'{key}' is null")
-    text = _as_string(value)
+    """The text that a `Text` shows of a task's data."""
+    value, problem = found_value(data, key)
+    if problem:
+        return Shown(None, problem)
+    text = string_of(value)
     if text is None:
         return Shown(None, f"'{key}' is {'a list with objects' if isinstance(value, list) else 'an object'}")
     if encoding != "none":
         text = _decoded(text, encoding)
         if text is None:
             return Shown(None, f"'{key}' is not {encoding}")
-    if not text.strip():
-        return Shown(None, f"'{key}' is blank")
     if len(text) <= _LONGEST_LINK and _STORED_FILE.fullmatch(text):
         return Shown(None, f"'{key}' is only a link to a file")
+    return plain(text, f"'{key}' is blank")
+
+
+def plain(text: str, problem: str) -> Shown:
+    """A text as every database can have it. `problem`: why there is nothing to label, if it is blank.
+
+    Characters that JSON can contain and others cannot are replaced by question marks: half a surrogate pair has no
+    UTF-8 form, and PostgreSQL accepts no NUL.
+    """
+    if not text.strip():
+        return Shown(None, problem)
     return Shown(text.replace("\0", "?").encode(errors="replace").decode())
+
+
+def found_value(data: Any, key: str) -> tuple[Any, str]:
+    """The value under a key or a path of keys, and why there is none. "": there is one."""
+    value = find_value(data, key)
+    if value is MISSING:
+        return None, f"it has no '{key}'"
+    return value, f"'{key}' is null" if value is None else ""
 
 
 def find_value(data: Any, key: str) -> Any:
@@ -94,7 +107,7 @@ def _member(value: Any, key: str) -> Any:
     return MISSING
 
 
-def _as_string(value: Any, depth: int = 0) -> str | None:
+def string_of(value: Any, depth: int = 0) -> str | None:
     """JavaScript's String(value). None: there is an object in it, which would be "[object Object]"."""
     if value is None:
         return ""
@@ -102,29 +115,12 @@ def _as_string(value: Any, depth: int = 0) -> str | None:
         return value
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int):
-        return str(value)  # of any size: Label Studio's pages read large integers as they are
-    if isinstance(value, float):
-        return _number(value)
+    if isinstance(value, (int, float)):
+        return written(value)
     if isinstance(value, list) and depth < _DEEPEST:
-        parts = [_as_string(part, depth + 1) for part in value]
+        parts = [string_of(part, depth + 1) for part in value]
         return None if None in parts else ",".join(part or "" for part in parts)
     return None
-
-
-def _number(number: float) -> str:
-    """A number as JavaScript writes it: 5.0 is "5", and from 1e21 on it has an exponent."""
-    if number != number:
-        return "NaN"
-    if number in (float("inf"), float("-inf")):
-        return "Infinity" if number > 0 else "-Infinity"
-    if number == 0:
-        return "0"
-    if 1e-6 <= abs(number) < 1e21:
-        digits = f"{Decimal(repr(number)):f}"
-        return digits.rstrip("0").rstrip(".") if "." in digits else digits
-    mantissa, _, exponent = repr(number).partition("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent):+d}"
 
 
 def _decoded(text: str, encoding: str) -> str | None:

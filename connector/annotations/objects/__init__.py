@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from connector.annotations.objects.content import Content
+from connector.annotations.objects.hypertext import HyperText
+from connector.annotations.objects.listing import Listing
+from connector.annotations.objects.table import Table
 from connector.annotations.objects.text import Text
+from connector.annotations.objects.turns import Turns
 
 # By the object's tag in the labelling config.
-OBJECTS: dict[str, Content] = {"Text": Text()}
+OBJECTS: dict[str, Content] = {
+    "Text": Text(),
+    "HyperText": HyperText(),
+    "Paragraphs": Turns("author", "text"),
+    "Chat": Turns("role", "content"),
+    "List": Listing(),
+    "Table": Table(),
+}

@@ -156,7 +156,7 @@ def test_a_choice_that_the_config_does_not_have_is_unknown_and_no_label() -> Non
     assert (read.label, read.unknown) == (None, True)
 
 
-@pytest.mark.parametrize("choices", [["Polite", "Impolite"], [], [["Polite", "Very"]], [3], None])
+@pytest.mark.parametrize("choices", [["Polite", "Impolite"], [], [3], None])
 def test_anything_but_one_plain_choice_is_no_label(choices: Any) -> None:
     read = read_annotation(raw_annotation(result=[region("x", value={"choices": choices})]), 7, CONTROL)
     assert (read.label, read.unknown) == (None, False)

@@ -104,10 +104,10 @@ def choices_of(*classes: str, multiple: bool = False) -> str:
         (choices_of("Polite", "Impolite", "Rude"), CLASSES, "'Rude' is new. Run connector sync."),
         (choices_of("Polite", "Rude"), ["Polite"], "'Rude' is new and 'Impolite' is gone. Run connector sync."),
         (choices_of("Impolite"), ["Impolite"], "'Polite' is gone. Run connector sync."),
-        (choices_of("A", "B"), [], "no Choices for one choice has a class of the model any more"),
-        (choices_of("Polite", "Impolite", multiple=True), [], "no Choices for one choice has a class"),
+        (choices_of("A", "B"), [], "no control for one choice has a class of the model any more"),
+        (choices_of("Polite", "Impolite", multiple=True), [], "no control for one choice has a class"),
         ("<View", [], "cannot be read"),
-        ("<View/>", [], "cannot be read or has no Choices"),
+        ("<View/>", [], "cannot be read or has no control"),
         ("", [], "cannot be read"),
     ],
 )
@@ -166,7 +166,7 @@ def test_of_several_choices_those_still_valid_are_answered(service: Service) -> 
     without_rain = TOPICS.format("").replace('<Choice value="rain"/>', '<Choice value="hail"/>')
     assert chosen_under(without_rain) == [[], ["price"], ["price"], []]
     single = service.predict("2", TOPICS.format("").replace("multiple", "single"), [{"data": {"text": said[0]}}])
-    assert (single.results[0].result, "no Choices for several choices" in single.message) == ([], True)
+    assert (single.results[0].result, "no control for several choices" in single.message) == ([], True)
 
 
 def test_the_button_after_a_changed_config_trains_the_configs_classes(service: Service) -> None:

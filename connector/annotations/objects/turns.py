@@ -1,0 +1,43 @@
+"""`Paragraphs` and `Chat`: what people said in turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connector.annotations.form.config import Field, Tag, key_of
+from connector.annotations.form.data import Shown, found_value, plain, string_of
+from connector.annotations.objects.content import Content, check_value_type
+
+
+class Turns(Content):
+    """A list of turns, each with who says something, and what.
+
+    Attributes:
+        name_key: The key of who says it, unless the tag has another one in `nameKey`.
+        text_key: The key of what is said, unless the tag has another one in `textKey`.
+    """
+
+    def __init__(self, name_key: str, text_key: str) -> None:
+        self.name_key = name_key
+        self.text_key = text_key
+
+    def field(self, tag: Tag) -> Field:
+        """The field with the list, and the keys in its items if they are not the usual ones."""
+        check_value_type(tag, "json")
+        options = {name: tag.get(name) for name in ("nameKey", "textKey") if tag.get(name)}
+        return Field(key_of(tag), options)
+
+    def read(self, data: Any, field: Field) -> Shown:
+        """A line for each turn, such as "Anna: Hello"."""
+        value, problem = found_value(data, field.key)
+        if problem:
+            return Shown(None, problem)
+        if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+            return Shown(None, f"'{field.key}' is no list of objects")
+        name_key, text_key = field.options.get("nameKey", self.name_key), field.options.get("textKey", self.text_key)
+        lines = []
+        for turn in value:
+            who, what = string_of(turn.get(name_key)), string_of(turn.get(text_key))
+            if what and what.strip():
+                lines.append(f"{who}: {what}" if who else what)
+        return plain("\n".join(lines), f"'{field.key}' has no '{text_key}' in it")

@@ -1,0 +1,60 @@
+"""`Number`: one of a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, ClassVar
+
+from ml_backend.labeling.controls.control import Control
+from ml_backend.labeling.form.config import Field, NotServable, Tag, check_whole_task
+from ml_backend.labeling.form.numbers import number_in, written
+
+MAX_NUMBERS = 20
+
+
+@dataclass(frozen=True)
+class Number(Control):
+    """A control of the numbers from `min` to `max` in steps of `step`. Each is a class, such as "0.5"."""
+
+    tag: ClassVar[str] = "Number"
+    type: ClassVar[str] = "number"
+    key: ClassVar[str] = "number"
+    noun: ClassVar[str] = "numbers"
+    ordered: ClassVar[bool] = True
+
+    @classmethod
+    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Number:
+        """The control of the tag's numbers."""
+        check_whole_task(tag)
+        lowest, highest = _attribute(tag, "min"), _attribute(tag, "max")
+        step = _attribute(tag, "step") if tag.get("step") else Decimal(1)
+        if step <= 0 or highest < lowest or (highest - lowest) / step >= MAX_NUMBERS:
+            raise NotServable(f"not 2 to {MAX_NUMBERS} numbers from min to max")
+        steps = range(int((highest - lowest) / step) + 1)
+        numbers = tuple(written(float(lowest + count * step)) for count in steps)
+        spellings = {name: name for name in numbers}
+        return cls(tag.name, to_name, shown.key, numbers, spellings, content=content, options=shown.options)
+
+    @staticmethod
+    def names_in(answer: Any) -> list[str]:
+        """The number. None: there is none."""
+        return [written(answer)] if number_in(answer, "number", empty=(None,)) else []
+
+    def answer_of(self, classes: Sequence[str]) -> int | float:
+        """The number."""
+        (name,) = classes
+        number = float(name)
+        return int(number) if number.is_integer() else number
+
+
+def _attribute(tag: Tag, name: str) -> Decimal:
+    """A number in an attribute of the tag. Raises NotServable if there is none."""
+    try:
+        number = Decimal(tag.get(name))
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise NotServable(f"no number as its {name}")
+    return number

@@ -1,0 +1,45 @@
+"""`Rating`: a number of stars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ml_backend.labeling.controls.control import Control
+from ml_backend.labeling.form.config import Field, NotServable, Tag, check_whole_task
+from ml_backend.labeling.form.numbers import number_in, written
+
+MAX_STARS = 20
+
+
+@dataclass(frozen=True)
+class Rating(Control):
+    """A control of stars. The classes are "1" to maxRating. No star is no answer."""
+
+    tag: ClassVar[str] = "Rating"
+    type: ClassVar[str] = "rating"
+    key: ClassVar[str] = "rating"
+    noun: ClassVar[str] = "ratings"
+    ordered: ClassVar[bool] = True
+
+    @classmethod
+    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Rating:
+        """The control of the tag's stars."""
+        check_whole_task(tag)
+        most = tag.attributes.get("maxrating", "5")
+        if not most.isdecimal() or not most.isascii() or int(most) > MAX_STARS:
+            raise NotServable(f'maxRating="{most}" is no whole number up to {MAX_STARS}')
+        stars = tuple(str(number + 1) for number in range(int(most)))
+        spellings = {name: name for name in stars}
+        return cls(tag.name, to_name, shown.key, stars, spellings, content=content, options=shown.options)
+
+    @staticmethod
+    def names_in(answer: Any) -> list[str]:
+        """The rating. None: no star."""
+        return [written(answer)] if number_in(answer, "rating", empty=(None, 0)) else []
+
+    def answer_of(self, classes: Sequence[str]) -> int:
+        """The number of stars."""
+        (stars,) = classes
+        return int(stars)

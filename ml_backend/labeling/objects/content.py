@@ -1,0 +1,30 @@
+"""What every kind of content has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from ml_backend.labeling.form.config import Field, NotServable, Tag
+from ml_backend.labeling.form.data import Shown
+
+
+class Content(ABC):
+    """The content that an object of the labelling config shows, from one field of a task's data."""
+
+    @abstractmethod
+    def field(self, tag: Tag) -> Field:
+        """The field that an object of the config shows. Raises NotServable if there is none."""
+
+    @abstractmethod
+    def read(self, data: Any, field: Field) -> Shown:
+        """What the object shows of a task's data as a text."""
+
+
+def check_value_type(tag: Tag, *taken: str) -> None:
+    """Raises NotServable if the object's content is behind an address, or of another type than those `taken`."""
+    value_type = tag.get("valueType").lower()
+    if value_type.split("|")[0] == "url" or "url" in value_type:
+        raise NotServable(f"its {tag.tag} holds a URL")
+    if value_type and value_type not in taken:
+        raise NotServable(f'its {tag.tag} has valueType="{value_type}"')

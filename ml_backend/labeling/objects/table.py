@@ -1,0 +1,44 @@
+"""`Table`: names and values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ml_backend.labeling.form.config import Field, Tag, key_of
+from ml_backend.labeling.form.data import Shown, found_value, plain, string_of
+from ml_backend.labeling.objects.content import Content, check_value_type
+
+
+class Table(Content):
+    """An object, of which the form shows a row per key."""
+
+    def field(self, tag: Tag) -> Field:
+        """The field with the object."""
+        check_value_type(tag, "json")
+        return Field(key_of(tag), {})
+
+    def read(self, data: Any, field: Field) -> Shown:
+        """A line per key in the form's order, such as "Price: 5"."""
+        value, problem = found_value(data, field.key)
+        if problem:
+            return Shown(None, problem)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return Shown(None, f"'{field.key}' is no JSON")
+        if not isinstance(value, dict):
+            return Shown(None, f"'{field.key}' is no object")
+        try:
+            lines = [f"{name}: {_cell(value[name])}" for name in sorted(value, key=str.lower)]
+        except RecursionError:
+            return Shown(None, f"'{field.key}' nests too deeply")
+        return plain("\n".join(lines), f"'{field.key}' is empty")
+
+
+def _cell(value: Any) -> str:
+    """What the form shows of a value: JSON of lists and objects."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return string_of(value) or ""

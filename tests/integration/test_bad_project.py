@@ -51,7 +51,7 @@ def config(*tags: str) -> str:
         ),
         pytest.param(
             config(TEXT, '<TextArea name="politeness" toName="text"/>'),
-            "Found: TextArea 'politeness' (not Choices, Taxonomy, Rating or Number).",
+            "Found: TextArea 'politeness' (not Choices, Taxonomy, Rating, Number or Pairwise).",
             marks=pytest.mark.nightly,
         ),
         (config(TEXT), "Found: no control at all."),

@@ -7,14 +7,16 @@ from typing import Any
 
 from connector.annotations.controls.choices import Choices
 from connector.annotations.controls.control import Control as Control
+from connector.annotations.controls.control import Target
 from connector.annotations.controls.number import Number
+from connector.annotations.controls.pairwise import Pairwise
 from connector.annotations.controls.rating import Rating
 from connector.annotations.controls.taxonomy import Taxonomy
 from connector.annotations.form.config import Form, NotServable, Tag
 from connector.annotations.form.regions import Unreadable, region_type
 from connector.annotations.objects import OBJECTS
 
-CONTROLS: dict[str, type[Control]] = {kind.tag: kind for kind in (Choices, Taxonomy, Rating, Number)}
+CONTROLS: dict[str, type[Control]] = {kind.tag: kind for kind in (Choices, Taxonomy, Rating, Number, Pairwise)}
 
 
 def control_of(tag: Tag, form: Form) -> Control:
@@ -22,11 +24,17 @@ def control_of(tag: Tag, form: Form) -> Control:
     kind = next((kind for kind in CONTROLS.values() if tag.is_a(kind.tag)), None)
     if kind is None:
         raise NotServable(f"not {listed(CONTROLS)}")
-    target = form.object_of(tag)
-    name = next((name for name in OBJECTS if target is not None and target.is_a(name)), None)
-    if target is None or name is None:
-        raise NotServable(f"on {'nothing' if target is None else target.tag}, not on a {listed(OBJECTS)}")
-    return kind.from_tag(tag, target.name, name, OBJECTS[name].field(target))
+    if len(tag.to_name) != kind.objects:
+        raise NotServable("toName names several objects" if kind.objects == 1 else "toName does not name two objects")
+    return kind.from_tag(tag, [_target(form.objects.get(name)) for name in tag.to_name])
+
+
+def _target(tag: Tag | None) -> Target:
+    """An object of the config. Raises NotServable if its content cannot be read."""
+    name = next((name for name in OBJECTS if tag is not None and tag.is_a(name)), None)
+    if tag is None or name is None:
+        raise NotServable(f"on {'nothing' if tag is None else tag.tag}, not on a {listed(OBJECTS)}")
+    return Target(tag.name, name, OBJECTS[name].field(tag))
 
 
 def read_answers(result: Any, controls: Iterable[Control] = ()) -> dict[str, list[str]] | None:

@@ -30,6 +30,20 @@ class ReadLabel(NamedTuple):
     problem: str = ""
 
 
+class Target(NamedTuple):
+    """An object that a control is on.
+
+    Attributes:
+        name: Its name.
+        content: Its tag, a key of `objects.OBJECTS`.
+        field: What it shows.
+    """
+
+    name: str
+    content: str
+    field: Field
+
+
 class Chosen(NamedTuple):
     """The classes of an answer.
 
@@ -77,6 +91,12 @@ class Control(ABC):
     key: ClassVar[str]  # of the answer in a region's value
     noun: ClassVar[str]  # what an annotator gives, in the plural
     ordered: ClassVar[bool] = False  # whether the classes are in an order, such as ratings
+    objects: ClassVar[int] = 1  # that it is on
+
+    @property
+    def data_keys(self) -> tuple[str, ...]:
+        """The keys of a task's data under which the content of its objects is."""
+        return (self.data_key,)
 
     @property
     def shows_predictions(self) -> bool:
@@ -85,11 +105,15 @@ class Control(ABC):
 
     @classmethod
     @abstractmethod
-    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Control:
-        """The control that a tag describes, on an object of the kind `content` called `to_name` that shows `shown`.
+    def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
+        """The control that a tag describes, on `objects` objects. Raises NotServable if it cannot be served."""
 
-        Raises NotServable if it cannot be served.
-        """
+    @classmethod
+    def of(cls, tag: Tag, target: Target, classes: Sequence[str], **fields: Any) -> Control:
+        """A control of these classes. `fields`: what neither the tag nor its object says."""
+        spellings = {name: name for name in classes}
+        fields = {"spellings": spellings, "content": target.content, "options": target.field.options, **fields}
+        return cls(tag.name, target.name, target.field.key, tuple(classes), **fields)
 
     @staticmethod
     @abstractmethod

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
 
-from connector.annotations.controls.control import Control
-from connector.annotations.form.config import Field, NotServable, Tag, check_whole_task
+from connector.annotations.controls.control import Control, Target
+from connector.annotations.form.config import NotServable, Tag, check_whole_task
 from connector.annotations.form.numbers import number_in, written
 
 MAX_NUMBERS = 20
@@ -25,7 +25,7 @@ class Number(Control):
     ordered: ClassVar[bool] = True
 
     @classmethod
-    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Number:
+    def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
         """The control of the tag's numbers."""
         check_whole_task(tag)
         lowest, highest = _attribute(tag, "min"), _attribute(tag, "max")
@@ -34,8 +34,7 @@ class Number(Control):
             raise NotServable(f"not 2 to {MAX_NUMBERS} numbers from min to max")
         steps = range(int((highest - lowest) / step) + 1)
         numbers = tuple(written(float(lowest + count * step)) for count in steps)
-        spellings = {name: name for name in numbers}
-        return cls(tag.name, to_name, shown.key, numbers, spellings, content=content, options=shown.options)
+        return cls.of(tag, targets[0], numbers)
 
     @staticmethod
     def names_in(answer: Any) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from connector.annotations.controls.control import Control
+from connector.annotations.controls.control import Control, Target
 from connector.annotations.form.choice_tree import Choice, classes_of, names_of_paths, read_choices
-from connector.annotations.form.config import Field, NotServable, Tag, check_whole_task, none_counts
+from connector.annotations.form.config import NotServable, Tag, check_whole_task, none_counts
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Taxonomy(Control):
     noun: ClassVar[str] = "choices"
 
     @classmethod
-    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Taxonomy:
+    def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
         """The control of the tag's tree. A tree from elsewhere raises NotServable."""
         check_whole_task(tag)
         if tag.get("apiUrl"):
@@ -36,16 +36,13 @@ class Taxonomy(Control):
             raise NotServable('labeling="true"')
         found = classes_of(_first_of_each_value(tag), lambda choice: choice.leaf or not tag.is_on("leafsOnly"))
         multiple = tag.get("maxUsages") != "1"
-        return cls(
-            tag.name,
-            to_name,
-            shown.key,
+        return cls.of(
+            tag,
+            targets[0],
             tuple(found.paths),
-            found.spellings,
+            spellings=found.spellings,
             multiple=multiple,
             none_counts=multiple and none_counts(tag),
-            content=content,
-            options=shown.options,
             notes=found.notes,
             paths=tuple(found.paths.values()),
         )

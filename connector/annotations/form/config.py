@@ -71,12 +71,6 @@ class Form(NamedTuple):
     controls: list[Tag]
     objects: dict[str, Tag]
 
-    def object_of(self, control: Tag) -> Tag | None:
-        """The object that a control is on. None: there is none. Raises NotServable if it is on several."""
-        if len(control.to_name) > 1:
-            raise NotServable("toName names several objects")
-        return self.objects.get(control.to_name[0]) if control.to_name else None
-
 
 class Field(NamedTuple):
     """What an object shows: the key of a task's data (a path such as `llm.outputs` or `a[0]`), and how it is read."""

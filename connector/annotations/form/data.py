@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from connector.annotations.form.numbers import written
 
+PAIR_SEPARATOR = "\x1e"  # between the two sides of a pair: the ML backend computes features of each
 ENCODINGS = ("none", "base64", "base64unicode")
 _DEEPEST = 100  # lists in lists
 _LONGEST_LINK = 4096  # characters
@@ -62,7 +63,7 @@ def plain(text: str, problem: str) -> Shown:
     """
     if not text.strip():
         return Shown(None, problem)
-    return Shown(text.replace("\0", "?").encode(errors="replace").decode())
+    return Shown(text.replace("\0", "?").replace(PAIR_SEPARATOR, " ").encode(errors="replace").decode())
 
 
 def found_value(data: Any, key: str) -> tuple[Any, str]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ml_backend.labeling.controls.control import Chosen, Control
+from ml_backend.labeling.controls.control import Chosen, Control, Target
 from ml_backend.labeling.form.choice_tree import PATH_SEPARATOR, classes_of, names_of_paths, read_choices
-from ml_backend.labeling.form.config import Field, NotServable, Tag, check_whole_task, none_counts
+from ml_backend.labeling.form.config import NotServable, Tag, check_whole_task, none_counts
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Choices(Control):
         return not self.nested
 
     @classmethod
-    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Choices:
+    def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
         """The control of the tag's choices. Choices of regions or items, or from the task's data, raise NotServable."""
         kind = tag.attributes.get("choice", "single")
         if kind not in ("single", "single-radio", "multiple"):
@@ -54,16 +54,13 @@ class Choices(Control):
         unnamed = [value for value, alias in submitted if (value if alias is None else alias) == ""]
         if len(unnamed) == 1 and unnamed[0] in spellings:  # alias="": the form submits that
             spellings[""] = spellings[unnamed[0]]
-        return cls(
-            tag.name,
-            to_name,
-            shown.key,
+        return cls.of(
+            tag,
+            targets[0],
             tuple(found.paths),
-            spellings,
+            spellings=spellings,
             multiple=kind == "multiple",
             none_counts=kind == "multiple" and none_counts(tag),
-            content=content,
-            options=shown.options,
             notes=found.notes,
             nested=nested,
             paths=tuple(found.paths.values()) if nested else (),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ml_backend.labeling.controls.control import Control
-from ml_backend.labeling.form.config import Field, NotServable, Tag, check_whole_task
+from ml_backend.labeling.controls.control import Control, Target
+from ml_backend.labeling.form.config import NotServable, Tag, check_whole_task
 from ml_backend.labeling.form.numbers import number_in, written
 
 MAX_STARS = 20
@@ -24,15 +24,14 @@ class Rating(Control):
     ordered: ClassVar[bool] = True
 
     @classmethod
-    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Rating:
+    def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
         """The control of the tag's stars."""
         check_whole_task(tag)
         most = tag.attributes.get("maxrating", "5")
         if not most.isdecimal() or not most.isascii() or int(most) > MAX_STARS:
             raise NotServable(f'maxRating="{most}" is no whole number up to {MAX_STARS}')
         stars = tuple(str(number + 1) for number in range(int(most)))
-        spellings = {name: name for name in stars}
-        return cls(tag.name, to_name, shown.key, stars, spellings, content=content, options=shown.options)
+        return cls.of(tag, targets[0], stars)
 
     @staticmethod
     def names_in(answer: Any) -> list[str]:

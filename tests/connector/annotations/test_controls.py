@@ -9,6 +9,7 @@ import pytest
 from support import ROOT
 
 from connector.annotations.controls import CONTROLS, Control, from_json
+from connector.annotations.controls.control import Target
 from connector.annotations.form.config import Field, Tag
 from connector.annotations.form.data import Shown
 from connector.annotations.label_config import find_control
@@ -28,9 +29,9 @@ class Likert(Control):
     noun: ClassVar[str] = "points"
 
     @classmethod
-    def from_tag(cls, tag: Tag, to_name: str, content: str, shown: Field) -> Control:
+    def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
         points = tuple(str(number + 1) for number in range(int(tag.get("points"))))
-        return cls(tag.name, to_name, shown.key, points, {name: name for name in points}, content=content)
+        return cls.of(tag, targets[0], points)
 
     @staticmethod
     def names_in(answer: Any) -> list[str]:

@@ -10,7 +10,7 @@ from connector.annotations.label_config import find_control
 from connector.errors import UsageError
 
 TEXT = '<Text name="text" value="$text"/>'
-KINDS = "Choices, Taxonomy, Rating or Number"
+KINDS = "Choices, Taxonomy, Rating, Number or Pairwise"
 OBJECTS = "Text, HyperText, Paragraphs, Chat, List or Table"
 TWO = '<Choice value="Polite"/><Choice value="Impolite"/>'
 

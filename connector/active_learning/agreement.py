@@ -35,6 +35,25 @@ def in_pairs(task: Ints, annotator: Ints, label: Ints, annotators: int) -> Itera
             yield Agreed(first, second, int(both.sum()), int((table[first] == table[second])[both].sum()))
 
 
+def ordinal_alpha(task: Ints, label: Ints, classes: int) -> float | None:
+    """Krippendorff's alpha for ordinal data, of labels on tasks (m,). `label`: positions in the order of the classes.
+
+    1 if all agree, 0 if they agree as often as by chance. None as `krippendorff_alpha` has it.
+    """
+    import krippendorff  # of the extra `report`
+
+    counts = np.bincount(task)
+    shared = np.flatnonzero(counts > 1)
+    row = np.full(len(counts), -1)
+    row[shared] = np.arange(len(shared))
+    counted = row[task] >= 0
+    table = np.zeros((len(shared), classes), np.int64)
+    np.add.at(table, (row[task][counted], label[counted]), 1)
+    if np.count_nonzero(table.sum(axis=0)) < 2:
+        return None
+    return float(krippendorff.alpha(value_counts=table, level_of_measurement="ordinal"))
+
+
 def krippendorff_alpha(task: Ints, classes: Iterable[NDArray[np.bool_]]) -> float | None:
     """Krippendorff's alpha of labels on tasks (m,). `classes`: for each class, which of the labels (m,) have it.
 

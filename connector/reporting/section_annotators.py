@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from connector.active_learning.agreement import in_pairs, krippendorff_alpha
+from connector.active_learning.agreement import in_pairs, krippendorff_alpha, ordinal_alpha
 from connector.active_learning.annotator_quality import annotator_stats
 from connector.active_learning.crowdlab import crowdlab
 from connector.active_learning.labels import Floats, Ints, Labels
@@ -150,16 +150,20 @@ def _together(data: ReportData, annotators: Sequence[int]) -> tuple[list[Pair], 
         Pair(names[pair.first], names[pair.second], pair.tasks, pair.equal / pair.tasks)
         for pair in in_pairs(task, annotator, label, len(names))
     ]
-    alpha = krippendorff_alpha(task, _by_class(labels, data.control))
-    return pairs, alpha, _alpha_words(alpha, several=len(set(task.tolist())) < len(keys), sets=data.control.multiple)
+    control = data.control
+    if control.ordered:
+        alpha = ordinal_alpha(task, _numbers(labels, control.classes), len(control.classes))
+    else:
+        alpha = krippendorff_alpha(task, _by_class(labels, control))
+    return pairs, alpha, _alpha_words(alpha, several=len(set(task.tolist())) < len(keys), control=control)
 
 
-def _alpha_words(alpha: float | None, *, several: bool, sets: bool) -> str:
+def _alpha_words(alpha: float | None, *, several: bool, control: Control) -> str:
     """What alpha means, by the bounds of Krippendorff, Content Analysis, 4th edition (2018), chapter 12."""
     if alpha is None and not several:
         return "No two people have labelled the same task: their agreement is unknown."
     if alpha is None:
-        same = "the same" if sets else "one class"
+        same = "the same" if control.multiple else "one class"
         return f"All labels of tasks that several people labelled are {same}, which is no agreement beyond chance."
     shown = round(alpha, 2)
     if alpha >= 0.8:
@@ -172,7 +176,9 @@ def _alpha_words(alpha: float | None, *, several: bool, sets: bool) -> str:
         verdict = "People agree no more than by chance"
     else:
         verdict = "People agree less than by chance"
-    how = " Two sets differ by as many classes as are in only one of them." if sets else ""
+    how = " Two sets differ by as many classes as are in only one of them." if control.multiple else ""
+    if control.ordered:
+        how = " Two labels differ the more, the more labels lie between them."
     return f"{verdict}. 1 would be perfect agreement, 0 is chance.{how}"
 
 

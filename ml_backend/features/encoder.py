@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features import device
+from ml_backend.features import device, pairs
 from ml_backend.features.finetune import variant
 from ml_backend.parallel import RemoteCall
 from ml_backend.settings import DEFAULT_ENCODER
@@ -125,6 +125,11 @@ def set_up(threads: int) -> None:
 
 def encode(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """The embeddings, float32 (n, d), in the order of `texts`. `lock` protects the model from other threads."""
+    vectors: npt.NDArray[np.float32] = pairs.difference(partial(_encode_texts, model, lock), texts)
+    return vectors
+
+
+def _encode_texts(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
     kind = model.device.type
     at_once = device.chunk_size(kind)  # a prediction waits for one chunk of a training only

@@ -15,6 +15,7 @@ from ml_backend.features.encoder_ensembles import EncoderEnsembles, is_finetuned
 from ml_backend.features.feature_spec import FINAL, FeatureSpec, Matrix
 from ml_backend.features.finetune import Schedule
 from ml_backend.features.lru_cache import LruCache
+from ml_backend.features.pairs import cut
 from ml_backend.features.transformer_ensembles import TransformerEnsembles, is_of_transformer
 from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.settings import Settings
@@ -24,8 +25,6 @@ Report = Callable[[int, int], None]  # done, total
 Compute = Callable[[Sequence[str]], Matrix]
 TFIDF_SAMPLE = 20_000
 SECONDS_A_TEXT = 0.01  # to embed it on two cores, roughly
-# The encoder reads 256 tokens, and no class depends on character 20,001. So a book in one task costs no more.
-_MAX_CHARACTERS = 20_000
 _TFIDF_CHUNK = 1_000
 # Texts per call on another machine, which receives their model with them. Whole chunks keep the batches the same.
 _SHARD = 30 * device.chunk_size("cpu")
@@ -67,7 +66,7 @@ class FeatureStore:
             with suppress(CorruptModel):  # a damaged map is fitted again
                 if size < 2 * self._tfidf_map(previous.lexical).text_count:
                     return FeatureSpec(fingerprint, previous.lexical)
-        sample = [text[:_MAX_CHARACTERS] for text in self._dataset.sample_texts(TFIDF_SAMPLE)]
+        sample = [cut(text) for text in self._dataset.sample_texts(TFIDF_SAMPLE)]
         fitted = tfidf.fit(sample, self._tfidf_dims, size, self._directory)
         self._tfidf_maps[fitted.id] = fitted
         return FeatureSpec(fingerprint, fitted.id)
@@ -126,7 +125,7 @@ class FeatureStore:
 
     def of_texts(self, spec: FeatureSpec, texts: Sequence[str], member: int = FINAL) -> Matrix:
         """The features (n, d) of any texts, stored or computed. Raises CorruptModel."""
-        texts = [text[:_MAX_CHARACTERS] for text in texts]
+        texts = [cut(text) for text in texts]
         keys = [digest(text) for text in texts]
         stored, positions = self.matrix(spec, keys, member)
         new = sorted(set(range(len(texts))) - set(positions))
@@ -148,7 +147,7 @@ class FeatureStore:
         embedded = self._dataset.features(feature_key, digests)
         texts = self._dataset.texts([key for key in digests if key not in embedded])
         if texts:
-            vectors = self._encoder.encode([text[:_MAX_CHARACTERS] for text in texts.values()])
+            vectors = self._encoder.encode([cut(text) for text in texts.values()])
             self._dataset.add_features(feature_key, list(texts), vectors)
             embedded.update(zip(texts, vectors, strict=True))
         positions = [position for position, key in enumerate(digests) if key in embedded]
@@ -247,7 +246,7 @@ class FeatureStore:
         """The `keys` whose text is stored, in their order, and these texts, cut to what models read."""
         texts = self._dataset.texts(keys)
         stored = [key for key in keys if key in texts]
-        return stored, [texts[key][:_MAX_CHARACTERS] for key in stored]
+        return stored, [cut(texts[key]) for key in stored]
 
     def _remote_call(self, feature_key: str) -> RemoteCall | None:
         """What computes vectors in any process. None for TF-IDF, which takes longer to send than to compute."""

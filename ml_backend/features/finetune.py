@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import InvalidRequest
+from ml_backend.features import pairs
 from ml_backend.features.device import precision
 from ml_backend.settings import Settings
 
@@ -100,7 +102,8 @@ def finetune(
         for start in range(0, len(batch), _AT_ONCE):
             part = batch[start : start + _AT_ONCE]
             with precision(model.device):
-                vectors = _embed(model, [texts[position] for position in part], schedule.max_length)
+                embed = partial(_embed, model, max_length=schedule.max_length)
+                vectors = pairs.difference(embed, [texts[position] for position in part], torch.stack)
                 logits = head(scale * functional.normalize(vectors.float(), dim=1)).float()
             if labels.ndim == 2:
                 losses = functional.binary_cross_entropy_with_logits(logits, targets[part].float(), reduction="none")

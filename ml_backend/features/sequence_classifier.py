@@ -16,6 +16,7 @@ from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features import device
 from ml_backend.features.encoder import packaged_weights, set_up
 from ml_backend.features.finetune import Schedule
+from ml_backend.features.pairs import SEPARATOR
 from ml_backend.settings import DEFAULT_ENCODER
 
 if TYPE_CHECKING:
@@ -58,7 +59,11 @@ class SequenceClassifier:
 
         with torch.inference_mode(), device.precision(self.model.device):
             tokens = self.tokenizer(
-                texts[:count], padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+                _one_text(texts[:count], self.tokenizer),
+                padding=True,
+                truncation=True,
+                max_length=self.max_length,
+                return_tensors="pt",
             ).to(self.model.device)
             logits: Matrix = self.model(**tokens).logits.float().cpu().numpy()
             return logits
@@ -213,12 +218,17 @@ def _rows(
     labels: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float64],
 ) -> list[dict[str, Any]]:
-    tokens = opened.tokenizer(list(texts), truncation=True, max_length=opened.max_length)
+    tokens = opened.tokenizer(_one_text(texts, opened.tokenizer), truncation=True, max_length=opened.max_length)
     targets = labels.tolist() if labels.ndim == 1 else labels.astype(float).tolist()
     return [
         {**{key: values[place] for key, values in tokens.items()}, "labels": target, "weights": weight}
         for place, (target, weight) in enumerate(zip(targets, weights.tolist(), strict=True))
     ]
+
+
+def _one_text(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """The texts, with the tokenizer's own separator between the sides of a pair."""
+    return [text.replace(SEPARATOR, f" {tokenizer.sep_token or tokenizer.eos_token} ") for text in texts]
 
 
 def _set_up(threads: int) -> None:

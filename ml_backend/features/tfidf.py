@@ -16,6 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
 from ml_backend.errors import CorruptModel
+from ml_backend.features import pairs
 from ml_backend.storage.atomic_files import new_directory
 
 # Words and single punctuation marks, so that every text that is not blank has a term.
@@ -38,6 +39,9 @@ class TfidfMap:
         """The features of `texts`, float32 (n, dims)."""
         if not self.vectorizers:
             return np.zeros((len(texts), 0), dtype=np.float32)
+        return np.asarray(pairs.difference(self._reduced, texts), dtype=np.float32)
+
+    def _reduced(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         return np.asarray(_terms(self.vectorizers, texts) @ self.components.T, dtype=np.float32)
 
 
@@ -45,12 +49,12 @@ def fit(texts: Sequence[str], max_dims: int, text_count: int, root: Path) -> Tfi
     """Fit a map and write it to `root/<id>`.
 
     Args:
-        texts: A sample of the project's texts.
+        texts: A sample of the project's texts, or pairs of texts.
         max_dims: The largest number of dimensions. Few texts give fewer, and less than two with a term give none.
         text_count: The number of texts that the project has.
         root: The folder of the project's maps.
     """
-    texts = [text for text in texts if text.strip()]
+    texts = [side for text in texts for side in pairs.sides(text) if side.strip()]
     if len(texts) < 2 or max_dims == 0:
         return _write(root, [], {"components": np.zeros((0, 0), dtype=np.float32)}, text_count)
     vectorizers = [

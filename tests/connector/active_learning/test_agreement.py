@@ -7,7 +7,7 @@ import krippendorff
 import numpy as np
 import pytest
 
-from connector.active_learning.agreement import Agreed, in_pairs, krippendorff_alpha
+from connector.active_learning.agreement import Agreed, in_pairs, krippendorff_alpha, ordinal_alpha
 from connector.active_learning.labels import Ints
 from connector.simulation.confidence_intervals import wilson
 
@@ -31,15 +31,27 @@ def nominal(task: Ints, label: Ints) -> float | None:
     return krippendorff_alpha(task, (label == index for index in range(int(label.max(initial=0)) + 1)))
 
 
-def by_package(task: Ints, annotator: Ints, label: Ints) -> float:
+def by_package(task: Ints, annotator: Ints, label: Ints, level: str = "nominal") -> float:
     data = np.full((annotator.max() + 1, task.max() + 1), np.nan)
     data[annotator, task] = label
-    return float(krippendorff.alpha(data, level_of_measurement="nominal"))
+    return float(krippendorff.alpha(data, level_of_measurement=level))
 
 
 def test_alpha_is_that_of_the_book() -> None:
     task, _, label = sparse(BOOK)
     assert nominal(task, label) == pytest.approx(0.743, abs=5e-4)
+
+
+def test_alpha_of_ordinal_data_is_that_of_the_book() -> None:
+    task, _, label = sparse(BOOK)
+    assert ordinal_alpha(task, label, 5) == pytest.approx(0.815, abs=5e-4)
+    assert ordinal_alpha(task, label, 20) == pytest.approx(0.815, abs=5e-4)  # classes that nobody chose
+
+
+@pytest.mark.parametrize("rows", [[[1, 2], [0, 0]], [[1, 2], [1, 0]]])
+def test_alpha_of_ordinal_data_needs_two_classes_on_shared_tasks(rows: list[list[int]]) -> None:
+    task, _, label = sparse(rows)
+    assert ordinal_alpha(task, label, 3) is None
 
 
 def test_alpha_of_two_observers_is_that_of_the_book() -> None:
@@ -68,6 +80,8 @@ def test_alpha_is_the_packages_on_random_labels() -> None:
             assert nominal(task, label) is None
             continue
         assert nominal(task, label) == pytest.approx(by_package(task, annotator, label), abs=1e-12)
+        ordinal = by_package(task, annotator, label, "ordinal")
+        assert ordinal_alpha(task, label, 7) == pytest.approx(ordinal, abs=1e-12)
         compared += 1
     assert compared > 150
 

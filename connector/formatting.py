@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 
 from dateutil.tz import tzlocal
@@ -62,6 +63,13 @@ def embedding_words(embedding: str, since: str | None, zone: tzinfo | None = Non
     if since is None:
         return words
     return f"{words} since {datetime.fromisoformat(since).astimezone(zone or tzlocal()).date().isoformat()}"
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names in a sentence. Of many, the first and how many there are: "A, B, … (500 in all)"."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])}, … ({len(names):,} in all)"
 
 
 def one_line(text: str) -> str:

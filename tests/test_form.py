@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from support import ROOT
 
 from connector.annotations.controls import Control, from_json
+from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.annotations.label_config import find_control
 from connector.annotations.records import read_text
 from connector.errors import UsageError
@@ -142,7 +143,7 @@ NOT_LEARNT = ("one choice", "one choice twice", "no choice", "an empty choice of
 def by_connector(config: str) -> dict[str, Control]:
     """The controls that the connector would serve, by name."""
     found = {}
-    for name in re.findall(r"(?i)<(?:choices|taxonomy|rating|number)\s+name=[\"']([^\"']*)", config):
+    for name in re.findall(r"(?i)<(?:choices|taxonomy|rating|number|pairwise)\s+name=[\"']([^\"']*)", config):
         with suppress(UsageError):
             found[name] = find_control(config, name)
     return found
@@ -338,6 +339,7 @@ TREE = """<Choice value="Animals"><Choice value="Dog"/><Choice value="Cat" alias
 TREE_CLASSES = ["Animals", "Animals / Dog", "Animals / cat", "Plants", "Plants / Tree", "Plants / Tree / Oak", "Other"]
 LEAVES = ["Animals / Dog", "Animals / cat", "Plants / Tree / Oak", "Other"]
 STARS = [str(number) for number in range(1, 6)]
+PAIR = '<Pairwise name="c" toName="t,u"/><Text name="u" value="$other"/>'
 TAXONOMY, RATING, NUMBER = (f'<{tag} name="c" toName="t" {{}}>{{}}</{tag}>' for tag in ("Taxonomy", "Rating", "Number"))
 
 # The config of a control, and its classes, or why it is refused.
@@ -376,6 +378,9 @@ KINDS: dict[str, tuple[str, list[str] | str]] = {
     "a step back": (NUMBER.format('min="0" max="5" step="-1"', ""), "not 2 to 20 numbers from min to max"),
     "no step": (NUMBER.format('min="0" max="5" step="0"', ""), "not 2 to 20 numbers from min to max"),
     "the wrong end first": (NUMBER.format('min="5" max="0"', ""), "not 2 to 20 numbers from min to max"),
+    "a pair": (PAIR, ["left", "right"]),
+    "a pair of one": (PAIR.replace("t,u", "t"), "toName does not name two objects"),
+    "a pair of what is not there": (PAIR.replace("t,u", "t,v"), "on nothing, not on a Text"),
     "one number": (NUMBER.format('min="5" max="5"', ""), "fewer than two numbers"),
 }
 
@@ -466,6 +471,10 @@ GIVEN: dict[str, tuple[str, list[dict[str, Any]], list[str] | None, str]] = {
     "no number": (NUMBER.format('min="0" max="1"', ""), given("number", None), None, ""),
     "a number between": (NUMBER.format('min="0" max="1"', ""), given("number", 0.5), None, "'0.5'"),
     "an endless number": (NUMBER.format('min="0" max="1"', ""), given("number", 1e400), None, "'Infinity'"),
+    "a side": (PAIR, given("pairwise", "right", "selected"), ["right"], ""),
+    "neither side": (PAIR, given("pairwise", "none", "selected"), None, ""),
+    "another side": (PAIR, given("pairwise", "above", "selected"), None, "'above'"),
+    "no side": (PAIR, given("pairwise", None, "selected"), None, "its side is null"),
     "a list for a number": (NUMBER.format('min="0" max="1"', ""), given("number", [1]), None, "its number is a list"),
 }
 
@@ -492,6 +501,7 @@ WRITTEN: dict[str, tuple[str, list[str], Any]] = {
     "a number": (NUMBER.format('min="0" max="1" step="0.1"', ""), ["0.3"], 0.3),
     "a whole number": (NUMBER.format('min="0" max="1" step="0.5"', ""), ["1"], 1),
     "choices": (choices('choice="multiple"'), ["A", "B"], ["A", "B"]),
+    "a side": (PAIR, ["left"], "left"),
 }
 
 
@@ -556,6 +566,24 @@ def test_both_read_the_same_of_each_kind_of_content(shown: str, data: Any, text:
     ours, theirs = by_connector(config)["c"], by_backend(config)["c"]
     assert tuple(ours.shown({"h": data})) == (text, problem)
     assert text_of({"data": {"h": data}}, theirs) == (text or "")
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "problem"),
+    [
+        ({"text": "A", "other": "B"}, f"A{PAIR_SEPARATOR}B", ""),
+        ({"text": f"A{PAIR_SEPARATOR}A", "other": "B"}, f"A A{PAIR_SEPARATOR}B", ""),
+        ({"text": "A"}, None, "it has no 'other'"),
+        ({"other": "B"}, None, "it has no 'text'"),
+        ({"text": "A", "other": " "}, None, "'other' is blank"),
+    ],
+)
+def test_both_read_the_two_sides_of_a_pair(data: Any, text: str | None, problem: str) -> None:
+    config = view(TEXT, PAIR)
+    ours, theirs = by_connector(config)["c"], by_backend(config)["c"]
+    assert tuple(ours.shown(data)) == (text, problem)
+    assert text_of({"data": data}, theirs) == (text or "")
+    assert ours.data_keys == ("text", "other")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +84,10 @@ def data_keys(raws: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for raw in raws if isinstance(raw["data"], dict) for key in raw["data"]))
 
 
-def no_text_at_all(key: str, present: list[str]) -> str:
-    """What to do if no task has a text under `key`. `present`: the keys that the tasks have."""
-    if key in present or not present:
-        return f"Import tasks with a text under '{key}'."
+def no_text_at_all(keys: Sequence[str], present: list[str]) -> str:
+    """What to do if no task has a text under `keys`. `present`: the keys that the tasks have."""
+    if set(keys) & set(present) or not present:
+        return "Import tasks with a text under " + " and ".join(f"'{key}'" for key in keys) + "."
     named = ", ".join(f"'{other}'" for other in present[:10]) + (", …" if len(present) > 10 else "")
     usable = next((other for other in present if re.fullmatch(r"[\w.\[\]]+", other, re.ASCII)), None)
     example = f', such as value="${usable}"' if usable else ""

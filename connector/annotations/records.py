@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from connector.annotations.controls import Control
-from connector.annotations.form.data import Shown
+from connector.annotations.form.data import PAIR_SEPARATOR, Shown
 
 
 class Annotation(NamedTuple):
@@ -74,6 +74,11 @@ def digest(text: str) -> str:
 def read_content(raw: Mapping[str, Any], control: Control) -> Shown:
     """The content that a task of Label Studio shows in the control, or why there is nothing to label."""
     return control.shown(raw["data"])
+
+
+def readable(text: str) -> str:
+    """A content as people read it: of a pair, both sides with an arrow between them."""
+    return text.replace(PAIR_SEPARATOR, " ⇄ ")
 
 
 def read_text(raw: Mapping[str, Any], control: Control) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes
 from connector.diagnostics.finding import Finding, ok, warning
-from connector.formatting import count, verb
+from connector.formatting import count, listed, verb
 from connector.state.pull import ProjectSnapshot
 
 SAMPLE = 20  # tasks whose keys a message names
@@ -20,7 +20,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
 
     `url`: Label Studio's address. `data_keys` gives the keys that the data of some tasks has.
     """
-    key, left_out = pulled.control.data_key, LeftOut.of(pulled.tasks.values())
+    keys, left_out = pulled.control.data_keys, LeftOut.of(pulled.tasks.values())
     without = left_out.without_text
     if not pulled.tasks:
         return warning(
@@ -38,7 +38,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     )
     remedies = []
     if len(without) == len(pulled.tasks):
-        remedies.append(no_text_at_all(key, data_keys(list(without)[:SAMPLE])))
+        remedies.append(no_text_at_all(keys, data_keys(list(without)[:SAMPLE])))
     if left_out.answered:
         answered = with_causes(dict.fromkeys(left_out.answered, ""))
         named += (
@@ -57,7 +57,7 @@ def choices(pulled: ProjectSnapshot) -> Finding:
     unknown, control = LeftOut.of(pulled.tasks.values()).unknown, pulled.control
     remedies = list(control.notes)
     if not unknown and not control.notes:
-        return ok("choices", f"All choices in annotations are in the labelling config ({', '.join(control.classes)}).")
+        return ok("choices", f"All choices in annotations are in the labelling config ({listed(control.classes)}).")
     if not unknown:
         return warning("choices", "The labelling config has a choice that is no class.", " ".join(remedies))
     effect = "They count as no label."

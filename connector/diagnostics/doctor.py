@@ -13,7 +13,7 @@ from connector.backend import Backend
 from connector.diagnostics import content_checks, queue_checks, server_checks
 from connector.diagnostics.finding import Finding, ok, problem
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.formatting import count
+from connector.formatting import count, listed
 from connector.label_studio.client import LabelStudio
 from connector.queue.versions import our_versions
 from connector.settings import Settings
@@ -155,7 +155,7 @@ class _Examination:
             )
             yield from server_checks.settings(project)
             return
-        yield ok("adopted", f"Set up for '{self.control.name}' with {', '.join(self.control.classes)}.")
+        yield ok("adopted", f"Set up for '{self.control.name}' with {listed(self.control.classes)}.")
         pulled = read_snapshot(self.project_id, self.gateway, self.state)
         if self.state.record().queue_version != self.record.queue_version:
             # A sync has published in between, so that `pulled` and the record are of different windows.

@@ -13,7 +13,7 @@ from connector.annotations.label_config import Control
 from connector.backend import Backend, RefusedCredentials
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.formatting import count, format_value
+from connector.formatting import count, format_value, listed
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
 from connector.queue.versions import our_versions, unknown_newer
@@ -211,7 +211,7 @@ def backend(project_id: int, connect: Callable[[], Backend], control: Control | 
     if control is not None and set(model["classes"]) != set(control.classes):
         return warning(
             "backend",
-            f"Its model knows {', '.join(model['classes'])}, the labelling config has {', '.join(control.classes)}.",
+            f"Its model knows {listed(model['classes'])}, the labelling config has {listed(control.classes)}.",
             f"Run {train}. It needs labels of two classes, on two different texts.",
         )
     if control is not None and bool(model.get("multilabel")) != control.multiple:

@@ -9,7 +9,7 @@ from typing import Any
 
 from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot, open_places
-from connector.annotations.records import Task, latest_labels, moment
+from connector.annotations.records import Task, latest_labels, moment, readable
 from connector.annotations.statistics import LabelCounts, TaskCounts, label_counts, task_counts
 from connector.errors import ConnectorError
 from connector.formatting import count, now_here, one_line
@@ -280,7 +280,7 @@ def _row_ids(tasks: Mapping[int, Task]) -> set[int]:
 
 
 def _next_task(rank: int, slot: Slot, text: str, task: Task) -> NextTask:
-    text = one_line(text)
+    text = one_line(readable(text))
     short = text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 1].rstrip() + "…"
     return NextTask(rank, slot.task, short, slot.relabel, len(latest_labels(task.annotations)))
 

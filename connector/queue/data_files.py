@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -60,7 +60,7 @@ def read_data_file(path: Path, control: Control) -> DataFile:
     if not found:
         raise UsageError(f"{path} holds no rows.")
     for place, row in found:
-        _check(row, place, path, control.data_key, is_table=kind in TABLES)
+        _check(row, place, path, control.data_keys, is_table=kind in TABLES)
     _check_texts(found, path, control)
     rows = [row for _, row in found]
     return DataFile(rows, _assumed(path, encoding, delimiter, find_value(rows[0], control.data_key)))
@@ -151,7 +151,7 @@ def _no_number(digits: str) -> NoReturn:
     raise ValueError(f"{digits} is no number that JSON can hold")
 
 
-def _check(row: Mapping[Any, Any], place: str, path: Path, data_key: str, *, is_table: bool) -> None:
+def _check(row: Mapping[Any, Any], place: str, path: Path, data_keys: Sequence[str], *, is_table: bool) -> None:
     """Raises UsageError if the row cannot become a task."""
     if None in row:
         raise UsageError(
@@ -161,7 +161,8 @@ def _check(row: Mapping[Any, Any], place: str, path: Path, data_key: str, *, is_
         raise UsageError(
             f"{place} of {path} has fewer values than columns: put quotes around texts that contain a line break."
         )
-    if find_value(row, data_key) is MISSING:
+    data_key = next((key for key in data_keys if find_value(row, key) is MISSING), None)
+    if data_key is not None:
         names = ", ".join(quoted(str(name)) for name in row) or "none"
         near = next((name for name in row if str(name).strip().lower() == data_key.lower()), None)
         rename = f" Rename {quoted(str(near))} to '{data_key}'." if near is not None else ""

@@ -10,7 +10,7 @@ from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.formatting import count, format_value
+from connector.formatting import count, format_value, listed
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
@@ -79,7 +79,7 @@ def initialize(
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
-        tabs = create_tabs(project_id, gateway, control.data_key, OwnTabs.of(record.found))
+        tabs = create_tabs(project_id, gateway, control.data_keys, OwnTabs.of(record.found))
         state.renew_lock()
         state.put(found={**(record.found or {}), "made_tabs": [*tabs.renamed, *tabs.ours.values()]})
         connected = backend_url is not None and _connect(project_id, gateway, backend_url, credentials, state)
@@ -121,7 +121,7 @@ def format_init(done: Mapping[str, Any]) -> str:
         lines.append(f"  {'ML backend':<26}connected {done['backend']}")
     head = (
         f"Project {done['project']} ({done['title']}) {'was already' if done['already'] else 'is'} set up: "
-        f"'{done['control']}' with {', '.join(done['classes'])}."
+        f"'{done['control']}' with {listed(done['classes'])}."
     )
     if lines:
         head += " Changed:"
@@ -163,8 +163,8 @@ def _remember(
     if tasks and len(without) == len(tasks):
         present = data_keys(gateway.tasks_by_id(project["id"], list(tasks)[:SAMPLE]))
         raise UsageError(
-            f"Nothing was changed: no task of project {project['id']} has a text under '{control.data_key}', which the "
-            f"labelling config shows: {with_causes(without)}. {no_text_at_all(control.data_key, present)}"
+            f"Nothing was changed: no task of project {project['id']} has a text under {control.shown_keys}, which the "
+            f"labelling config shows: {with_causes(without)}. {no_text_at_all(control.data_keys, present)}"
         )
     state.store_originals(tasks.values())
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}

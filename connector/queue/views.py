@@ -45,17 +45,17 @@ _FILTERS = {
 }
 
 
-def tab_definition(title: str, columns: Collection[dict[str, Any]], data_key: str) -> dict[str, Any]:
+def tab_definition(title: str, columns: Collection[dict[str, Any]], data_keys: Collection[str]) -> dict[str, Any]:
     """The tab `title` as Label Studio's API describes it.
 
-    `columns`: all that the Data Manager has for the project. `data_key`: the key, or the path, of a task's text in its
-    data.
+    `columns`: all that the Data Manager has for the project. `data_keys`: the keys, or the paths, of what a task shows.
     """
     names = [_name(column) for column in columns if "children" not in column]
-    shown = f"tasks:data.{data_key}"
-    if shown not in names:  # a path: the Data Manager has a column for its first key
-        shown = f"tasks:data.{[*path_of(data_key), data_key][0]}"
-    widths = {f"tasks:{name}": width for name, width in _WIDTHS.items()} | {shown: _TEXT_WIDTH}
+    widths = {f"tasks:{name}": width for name, width in _WIDTHS.items()}
+    for key in data_keys:
+        # Of a path, the Data Manager has a column for its first key.
+        first = key if f"tasks:data.{key}" in names else [*path_of(key), key][0]
+        widths[f"tasks:data.{first}"] = _TEXT_WIDTH // len(data_keys)
     hidden = [name for name in names if name not in widths]
     return {
         "title": title,
@@ -105,7 +105,7 @@ class Tabs:
     renamed: list[int]
 
 
-def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTabs) -> Tabs:
+def create_tabs(project_id: int, gateway: LabelStudio, data_keys: Collection[str], own: OwnTabs) -> Tabs:
     """Adds those of our tabs that are missing, unless the project has another tab of that title.
 
     The second opinions come after the queue: a link to the label stream serves the first tab, and nothing else.
@@ -125,7 +125,7 @@ def create_tabs(project_id: int, gateway: LabelStudio, data_key: str, own: OwnTa
         gateway.delete_tab(ours.pop(SECOND_OPINIONS_TAB))
     for title in TAB_TITLES:
         if title not in by_title:
-            ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_key))["id"]
+            ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_keys))["id"]
     return Tabs(ours, in_the_way, renamed)
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from connector.annotations.label_config import Control
-from connector.annotations.records import Annotation, latest_labels
+from connector.annotations.records import Annotation, latest_labels, readable
 from connector.reporting.content import Text
 from connector.state.pull import ProjectSnapshot
 from connector.state.rows import ProjectRecord
@@ -119,6 +119,7 @@ def cut(text: str | None) -> Text:
     """The first TEXT_LENGTH characters of the text."""
     if text is None:
         return Text(None)
+    text = readable(text)
     end = _end(text, TEXT_LENGTH)
     return Text(text[:end], len(text) - end)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.annotations.label_config import Control
-from connector.annotations.records import Annotation, Task
+from connector.annotations.records import Annotation, Task, readable
 from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def task_rows(
         rank, relabel = extras.places.get(task.id, (None, False))
         row = {
             "task_id": task.id,
-            "text": extras.texts.get(task.id) if task.digest is None else text,
+            "text": extras.texts.get(task.id) if task.digest is None else text and readable(text),
             "consensus": _shown(consensus, control),
             "quality": review.quality.get(task.id),
             "agreement": labels.count(consensus) / len(labels) if consensus is not None else None,

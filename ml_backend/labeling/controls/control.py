@@ -99,6 +99,11 @@ class Control(ABC):
         return (self.data_key,)
 
     @property
+    def shown_keys(self) -> str:
+        """The keys in a sentence."""
+        return " and ".join(f"'{key}'" for key in self.data_keys)
+
+    @property
     def shows_predictions(self) -> bool:
         """Whether the form shows the answers in predictions that Label Studio imports."""
         return True

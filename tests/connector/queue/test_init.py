@@ -228,10 +228,18 @@ def test_a_part_of_the_config_that_is_left_out_is_named(state: ProjectState) -> 
 )
 def test_a_tab_shows_the_column_of_the_text(key: str, column: str) -> None:
     columns = [{"id": name, "parent": "data", "target": "tasks"} for name in ("text", "llm", "a", "a.b")]
-    made = tab_definition(TAB_TITLES[0], columns, key)
+    made = tab_definition(TAB_TITLES[0], columns, [key])
     assert made["columnsWidth"][f"tasks:data.{column}"] == 600
     hidden = {f"tasks:data.{name}" for name in ("text", "llm", "a", "a.b")} - {f"tasks:data.{column}"}
     assert set(made["hiddenColumns"]["explore"]) == hidden
+
+
+def test_a_tab_shows_the_columns_of_both_sides_of_a_pair() -> None:
+    columns = [{"id": name, "parent": "data", "target": "tasks"} for name in ("left", "right", "source")]
+    made = tab_definition(TAB_TITLES[0], columns, ["left", "right"])
+    widths = made["columnsWidth"]
+    assert (widths["tasks:data.left"], widths["tasks:data.right"]) == (300, 300)
+    assert made["hiddenColumns"]["explore"] == ["tasks:data.source"]
 
 
 def test_overlaps_are_all_remembered_even_when_the_first_init_failed_half_way(state: ProjectState) -> None:
@@ -421,7 +429,7 @@ def test_a_tab_of_someone_else_in_place_of_ours_is_named_until_it_is_renamed(sta
 def test_a_tab_like_ours_by_another_connector_is_enough(state: ProjectState) -> None:
     server = Server()
     server.views = [
-        {"id": number, "data": tab_definition(title, [], "text")} for number, title in enumerate(TAB_TITLES, start=3)
+        {"id": number, "data": tab_definition(title, [], ["text"])} for number, title in enumerate(TAB_TITLES, start=3)
     ]
     done = init(server, state)
     assert (done["tabs"], done["tabs_in_the_way"], len(server.views)) == ([], [], 2)

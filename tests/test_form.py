@@ -380,7 +380,7 @@ KINDS: dict[str, tuple[str, list[str] | str]] = {
     "the wrong end first": (NUMBER.format('min="5" max="0"', ""), "not 2 to 20 numbers from min to max"),
     "a pair": (PAIR, ["left", "right"]),
     "a pair of one": (PAIR.replace("t,u", "t"), "toName does not name two objects"),
-    "a pair of what is not there": (PAIR.replace("t,u", "t,v"), "on nothing, not on a Text"),
+    "a pair of what is not there": (PAIR.replace("t,u", "t,v"), "on nothing"),
     "one number": (NUMBER.format('min="5" max="5"', ""), "fewer than two numbers"),
 }
 
@@ -594,7 +594,7 @@ def test_both_read_the_two_sides_of_a_pair(data: Any, text: str | None, problem:
         ('<Table name="t" value="$h" valueType="csv|headless"/>', 'its Table has valueType="csv|headless"'),
         ('<Table name="t" value="$h" valueType="url|csv"/>', "its Table holds a URL"),
         ('<List name="t" value="fixed"/>', "its List shows no task data"),
-        ('<Video name="t" value="$h"/>', "on Video, not on a Text"),
+        ('<Video name="t" value="$h"/>', "on Video"),
     ],
 )
 def test_content_that_cannot_be_read_is_refused(shown: str, reason: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 
-from connector.annotations.controls import CONTROLS, control_of, listed
+from connector.annotations.controls import CONTROLS, control_of
 from connector.annotations.controls import Control as Control
 from connector.annotations.form.config import BrokenConfig, Form, NotServable, Tag, read_form
 from connector.annotations.objects import OBJECTS
@@ -31,7 +32,7 @@ def find_control(label_config: str, name: str | None = None) -> Control:
             listing.append(f"{tag.tag} '{tag.name}' (can be served)")
         except NotServable as reason:
             listing.append(f"{tag.tag} '{tag.name}' ({reason})")
-    kinds = f"{listed(CONTROLS)} on a {listed(OBJECTS)}"
+    kinds = f"{_or(CONTROLS)} on a {_or(OBJECTS)}"
     found = ", ".join(listing) or "no control at all"
     if name is not None:
         for control in servable:
@@ -51,6 +52,12 @@ def packaged_label_config() -> str:
     package = Path(__file__).parents[1]
     packaged, checkout = package / "label_config.xml", package.parent / "label_config.xml"
     return (packaged if packaged.exists() else checkout).read_text(encoding="utf-8")
+
+
+def _or(names: Collection[str]) -> str:
+    """Names as in a sentence: "Text, List or Table"."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
 
 
 def _control(tag: Tag, form: Form) -> Control:

@@ -200,11 +200,11 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(
                 TEXT,
                 SINGLE.replace('toName="text"', 'toName="text" perRegion="true"'),
             ],
-            ["Labels 'span' (not Choices,", 'perRegion="true"'],
+            ["Labels 'span' (another kind", 'perRegion="true"'],
         ),
         (
             ['<Image name="text" value="$text"/>', SINGLE],
-            ["Choices 'politeness'", "on Image, not on a Text,"],
+            ["Choices 'politeness'", "on Image"],
         ),
         (
             [TEXT, '<Rating name="stars" toName="text"/>'],

@@ -23,7 +23,7 @@ def control_of(tag: Tag, form: Form) -> Control:
     """The control that a tag of the config describes. Raises NotServable if it cannot be served."""
     kind = next((kind for kind in CONTROLS.values() if tag.is_a(kind.tag)), None)
     if kind is None:
-        raise NotServable(f"not {listed(CONTROLS)}")
+        raise NotServable("another kind of control")
     if len(tag.to_name) != kind.objects:
         raise NotServable("toName names several objects" if kind.objects == 1 else "toName does not name two objects")
     return kind.from_tag(tag, [_target(form.objects.get(name)) for name in tag.to_name])
@@ -33,7 +33,7 @@ def _target(tag: Tag | None) -> Target:
     """An object of the config. Raises NotServable if its content cannot be read."""
     name = next((name for name in OBJECTS if tag is not None and tag.is_a(name)), None)
     if tag is None or name is None:
-        raise NotServable(f"on {'nothing' if tag is None else tag.tag}, not on a {listed(OBJECTS)}")
+        raise NotServable(f"on {'nothing' if tag is None else tag.tag}")
     return Target(tag.name, name, OBJECTS[name].field(tag))
 
 
@@ -66,12 +66,6 @@ def from_json(value: dict[str, Any]) -> Control:
     """The control that `Control.to_json` has written."""
     fields = {name: _tuples(field) for name, field in value.items()}
     return CONTROLS[fields.pop("tag")](**fields)
-
-
-def listed(names: dict[str, Any]) -> str:
-    """Names as in a sentence: Text, HyperText or List."""
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _tuples(value: Any) -> Any:

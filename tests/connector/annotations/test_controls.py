@@ -50,10 +50,10 @@ class Image(Content):
 
 
 def test_a_control_and_a_content_of_new_kinds_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"Likert 'agrees' \(not Choices"):
+    with pytest.raises(UsageError, match=r"Likert 'agrees' \(another kind"):
         find_control(CONFIG)
     monkeypatch.setitem(CONTROLS, "Likert", Likert)
-    with pytest.raises(UsageError, match=r"Likert 'agrees' \(on Image, not on a Text"):
+    with pytest.raises(UsageError, match=r"Likert 'agrees' \(on Image"):
         find_control(CONFIG)
     monkeypatch.setitem(OBJECTS, "Image", Image())
     control = find_control(CONFIG)

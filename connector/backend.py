@@ -149,6 +149,8 @@ class Backend:
         multilabel: bool = False,
         weights: Mapping[int, float] | None = None,
         classifier: str | None = None,
+        control: str = "",
+        fields: Sequence[str] = (),
         progress: Callable[[str, float], None] = lambda stage, share: None,
     ) -> str:
         """Trains on one consensus label per item, waits for the end, and returns the new model version.
@@ -160,6 +162,8 @@ class Backend:
             multilabel: Any number of classes may apply to an item.
             weights: {id: above 0}, how much each label counts. None: 1 each.
             classifier: A name of `classifiers()`. None: the backend's default.
+            control: The control's name in the labelling config.
+            fields: Keys of a task's data that the texts are made of. (): what the form shows.
             progress: Called with the present step and the share done, several times a second at most.
 
         Raises:
@@ -173,6 +177,8 @@ class Backend:
             "multilabel": multilabel,
             "weights": [weights[item] for item in labels] if weights is not None else None,
             "classifier": classifier,
+            "control": control,
+            "fields": list(fields),
         }
         answer = self._call("POST", f"/api/projects/{project}/train", json=body, repeatable=False)
         job = self._wait(project, _json(answer)["job"], progress)

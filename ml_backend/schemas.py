@@ -100,6 +100,9 @@ class TrainRequest(_Wire):
 
     `labels` are positions in `classes`: one per id, or with `multilabel` a list per id. `weights`, one per id, state
     how much each label counts (1). Without a `classifier` the server's setting applies.
+
+    `control` and `fields` are for /predict: the control's name in the labelling config (by its classes without), and
+    the keys of a task's data that the texts are made of (what the form shows without).
     """
 
     classes: Annotated[
@@ -112,6 +115,8 @@ class TrainRequest(_Wire):
     classifier: ClassifierName | None = None
     folds: Annotated[int | None, Field(ge=2, le=20)] = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    control: Annotated[str, Field(max_length=MAX_CLASS)] = ""
+    fields: Annotated[list[Annotated[str, Field(max_length=MAX_CLASS)]], Field(max_length=100)] = []
 
     @model_validator(mode="after")
     def _require_consistency(self) -> "TrainRequest":

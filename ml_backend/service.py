@@ -143,6 +143,8 @@ class Service:
             folds=request.folds,
             seed=request.seed,
             classifier=request.classifier,
+            control=request.control,
+            fields=request.fields,
         )
         dataset.set_consensus(
             ConsensusLabel(

@@ -21,6 +21,7 @@ class LeftOut:
 
     Attributes:
         without_text: {task: why it has no text}.
+        lacking: {task: which of several fields it lacks}.
         answered: Those tasks without a text on which people have answered all the same.
         unreadable: {annotation: why its answer, or a part of it, cannot be read}.
         unknown: {annotation: its choices that the labelling config no longer has}.
@@ -28,6 +29,7 @@ class LeftOut:
     """
 
     without_text: dict[int, str]
+    lacking: dict[int, str]
     answered: list[int]
     unreadable: dict[int, str]
     unknown: dict[int, str]
@@ -41,6 +43,7 @@ class LeftOut:
         without = {task.id: task.problem for task in tasks if task.digest is None}
         return cls(
             without,
+            {task.id: task.problem for task in tasks if task.digest is not None and task.problem},
             sorted({row.task for row in rows} & without.keys()),
             {row.id: row.problem for row in rows if row.unreadable},
             {row.id: row.problem for row in rows if row.unknown},

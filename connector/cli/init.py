@@ -19,7 +19,12 @@ TITLE_LENGTHS = (3, 50)  # what Label Studio takes
 @click.option("--title", help="Create a new project with this title.")
 @click.option("--data", type=click.Path(path_type=Path), help="Texts for the new project: a .csv or .jsonl file.")
 @click.option("--label-config", type=click.Path(path_type=Path), help="The new project's config [label_config.xml].")
-@click.option("--control", "control_name", help="The Choices control to use, if the config has several.")
+@click.option("--control", "control_name", help="The control to use, if the config has several.")
+@click.option(
+    "--fields",
+    metavar="KEYS",
+    help="What models read: keys of the tasks' data, as in title,body [what the form shows].",
+)
 @click.option(
     "--min-annotations-per-task", type=WholeNumber(), metavar="N", help="Collect this many annotations on every task."
 )
@@ -34,6 +39,7 @@ def init(
     data: Path | None,
     label_config: Path | None,
     control_name: str | None,
+    fields: str | None,
     min_annotations_per_task: int | None,
     connect_backend: bool,
     yes: bool,
@@ -53,10 +59,13 @@ def init(
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
     if title is not None and not TITLE_LENGTHS[0] <= len(title.strip()) <= TITLE_LENGTHS[1]:
         raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
+    keys = None if fields is None else [key for part in fields.split(",") if (key := part.strip())]
     settings, gateway, state = open_servers(servers)
     if project_id is None:
         config = _label_config(label_config, control_name)
-        project_id = create(str(title), Path(str(data)), gateway, config, Reporter().say, control_name=control_name)
+        project_id = create(
+            str(title), Path(str(data)), gateway, config, Reporter().say, control_name=control_name, fields=keys or ()
+        )
 
     def confirm(question: str) -> bool:
         return yes or (sys.stdin.isatty() and click.confirm(question, err=True))
@@ -66,6 +75,7 @@ def init(
         gateway,
         open_for_init(project_id, gateway, state, confirm),
         control_name=control_name,
+        fields=keys,
         min_annotations_per_task=min_annotations_per_task,
         backend_url=settings.ml_backend_url if connect_backend else None,
         credentials=settings.credentials,

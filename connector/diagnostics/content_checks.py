@@ -28,6 +28,13 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
             "The project has no tasks.",
             f"Import some in Label Studio. Then run connector sync --project {pulled.project['id']}.",
         )
+    lacking = left_out.lacking
+    if not without and lacking:
+        return warning(
+            "texts",
+            f"{count(len(lacking), 'task')} {_have(lacking)} only a part of what models read: {with_causes(lacking)}.",
+            "If this is not meant, correct the tasks' data, or name other keys with connector init --fields.",
+        )
     if not without:
         return ok(
             "texts",

@@ -60,7 +60,7 @@ def read_data_file(path: Path, control: Control) -> DataFile:
     if not found:
         raise UsageError(f"{path} holds no rows.")
     for place, row in found:
-        _check(row, place, path, control.data_keys, is_table=kind in TABLES)
+        _check(row, place, path, () if control.fields else control.data_keys, is_table=kind in TABLES)
     _check_texts(found, path, control)
     rows = [row for _, row in found]
     return DataFile(rows, _assumed(path, encoding, delimiter, find_value(rows[0], control.data_key)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from connector.annotations import find_control
@@ -19,14 +19,15 @@ def create(
     say: Callable[[str], None] = lambda sentence: None,
     *,
     control_name: str | None = None,
+    fields: Sequence[str] = (),
 ) -> int:
     """Creates a project with `label_config` and the texts of a .csv or .jsonl file, and returns its id.
 
-    Calls `say` with what was assumed about the file. `control_name`: the control, if the config has several. Raises
-    UsageError, before anything is created, if the file or the config cannot be used. If the import fails, the project
-    is deleted again.
+    Calls `say` with what was assumed about the file. `control_name`: the control, if the config has several. `fields`:
+    what models read. Raises UsageError, before anything is created, if the file or the config cannot be used. If the
+    import fails, the project is deleted again.
     """
-    read = read_data_file(data, find_control(label_config, control_name))
+    read = read_data_file(data, find_control(label_config, control_name).with_fields(fields))
     if read.assumed is not None:
         say(read.assumed)
     project = gateway.create_project(title, label_config)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from connector.annotations import Control, find_control
 from connector.annotations.controls import from_json as control_from_json
+from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.formatting import count, format_value, listed
@@ -30,6 +31,7 @@ def initialize(
     state: ProjectState,
     *,
     control_name: str | None = None,
+    fields: Sequence[str] | None = None,
     min_annotations_per_task: int | None = None,
     backend_url: str | None = None,
     credentials: Credentials = NO_CREDENTIALS,
@@ -45,6 +47,7 @@ def initialize(
         gateway: Label Studio. Its writes are guarded by the project's lock.
         state: The project's state.
         control_name: The control to serve, if the labelling config has several.
+        fields: Keys of a task's data that models read. (): they read what the form shows. None: as before.
         min_annotations_per_task: The number of annotations that every task is to have. None: as before.
         backend_url: The ML backend to connect. None: none.
         credentials: The credentials that Label Studio is to send to the ML backend.
@@ -62,11 +65,14 @@ def initialize(
         if control_name is None and record.control is not None:
             control_name = record.control["name"]
         control = find_control(project["label_config"], control_name)
+        control_before = control_from_json(record.control) if record.control else None
+        control = control.with_fields(fields if fields is not None else control_before.fields if control_before else ())
+        if fields:
+            _check_fields(project, gateway, fields)
         if record.original_settings is None:
             _remember(project, gateway, state, control, asked_at, confirm, reporter or Reporter())
             record = state.record()
         wrong = wrong_settings(project)
-        control_before = control_from_json(record.control) if record.control else None
         state.renew_lock()  # the question may have been open for long
         same_config = (control, project["label_config"]) == (control_before, record.label_config)
         if not same_config or "maximum_annotations" in wrong:
@@ -91,6 +97,7 @@ def initialize(
         "control": control.name,
         "control_before": control_before.name if control_before else None,
         "classes": list(control.classes),
+        "fields": {"before": list(control_before.fields) if control_before else [], "after": list(control.fields)},
         "notes": list(control.notes),
         "changed": sorted(wrong),
         "changes": [{"name": name, "before": project.get(name), "after": wrong[name]} for name in sorted(wrong)],
@@ -106,6 +113,17 @@ def initialize(
     }
 
 
+def _check_fields(project: Mapping[str, Any], gateway: LabelStudio, fields: Sequence[str]) -> None:
+    """Raises UsageError if a field is in none of the first tasks."""
+    raws = next(iter(gateway.tasks(project["id"], fields=None)), [])[:SAMPLE]
+    missing = [key for key in fields if all(find_value(raw["data"], key) is MISSING for raw in raws)]
+    if raws and missing:
+        names = listed([f"'{name}'" for name in data_keys(raws)]) or "none"
+        raise UsageError(
+            f"Nothing was changed: no task of the first {len(raws)} has '{missing[0]}'. Their keys are {names}."
+        )
+
+
 def format_init(done: Mapping[str, Any]) -> str:
     """What init did, as sentences and a line per change."""
     rule = done["min_annotations_per_task"]
@@ -114,6 +132,8 @@ def format_init(done: Mapping[str, Any]) -> str:
     other_control = before not in (None, done["control"])
     changes = [("control", before, done["control"])] * other_control + changes
     changes += [("min_annotations_per_task", rule["before"], rule["after"])] * (rule["before"] != rule["after"])
+    fields = {moment: listed(names) or "what the form shows" for moment, names in done["fields"].items()}
+    changes += [("fields", fields["before"], fields["after"])] * (fields["before"] != fields["after"])
     lines = [f"  {name:<26}{format_value(before)} before, now {format_value(after)}" for name, before, after in changes]
     if done["tabs"]:
         lines.append(f"  {'tabs':<26}added {' and '.join(format_value(title) for title in done['tabs'])}")

@@ -261,7 +261,7 @@ def control_of(project: Mapping[str, Any], record: ProjectRecord) -> Control:
     control = control_from_json(record.control)
     if project["label_config"] == record.label_config:
         return control
-    return find_control(project["label_config"], control.name)
+    return find_control(project["label_config"], control.name).with_fields(control.fields)
 
 
 def _since(bookmark: str) -> str:

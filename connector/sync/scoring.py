@@ -240,6 +240,8 @@ def _train(
             multilabel=pulled.control.multiple,
             weights=weights,
             classifier=classifier,
+            control=pulled.control.name,
+            fields=pulled.control.fields,
             progress=progress,
         )
     state.store_trained(consensus)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-SEPARATOR = "\x1e"
+SEPARATOR = "\n\x1e\n"
 # The encoder reads 256 tokens, and no class depends on character 20,001. So a book in one task costs no more.
 _MAX_CHARACTERS = 20_000
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 
 from ml_backend.labeling.controls import Control, control_of
 from ml_backend.labeling.form.config import BrokenConfig, NotServable, read_form
@@ -42,15 +43,21 @@ def cached_controls() -> Callable[[str], tuple[Control, ...]]:
     return controls
 
 
-def match_control(controls: Iterable[Control], classes: Sequence[str], multiple: bool = False) -> Control | None:
-    """The first control with exactly the model's classes, in any order, else the one that shares most of them.
+def match_control(
+    controls: Iterable[Control], classes: Sequence[str], multiple: bool = False, name: str = ""
+) -> Control | None:
+    """The control called `name`, else the first with exactly the model's classes, else the one that shares most.
 
-    Only controls for one choice, or with `multiple` for several, count. None if no control shares a class.
+    Only controls for one choice, or with `multiple` for several, count, and only those that share a class. None if
+    there is none.
     """
-    candidates = [control for control in controls if control.multiple == multiple]
+    candidates = [
+        control for control in controls if control.multiple == multiple and set(control.classes) & set(classes)
+    ]
+    named = (control for control in candidates if control.name == name)
     same = (control for control in candidates if set(control.classes) == set(classes))
     nearest = max(candidates, key=lambda control: len(set(control.classes) & set(classes)), default=None)
-    return next(same, nearest if nearest is not None and set(nearest.classes) & set(classes) else None)
+    return next(chain(named, same), nearest)
 
 
 def describe_change(

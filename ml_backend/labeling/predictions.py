@@ -33,11 +33,12 @@ def predict_tasks(
         EncoderUnavailable: The sentence encoder cannot be loaded.
         CorruptModel: The model's files are damaged.
     """
-    control = match_control(controls, model.classes, model.multilabel)
+    control = match_control(controls, model.classes, model.multilabel, model.control)
     message = describe_change(model.version, controls, control, model.classes, model.multilabel)
     response = PredictResponse.empty(len(tasks), model.version, message)
     if control is None:
         return response
+    control = control.with_fields(model.fields)
     texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, control))}
     if not texts:
         return response

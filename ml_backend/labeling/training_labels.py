@@ -39,7 +39,9 @@ def training_request(project: Project, control: Control, settings: Settings) -> 
             votes.setdefault((row.item, row.digest), []).append(label)
     labels += [(digest, majority(answers, control), 1.0) for (_, digest), answers in votes.items()]
     labelled = [(digest, _positions(label, control), weight) for digest, label, weight in labels]
-    return TrainingRequest.of(settings, control.classes, labelled, multilabel=control.multiple)
+    return TrainingRequest.of(
+        settings, control.classes, labelled, multilabel=control.multiple, control=control.name, fields=control.fields
+    )
 
 
 def majority(labels: Sequence[LabelNames], control: Control) -> LabelNames:

@@ -171,4 +171,5 @@ class WebhookHandler:
             return next(iter(controls), None)
         if not config:  # then the model's classes are the best guess, and no annotation can be read
             return Choices("", "", "", tuple(model.classes), {}, multiple=model.multilabel)
-        return match_control(controls, model.classes, model.multilabel) or next(iter(controls), None)
+        control = match_control(controls, model.classes, model.multilabel, model.control)
+        return control.with_fields(model.fields) if control is not None else next(iter(controls), None)

@@ -19,7 +19,7 @@ from ml_backend.settings import ClassifierName
 from ml_backend.storage import locks
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, sha256, write_atomically
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class TrainedModel:
     With `multilabel`, several classes may apply to an item. `accuracy` is the share of items whose classes are all
     right out of sample. `classifier` is its name in the catalog, and `settings` records how it was trained. `by_fold`
     is empty if each fold has features of its own, which only labelled texts have. `since` is when a model with this
-    embedding began to serve.
+    embedding began to serve. `control` is the name of the one that it answers, if it is known, and `fields` are the
+    keys of a task's data that a text is made of. (): what the form shows.
     """
 
     version: str
@@ -57,6 +58,8 @@ class TrainedModel:
     by_fold: Sequence[Classifier]
     multilabel: bool
     classifier: ClassifierName
+    control: str = ""
+    fields: tuple[str, ...] = ()
 
     def out_of_sample(
         self, features: npt.NDArray[np.float32], digests: Sequence[bytes]
@@ -189,6 +192,8 @@ class Registry:
             by_fold=[catalog.load(classifier, multilabel, directory / name) for name in fold_files],
             multilabel=multilabel,
             classifier=classifier,
+            control=manifest["control"],
+            fields=tuple(manifest["fields"]),
         )
 
 
@@ -205,6 +210,8 @@ def _write(model: TrainedModel, directory: Path) -> None:
         "classes": model.classes,
         "multilabel": model.multilabel,
         "classifier": model.classifier,
+        "control": model.control,
+        "fields": model.fields,
         "recipe": asdict(model.feature_spec),
         "settings": model.settings,
         "accuracy": model.accuracy,

@@ -17,7 +17,7 @@ class TrainingRequest:
     """What to train on: one digest and one label per item. It is plain data, so that any process can take it.
 
     A label is a position in `classes`, or with `multilabel` the positions of all classes that apply. `weights`, above
-    0, state how much each label counts. None: 1 each.
+    0, state how much each label counts. None: 1 each. `control` and `fields` are those of TrainRequest.
     """
 
     classes: tuple[str, ...]
@@ -30,6 +30,8 @@ class TrainingRequest:
     weights: tuple[float, ...] | None = None
     classifier: ClassifierName = "auto"
     finetune: FineTune = "background"
+    control: str = ""
+    fields: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -42,6 +44,8 @@ class TrainingRequest:
         folds: int | None = None,
         seed: int = 0,
         classifier: ClassifierName | None = None,
+        control: str = "",
+        fields: Sequence[str] = (),
     ) -> "TrainingRequest":
         """Make a request. `settings` supply the folds and the classifier if they are None.
 
@@ -53,6 +57,8 @@ class TrainingRequest:
             folds: The number of folds.
             seed: Makes the training repeatable.
             classifier: The name of the classifier.
+            control: The control's name in the labelling config.
+            fields: The keys of a task's data that its text is made of. (): what the form shows.
 
         Raises:
             InvalidRequest: All labels are the same, or all texts.
@@ -69,6 +75,8 @@ class TrainingRequest:
             multilabel=multilabel,
             classifier=classifier or settings.classifier,
             finetune=settings.finetune,
+            control=control,
+            fields=tuple(fields),
         )
 
     @property

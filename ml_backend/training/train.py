@@ -228,6 +228,8 @@ def _as_model(
         by_fold=[] if fitted.spec.ensemble_keys else fitted.by_fold,
         multilabel=request.multilabel,
         classifier=request.classifier,
+        control=request.control,
+        fields=request.fields,
     )
 
 

@@ -72,6 +72,7 @@ class Model:
         weights: Mapping[int, float] | None = None,
         classifier: str | None = None,
         progress: Callable[[str, float], None] = lambda stage, share: None,
+        **_: Any,
     ) -> str:
         self.weights, self.classifier = weights, classifier
         if self.failure is not None:

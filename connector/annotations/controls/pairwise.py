@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from connector.annotations.controls.control import Control, Target
+from connector.annotations.controls.control import Control, Target, paragraphs, read_field
 from connector.annotations.form.config import Field, Tag
 from connector.annotations.form.data import PAIR_SEPARATOR, Shown
 from connector.annotations.form.regions import Unreadable, kind_of
-from connector.annotations.objects import OBJECTS
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,14 @@ class Pairwise(Control):
     objects: ClassVar[int] = 2
 
     @property
+    def targets(self) -> tuple[Target, ...]:
+        """Both sides."""
+        return *super().targets, Target("", self.right_content, Field(self.right_key, self.right_options))
+
+    @property
     def data_keys(self) -> tuple[str, ...]:
-        """The keys of both sides."""
-        return self.data_key, self.right_key
+        """The keys of both sides, and of their context."""
+        return tuple(dict.fromkeys((*self.fields, self.data_key, self.right_key)))
 
     @classmethod
     def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
@@ -52,12 +56,14 @@ class Pairwise(Control):
         )
 
     def shown(self, data: Any) -> Shown:
-        """Both sides, with PAIR_SEPARATOR between them."""
-        left = super().shown(data)
-        right = OBJECTS[self.right_content].read(data, Field(self.right_key, self.right_options))
+        """Both sides, with PAIR_SEPARATOR between them. Other `fields` are context, which comes before each side."""
+        left, right = (target.read(data) for target in self.targets)
         if left.text is None or right.text is None:
             return left if left.text is None else right
-        return Shown(f"{left.text}{PAIR_SEPARATOR}{right.text}")
+        sides = {target.field.key for target in self.targets}
+        context = paragraphs({key: read_field(data, key) for key in self.fields if key not in sides})
+        before = f"{context.text}\n\n" if context.text else ""
+        return Shown(f"{before}{left.text}{PAIR_SEPARATOR}{before}{right.text}", context.problem)
 
     @staticmethod
     def names_in(answer: Any) -> list[str]:

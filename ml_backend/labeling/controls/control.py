@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 from ml_backend.labeling.form.config import Field, Tag
@@ -43,6 +43,10 @@ class Target(NamedTuple):
     content: str
     field: Field
 
+    def read(self, data: Any) -> Shown:
+        """What it shows of a task's data as a text."""
+        return OBJECTS[self.content].read(data, self.field)
+
 
 class Chosen(NamedTuple):
     """The classes of an answer.
@@ -73,6 +77,7 @@ class Control(ABC):
         content: The tag of the object, a key of `objects.OBJECTS`.
         options: How the content is read: what `Field.options` has.
         notes: Sentences about parts of the config that are left out.
+        fields: Keys of a task's data that models read in place of the object alone. (): they read the object.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Control(ABC):
     content: str = field(default="Text", kw_only=True)
     options: dict[str, str] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
+    fields: tuple[str, ...] = field(default=(), kw_only=True)
 
     tag: ClassVar[str]  # in the labelling config
     type: ClassVar[str]  # of its regions
@@ -94,14 +100,23 @@ class Control(ABC):
     objects: ClassVar[int] = 1  # that it is on
 
     @property
+    def targets(self) -> tuple[Target, ...]:
+        """The objects that it is on."""
+        return (Target(self.to_name, self.content, Field(self.data_key, self.options)),)
+
+    @property
     def data_keys(self) -> tuple[str, ...]:
-        """The keys of a task's data under which the content of its objects is."""
-        return (self.data_key,)
+        """The keys of a task's data that models read."""
+        return self.fields or tuple(target.field.key for target in self.targets)
 
     @property
     def shown_keys(self) -> str:
         """The keys in a sentence."""
         return " and ".join(f"'{key}'" for key in self.data_keys)
+
+    def with_fields(self, fields: Sequence[str]) -> Control:
+        """The control whose models read these keys of a task's data. Without any, they read its object."""
+        return replace(self, fields=tuple(fields))
 
     @property
     def shows_predictions(self) -> bool:
@@ -130,8 +145,15 @@ class Control(ABC):
         """The answer of a region that gives `classes`, at least one, as the form sends it."""
 
     def shown(self, data: Any) -> Shown:
-        """What a task with these data shows in the form, as models read it, or why there is nothing to label."""
-        return OBJECTS[self.content].read(data, Field(self.data_key, self.options))
+        """What models read of a task with these data, or why there is nothing to label.
+
+        With `fields`, it is a paragraph per key. Those that a task lacks are left out, and `problem` says which.
+        """
+        (target,) = self.targets
+        if not self.fields:
+            return target.read(data)
+        contents = {key: target.read(data) if key == self.data_key else read_field(data, key) for key in self.fields}
+        return paragraphs(contents)
 
     def label_of(self, classes: Collection[str]) -> str:
         """The label for `classes`: if `multiple`, a JSON list in the config's order."""
@@ -209,3 +231,15 @@ class Control(ABC):
     def read_region(cls, region: Mapping[str, Any]) -> list[str]:
         """The names in a region of such a control. Raises Unreadable."""
         return cls.names_in(answer_in(region, cls.type, cls.key))
+
+
+def paragraphs(shown: Mapping[str, Shown]) -> Shown:
+    """Several contents as one, each marked with its key. Those that are not there are left out."""
+    texts = [f"{key}: {content.text}" for key, content in shown.items() if content.text is not None]
+    problems = [content.problem for content in shown.values() if content.problem]
+    return Shown("\n\n".join(texts) or None, " and ".join(problems))
+
+
+def read_field(data: Any, key: str) -> Shown:
+    """The text under a key of a task's data."""
+    return OBJECTS["Text"].read(data, Field(key, {}))

@@ -138,14 +138,25 @@ class LabelStudio(Connection):
 
     # -- predictions -------------------------------------------------------------------------------------------------
 
-    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]], *, singly: bool = False) -> int:
         """Adds predictions in one call and returns how many the server kept.
 
         Never repeated by itself: a version's rows would be there twice. Raises StaleTasks if a task was deleted.
+
+        Args:
+            project: The project.
+            rows: The predictions.
+            singly: Those with a result need a call each, because the import refuses what the form would show.
         """
-        path = f"api/projects/{project}/import/predictions"
-        answer = self._call("POST", path, json=list(rows), refused=StaleTasks)
-        return int(answer["created"])
+        alone = [row for row in rows if singly and row["result"]]
+        together = [row for row in rows if not (singly and row["result"])]
+        created = 0
+        if together or not alone:
+            path = f"api/projects/{project}/import/predictions"
+            created = int(self._call("POST", path, json=together, refused=StaleTasks)["created"])
+        for row in alone:
+            self._call("POST", "api/predictions/", json=row, refused=StaleTasks)
+        return created + len(alone)
 
     def update_prediction(self, prediction: int, *, result: list[dict[str, Any]], score: float) -> None:
         """Changes one prediction."""

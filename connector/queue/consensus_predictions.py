@@ -100,7 +100,8 @@ def publish_consensus(
         state.store_consensus(done)
     state.store_consensus({task: None for task in ids if task not in wanted})
     for part in batched(sorted(missing), ROWS_A_CALL):
-        kept = gateway.import_predictions(project_id, [_row(task, control, wanted[task]) for task in part])
+        rows = [_row(task, control, wanted[task]) for task in part]
+        kept = gateway.import_predictions(project_id, rows, singly=not control.imports_in_bulk)
         if kept != len(part):
             raise ConnectorError(f"Label Studio kept {kept} of {len(part)} consensus labels: run sync again.")
         state.renew_lock(at_most_every=KEEP_SECONDS)

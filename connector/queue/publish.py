@@ -191,7 +191,8 @@ def _import(
         version = new_version({*versions, *sent})
         sent.append(version)
         try:
-            kept = gateway.import_predictions(project_id, _rows(window, version, control, prelabels))
+            rows = _rows(window, version, control, prelabels)
+            kept = gateway.import_predictions(project_id, rows, singly=not control.imports_in_bulk)
         except UnknownOutcome as unknown:
             uncertain.append(version)
             if there := arrived():

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from connector.sync.scoring import Scored
 
 
-UNSHOWN = 'the preselected answers, because Label Studio imports none that a form with allowNested="true" shows'
 
 # An import of predictions looks at all tasks. That took about a minute with 100,000 tasks, so a few seconds with these.
 # If an import is slow in a smaller project, the cause is another one.
@@ -347,7 +346,6 @@ class _Cycle:
         rows = [row for task in snapshot.tasks.values() for row in task.annotations if not row.skipped]
         relabel = sum(slot.relabel for slot in window)
         left_out = LeftOut.of(snapshot.tasks.values())
-        unshown = self.options.prelabel_new and not snapshot.control.shows_predictions
         return SyncSummary(
             project=snapshot.project["id"],
             round=record.round,
@@ -363,7 +361,7 @@ class _Cycle:
             without_text=len(left_out.without_text),
             unknown_choices=len(left_out.unknown),
             unreadable_annotations=len(left_out.unreadable),
-            left_out=[*left_out.sentences(snapshot.control.name), *[UNSHOWN] * unshown],
+            left_out=left_out.sentences(snapshot.control.name),
             restored=restored,
             seconds=dict(self.reporter.seconds),
             spare=max(0, len(window) - self.options.window) if scored else 0,

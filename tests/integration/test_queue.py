@@ -520,7 +520,7 @@ class Forgetful(Watched):
         super().__init__(loop)
         self.times = times
 
-    def import_predictions(self, project: int, rows: Any) -> int:
+    def import_predictions(self, project: int, rows: Any, *, singly: bool = False) -> int:
         self.times -= 1
         if self.times >= 0:
             rows = [{**rows[0], "score": 7}, *rows[1:]]  # a score above 1 is dropped in silence

@@ -62,9 +62,9 @@ class Watched(Gateway):
         self._before = before or (lambda name, about: None)
         self._after = after or (lambda name, about: None)
 
-    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]], *, singly: bool = False) -> int:
         write = super().import_predictions
-        return self._watch("import_predictions", len(rows), lambda: write(project, rows))
+        return self._watch("import_predictions", len(rows), lambda: write(project, rows, singly=singly))
 
     def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
         write = super().update_task

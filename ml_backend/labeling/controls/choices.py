@@ -33,8 +33,8 @@ class Choices(Control):
     noun: ClassVar[str] = "choices"
 
     @property
-    def shows_predictions(self) -> bool:
-        """Not with allowNested: the form wants paths, and Label Studio's import refuses them."""
+    def imports_in_bulk(self) -> bool:
+        """Not with allowNested: the form wants paths, and the import refuses them."""
         return not self.nested
 
     @classmethod

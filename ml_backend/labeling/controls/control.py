@@ -119,8 +119,8 @@ class Control(ABC):
         return replace(self, fields=tuple(fields))
 
     @property
-    def shows_predictions(self) -> bool:
-        """Whether the form shows the answers in predictions that Label Studio imports."""
+    def imports_in_bulk(self) -> bool:
+        """Whether Label Studio's import of many predictions takes the answers that the form shows."""
         return True
 
     @classmethod

@@ -48,7 +48,7 @@ class Pairwise(Control):
         left, right = targets
         return cls.of(
             tag,
-            left,
+            left,  # the form names the control itself here, and the import of predictions refuses that
             ("left", "right"),
             right_key=right.field.key,
             right_content=right.content,

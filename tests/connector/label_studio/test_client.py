@@ -166,6 +166,13 @@ def test_a_window_is_imported_in_one_call_and_counted_by_the_server(connect: Con
     assert server.bodies() == [rows]
 
 
+def test_answers_that_the_import_refuses_are_sent_alone(connect: Connect) -> None:
+    rows = [{"task": 1, "result": []}, {"task": 2, "result": [{"value": {"choices": [["A", "B"]]}}]}]
+    server = Server(httpx.Response(201, json={"created": 1}), httpx.Response(201, json={"id": 5}))
+    assert connect(server).import_predictions(7, rows, singly=True) == 2
+    assert server.bodies() == [rows[:1], rows[1]]
+
+
 def test_a_version_is_deleted_by_name_and_an_empty_answer_is_fine(connect: Connect) -> None:
     server = Server(httpx.Response(204))
     connect(server).delete_version(7, "activelab-1")

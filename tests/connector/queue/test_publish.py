@@ -78,7 +78,7 @@ class Server:
 
     # -- what the gateway asks ---------------------------------------------------------------------------------------
 
-    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]], *, singly: bool = False) -> int:
         self.guard()
         version = rows[0]["model_version"]
         self.writes.append(("import", version))

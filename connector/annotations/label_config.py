@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from connector.annotations.controls import CONTROLS, control_of
 from connector.annotations.controls import Control as Control
@@ -15,25 +16,42 @@ from connector.errors import UsageError
 MAX_CLASSES = 1000  # that the ML backend takes
 
 
+class Listed(NamedTuple):
+    """A control of a labelling config. `reason`: why it cannot be served. "": it can."""
+
+    tag: str
+    name: str
+    reason: str
+    control: Control | None = None
+
+    def __str__(self) -> str:
+        return f"{self.tag} '{self.name}' ({self.reason or 'can be served'})"
+
+
+def list_controls(label_config: str) -> list[Listed]:
+    """The controls of `label_config`, in its order. Raises UsageError if it cannot be read."""
+    try:
+        form = read_form(label_config)
+    except BrokenConfig as error:
+        raise UsageError(f"The labelling config cannot be read: {error}.") from error
+    found = []
+    for tag in form.controls:
+        try:
+            found.append(Listed(tag.tag, tag.name, "", _control(tag, form)))
+        except NotServable as reason:
+            found.append(Listed(tag.tag, tag.name, str(reason)))
+    return found
+
+
 def find_control(label_config: str, name: str | None = None) -> Control:
     """The control of `label_config` to serve: the only one that can be served, or the one called `name`.
 
     Raises UsageError if there is none, or several and no `name`. The message lists all controls.
     """
-    try:
-        form = read_form(label_config)
-    except BrokenConfig as error:
-        raise UsageError(f"The labelling config cannot be read: {error}.") from error
-    servable: list[Control] = []
-    listing: list[str] = []
-    for tag in form.controls:
-        try:
-            servable.append(_control(tag, form))
-            listing.append(f"{tag.tag} '{tag.name}' (can be served)")
-        except NotServable as reason:
-            listing.append(f"{tag.tag} '{tag.name}' ({reason})")
+    listed = list_controls(label_config)
+    servable = [row.control for row in listed if row.control is not None]
     kinds = f"{_or(CONTROLS)} on a {_or(OBJECTS)}"
-    found = ", ".join(listing) or "no control at all"
+    found = ", ".join(map(str, listed)) or "no control at all"
     if name is not None:
         for control in servable:
             if control.name == name:

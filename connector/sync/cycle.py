@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from connector.sync.scoring import Scored
 
 
-
 # An import of predictions looks at all tasks. That took about a minute with 100,000 tasks, so a few seconds with these.
 # If an import is slow in a smaller project, the cause is another one.
 MANY_TASKS = 10_000

@@ -7,6 +7,8 @@ to see them first.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,11 +25,23 @@ PEOPLE = (*(f"right in {quality:.0%}" for quality in QUALITIES), "random 1", "ra
 LABELS_A_TASK = 5
 
 
-def generate(classes: int, tasks: int = 1500, test: int = 500, seed: int = 0) -> Corpus:
-    """`tasks` texts with LABELS_A_TASK labels each and their true classes, and `test` texts. No text comes twice."""
+def generate(
+    classes: int,
+    tasks: int = 1500,
+    test: int = 500,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+    similar: Callable[[int], Sequence[int]] | None = None,
+) -> Corpus:
+    """`tasks` texts with LABELS_A_TASK labels each and their true classes, and `test` texts. No text comes twice.
+
+    `names`: those of the classes. `similar`: for the number of a class, those that people confuse it with, and whose
+    words its texts have, too. None: all others.
+    """
     rng = np.random.default_rng([classes, seed])
-    names = [f"class {number + 1}" for number in range(classes)]
-    vocabulary = _Vocabulary(classes, rng)
+    names = names or [f"class {number + 1}" for number in range(classes)]
+    similar = similar or (lambda own: [(own + step) % classes for step in range(1, classes)])
+    vocabulary = _Vocabulary(classes, similar, rng)
     truth: dict[str, int] = {}
     while len(truth) < tasks + test:
         own = int(rng.integers(classes))
@@ -36,7 +50,7 @@ def generate(classes: int, tasks: int = 1500, test: int = 500, seed: int = 0) ->
     ids = {f"t{number}": text for number, text in enumerate(texts[:tasks])}
     said = {
         task: [
-            (PEOPLE[person], names[_answer(person, truth[text], classes, rng)])
+            (PEOPLE[person], names[_answer(person, truth[text], similar(truth[text]), classes, rng)])
             for person in rng.permutation(len(PEOPLE))[:LABELS_A_TASK].tolist()
         ]
         for task, text in ids.items()
@@ -48,7 +62,8 @@ def generate(classes: int, tasks: int = 1500, test: int = 500, seed: int = 0) ->
 class _Vocabulary:
     """Made-up words: `themes` (classes, THEMES, WORDS_A_THEME) and those that all classes share."""
 
-    def __init__(self, classes: int, rng: np.random.Generator) -> None:
+    def __init__(self, classes: int, similar: Callable[[int], Sequence[int]], rng: np.random.Generator) -> None:
+        self._similar = similar
         count = classes * THEMES * WORDS_A_THEME
         words: dict[str, None] = {}
         while len(words) < count + SHARED_WORDS:
@@ -57,8 +72,8 @@ class _Vocabulary:
         self._shared = np.array(list(words)[count:])
 
     def text(self, own: int, rng: np.random.Generator) -> str:
-        classes = len(self._themes)
-        other = (own + int(rng.integers(1, classes))) % classes
+        similar = self._similar(own)
+        other = similar[int(rng.integers(len(similar)))]
         theme, foreign = (self._themes[which][rng.choice(THEMES, p=_falling(THEMES))] for which in (own, other))
         share = rng.uniform(*OWN)
         drawn = rng.choice(3, size=rng.integers(*LENGTHS), p=[share, FOREIGN, 1 - share - FOREIGN])
@@ -76,8 +91,8 @@ def _falling(count: int) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def _answer(person: int, truth: int, classes: int, rng: np.random.Generator) -> int:
+def _answer(person: int, truth: int, similar: Sequence[int], classes: int, rng: np.random.Generator) -> int:
     if person < len(QUALITIES):
-        wrong = (truth + int(rng.integers(1, classes))) % classes
+        wrong = similar[int(rng.integers(len(similar)))]
         return truth if rng.random() < QUALITIES[person] else wrong
     return int(rng.integers(classes)) if person < len(QUALITIES) + 2 else 0

@@ -192,12 +192,12 @@ class Backend:
         """Deletes all model versions of the project. Its texts and their embeddings stay."""
         self._call("DELETE", f"/api/projects/{project}/model")
 
-    def predict(self, project: str, texts: Sequence[str], label_config: str, data_key: str) -> list[dict[str, Any]]:
-        """The current model's predictions in Label Studio's format, one per entry of `texts` (n,)."""
+    def predict(self, project: str, data: Sequence[Mapping[str, Any]], label_config: str) -> list[dict[str, Any]]:
+        """The current model's predictions in Label Studio's format, one per entry of `data` (n,), those of tasks."""
         results: list[dict[str, Any]] = []
-        for part in batched(texts, TEXTS_A_CALL):
+        for part in batched(data, TEXTS_A_CALL):
             body = {
-                "tasks": [{"data": {data_key: text}} for text in part],
+                "tasks": [{"data": row} for row in part],
                 "project": project,
                 "label_config": label_config,
             }

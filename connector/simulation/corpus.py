@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.errors import UsageError
 from connector.formatting import count, verb
 
@@ -19,6 +20,7 @@ COLUMNS = {
     "test.csv": ("id", "text", "label"),
     "truth.csv": ("id", "label"),
 }
+SIDES = ("left", "right")  # of a pair: columns instead of `text`, and the labels
 REQUIRED = ("tasks.csv", "annotations.csv", "test.csv")
 HELD_OUT = 5  # one of so many tasks is held out if there is no test set
 
@@ -44,6 +46,12 @@ class Corpus:
     def classes(self) -> list[str]:
         """Sorted: ties go by the order of classes, and must not depend on the order of rows."""
         return sorted({label for rows in self.annotations.values() for _, label in rows})
+
+    @cached_property
+    def paired(self) -> bool:
+        """Whether each text is a pair, and a label is its better side."""
+        texts = [*self.tasks.values(), *(text for text, _ in self.test)]
+        return set(self.classes) <= set(SIDES) and all(PAIR_SEPARATOR in text for text in texts)
 
     @cached_property
     def digest(self) -> str:
@@ -215,6 +223,9 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
     except (OSError, ValueError) as error:  # of which UnicodeDecodeError and ParserError are kinds
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UsageError(f"{path} cannot be read as a CSV file in UTF-8: {reason}.") from error
+    paired = "text" in columns and "text" not in header and set(SIDES) <= set(header)
+    if paired:
+        columns = tuple(part for column in columns for part in (SIDES if column == "text" else (column,)))
     missing = [column for column in columns if column not in header]
     if missing:
         raise UsageError(f"{path} has no column {missing[0]!r}. It needs {', '.join(columns)}.")
@@ -225,4 +236,4 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
     for number, row in enumerate(rows, start=1):
         if not all(row):
             raise UsageError(f"{path}: row {number} has no {columns[row.index('')]}.")
-    return rows
+    return [(row[0], PAIR_SEPARATOR.join(row[1:3]), *row[3:]) for row in rows] if paired else rows

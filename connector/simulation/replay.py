@@ -14,11 +14,12 @@ from connector.active_learning import DEFAULT_MAX_ANNOTATIONS
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
 from connector.active_learning.window import Slot
+from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.annotations.label_config import find_control
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Backend
 from connector.progress import Reporter
-from connector.simulation.corpus import Corpus
+from connector.simulation.corpus import SIDES, Corpus
 from connector.state.pull import ProjectSnapshot
 from connector.sync.scoring import Scored, choose, score
 
@@ -83,7 +84,7 @@ class Run:
         self.labels: dict[tuple[int, int], str] = {}
         self._corpus, self._options, self._backend, self._classifier = corpus, options, backend, classifier
         self._strategy, self._seed = STRATEGIES[strategy], seed
-        self._config = label_config(corpus.classes)
+        self._config = label_config(corpus)
         self._control = find_control(self._config)
         names = dict(enumerate(corpus.tasks, start=1))
         self._texts = {number: corpus.tasks[name] for number, name in names.items()}
@@ -194,12 +195,11 @@ class Run:
 
     def _accuracy(self) -> float:
         """The share of the test texts that the current model labels correctly."""
-        texts = [text for text, _ in self._corpus.test]
-        answers = self._backend.predict(self._options.project, texts, self._config, DATA_KEY)
-        predicted = [answer["result"][0]["value"]["choices"] if answer["result"] else [] for answer in answers]
-        right: list[bool] = [
-            choices == [label] for choices, (_, label) in zip(predicted, self._corpus.test, strict=True)
-        ]
+        keys, most = self._control.data_keys, len(self._control.data_keys) - 1
+        data = [dict(zip(keys, text.split(PAIR_SEPARATOR, most), strict=True)) for text, _ in self._corpus.test]
+        answers = self._backend.predict(self._options.project, data, self._config)
+        labels = [label for _, label in self._corpus.test]
+        right = [self._control.read(row["result"]).label == label for row, label in zip(answers, labels, strict=True)]
         return sum(right) / len(right)
 
     def _pulled(self, tasks: dict[int, Task]) -> ProjectSnapshot:
@@ -227,9 +227,12 @@ class _Memory:
         pass
 
 
-def label_config(classes: Iterable[str]) -> str:
-    """A labelling config with these classes, one per text."""
-    choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in classes)
+def label_config(corpus: Corpus) -> str:
+    """A labelling config with the corpus' classes, one per text, or for the better side of a pair."""
+    if corpus.paired:
+        texts = "".join(f'<Text name="{side}" value="${side}"/>' for side in SIDES)
+        return f'<View>{texts}<Pairwise name="label" toName="{",".join(SIDES)}"/></View>'
+    choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in corpus.classes)
     return (
         f'<View><Text name="text" value="${DATA_KEY}"/><Choices name="label" toName="text">{choices}</Choices></View>'
     )

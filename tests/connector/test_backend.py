@@ -192,7 +192,7 @@ def test_training_waits_for_the_job_and_tells_how_far_it_is(server: Server, back
         ("done", 1.0),
     ]
     asked = {"classes": ["a", "b"], "multilabel": False, "ids": [5, 9], "labels": [0, 1]}
-    assert server.bodies(TRAIN) == [{**asked, "weights": None, "classifier": None}]
+    assert server.bodies(TRAIN) == [{**asked, "weights": None, "classifier": None, "control": "", "fields": []}]
 
 
 def test_weights_travel_in_the_order_of_the_labels(server: Server, backend: Backend) -> None:
@@ -213,11 +213,11 @@ def test_a_model_is_forgotten(server: Server, backend: Backend) -> None:
 def test_predictions_are_asked_for_as_label_studio_does_some_at_a_time(server: Server, backend: Backend) -> None:
     entries = [{"result": [], "score": number} for number in range(TEXTS_A_CALL + 1)]
     server.on("POST /predict", (200, {"results": entries[:-1]}), (200, {"results": entries[-1:]}))
-    texts = [f"text {number}" for number in range(TEXTS_A_CALL + 1)]
-    assert backend.predict("7", texts, "<View/>", "body") == entries
+    data = [{"body": f"text {number}"} for number in range(TEXTS_A_CALL + 1)]
+    assert backend.predict("7", data, "<View/>") == entries
     first, second = server.bodies("POST /predict")
     assert (first["project"], first["label_config"], len(first["tasks"])) == ("7", "<View/>", TEXTS_A_CALL)
-    assert second["tasks"] == [{"data": {"body": texts[-1]}}]
+    assert second["tasks"] == [{"data": data[-1]}]
 
 
 def test_a_failed_training_tells_the_backends_reason(server: Server, backend: Backend) -> None:

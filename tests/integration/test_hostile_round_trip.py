@@ -197,7 +197,7 @@ def test_the_ml_backend_lacks_no_text(story: Story) -> None:
 
     served.put_items(str(story.loop.id), [task.id for task in tasks], [task.digest or "" for task in tasks], lacking)
     probabilities = served.probabilities(str(story.loop.id))
-    answers = served.predict(str(story.loop.id), story.texts, config(), "text")
+    answers = served.predict(str(story.loop.id), [{"text": text} for text in story.texts], config())
     served.close()
     assert asked == []
     assert probabilities is not None

@@ -55,13 +55,14 @@ class WordCountBackend(Backend):
             probs[rows] = self._predict(project, texts, left_out)
         return Probabilities("v", classes, np.array(ids, np.int64), probs, fold)
 
-    def predict(self, project: str, texts: Sequence[str], label_config: str, data_key: str) -> list[dict[str, Any]]:
+    def predict(self, project: str, data: Sequence[Mapping[str, Any]], label_config: str) -> list[dict[str, Any]]:
         if project not in self._models:
-            return [{"result": []} for _ in texts]
-        classes = self._models[project][0]
-        assert set(classes) == set(find_control(label_config).classes)
+            return [{"result": []} for _ in data]
+        classes, control = self._models[project][0], find_control(label_config)
+        assert set(classes) == set(control.classes)
+        texts = [control.shown(row).text or "" for row in data]
         best = self._predict(project, texts, -1).argmax(axis=1)
-        return [{"result": [{"value": {"choices": [classes[index]]}}]} for index in best]
+        return [{"result": control.result(classes[index])} for index in best]
 
     def spread(self, project: str, ids: Sequence[int], count: int, *, seed: int = 0) -> list[int]:
         chosen: list[int] = np.random.default_rng(seed).permutation(np.array(ids, np.int64))[:count].tolist()

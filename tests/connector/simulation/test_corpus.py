@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connector.annotations.controls.choices import Choices
+from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, Task, digest
 from connector.errors import UsageError
@@ -54,6 +55,20 @@ def test_texts_of_the_test_set_that_are_labelled_are_counted(write: Callable[...
     assert [one[: len(note)] for one in read.notes] == [note]
     assert len(read.test) == 2
     assert read_corpus(write()).notes == ()
+
+
+def test_two_columns_make_a_pair(write: Callable[..., Path]) -> None:
+    corpus = read_corpus(
+        write(
+            tasks="id,left,right\nt1,A,B\nt2,C,D\n",
+            annotations="id,annotator,label\nt1,x,left\nt2,x,right\n",
+            test="id,left,right,label\nx1,E,F,left\n",
+        )
+    )
+    assert corpus.tasks == {"t1": f"A{PAIR_SEPARATOR}B", "t2": f"C{PAIR_SEPARATOR}D"}
+    assert corpus.test == [(f"E{PAIR_SEPARATOR}F", "left")]
+    assert corpus.paired
+    assert not read_corpus(write(tasks=TASKS, annotations=ANNOTATIONS, test=TEST)).paired
 
 
 def test_annotations_keep_their_order_and_classes_are_sorted(write: Callable[..., Path]) -> None:

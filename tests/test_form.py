@@ -571,6 +571,38 @@ def test_both_read_the_same_of_each_kind_of_content(shown: str, data: Any, text:
 @pytest.mark.parametrize(
     ("data", "text", "problem"),
     [
+        ({"text": "Look.", "title": "A"}, "title: A\n\ntext: Look.", ""),
+        ({"text": "Look."}, "text: Look.", "it has no 'title'"),
+        ({"title": 5, "text": " "}, "title: 5", "'text' is blank"),
+        ({"other": "B"}, None, "it has no 'title' and it has no 'text'"),
+    ],
+)
+def test_both_read_several_fields(data: Any, text: str | None, problem: str) -> None:
+    ours, theirs = (control.with_fields(["title", "text"]) for control in controls())
+    assert tuple(ours.shown(data)) == (text, problem)
+    assert text_of({"data": data}, theirs) == (text or "")
+    assert ours.data_keys == ("title", "text")
+    assert from_json(json.loads(json.dumps(ours.to_json()))) == ours
+
+
+def test_an_object_is_read_in_its_own_way_among_several_fields() -> None:
+    config = view('<HyperText name="t" value="$page"/>', choices())
+    control = by_connector(config)["c"].with_fields(["title", "page"])
+    shown = control.shown({"title": "<i>", "page": "<p>Look.</p>"})
+    assert shown.text == "title: <i>\n\npage: Look."
+
+
+def test_fields_are_the_context_of_both_sides_of_a_pair() -> None:
+    control = by_connector(view(TEXT, PAIR))["c"].with_fields(["question", "text"])
+    shown = control.shown({"question": "Why?", "text": "A", "other": "B"})
+    assert tuple(shown) == (f"question: Why?\n\nA{PAIR_SEPARATOR}question: Why?\n\nB", "")
+    assert tuple(control.shown({"text": "A", "other": "B"})) == (f"A{PAIR_SEPARATOR}B", "it has no 'question'")
+    assert control.data_keys == ("question", "text", "other")
+
+
+@pytest.mark.parametrize(
+    ("data", "text", "problem"),
+    [
         ({"text": "A", "other": "B"}, f"A{PAIR_SEPARATOR}B", ""),
         ({"text": f"A{PAIR_SEPARATOR}A", "other": "B"}, f"A A{PAIR_SEPARATOR}B", ""),
         ({"text": "A"}, None, "it has no 'other'"),

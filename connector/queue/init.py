@@ -133,8 +133,9 @@ def format_init(done: Mapping[str, Any]) -> str:
     changes = [("control", before, done["control"])] * other_control + changes
     changes += [("min_annotations_per_task", rule["before"], rule["after"])] * (rule["before"] != rule["after"])
     fields = {moment: listed(names) or "what the form shows" for moment, names in done["fields"].items()}
-    changes += [("fields", fields["before"], fields["after"])] * (fields["before"] != fields["after"])
     lines = [f"  {name:<26}{format_value(before)} before, now {format_value(after)}" for name, before, after in changes]
+    if fields["before"] != fields["after"]:
+        lines.append(f"  {'fields':<26}{fields['before']} before, now {fields['after']}")
     if done["tabs"]:
         lines.append(f"  {'tabs':<26}added {' and '.join(format_value(title) for title in done['tabs'])}")
     if done["connected"]:

@@ -444,6 +444,31 @@ def test_our_tab_stays_ours_beside_another_of_its_title(state: ProjectState) -> 
     assert state.record().found["made_tabs"] == [30, 31]
 
 
+def test_models_can_read_other_fields_until_they_are_taken_back(state: ProjectState) -> None:
+    server = Server()
+    server.data = {"text": "Look.", "title": "A request"}
+    first = init(server, state, fields=["title", "text"])
+    assert first["fields"] == {"before": [], "after": ["title", "text"]}
+    assert "  fields                    what the form shows before, now title, text" in format_init(first).splitlines()
+    assert state.record().control["fields"] == ["title", "text"]
+    again = init(server, state)
+    assert again["fields"] == {"before": ["title", "text"], "after": ["title", "text"]}
+    assert "fields" not in format_init(again)
+    assert init(server, state, fields=[])["fields"] == {"before": ["title", "text"], "after": []}
+    assert state.record().control["fields"] == []
+
+
+def test_a_field_that_no_task_has_is_refused(state: ProjectState) -> None:
+    server = Server()
+    server.data = {"text": "Look.", "title": "A request"}
+    with pytest.raises(UsageError) as error:
+        init(server, state, fields=["title", "body"])
+    assert str(error.value) == (
+        "Nothing was changed: no task of the first 2 has 'body'. Their keys are 'text', 'title'."
+    )
+    assert server.writes == []
+
+
 def test_our_tab_stays_ours_under_another_title(state: ProjectState) -> None:
     server = Server()
     init(server, state)

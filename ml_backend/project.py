@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from threading import Lock
 
-from ml_backend.errors import CorruptModel, InvalidRequest, NotFound
+from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
 from ml_backend.features.feature_spec import FeatureSpec
 from ml_backend.features.feature_store import FeatureStore
@@ -131,11 +131,14 @@ class Projects:
         return sorted(name for name in names if _NAME.fullmatch(name))
 
     def get(self, name: str) -> Project | None:
-        """A project, or None if nothing was ever sent for it. Raises InvalidRequest for an invalid name."""
+        """A project, or None if nothing was ever sent for it.
+
+        Raises InvalidRequest for an invalid name, and Conflict if the project's folder was removed.
+        """
         return self._get(name, create=False)
 
     def create(self, name: str) -> Project:
-        """A project, created if it is missing. Raises InvalidRequest for an invalid name."""
+        """A project, created if it is missing. Raises as `get` does."""
         project = self._get(name, create=True)
         assert project is not None
         return project
@@ -143,6 +146,9 @@ class Projects:
     def _get(self, name: str, create: bool) -> Project | None:
         directory = _directory(self._settings, name)
         with self._lock:
+            if name in self._open and not directory.is_dir():
+                # The process that trains holds a part of it in memory, so it cannot simply begin anew.
+                raise Conflict(f"The folder of project {name} was removed while the server ran. Restart the server.")
             if name not in self._open and (create or (directory / "pool.sqlite").is_file()):
                 self._open[name] = Project(directory, self._encoder, self._cache, self._settings)
             return self._open.get(name)

@@ -173,7 +173,7 @@ class _Examination:
         yield queue_checks.places_left(window)
         yield queue_checks.held_tasks(window, all(finding.level == "ok" for finding in order))
         yield queue_checks.skip_queue(window, self.gateway.url, self.gateway.emails)
-        yield queue_checks.stuck_tasks(window)
+        yield queue_checks.stuck_tasks(window, self.gateway.url)
         yield queue_checks.second_opinions(window, self.gateway.url)
         yield content_checks.texts(pulled, self.gateway.url, self._data_keys)
         yield content_checks.choices(pulled)

@@ -91,7 +91,9 @@ def places_left(window: WindowSnapshot) -> Finding:
         return ok("window", "Nothing is published yet.")
     if not window.slots:
         return ok("window", "The window is empty: there was nothing to ask for when it was published.")
-    if left < active and left < len(window.slots):
+    others = window.pulled.tasks.keys() - {slot.task for slot in window.slots}
+    is_more = any(window.can_be_served(window.pulled.tasks[task]) for task in others)
+    if left < active and left < len(window.slots) and is_more:
         return warning(
             "window",
             f"{left} of the window's {count(len(window.slots), 'place')} {verb(left)} left for "
@@ -130,7 +132,7 @@ def held_tasks(window: WindowSnapshot, in_order: bool) -> Finding:
     waiting = {task for task in window.unanswered if window.can_be_served(tasks[task])}
     held = find_held_tasks(window.ranked, waiting, window.answers, tasks)
     if not held:
-        return ok("held_tasks", "No place of the window is passed over.")
+        return ok("held_tasks", "No answer shows that a place of the window was passed over.")
     return warning(
         "held_tasks",
         f"{_some(held, 'task')} of the window {verb(len(held))} passed over: someone probably got {_them(held)} and "
@@ -175,22 +177,29 @@ def skipped_for_good(tasks: Collection[Task], rule: str) -> list[Task]:
     ]
 
 
-def stuck_tasks(window: WindowSnapshot) -> Finding:
-    """Are there labelled tasks in a state in which Label Studio never serves them?"""
+def stuck_tasks(window: WindowSnapshot, url: str) -> Finding:
+    """Are there tasks in a state in which Label Studio never serves them? `url`: Label Studio's address."""
     asked = {slot.task for slot in window.slots if slot.relabel}
     tasks = window.pulled.tasks
     stuck = sorted(stale_open_tasks(tasks, asked, window.pulled.project["skip_queue"]))
     shut = sorted(task for task in asked & window.unanswered if not window.can_be_served(tasks[task]))
-    if not stuck and not shut:
+    done = sorted(task.id for task in tasks.values() if task.is_labeled and not task.annotations)
+    if not stuck and not shut and not done:
         return ok("stuck_tasks", "No labelled task is open and yet never served.")
-    causes = []
+    causes, remedies = [], []
+    if stuck or shut:
+        remedies.append(f"Run {window.sync}, which corrects this.")
+    if done:
+        marked = f"{_some(done, 'task')} without any annotation {verb(len(done))} marked as complete"
+        causes.append(f"{marked}, so Label Studio never serves {_them(done)}")
+        remedies.append(f'To have {_them(done)} labelled, PATCH {url}/api/tasks/ID/ with {{"is_labeled": false}}.')
     if stuck:
         causes.append(f"{_some(stuck, 'labelled task')} {verb(len(stuck))} open and yet never served")
     if shut:
         causes.append(
             f"{_some(shut, 'second opinion')} of the window cannot be served, because someone closed {_them(shut)}"
         )
-    return warning("stuck_tasks", f"{'. '.join(causes)}.", f"Run {window.sync}, which corrects this.")
+    return warning("stuck_tasks", f"{'. '.join(causes)}.", " ".join(remedies))
 
 
 def second_opinions(window: WindowSnapshot, url: str) -> Finding:

@@ -204,7 +204,7 @@ def status(
         ],
         next_step="",
     )
-    return replace(result, next_step=_next_step(result, pulled))
+    return replace(result, next_step=_next_step(result, pulled, record))
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def _next_task(rank: int, slot: Slot, text: str, task: Task) -> NextTask:
     return NextTask(rank, slot.task, short, slot.relabel, len(latest_labels(task.annotations)))
 
 
-def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None) -> str:
+def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None, record: ProjectRecord) -> str:
     """What happens next, or what a person should do."""
     window = status.queue
     sync, doctor = (f"connector {command} --project {status.project}" for command in ("sync", "doctor"))
@@ -307,6 +307,8 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None) -> str:
         return f"{count(status.new_annotations, 'new annotation')}: the next connector sync chooses a new window."
     if pulled.changed:
         return "The project has changed: the next connector sync chooses a new window."
+    if (record.window_options or {}).get("train") == "never":
+        return "The last window was chosen with --train never: the next sync without it chooses a new window."
     if not window.size:
         why = ": those without a label were skipped, have no text, or their answers give no label"
         return f"No task is left to ask for{why * (status.tasks.labelled < status.tasks.total)}."

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from connector.errors import ProjectGone, UsageError
-from connector.formatting import count
+from connector.formatting import count, verb
 from connector.label_studio import LabelStudio
 from connector.progress import Reporter
 from connector.queue.own_predictions import delete_predictions
@@ -36,7 +36,8 @@ class UndoResult:
         retrieved_predictions: how many were deleted that our ML backend made at Label Studio's request.
         removed: what else was removed.
         other_predictions: {model version: number} of predictions that were made since init and stay.
-        still_open: how many labelled tasks ask for more labels than others, because init found them so.
+        still_open: how many labelled tasks are open for more labels than the project asks for, because init found
+            them with that overlap.
         taken_over: another state database ran the project before init.
         different: the settings that are not as init found them.
         version_gone: the model version that init found, if its predictions are gone.
@@ -163,9 +164,11 @@ def _what_is_left(done: UndoResult) -> list[str]:
     """What a person may not expect to find."""
     left = []
     if done.still_open:
-        tasks = f"{count(done.still_open, 'labelled task is', 'labelled tasks are')} still open for another label"
-        why = "another connector had asked for second opinions" if done.taken_over else "of a higher overlap"
-        left.append(f"{tasks}. It was so at init, because {why}.")
+        tasks = (
+            f"{count(done.still_open, 'labelled task is', 'labelled tasks are')} open for more labels than the project"
+        )
+        why = ", because another connector had asked for second opinions" if done.taken_over else ""
+        left.append(f"{tasks} asks for. {verb(done.still_open, 'Its', 'Their')} overlap was so at init{why}.")
     if done.version_gone and not is_ours(done.version_gone):
         left.append(f"The model version '{done.version_gone}' is gone from Label Studio, so the project has none.")
     if done.other_predictions:

@@ -241,6 +241,7 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
         tasks = read(None)
     tasks = dict(sorted(tasks.items()))
     changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)
+    changed = changed or project["label_config"] != record.label_config
     return ProjectSnapshot(project, control, tasks, gateway.model_versions(project_id), changed, texts)
 
 

@@ -207,8 +207,8 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(
             ["Choices 'politeness'", "on Image"],
         ),
         (
-            [TEXT, '<Rating name="stars" toName="text"/>'],
-            ["Rating 'stars'"],
+            [TEXT, '<TextArea name="note" toName="text"/>'],
+            ["TextArea 'note'"],
         ),
         ([TEXT], ["no control at all"]),
     ],

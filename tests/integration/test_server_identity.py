@@ -108,8 +108,8 @@ def test_another_state_databases_second_opinions_are_not_passed_over(
         "the settings before its own init."
     )
     assert (
-        "4 labelled tasks are still open for another label. It was so at init, because another connector had asked "
-        "for second opinions." in said
+        "4 labelled tasks are open for more labels than the project asks for. Their overlap was so at init, because "
+        "another connector had asked for second opinions." in said
     )
     assert set(loop.flags(*loop.tasks[:4])) == {(2, False)}
 

@@ -57,6 +57,21 @@ def test_a_model_of_another_encoder_says_nothing_until_it_is_trained_again(
     assert len(other.probabilities("p")["ids"]) == 10
 
 
+def test_a_project_whose_folder_was_removed_needs_a_restart(
+    tmp_path: Path,
+    make_service: Callable[[Settings], Service],
+    make_sentences: Callable[..., tuple[list[str], list[int]]],
+) -> None:
+    texts, labels = make_sentences(10)
+    service = make_service(Settings(model_dir=tmp_path))
+    train(service, texts, labels)
+    shutil.rmtree(tmp_path / "projects" / "p")
+    with pytest.raises(Conflict, match="was removed while the server ran"):
+        service.probabilities("p")
+    with pytest.raises(Conflict, match="Restart the server"):
+        train(service, texts, labels)
+
+
 def test_a_forgotten_model_is_as_none_and_the_next_is_as_the_first(
     tmp_path: Path,
     make_service: Callable[[Settings], Service],

@@ -273,7 +273,9 @@ def task(number: int, *rows: Annotation, done: bool = False, overlap: int = 1) -
 def test_a_window_with_fewer_places_than_people_is_used_up() -> None:
     people = [task(1, row(1, 1), row(1, 2), row(1, 3), done=True), task(2), task(3), task(4)]
     assert queue_checks.places_left(charted(people, unanswered={2, 3, 4})).level == "ok"
-    used_up = queue_checks.places_left(charted(people, unanswered={2, 3}))
+    assert queue_checks.places_left(charted(people, unanswered={2, 3})).level == "ok", "no task is left beyond them"
+    window = [Slot(number, relabel=False) for number in (1, 2, 3, 4)]
+    used_up = queue_checks.places_left(charted([*people, task(5)], window=window, unanswered={2, 3}))
     assert used_up.level == "warning"
     assert used_up.cause.startswith("2 of the window's 4 places are left for 3 active annotators")
     small = [Slot(4, relabel=False)]
@@ -318,7 +320,7 @@ def test_open_tasks_that_nobody_asked_for_are_told_from_those_that_are_never_ser
     ]
     window = [Slot(3, relabel=True), Slot(4, relabel=True), Slot(6, relabel=False)]
     chart = charted(tasks, window=window, reopened={3, 4, 5})
-    stuck = queue_checks.stuck_tasks(chart)
+    stuck = queue_checks.stuck_tasks(chart, "http://ls")
     assert stuck.level == "warning"
     assert "1 labelled task (1) is open and yet never served" in stuck.cause
     assert "1 second opinion (4) of the window cannot be served" in stuck.cause
@@ -326,8 +328,15 @@ def test_open_tasks_that_nobody_asked_for_are_told_from_those_that_are_never_ser
     assert unknown.level == "warning"
     assert unknown.cause.startswith("1 labelled task (2) is open for one more annotation without")
     healthy = charted(tasks[2:3], window=window[:1], reopened={3})
-    assert queue_checks.stuck_tasks(healthy).level == "ok"
+    assert queue_checks.stuck_tasks(healthy, "http://ls").level == "ok"
     assert queue_checks.second_opinions(healthy, "http://ls").level == "ok"
+
+
+def test_tasks_that_are_complete_without_an_annotation_are_named() -> None:
+    found = queue_checks.stuck_tasks(charted([task(1), task(2, done=True), task(3, row(3, 1), done=True)]), "http://ls")
+    assert found.level == "warning"
+    assert found.cause == "1 task (2) without any annotation is marked as complete, so Label Studio never serves it."
+    assert found.remedy == 'To have it labelled, PATCH http://ls/api/tasks/ID/ with {"is_labeled": false}.'
 
 
 def test_many_tasks_are_told_by_number_and_the_first_few() -> None:

@@ -400,6 +400,21 @@ def test_nothing_new(studio: Server, state: ProjectState) -> None:
     assert ask(studio, state).next_step.startswith("Nothing new: annotators continue with this window")
 
 
+def test_after_a_sync_that_was_not_to_train_the_next_one_does(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    state.put(window_options={**(state.record().window_options or {}), "train": "never"})
+    assert ask(studio, state).next_step == (
+        "The last window was chosen with --train never: the next sync without it chooses a new window."
+    )
+
+
+def test_another_labelling_config_is_a_change(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    config = studio.settings["label_config"].replace("</Choices>", '<Choice value="Rude"/></Choices>')
+    studio.settings["label_config"] = config
+    assert ask(studio, state).next_step == "The project has changed: the next connector sync chooses a new window."
+
+
 @pytest.mark.parametrize(("count", "told"), [(1, "1 new annotation:"), (3, "3 new annotations:")])
 def test_new_annotations_ask_for_a_new_window(studio: Server, state: ProjectState, count: int, told: str) -> None:
     synced(studio, state, *NEW)

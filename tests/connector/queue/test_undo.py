@@ -36,8 +36,8 @@ CRON = "If cron runs connector sync for the project, remove that line."
                 "settings before its own init. Undo restored no setting.",
                 "It closed 0 second opinions and removed nothing.",
                 KEPT,
-                "4 labelled tasks are still open for another label. It was so at init, because another connector had "
-                "asked for second opinions.",
+                "4 labelled tasks are open for more labels than the project asks for. Their overlap was so at init, "
+                "because another connector had asked for second opinions.",
                 CRON,
             ],
         ),
@@ -47,7 +47,7 @@ CRON = "If cron runs connector sync for the project, remove that line."
                 "Project 7 is as init found it. Undo restored no setting.",
                 "It closed 0 second opinions and removed nothing.",
                 KEPT,
-                "1 labelled task is still open for another label. It was so at init, because of a higher overlap.",
+                "1 labelled task is open for more labels than the project asks for. Its overlap was so at init.",
                 "The model version 'theirs' is gone from Label Studio, so the project has none.",
                 "Predictions that are not the connector's and were made since init stay: a (3), b (1,200). To "
                 "delete them, use Settings, Predictions in Label Studio.",

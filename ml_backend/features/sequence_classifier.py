@@ -228,7 +228,8 @@ def _rows(
 
 def _one_text(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """The texts, with the tokenizer's own separator between the sides of a pair."""
-    return [text.replace(SEPARATOR, f" {tokenizer.sep_token or tokenizer.eos_token} ") for text in texts]
+    between = f" {tokenizer.sep_token or tokenizer.eos_token or ''} "
+    return [text.replace(SEPARATOR, between) for text in texts]
 
 
 def _set_up(threads: int) -> None:

@@ -160,7 +160,7 @@ class Control(ABC):
         if not self.multiple:
             (name,) = classes
             return name
-        return json.dumps([name for name in self.classes if name in classes], ensure_ascii=False)
+        return json.dumps(sorted(set(classes), key=self.classes.index), ensure_ascii=False)
 
     def classes_of(self, label: str) -> list[str]:
         """The classes in a label, in the config's order. Of a control that takes one, the one."""
@@ -201,7 +201,7 @@ class Control(ABC):
         if self.multiple:
             # If all classes of an annotator are gone from the config, it is unknown which of the others apply.
             label = classes or (not gone and answered and self.none_counts)
-            return Chosen([name for name in self.classes if name in classes] if label else None, gone)
+            return Chosen(sorted(classes, key=self.classes.index) if label else None, gone)
         # The form shows one answer of several, so it is unknown which of different ones was meant.
         if len(classes) + len(gone) > 1:
             return Chosen(None, [], f"it has {len(classes) + len(gone)} {self.noun}, and the control takes one")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import resource
 import sys
 import tempfile
@@ -28,6 +29,10 @@ from rich.table import Table
 
 POLITENESS = Path(__file__).resolve().parents[2] / "shared" / "data" / "politeness"
 CLASSES = ("one", "two")
+
+# As the server has them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 console = Console(width=None if sys.stdout.isatty() else 160)
 

@@ -111,6 +111,8 @@ def _run(settings: Settings, listening: socket.socket) -> None:
     # PyTorch's threads spin while they wait. If there is more work than cores, such as predictions beside a training,
     # this makes everything several times slower. The library reads the variable when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # PyTorch keeps memory for each of the last shapes that it met, 1,024 of them by default.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     # These imports take seconds, so --help and an address in use do not wait for them.
     try:
         import uvicorn

@@ -62,7 +62,7 @@ class LeftOut:
             what = f"{count(len(self.unreadable), 'annotation')} with an answer that cannot be read"
             parts.append(f"{what}: {with_causes(self.unreadable)}")
         if self.unknown:
-            what = f"{count(len(self.unknown), 'annotation')} with a choice that the config no longer has"
+            what = f"{count(len(self.unknown), 'annotation')} with an answer that the config no longer has"
             parts.append(f"{what}: {with_causes(self.unknown)}")
         if self.unanswered:
             what = f"{count(len(self.unanswered), 'annotation')} without an answer in {quoted(control)}"

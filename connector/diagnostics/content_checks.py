@@ -70,14 +70,10 @@ def choices(pulled: ProjectSnapshot) -> Finding:
     effect = "They count as no label."
     if control.multiple:
         effect = "It is left out of the set, and a set of nothing else counts as no label."
-    remedies.append(
-        'If a choice was renamed, give the new one its old name as alias, such as <Choice value="New name" '
-        'alias="Old name"/>: its labels count again. Otherwise put the choice back into the labelling config, or '
-        f"correct those annotations. Then run connector sync --project {pulled.project['id']}."
-    )
+    remedies.append(f"{control.way_back} Then run connector sync --project {pulled.project['id']}.")
     return warning(
         "choices",
-        f"{count(len(unknown), 'annotation')} {_have(unknown)} a choice that the labelling config does not have: "
+        f"{count(len(unknown), 'annotation')} {_have(unknown)} an answer that the labelling config does not have: "
         f"{with_causes(unknown)}. {effect}",
         " ".join(remedies),
     )

@@ -93,7 +93,7 @@ def _format_labels(labels: LabelCounts) -> str:
         f"{labels.per_day:,g} per day over the last {since}" if labels.per_day is not None else "",
         f"{labels.ground_truth:,} marked as ground truth" * bool(labels.ground_truth),
         f"{labels.skipped:,} skipped" * bool(labels.skipped),
-        f"{labels.unknown_choices:,} with a choice that the config no longer has" * bool(labels.unknown_choices),
+        f"{labels.unknown_choices:,} with an answer that the config no longer has" * bool(labels.unknown_choices),
         f"{labels.unreadable_annotations:,} that cannot be read" * bool(labels.unreadable_annotations),
     ]
     return ", ".join(filter(None, parts))

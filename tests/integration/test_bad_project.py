@@ -150,7 +150,7 @@ def test_choices_that_are_gone_are_left_out_and_told(
     assert (summary["annotations"], summary["unknown_choices"]) == (6, 4)
     labels = {row.label for task in loop.state.tasks().values() for row in task.annotations}
     assert labels == {"Polite", None}
-    assert "Left out: 4 annotations with a choice that the config no longer has: " in commands.run(loop, "sync").out
+    assert "Left out: 4 annotations with an answer that the config no longer has: " in commands.run(loop, "sync").out
     found = json.loads(commands.run(loop, "status", "--json").out)
     assert (found["labels"]["total"], found["labels"]["unknown_choices"]) == (2, 4)
     assert json.loads(commands.run(loop, "export", "--json").out)["unknown_choices"] == 4

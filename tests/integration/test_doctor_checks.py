@@ -294,7 +294,7 @@ def test_annotations_with_an_unknown_choice_are_told_until_the_config_has_it(sta
     assert not_fine(loop) == {"choices": "warning"}
     found = findings(loop)["choices"]
     (annotation,) = loop.annotations()
-    assert f"1 annotation has a choice that the labelling config does not have: {annotation} ('Rude')." in found.cause
+    assert f"1 annotation has an answer that the labelling config does not have: {annotation} ('Rude')." in found.cause
     config = loop.project()["label_config"]
     loop.set(label_config=config.replace("</Choices>", '<Choice value="Rude"/></Choices>'))
     follow(loop, found.remedy)

@@ -91,7 +91,7 @@ def test_nested_choices_that_are_flat_and_a_choice_without_a_value(commands: Com
 
     printed = runs(commands, loop)
     assert "A Choice without a value is left out: give it a value or an alias." in printed["init"]
-    assert f"1 annotation with a choice that the config no longer has: {annotation} ('')" in printed["sync"]
+    assert f"1 annotation with an answer that the config no longer has: {annotation} ('')" in printed["sync"]
     assert "Trained model" in printed["sync"]
     assert "Labels      4 by 1 annotator" in printed["status"]
     assert not_fine(loop) == {"choices": "warning"}

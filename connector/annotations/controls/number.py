@@ -23,6 +23,7 @@ class Number(Control):
     key: ClassVar[str] = "number"
     noun: ClassVar[str] = "numbers"
     ordered: ClassVar[bool] = True
+    way_back: ClassVar[str] = "Set min, max and step so that the form has these again, or correct those annotations."
 
     @classmethod
     def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:

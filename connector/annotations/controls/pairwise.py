@@ -31,6 +31,7 @@ class Pairwise(Control):
     key: ClassVar[str] = "selected"
     noun: ClassVar[str] = "sides"
     objects: ClassVar[int] = 2
+    way_back: ClassVar[str] = "Correct those annotations."
 
     @property
     def targets(self) -> tuple[Target, ...]:

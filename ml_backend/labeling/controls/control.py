@@ -98,6 +98,12 @@ class Control(ABC):
     noun: ClassVar[str]  # what an annotator gives, in the plural
     ordered: ClassVar[bool] = False  # whether the classes are in an order, such as ratings
     objects: ClassVar[int] = 1  # that it is on
+    # How an answer that the config no longer has counts again, as a sentence.
+    way_back: ClassVar[str] = (
+        'If a choice was renamed, give the new one its old name as alias, such as <Choice value="New name" '
+        'alias="Old name"/>: its labels count again. Otherwise put the choice back into the labelling config, or '
+        "correct those annotations."
+    )
 
     @property
     def targets(self) -> tuple[Target, ...]:

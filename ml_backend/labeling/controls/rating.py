@@ -22,6 +22,7 @@ class Rating(Control):
     key: ClassVar[str] = "rating"
     noun: ClassVar[str] = "ratings"
     ordered: ClassVar[bool] = True
+    way_back: ClassVar[str] = "Set maxRating so that the form has these stars again, or correct those annotations."
 
     @classmethod
     def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:

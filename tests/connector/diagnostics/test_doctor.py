@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -337,6 +338,24 @@ def test_tasks_that_are_complete_without_an_annotation_are_named() -> None:
     assert found.level == "warning"
     assert found.cause == "1 task (2) without any annotation is marked as complete, so Label Studio never serves it."
     assert found.remedy == 'To have it labelled, PATCH http://ls/api/tasks/ID/ with {"is_labeled": false}.'
+
+
+@pytest.mark.parametrize(
+    ("control", "label", "remedy"),
+    [
+        ('<Rating name="c" toName="t" maxRating="3"/>', "5", "Set maxRating so that the form has these stars again"),
+        ('<Number name="c" toName="t" min="0" max="3"/>', "7", "Set min, max and step so that the form has these again"),
+    ],
+)
+def test_an_answer_that_is_gone_has_a_way_back_of_its_kind(control: str, label: str, remedy: str) -> None:
+    served = find_control(f'<View><Text name="t" value="$text"/>{control}</View>')
+    gone = row(1, 1)._replace(label=None, unknown=True, problem=f"'{label}'")
+    pulled = replace(charted([task(1, gone)]).pulled, control=served)
+    found = content_checks.choices(pulled)
+    assert found.cause == (
+        f"1 annotation has an answer that the labelling config does not have: 101 ('{label}'). They count as no label."
+    )
+    assert found.remedy.startswith(remedy)
 
 
 def test_many_tasks_are_told_by_number_and_the_first_few() -> None:

@@ -151,7 +151,7 @@ def test_labels_are_those_of_people_by_the_day_they_were_made(studio: Server, st
     assert found.to_json()["tasks"] == {"total": 6, "labelled": 4, "unlabelled": 2, "without_text": 0}
     assert (
         "Labels      4 by 3 annotators, 2 today, 0.4 per day over the last 7 days, 1 marked as ground truth, "
-        "1 skipped, 1 with a choice that the config no longer has\n"
+        "1 skipped, 1 with an answer that the config no longer has\n"
     ) in format_status(found)
 
 

@@ -73,12 +73,12 @@ def test_a_summary_in_words_names_what_was_left_out() -> None:
         model_version=None,
         size=4,
         relabel=1,
-        left_out=["2 annotations with a choice that the config no longer has: 31, 35 ('Rude')"],
+        left_out=["2 annotations with an answer that the config no longer has: 31, 35 ('Rude')"],
         seconds={"pull": 0.1},
     )
     assert format_summary(summary) == (
         "Project 7: nothing new since round 2. It restored sampling. Annotators keep the window of 4 tasks. 1,670 "
-        "tasks, 3 annotations by 1 annotator. No model yet. Left out: 2 annotations with a choice that the config no "
+        "tasks, 3 annotations by 1 annotator. No model yet. Left out: 2 annotations with an answer that the config no "
         "longer has: 31, 35 ('Rude')."
     )
     assert "Would publish 4 tasks: 3 new" in format_summary(replace(summary, dry_run=True))

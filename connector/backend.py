@@ -29,7 +29,7 @@ from connector.retry import (
 )
 from connector.settings import NO_CREDENTIALS, Credentials, Settings
 
-PROTOCOL = 5
+PROTOCOL = 6
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 
@@ -46,7 +46,8 @@ class Probabilities:
     """Class probabilities for items of a project, out-of-sample for those that the model was trained on.
 
     `ids` (n,); `pred_probs` (n, k), columns in the order of `classes`; rows sum to one, or with `multilabel` hold the
-    probability of each class against the rest; `fold` (n,): the fold that left the item out, or -1.
+    probability of each class against the rest; `fold` (n,): the fold that left the item out, or -1. `control` and
+    `fields`: those of the training.
     """
 
     model_version: str
@@ -55,6 +56,8 @@ class Probabilities:
     pred_probs: NDArray[np.float64]
     fold: NDArray[np.int8]
     multilabel: bool = False
+    control: str = ""
+    fields: tuple[str, ...] = ()
 
     @cached_property
     def place(self) -> dict[int, int]:
@@ -220,6 +223,8 @@ class Backend:
             pred_probs=arrays["pred_probs"].astype(np.float64),
             fold=arrays["fold"],
             multilabel=bool(arrays["multilabel"]),
+            control=str(arrays["control"]),
+            fields=tuple(str(name) for name in arrays["fields"]),
         )
 
     def spread(self, project: str, ids: Sequence[int], count: int, *, seed: int = 0) -> list[int]:

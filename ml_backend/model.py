@@ -110,7 +110,7 @@ _Release = _Release1 if _IS_RELEASE_1 else _Release2
 
 
 class TextClassifier(_Release, label_studio_ml.LabelStudioMLBase):  # type: ignore[misc, valid-type]
-    """Classifies the texts of a Label Studio project with a `Choices` on a `Text`."""
+    """Classifies the texts of a Label Studio project with a control that can be served."""
 
     # The events that 1.0.9 passes on. 2.x has its own list.
     TRAIN_EVENTS = (

@@ -24,7 +24,7 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[5] = 5
+    protocol: Literal[6] = 6
     classifiers: list[str]
 
 

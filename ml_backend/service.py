@@ -250,6 +250,8 @@ class Service:
                     "fold": fold,
                     "classes": np.array(model.classes, dtype=np.str_),
                     "multilabel": np.array(model.multilabel),
+                    "control": np.array(model.control, dtype=np.str_),
+                    "fields": np.array(model.fields, dtype=np.str_),
                     "model_version": np.array(model.version, dtype=np.str_),
                 }
             # A training has published another model, and may have dropped features while they were read.

@@ -342,6 +342,7 @@ STARS = [str(number) for number in range(1, 6)]
 PAIR = '<Pairwise name="c" toName="t,u"/><Text name="u" value="$other"/>'
 TAXONOMY, RATING, NUMBER = (f'<{tag} name="c" toName="t" {{}}>{{}}</{tag}>' for tag in ("Taxonomy", "Rating", "Number"))
 
+NO_NUMBERS = "its min, max and step do not give 2 to 20 numbers"
 # The config of a control, and its classes, or why it is refused.
 KINDS: dict[str, tuple[str, list[str] | str]] = {
     "a tree": (TAXONOMY.format("", TREE), TREE_CLASSES),
@@ -363,21 +364,35 @@ KINDS: dict[str, tuple[str, list[str] | str]] = {
     "stars": (RATING.format("", ""), STARS),
     "three stars": (RATING.format('maxRating="3"', ""), ["1", "2", "3"]),
     "one star": (RATING.format('maxRating="1"', ""), "fewer than two ratings"),
-    "no number of stars": (RATING.format('maxRating="many"', ""), 'maxRating="many" is no whole number up to 20'),
-    "a hundred stars": (RATING.format('maxRating="100"', ""), 'maxRating="100" is no whole number up to 20'),
+    "no number of stars": (
+        RATING.format('maxRating="many"', ""),
+        "its maxRating is 'many', and no whole number up to 20",
+    ),
+    "a hundred stars": (RATING.format('maxRating="100"', ""), "its maxRating is '100', and no whole number up to 20"),
     "stars per item": (RATING.format('perItem="true"', ""), 'perItem="true"'),
     "numbers": (NUMBER.format('min="0" max="3"', ""), ["0", "1", "2", "3"]),
     "halves": (NUMBER.format('min="-0.5" max="1" step="0.5"', ""), ["-0.5", "0", "0.5", "1"]),
     "steps that do not fit": (NUMBER.format('min="0" max="1" step="0.4"', ""), ["0", "0.4", "0.8"]),
     "tenths": (NUMBER.format('min="0" max="0.3" step="0.1"', ""), ["0", "0.1", "0.2", "0.3"]),
     "twenty numbers": (NUMBER.format('min="1" max="20"', ""), [str(number) for number in range(1, 21)]),
-    "too many numbers": (NUMBER.format('min="0" max="20"', ""), "not 2 to 20 numbers from min to max"),
+    "too many numbers": (NUMBER.format('min="0" max="20"', ""), "its min, max and step do not give 2 to 20 numbers"),
     "numbers without an end": (NUMBER.format('min="0"', ""), "no number as its max"),
     "numbers without a beginning": (NUMBER.format('max="5"', ""), "no number as its min"),
     "numbers that are none": (NUMBER.format('min="0" max="NaN"', ""), "no number as its max"),
-    "a step back": (NUMBER.format('min="0" max="5" step="-1"', ""), "not 2 to 20 numbers from min to max"),
-    "no step": (NUMBER.format('min="0" max="5" step="0"', ""), "not 2 to 20 numbers from min to max"),
-    "the wrong end first": (NUMBER.format('min="5" max="0"', ""), "not 2 to 20 numbers from min to max"),
+    "a step back": (
+        NUMBER.format('min="0" max="5" step="-1"', ""),
+        "its min, max and step do not give 2 to 20 numbers",
+    ),
+    "no step": (NUMBER.format('min="0" max="5" step="0"', ""), "its min, max and step do not give 2 to 20 numbers"),
+    "the wrong end first": (NUMBER.format('min="5" max="0"', ""), "its min, max and step do not give 2 to 20 numbers"),
+    "endless stars": (RATING.format(f'maxRating="{"9" * 5000}"', ""), "its maxRating is '99999999"),
+    "numbers beyond all": (NUMBER.format('min="-9e999999" max="9e999999"', ""), NO_NUMBERS),
+    "steps below all": (NUMBER.format('min="0" max="9e999999" step="1e-999999"', ""), NO_NUMBERS),
+    "numbers that are written alike": (NUMBER.format('min="1e16" max="10000000000000004"', ""), NO_NUMBERS),
+    "steps that are written alike": (NUMBER.format('min="0" max="5e-400" step="1e-400"', ""), NO_NUMBERS),
+    "endless numbers": (NUMBER.format('min="0" max="1e400" step="1e399"', ""), NO_NUMBERS),
+    "a pair per region": (PAIR.replace("toName", 'perRegion="true" toName'), 'perRegion="true"'),
+    "a pair of the same": (PAIR.replace("t,u", "t,t"), "toName does not name two objects"),
     "a pair": (PAIR, ["left", "right"]),
     "a pair of one": (PAIR.replace("t,u", "t"), "toName does not name two objects"),
     "a pair of what is not there": (PAIR.replace("t,u", "t,v"), "on nothing"),
@@ -449,6 +464,18 @@ GIVEN: dict[str, tuple[str, list[dict[str, Any]], list[str] | None, str]] = {
         NESTED_SEVERAL,
         given("choices", [["Animals"], ["Animals", "Dog"], ["Animals", "cat"]]),
         ["Animals / Dog", "Animals / cat"],
+        "",
+    ),
+    "a leaf by values that have aliases now": (
+        choices('allowNested="true"', inner='<Choice value="A" alias="a"><Choice value="C" alias="c"/></Choice>' + AB),
+        given("choices", [["A"], ["A", "C"]]),
+        ["a / c"],
+        "",
+    ),
+    "a leaf by one alias and one value": (
+        choices('allowNested="true"', inner='<Choice value="A" alias="a"><Choice value="C" alias="c"/></Choice>' + AB),
+        given("choices", [["a"], ["a", "C"]]),
+        ["a / c"],
         "",
     ),
     "a choice without what is inside it": (NESTED_SEVERAL, given("choices", [["Animals"]]), None, "'Animals'"),
@@ -595,7 +622,7 @@ def test_an_object_is_read_in_its_own_way_among_several_fields() -> None:
 def test_fields_are_the_context_of_both_sides_of_a_pair() -> None:
     control = by_connector(view(TEXT, PAIR))["c"].with_fields(["question", "text"])
     shown = control.shown({"question": "Why?", "text": "A", "other": "B"})
-    assert tuple(shown) == (f"question: Why?\n\nA{PAIR_SEPARATOR}question: Why?\n\nB", "")
+    assert tuple(shown) == (f"A\n\nquestion: Why?{PAIR_SEPARATOR}B\n\nquestion: Why?", "")
     assert tuple(control.shown({"text": "A", "other": "B"})) == (f"A{PAIR_SEPARATOR}B", "it has no 'question'")
     assert control.data_keys == ("question", "text", "other")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector.annotations.controls import Control
 from connector.annotations.form.regions import quoted
 from connector.annotations.records import Task
 from connector.formatting import count
@@ -87,11 +88,14 @@ def data_keys(raws: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for raw in raws if isinstance(raw["data"], dict) for key in raw["data"]))
 
 
-def no_text_at_all(keys: Sequence[str], present: list[str]) -> str:
-    """What to do if no task has a text under `keys`. `present`: the keys that the tasks have."""
-    if set(keys) & set(present) or not present:
-        return "Import tasks with a text under " + " and ".join(f"'{key}'" for key in keys) + "."
+def no_text_at_all(control: Control, present: list[str], project: int) -> str:
+    """What to do if no task of a project has anything to read. `present`: the keys that the tasks have."""
+    if set(control.data_keys) & set(present) or not present:
+        return f"Import tasks with {' and '.join(control.contents)} under {control.shown_keys}."
     named = ", ".join(f"'{other}'" for other in present[:10]) + (", …" if len(present) > 10 else "")
+    if control.fields:
+        return f"The tasks have {named}. Name some of these with connector init --project {project} --fields KEYS."
     usable = next((other for other in present if re.fullmatch(r"[\w.\[\]]+", other, re.ASCII)), None)
     example = f', such as value="${usable}"' if usable else ""
-    return f"The tasks have {named}. In Settings, Labeling Interface, let the Text show one of these{example}."
+    show = f"let the {control.content} show one of these{example}"
+    return f"The tasks have {named}. In Settings, Labeling Interface, {show}."

@@ -12,6 +12,7 @@ from connector.cli.options import open_servers, project_option, say, server_opti
 from connector.whole_number import WholeNumber
 
 TITLE_LENGTHS = (3, 50)  # what Label Studio takes
+MAX_FIELDS = 100  # that the ML backend takes
 
 
 @click.command(short_help="Set up a project, or create one.")
@@ -59,7 +60,9 @@ def init(
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
     if title is not None and not TITLE_LENGTHS[0] <= len(title.strip()) <= TITLE_LENGTHS[1]:
         raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
-    keys = None if fields is None else [key for part in fields.split(",") if (key := part.strip())]
+    keys = None if fields is None else list(dict.fromkeys(filter(None, map(str.strip, fields.split(",")))))
+    if keys and len(keys) > MAX_FIELDS:
+        raise click.UsageError(f"--fields takes at most {MAX_FIELDS} keys.")
     settings, gateway, state = open_servers(servers)
     if project_id is None:
         config = _label_config(label_config, control_name)

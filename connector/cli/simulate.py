@@ -26,7 +26,7 @@ WIDTH_IN_A_FILE = 200
 @click.command(short_help="Replay the loop on labelled data, and compare strategies.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with tasks.csv, annotations.csv and test.csv.")
 @project_option("Instead: replay this project.", required=False)
-@click.option("--control", "control_name", help="The Choices control to use, if the config has several.")
+@click.option("--control", "control_name", help="The control to use, if the config has several.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

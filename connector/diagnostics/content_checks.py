@@ -20,7 +20,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
 
     `url`: Label Studio's address. `data_keys` gives the keys that the data of some tasks has.
     """
-    keys, left_out = pulled.control.data_keys, LeftOut.of(pulled.tasks.values())
+    control, left_out = pulled.control, LeftOut.of(pulled.tasks.values())
     without = left_out.without_text
     if not pulled.tasks:
         return warning(
@@ -29,12 +29,13 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
             f"Import some in Label Studio. Then run connector sync --project {pulled.project['id']}.",
         )
     lacking = left_out.lacking
+    partial = f"{count(len(lacking), 'task')} {_have(lacking)} only a part of what models read: {with_causes(lacking)}."
+    other_keys = (
+        "If this is not meant, correct the tasks' data, or name other keys: "
+        f"connector init --project {pulled.project['id']} --fields KEYS."
+    )
     if not without and lacking:
-        return warning(
-            "texts",
-            f"{count(len(lacking), 'task')} {_have(lacking)} only a part of what models read: {with_causes(lacking)}.",
-            "If this is not meant, correct the tasks' data, or name other keys with connector init --fields.",
-        )
+        return warning("texts", partial, other_keys)
     if not without:
         return ok(
             "texts",
@@ -45,7 +46,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     )
     remedies = []
     if len(without) == len(pulled.tasks):
-        remedies.append(no_text_at_all(keys, data_keys(list(without)[:SAMPLE])))
+        remedies.append(no_text_at_all(control, data_keys(list(without)[:SAMPLE]), pulled.project["id"]))
     if left_out.answered:
         answered = with_causes(dict.fromkeys(left_out.answered, ""))
         named += (
@@ -56,6 +57,9 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
         remedies.append("Delete them in the Data Manager, or give them a text:")
     if len(remedies) == 0 or remedies[-1].endswith(":"):
         remedies.append(f"PATCH {url}/api/tasks/ID/ with the data they lack.")
+    if lacking:
+        named += f" {partial}"
+        remedies.append(other_keys)
     return warning("texts", named, " ".join(remedies))
 
 
@@ -64,7 +68,7 @@ def choices(pulled: ProjectSnapshot) -> Finding:
     unknown, control = LeftOut.of(pulled.tasks.values()).unknown, pulled.control
     remedies = list(control.notes)
     if not unknown and not control.notes:
-        return ok("choices", f"All choices in annotations are in the labelling config ({listed(control.classes)}).")
+        return ok("choices", f"All answers in annotations are in the labelling config ({listed(control.classes)}).")
     if not unknown:
         return warning("choices", "The labelling config has a choice that is no class.", " ".join(remedies))
     effect = "They count as no label."
@@ -94,7 +98,7 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
             f"read: {with_causes(left_out.unreadable)}"
         )
     if left_out.unknown:
-        parts.append(f"{count(len(left_out.unknown), 'annotation')} {_have(left_out.unknown)} an unknown choice")
+        parts.append(f"{count(len(left_out.unknown), 'annotation')} {_have(left_out.unknown)} an unknown answer")
     if blank:
         name = pulled.control.name
         parts.append(f"{count(len(blank), 'annotation')} {_have(blank)} no answer in '{name}': {with_causes(blank)}")

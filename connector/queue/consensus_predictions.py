@@ -24,6 +24,7 @@ QUALITY_STEP = 0.05
 # Most qualities that a sync updates, those that changed most. Labels are always updated.
 MOST_QUALITIES = 200
 ROWS_A_CALL = 1000
+ROWS_ONE_BY_ONE = 50  # between two renewals of the lock, where each needs a call
 
 Progress = Callable[[int, int], None]
 
@@ -99,7 +100,7 @@ def publish_consensus(
         state.renew_lock(at_most_every=KEEP_SECONDS)
         state.store_consensus(done)
     state.store_consensus({task: None for task in ids if task not in wanted})
-    for part in batched(sorted(missing), ROWS_A_CALL):
+    for part in batched(sorted(missing), ROWS_A_CALL if control.imports_in_bulk else ROWS_ONE_BY_ONE):
         rows = [_row(task, control, wanted[task]) for task in part]
         kept = gateway.import_predictions(project_id, rows, singly=not control.imports_in_bulk)
         if kept != len(part):

@@ -60,10 +60,13 @@ def read_data_file(path: Path, control: Control) -> DataFile:
     if not found:
         raise UsageError(f"{path} holds no rows.")
     for place, row in found:
-        _check(row, place, path, () if control.fields else control.data_keys, is_table=kind in TABLES)
-    _check_texts(found, path, control)
+        _check(row, place, path, [target.field.key for target in control.targets], is_table=kind in TABLES)
     rows = [row for _, row in found]
-    return DataFile(rows, _assumed(path, encoding, delimiter, find_value(rows[0], control.data_key)))
+    for key in control.fields:
+        if all(find_value(row, key) is MISSING for row in rows):
+            raise UsageError(f"{path} has no '{key}', which --fields names. Its columns are: {_columns(rows[0])}.")
+    _check_texts(found, path, control)
+    return DataFile(rows, _assumed(path, encoding, delimiter, read_content({"data": rows[0]}, control).text))
 
 
 def _decode(data: bytes, path: Path) -> tuple[str, str | None]:
@@ -163,12 +166,11 @@ def _check(row: Mapping[Any, Any], place: str, path: Path, data_keys: Sequence[s
         )
     data_key = next((key for key in data_keys if find_value(row, key) is MISSING), None)
     if data_key is not None:
-        names = ", ".join(quoted(str(name)) for name in row) or "none"
         near = next((name for name in row if str(name).strip().lower() == data_key.lower()), None)
         rename = f" Rename {quoted(str(near))} to '{data_key}'." if near is not None else ""
         raise UsageError(
-            f"{place} of {path} has no '{data_key}', which the labelling config shows. Its columns are: {names}."
-            f"{rename}"
+            f"{place} of {path} has no '{data_key}', which the labelling config shows. Its columns are: "
+            f"{_columns(row)}.{rename}"
         )
     if _cannot_be_stored(row):
         raise UsageError(
@@ -177,10 +179,14 @@ def _check(row: Mapping[Any, Any], place: str, path: Path, data_keys: Sequence[s
         )
 
 
+def _columns(row: Mapping[Any, Any]) -> str:
+    return ", ".join(quoted(str(name)) for name in row) or "none"
+
+
 def _check_texts(found: Iterable[tuple[str, Mapping[str, Any]]], path: Path, control: Control) -> None:
     """Raises UsageError if a row would become a task without a text, which a sync would leave out."""
-    problems = [(place, read_content({"data": row}, control).problem) for place, row in found]
-    without = [(place, problem) for place, problem in problems if problem]
+    shown = [(place, read_content({"data": row}, control)) for place, row in found]
+    without = [(place, content.problem) for place, content in shown if content.text is None]
     if without:
         place, problem = without[0]
         more = len(without) - 1

@@ -115,7 +115,7 @@ def initialize(
 
 def _check_fields(project: Mapping[str, Any], gateway: LabelStudio, fields: Sequence[str]) -> None:
     """Raises UsageError if a field is in none of the first tasks."""
-    raws = next(iter(gateway.tasks(project["id"], fields=None)), [])[:SAMPLE]
+    raws = next(iter(gateway.tasks(project["id"], fields=None)), [])
     missing = [key for key in fields if all(find_value(raw["data"], key) is MISSING for raw in raws)]
     if raws and missing:
         names = listed([f"'{name}'" for name in data_keys(raws)]) or "none"
@@ -184,8 +184,9 @@ def _remember(
     if tasks and len(without) == len(tasks):
         present = data_keys(gateway.tasks_by_id(project["id"], list(tasks)[:SAMPLE]))
         raise UsageError(
-            f"Nothing was changed: no task of project {project['id']} has a text under {control.shown_keys}, which the "
-            f"labelling config shows: {with_causes(without)}. {no_text_at_all(control.data_keys, present)}"
+            f"Nothing was changed: no task of project {project['id']} has a text under {control.shown_keys}, which "
+            f"{'--fields names' if control.fields else 'the labelling config shows'}: {with_causes(without)}. "
+            f"{no_text_at_all(control, present, project['id'])}"
         )
     state.store_originals(tasks.values())
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}

@@ -226,7 +226,7 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
         marked = f"{count(truth, 'annotation')} {verb(truth)} marked as ground truth"
         notes.append(f'{marked} and counted as no annotator\'s work. Import labels with "ground_truth": false instead.')
     if labels.unknown_choices:
-        choice = "with a choice that the labelling config no longer has"
+        choice = "with an answer that the labelling config no longer has"
         notes.append(f"There {verb(labels.unknown_choices)} {count(labels.unknown_choices, 'annotation')} {choice}.")
     if labels.unreadable_annotations:
         some = count(labels.unreadable_annotations, "annotation")

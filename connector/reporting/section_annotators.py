@@ -178,7 +178,7 @@ def _alpha_words(alpha: float | None, *, several: bool, control: Control) -> str
         verdict = "People agree less than by chance"
     how = " Two sets differ by as many classes as are in only one of them." if control.multiple else ""
     if control.ordered:
-        how = " Two labels differ the more, the more labels lie between them."
+        how = " Two labels count as further apart if more labels lie between them."
     return f"{verdict}. 1 would be perfect agreement, 0 is chance.{how}"
 
 

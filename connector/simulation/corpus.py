@@ -179,6 +179,12 @@ def _checked(corpus: Corpus, directory: Path) -> Corpus:
             f"{annotations} has the label {sets[0]!r}, a set of classes. Only texts with one class can be replayed."
         )
     require_trainable(corpus, str(annotations))
+    texts = [*corpus.tasks.values(), *(text for text, _ in corpus.test)]
+    if not corpus.paired and any(PAIR_SEPARATOR in text for text in texts):
+        raise UsageError(
+            f"{directory} has pairs. They need the columns {' and '.join(SIDES)} in tasks.csv and in test.csv, "
+            f"and no other labels than {' and '.join(map(repr, SIDES))}."
+        )
     for name, labels in (("test.csv", {label for _, label in corpus.test}), ("truth.csv", set(corpus.truth.values()))):
         unknown = labels - set(corpus.classes)
         if unknown:

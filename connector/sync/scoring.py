@@ -198,6 +198,8 @@ def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) ->
     model = scored.probabilities
     if model is None or (set(model.classes), model.multilabel) != (set(control.classes), control.multiple):
         return True
+    if model.fields != control.fields or model.control not in ("", control.name):
+        return True  # it reads something else, or answers another question
     return scored.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * trained_on)
 
 

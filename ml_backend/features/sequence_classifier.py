@@ -16,7 +16,7 @@ from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features import device
 from ml_backend.features.encoder import packaged_weights, set_up
 from ml_backend.features.finetune import Schedule
-from ml_backend.features.pairs import SEPARATOR
+from ml_backend.features.pairs import sides
 from ml_backend.settings import DEFAULT_ENCODER
 
 if TYPE_CHECKING:
@@ -58,13 +58,9 @@ class SequenceClassifier:
         import torch
 
         with torch.inference_mode(), device.precision(self.model.device):
-            tokens = self.tokenizer(
-                _one_text(texts[:count], self.tokenizer),
-                padding=True,
-                truncation=True,
-                max_length=self.max_length,
-                return_tensors="pt",
-            ).to(self.model.device)
+            tokens = _tokens(self.tokenizer, texts[:count], self.max_length, padding=True, return_tensors="pt").to(
+                self.model.device
+            )
             logits: Matrix = self.model(**tokens).logits.float().cpu().numpy()
             return logits
 
@@ -218,7 +214,7 @@ def _rows(
     labels: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float64],
 ) -> list[dict[str, Any]]:
-    tokens = opened.tokenizer(_one_text(texts, opened.tokenizer), truncation=True, max_length=opened.max_length)
+    tokens = _tokens(opened.tokenizer, texts, opened.max_length)
     targets = labels.tolist() if labels.ndim == 1 else labels.astype(float).tolist()
     return [
         {**{key: values[place] for key, values in tokens.items()}, "labels": target, "weights": weight}
@@ -226,10 +222,13 @@ def _rows(
     ]
 
 
-def _one_text(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[str]:
-    """The texts, with the tokenizer's own separator between the sides of a pair."""
-    between = f" {tokenizer.sep_token or tokenizer.eos_token or ''} "
-    return [text.replace(SEPARATOR, between) for text in texts]
+def _tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], max_length: int, **options: Any) -> Any:
+    """The tokens of texts, or of both sides of pairs, of which the longer one is cut first."""
+    parts = [sides(text) for text in texts]
+    if all(len(part) == 2 for part in parts):
+        left, right = ([part[place] for part in parts] for place in (0, 1))
+        return tokenizer(left, right, truncation=True, max_length=max_length, **options)
+    return tokenizer([" ".join(part) for part in parts], truncation=True, max_length=max_length, **options)
 
 
 def _set_up(threads: int) -> None:

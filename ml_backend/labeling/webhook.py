@@ -170,6 +170,8 @@ class WebhookHandler:
         if model is None:
             return next(iter(controls), None)
         if not config:  # then the model's classes are the best guess, and no annotation can be read
-            return Choices("", "", "", tuple(model.classes), {}, multiple=model.multilabel)
+            return Choices(
+                model.control, "", "", tuple(model.classes), {}, multiple=model.multilabel, fields=model.fields
+            )
         control = match_control(controls, model.classes, model.multilabel, model.control)
         return control.with_fields(model.fields) if control is not None else next(iter(controls), None)

@@ -64,7 +64,7 @@ class Choices(Control):
             notes=found.notes,
             nested=nested,
             paths=tuple(found.paths.values()) if nested else (),
-            inner=tuple(PATH_SEPARATOR.join(choice.path) for choice in choices if nested and not choice.leaf),
+            inner=tuple(name for choice in choices if nested and not choice.leaf for name in choice.spellings),
         )
 
     @staticmethod

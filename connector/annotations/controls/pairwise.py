@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from connector.annotations.controls.control import Control, Target, paragraphs, read_field
-from connector.annotations.form.config import Field, Tag
+from connector.annotations.form.config import Field, NotServable, Tag, check_whole_task
 from connector.annotations.form.data import PAIR_SEPARATOR, Shown
 from connector.annotations.form.regions import Unreadable, kind_of
 
@@ -46,7 +46,10 @@ class Pairwise(Control):
     @classmethod
     def from_tag(cls, tag: Tag, targets: Sequence[Target]) -> Control:
         """The control of the tag's two objects."""
+        check_whole_task(tag)
         left, right = targets
+        if left.name == right.name:
+            raise NotServable("toName does not name two objects")
         return cls.of(
             tag,
             left,  # the form names the control itself here, and the import of predictions refuses that
@@ -57,14 +60,14 @@ class Pairwise(Control):
         )
 
     def shown(self, data: Any) -> Shown:
-        """Both sides, with PAIR_SEPARATOR between them. Other `fields` are context, which comes before each side."""
+        """Both sides, with PAIR_SEPARATOR between them. Other `fields` are context, which comes after each side."""
         left, right = (target.read(data) for target in self.targets)
         if left.text is None or right.text is None:
             return left if left.text is None else right
         sides = {target.field.key for target in self.targets}
         context = paragraphs({key: read_field(data, key) for key in self.fields if key not in sides})
-        before = f"{context.text}\n\n" if context.text else ""
-        return Shown(f"{before}{left.text}{PAIR_SEPARATOR}{before}{right.text}", context.problem)
+        behind = f"\n\n{context.text}" if context.text else ""  # models may not read to the end of a long text
+        return Shown(f"{left.text}{behind}{PAIR_SEPARATOR}{right.text}{behind}", context.problem)
 
     @staticmethod
     def names_in(answer: Any) -> list[str]:

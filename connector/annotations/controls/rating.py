@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 from connector.annotations.controls.control import Control, Target
 from connector.annotations.form.config import NotServable, Tag, check_whole_task
 from connector.annotations.form.numbers import number_in, written
+from connector.annotations.form.regions import quoted
 
 MAX_STARS = 20
 
@@ -29,8 +31,8 @@ class Rating(Control):
         """The control of the tag's stars."""
         check_whole_task(tag)
         most = tag.attributes.get("maxrating", "5")
-        if not most.isdecimal() or not most.isascii() or int(most) > MAX_STARS:
-            raise NotServable(f'maxRating="{most}" is no whole number up to {MAX_STARS}')
+        if not re.fullmatch("[0-9]{1,2}", most) or int(most) > MAX_STARS:
+            raise NotServable(f"its maxRating is {quoted(most)}, and no whole number up to {MAX_STARS}")
         stars = tuple(str(number + 1) for number in range(int(most)))
         return cls.of(tag, targets[0], stars)
 

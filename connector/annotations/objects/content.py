@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from connector.annotations.form.config import Field, NotServable, Tag
 from connector.annotations.form.data import Shown
@@ -11,6 +11,8 @@ from connector.annotations.form.data import Shown
 
 class Content(ABC):
     """The content that an object of the labelling config shows, from one field of a task's data."""
+
+    words: ClassVar[str] = "a text"  # what a task's data should have
 
     @abstractmethod
     def field(self, tag: Tag) -> Field:

@@ -116,6 +116,13 @@ class Control(ABC):
         return self.fields or tuple(target.field.key for target in self.targets)
 
     @property
+    def contents(self) -> list[str]:
+        """What a task's data should have under the keys: "a text"."""
+        if self.fields:
+            return ["a text"]
+        return list(dict.fromkeys(OBJECTS[target.content].words for target in self.targets))
+
+    @property
     def shown_keys(self) -> str:
         """The keys in a sentence."""
         return " and ".join(f"'{key}'" for key in self.data_keys)

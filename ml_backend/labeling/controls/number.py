@@ -31,10 +31,13 @@ class Number(Control):
         check_whole_task(tag)
         lowest, highest = _attribute(tag, "min"), _attribute(tag, "max")
         step = _attribute(tag, "step") if tag.get("step") else Decimal(1)
-        if step <= 0 or highest < lowest or (highest - lowest) / step >= MAX_NUMBERS:
-            raise NotServable(f"not 2 to {MAX_NUMBERS} numbers from min to max")
-        steps = range(int((highest - lowest) / step) + 1)
-        numbers = tuple(written(float(lowest + count * step)) for count in steps)
+        try:
+            steps = int((highest - lowest) / step) + 1 if step > 0 and highest >= lowest else 0
+            numbers = tuple(written(float(lowest + count * step)) for count in range(min(steps, MAX_NUMBERS + 1)))
+        except (ArithmeticError, ValueError):
+            numbers = ()
+        if not 0 < len(numbers) <= MAX_NUMBERS or len(set(numbers)) < len(numbers) or "Infinity" in numbers:
+            raise NotServable(f"its min, max and step do not give 2 to {MAX_NUMBERS} numbers")
         return cls.of(tag, targets[0], numbers)
 
     @staticmethod

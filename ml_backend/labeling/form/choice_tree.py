@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import product
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ from ml_backend.labeling.form.config import REFERENCE, NotServable, tag_of
 from ml_backend.labeling.form.regions import Unreadable, kind_of
 
 MAX_CHOICE_LENGTH = 10_000  # characters that the ML backend takes
+_MOST_ALIASES = 6  # in a path of which all mixtures are known
 PATH_SEPARATOR = " / "  # as the form shows a path
 
 
@@ -30,6 +32,14 @@ class Choice(NamedTuple):
     def path(self) -> tuple[str, ...]:
         """As annotations spell it: each alias, or else each value."""
         return tuple(alias or value for value, alias in zip(self.values, self.aliases, strict=True))
+
+    @property
+    def spellings(self) -> list[str]:
+        """Its path as annotations may spell it, since an alias may be newer than they are."""
+        pairs = zip(self.values, self.aliases, strict=True)
+        if sum(bool(alias) for alias in self.aliases) > _MOST_ALIASES:
+            return [PATH_SEPARATOR.join(self.values)]
+        return [PATH_SEPARATOR.join(path) for path in product(*({value, alias or value} for value, alias in pairs))]
 
 
 class ClassSet(NamedTuple):
@@ -81,7 +91,7 @@ def classes_of(choices: Iterable[Choice], is_class: Callable[[Choice], bool]) ->
         elif is_class(choice) and all(choice.path):
             if paths.setdefault(name, choice.path) != choice.path:
                 raise NotServable(f"two of its choices are '{name}': give one an alias")
-            spellings[PATH_SEPARATOR.join(choice.values)] = name
+            spellings.update(dict.fromkeys(choice.spellings, name))
     spellings.update({name: name for name in paths})
     return ClassSet(paths, spellings, tuple(notes))
 

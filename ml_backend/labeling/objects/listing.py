@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ml_backend.labeling.form.config import Field, Tag, key_of
 from ml_backend.labeling.form.data import Shown, found_value, plain, string_of
@@ -11,6 +11,8 @@ from ml_backend.labeling.objects.content import Content
 
 class Listing(Content):
     """A list of objects with a title and a body."""
+
+    words: ClassVar[str] = "a list of objects with a title and a body"
 
     def field(self, tag: Tag) -> Field:
         """The field with the list."""

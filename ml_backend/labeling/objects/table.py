@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from ml_backend.labeling.form.config import Field, Tag, key_of
 from ml_backend.labeling.form.data import Shown, found_value, plain, string_of
@@ -12,6 +12,8 @@ from ml_backend.labeling.objects.content import Content, check_value_type
 
 class Table(Content):
     """An object, of which the form shows a row per key."""
+
+    words: ClassVar[str] = "an object"
 
     def field(self, tag: Tag) -> Field:
         """The field with the object."""

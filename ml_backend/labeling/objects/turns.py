@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ml_backend.labeling.form.config import Field, Tag, key_of
 from ml_backend.labeling.form.data import Shown, found_value, plain, string_of
@@ -16,6 +16,8 @@ class Turns(Content):
         name_key: The key of who says it, unless the tag has another one in `nameKey`.
         text_key: The key of what is said, unless the tag has another one in `textKey`.
     """
+
+    words: ClassVar[str] = "a list of objects with who says what"
 
     def __init__(self, name_key: str, text_key: str) -> None:
         self.name_key = name_key

@@ -344,7 +344,11 @@ def test_tasks_that_are_complete_without_an_annotation_are_named() -> None:
     ("control", "label", "remedy"),
     [
         ('<Rating name="c" toName="t" maxRating="3"/>', "5", "Set maxRating so that the form has these stars again"),
-        ('<Number name="c" toName="t" min="0" max="3"/>', "7", "Set min, max and step so that the form has these again"),
+        (
+            '<Number name="c" toName="t" min="0" max="3"/>',
+            "7",
+            "Set min, max and step so that the form has these again",
+        ),
     ],
 )
 def test_an_answer_that_is_gone_has_a_way_back_of_its_kind(control: str, label: str, remedy: str) -> None:

@@ -156,3 +156,18 @@ def test_a_text_is_what_the_form_decodes(tmp_path: Path) -> None:
     config = packaged_label_config().replace('value="$text"', 'value="$text" encoding="base64"')
     with pytest.raises(UsageError, match=r"Row 2 of .* has no text, because 'text' is not base64: "):
         read_data_file(write(tmp_path, "text\nSGVsbG8=\nHello!\n"), find_control(config))
+
+
+def test_a_row_may_lack_some_of_the_fields(tmp_path: Path) -> None:
+    path = write(tmp_path, "text;title\nLook now.;A\nStop it.;\n")
+    read = read_data_file(path, CONTROL.with_fields(["title", "text"]))
+    assert [row["title"] for row in read.rows] == ["A", ""]
+    assert read.assumed is not None
+    assert "Its first text is 'title: A text: Look now.'" in read.assumed
+
+
+def test_a_field_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "text,title\nLook now.,A\n")
+    with pytest.raises(UsageError) as error:
+        read_data_file(path, CONTROL.with_fields(["titel", "text"]))
+    assert str(error.value) == f"{path} has no 'titel', which --fields names. Its columns are: 'text', 'title'."

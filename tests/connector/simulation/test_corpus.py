@@ -71,6 +71,16 @@ def test_two_columns_make_a_pair(write: Callable[..., Path]) -> None:
     assert not read_corpus(write(tasks=TASKS, annotations=ANNOTATIONS, test=TEST)).paired
 
 
+def test_pairs_with_other_labels_are_refused(write: Callable[..., Path]) -> None:
+    folder = write(
+        tasks="id,left,right\nt1,A,B\nt2,C,D\n",
+        annotations="id,annotator,label\nt1,x,left\nt2,x,tie\n",
+        test="id,left,right,label\nx1,E,F,left\n",
+    )
+    with pytest.raises(UsageError, match="They need the columns left and right"):
+        read_corpus(folder)
+
+
 def test_annotations_keep_their_order_and_classes_are_sorted(write: Callable[..., Path]) -> None:
     read = read_corpus(write())
     assert read.tasks == {"t1": "Could you look?", "t2": "Look now."}

@@ -1,6 +1,7 @@
 """Consensus, training when it pays, and scores for every task, with an ML backend played in memory."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,24 @@ def test_auto_trains_again_when_enough_labels_are_new(
     assert run(pulled(*both_classes(20)), model, state).trained
     result = run(pulled(*both_classes(20 + more)), model, state)
     assert (result.labels_changed, result.trained) == (more, trained)
+
+
+def test_a_model_that_read_other_fields_is_trained_anew(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(20))
+    assert run(project, model, state).trained
+    other = replace(project, control=project.control.with_fields(["title", "text"]))
+    assert run(other, model, state).trained
+
+
+@pytest.mark.parametrize(("control", "trained"), [("", False), ("politeness", False), ("tone", True)])
+def test_a_model_of_another_control_is_trained_anew(
+    model: Model, state: ProjectState, control: str, trained: bool
+) -> None:
+    project = pulled(*both_classes(20))
+    run(project, model, state)
+    assert model.served is not None
+    model.served = replace(model.served, control=control)
+    assert run(project, model, state).trained is trained
 
 
 @pytest.mark.parametrize(("more", "trained"), [(19, False), (20, True)])

@@ -260,6 +260,8 @@ def test_probabilities_come_as_the_server_has_them(server: Server, backend: Back
         pred_probs=np.array([[0.25, 0.75], [0.5, 0.5]], np.float32),
         fold=np.array([1, -1], np.int8),
         multilabel=np.array(False),
+        control=np.array("politeness"),
+        fields=np.array(["title"]),
         classes=np.array(["Polite", "unh\u00f6flich"]),
         model_version=np.array("v3"),
     )
@@ -268,6 +270,7 @@ def test_probabilities_come_as_the_server_has_them(server: Server, backend: Back
     assert known is not None
     assert (known.model_version, known.classes) == ("v3", ("Polite", "unh\u00f6flich"))
     assert (known.ids.tolist(), known.fold.tolist(), known.multilabel) == ([4, 2], [1, -1], False)
+    assert (known.control, known.fields) == ("politeness", ("title",))
     assert known.pred_probs.dtype == np.float64
     np.testing.assert_array_equal(known.pred_probs, [[0.25, 0.75], [0.5, 0.5]])
 
@@ -337,7 +340,7 @@ def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Bac
 @pytest.mark.parametrize(
     ("health", "words"),
     [
-        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 5"),
+        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 6"),
         ({"status": "UP", "model_class": "BertClassifier"}, "speaks protocol unknown"),
         (["UP"], "speaks protocol unknown"),
         ("<html>Welcome</html>", "is not an ML backend of ours: check ML_BACKEND_URL"),

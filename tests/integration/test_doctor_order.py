@@ -129,13 +129,13 @@ def test_a_task_that_somebody_holds_and_left_is_told_until_they_answer(start: St
 
 @pytest.mark.nightly
 def test_a_window_that_is_nearly_used_up_is_told_until_the_next_sync(start: StartProject, people: Annotators) -> None:
-    loop, team = start(texts(8)), people(2)
-    loop.sync()
-    work(loop, team, 6)
-    assert findings(loop)["window"].cause == "2 of its 8 places are left."
+    loop, team = start(texts(14)), people(2)
+    loop.sync(window=10)
+    work(loop, team, 8)
+    assert findings(loop)["window"].cause == "2 of its 10 places are left."
     assert loop.turn(team[0]) is not None
     assert not_fine(loop) == {"window": "warning"}
     found = findings(loop)["window"]
-    assert found.cause.startswith("1 of the window's 8 places is left for 2 active annotators")
+    assert found.cause.startswith("1 of the window's 10 places is left for 2 active annotators")
     follow(loop, found.remedy)
     assert not_fine(loop) == FINE

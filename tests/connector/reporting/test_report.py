@@ -118,7 +118,7 @@ def test_the_head_counts_as_status_does(studio: Studio, state: ProjectState, tmp
     )
     assert not head.asked_model
     assert "does not serve" not in notes
-    assert "There is 1 annotation with a choice that the labelling config no longer has." in notes
+    assert "There is 1 annotation with an answer that the labelling config no longer has." in notes
     assert "changed since" not in notes
 
 

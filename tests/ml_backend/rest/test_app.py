@@ -43,7 +43,7 @@ def test_health_names_the_model_class_and_the_protocol(server: Any) -> None:
     health = requests.get(f"{server.url}/health", timeout=5).json()
     assert requests.get(server.url, timeout=5).json() == health
     assert health.keys() == {"status", "model_class", "version", "protocol", "classifiers"}
-    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 5)
+    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 6)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,8 @@ def test_probabilities_are_out_of_sample_or_the_mean(trained: Any) -> None:
         "classes": ((2,), "U"),
         "multilabel": ((), "b"),
         "model_version": ((), "U"),
+        "control": ((), "U"),
+        "fields": ((0,), "U"),
     }
     assert (arrays["ids"].dtype, arrays["pred_probs"].dtype, arrays["fold"].dtype) == (np.int64, np.float32, np.int8)
     assert arrays["classes"].tolist() == ["Polite", "Impolite"]

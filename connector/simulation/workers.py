@@ -7,16 +7,18 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from connector.annotations.records import digest
 from connector.backend import Backend
@@ -84,7 +86,8 @@ def serve_backends(
     environment["ML_BACKEND_FINETUNE"] = "now"  # within the training, so that it affects the same round in every replay
     directories = [temporary / f"worker-{number}" for number in range(count)]
     _asked_to_stop.clear()
-    before = {number: signal.signal(number, _stop) for number in SIGNALS}
+    before, hook = {number: signal.signal(number, _stop) for number in SIGNALS}, sys.unraisablehook
+    sys.unraisablehook = partial(_report_unraisable, hook)
     try:
         _reach_this_machine()
         server = start_ml_backend(cache, environment=environment)
@@ -110,6 +113,7 @@ def serve_backends(
         for directory in (cache, *directories):
             stop_ml_backend(directory)
         shutil.rmtree(temporary)
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -251,6 +255,12 @@ def _replay(job: Job) -> list[Round]:
         raise UsageError(str(error)) from None
     except ConnectorError as error:
         raise ConnectorError(str(error)) from None
+
+
+def _report_unraisable(hook: Callable[[Any], object], swallowed: Any) -> None:
+    """Says nothing of a Stopped that Python swallows in a finalizer: the flag has the signal."""
+    if not isinstance(swallowed.exc_value, Stopped):
+        hook(swallowed)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

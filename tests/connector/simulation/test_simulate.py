@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -358,3 +358,11 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UsageError, match=r"out cannot be written: (File exists|Not a directory)\."):
         simulated(tmp_path / "out")
+
+
+def test_a_signal_that_python_swallows_in_a_finalizer_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[Any] = []
+    for error in (Stopped(), ValueError("seen")):
+        workers._report_unraisable(seen.append, SimpleNamespace(exc_value=error))
+    assert [str(swallowed.exc_value) for swallowed in seen] == ["seen"]
+    assert capsys.readouterr().err == ""

@@ -91,9 +91,7 @@ def places_left(window: WindowSnapshot) -> Finding:
         return ok("window", "Nothing is published yet.")
     if not window.slots:
         return ok("window", "The window is empty: there was nothing to ask for when it was published.")
-    others = window.pulled.tasks.keys() - {slot.task for slot in window.slots}
-    is_more = any(window.can_be_served(window.pulled.tasks[task]) for task in others)
-    if left < active and left < len(window.slots) and is_more:
+    if left < active and left < len(window.slots) and _serves_more(window):
         return warning(
             "window",
             f"{left} of the window's {count(len(window.slots), 'place')} {verb(left)} left for "
@@ -102,6 +100,12 @@ def places_left(window: WindowSnapshot) -> Finding:
             f"Run {window.sync} more often, for example from cron, or with a larger --window.",
         )
     return ok("window", f"{left} of its {count(len(window.slots), 'place')} {verb(left)} left.")
+
+
+def _serves_more(window: WindowSnapshot) -> bool:
+    """Whether Label Studio has tasks to serve beyond the window."""
+    tasks = window.pulled.tasks
+    return any(window.can_be_served(tasks[task]) for task in tasks.keys() - {slot.task for slot in window.slots})
 
 
 def served_order(window: WindowSnapshot) -> Finding:

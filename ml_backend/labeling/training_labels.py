@@ -66,8 +66,7 @@ def _restrict_to_classes(label: LabelNames, control: Control) -> LabelNames | No
 def _label_of(answers: Mapping[str, list[str]], control: Control) -> LabelNames | None:
     """The label that an annotation gives, or None."""
     given = answers.get(control.name, [])
-    names = [name for name in given if name]  # what could not be read is ""
-    classes = control.choose(names, answered=not given or bool(names)).classes
+    classes = control.choose(list(filter(None, given)), answered="" not in given).classes  # "": it could not be read
     return classes if classes is None or control.multiple else classes[0]
 
 

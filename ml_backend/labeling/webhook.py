@@ -7,7 +7,7 @@ read, does nothing. A deleted project keeps its models, because Label Studio not
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, model_validator
@@ -121,7 +121,7 @@ class WebhookHandler:
     def _store_annotations(self, event: _Annotated) -> None:
         name = str(event.project.id)
         controls = self._controls(event.project.label_config)
-        control = self._control(name, event.project.label_config)
+        control = self._control(name, controls, event.project.label_config)
         tasks = {task.id: {"data": task.data} for task in event.task}
         annotations = [
             Annotation(
@@ -149,7 +149,7 @@ class WebhookHandler:
 
     def _train(self, event_project: _Project) -> dict[str, Any]:
         name = str(event_project.id)
-        control = self._control(name, event_project.label_config)
+        control = self._control(name, self._controls(event_project.label_config), event_project.label_config)
         try:
             if control is None:
                 raise InvalidRequest(
@@ -162,9 +162,8 @@ class WebhookHandler:
             log.warning("Project %s: Start Training starts nothing. %s", name, error)
             return {"detail": str(error)}
 
-    def _control(self, name: str, config: str) -> Control | None:
-        """The control that the project's model answers, else the first that can be served."""
-        controls = self._controls(config)
+    def _control(self, name: str, controls: Sequence[Control], config: str) -> Control | None:
+        """The one of the `controls` of a config that the project's model answers, else the first."""
         project = self._projects.get(name)
         model = project.serving if project is not None else None  # the annotator waits for this answer
         if model is None:

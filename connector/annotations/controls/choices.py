@@ -70,7 +70,7 @@ class Choices(Control):
     @staticmethod
     def names_in(answer: Any) -> list[str]:
         """The names in a list of choices. With allowNested, the form submits paths."""
-        return names_of_paths(answer, "choices")
+        return names_of_paths(answer)
 
     def answer_of(self, classes: Sequence[str]) -> list[str] | list[list[str]]:
         """The choices, or their paths."""

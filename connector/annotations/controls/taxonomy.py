@@ -50,7 +50,7 @@ class Taxonomy(Control):
     @staticmethod
     def names_in(answer: Any) -> list[str]:
         """The names of the paths in a list of paths."""
-        return names_of_paths(answer, "choices")
+        return names_of_paths(answer)
 
     def answer_of(self, classes: Sequence[str]) -> list[list[str]]:
         """The paths."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from connector.annotations.form.config import Field, Tag, key_of
-from connector.annotations.form.data import Shown, found_value, plain, string_of
+from connector.annotations.form.data import Shown, found_objects, plain, string_of
 from connector.annotations.objects.content import Content
 
 
@@ -20,10 +20,8 @@ class Listing(Content):
 
     def read(self, data: Any, field: Field) -> Shown:
         """The title and the body of each item, an item a paragraph."""
-        value, problem = found_value(data, field.key)
+        value, problem = found_objects(data, field.key)
         if problem:
             return Shown(None, problem)
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            return Shown(None, f"'{field.key}' is no list of objects")
         items = ["\n".join(part for name in ("title", "body") if (part := string_of(item.get(name)))) for item in value]
         return plain("\n\n".join(filter(str.strip, items)), f"'{field.key}' has no 'title' and no 'body' in it")

@@ -182,7 +182,7 @@ class Control(ABC):
     def read(self, result: Any) -> ReadLabel:
         """The label in the `result` of an annotation. Of several classes, those that the config still has."""
         names, problems = self._names(result)
-        chosen = self.choose(names, answered=bool(names) or not problems)
+        chosen = self.choose(names, answered=not problems)
         if chosen.problem:
             return ReadLabel(None, unknown=False, problem=", ".join([chosen.problem, *problems]))
         if chosen.gone:
@@ -197,7 +197,7 @@ class Control(ABC):
         An empty list: none of the classes applies.
         """
         names, problems = self._names(result)
-        chosen = self.choose(names, answered=bool(names) or not problems)
+        chosen = self.choose(names, answered=not problems)
         if chosen.problem or (chosen.classes is None and not chosen.gone):
             return None
         return names if self.multiple else names[0]

@@ -96,17 +96,17 @@ def classes_of(choices: Iterable[Choice], is_class: Callable[[Choice], bool]) ->
     return ClassSet(paths, spellings, tuple(notes))
 
 
-def names_of_paths(answer: Any, noun: str) -> list[str]:
+def names_of_paths(answer: Any) -> list[str]:
     """The names in a list of choices, each a string, or a path of strings. Raises Unreadable."""
     if isinstance(answer, str):  # from an import, where it can mean one choice alone
         return [answer]
     if not isinstance(answer, list):
-        raise Unreadable(f"its {noun} are {kind_of(answer)}")
+        raise Unreadable(f"its choices are {kind_of(answer)}")
     names = []
     for choice in answer:
         path = choice if isinstance(choice, list) and choice else [choice]
         for part in path:
             if not isinstance(part, str):
-                raise Unreadable(f"one of its {noun} is {kind_of(choice)}")
+                raise Unreadable(f"one of its choices is {kind_of(choice)}")
         names.append(PATH_SEPARATOR.join(path))
     return names

@@ -74,6 +74,16 @@ def found_value(data: Any, key: str) -> tuple[Any, str]:
     return value, f"'{key}' is null" if value is None else ""
 
 
+def found_objects(data: Any, key: str) -> tuple[list[dict[str, Any]], str]:
+    """The list of objects under a key or a path of keys, and why there is none. "": there is one."""
+    value, problem = found_value(data, key)
+    if problem:
+        return [], problem
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return [], f"'{key}' is no list of objects"
+    return value, ""
+
+
 def find_value(data: Any, key: str) -> Any:
     """The value under a key of a task's data, or under a path of keys such as `a.b[0]`. MISSING: there is none."""
     value = _member(data, key)

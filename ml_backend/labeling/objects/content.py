@@ -26,7 +26,7 @@ class Content(ABC):
 def check_value_type(tag: Tag, *taken: str) -> None:
     """Raises NotServable if the object's content is behind an address, or of another type than those `taken`."""
     value_type = tag.get("valueType").lower()
-    if value_type.split("|")[0] == "url" or "url" in value_type:
+    if "url" in value_type:
         raise NotServable(f"its {tag.tag} holds a URL")
     if value_type and value_type not in taken:
         raise NotServable(f'its {tag.tag} has valueType="{value_type}"')

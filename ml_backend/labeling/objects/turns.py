@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ml_backend.labeling.form.config import Field, Tag, key_of
-from ml_backend.labeling.form.data import Shown, found_value, plain, string_of
+from ml_backend.labeling.form.data import Shown, found_objects, plain, string_of
 from ml_backend.labeling.objects.content import Content, check_value_type
 
 
@@ -31,11 +31,9 @@ class Turns(Content):
 
     def read(self, data: Any, field: Field) -> Shown:
         """A line for each turn, such as "Anna: Hello"."""
-        value, problem = found_value(data, field.key)
+        value, problem = found_objects(data, field.key)
         if problem:
             return Shown(None, problem)
-        if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-            return Shown(None, f"'{field.key}' is no list of objects")
         name_key, text_key = field.options.get("nameKey", self.name_key), field.options.get("textKey", self.text_key)
         lines = []
         for turn in value:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from support import ROOT
 
 from connector.annotations.controls import Control, from_json
+from connector.annotations.form.conditions import conditions, is_shown, shown_labels
+from connector.annotations.form.config import BrokenConfig
 from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.annotations.label_config import find_control
 from connector.annotations.records import read_text
@@ -739,3 +741,87 @@ def test_odd_input_is_read_alike_and_without_an_exception(config: str, data: Any
         read.problem.encode()
         assert read.label is None or set(one.classes_of(read.label)) <= set(one.classes)
         label_of_backend(result, other)
+
+
+# A control "c" that depends on "p", or what is around it: which answers to "p" show it.
+TREE = '<Choice value="A"><Choice value="C"/><Choice value="D" alias="d"/></Choice><Choice value="B" alias="b"/>'
+TOPICS = '<Taxonomy name="p" toName="t">' + TREE + "</Taxonomy>"
+ON_P = 'whenTagName="p"'
+CHOSEN = f'visibleWhen="choice-selected" {ON_P}'
+SHOWN: dict[str, tuple[str, str, list[list[str]], list[list[str]]]] = {
+    "no condition": (choices(name="p"), "", [[], ["A"]], []),
+    "any choice": (choices(name="p"), CHOSEN, [["A"], ["B"]], [[]]),
+    "an empty value": (choices(name="p"), CHOSEN + ' whenChoiceValue=""', [["A"]], [[]]),
+    "one value": (choices(name="p"), CHOSEN + ' whenChoiceValue="A"', [["A"], ["B", "A"]], [[], ["B"]]),
+    "small letters": (choices(name="p"), CHOSEN.lower() + ' whenchoicevalue="A"', [["A"]], [[], ["B"]]),
+    "several values": (choices(name="p"), CHOSEN + ' whenChoiceValue="A,B"', [["A"], ["B"]], [[]]),
+    "a space": (choices(name="p"), CHOSEN + ' whenChoiceValue="x, A"', [], [["A"]]),
+    "a value that is gone": (choices(name="p"), CHOSEN + ' whenChoiceValue="Z"', [], [[], ["A"]]),
+    "unselected": (choices(name="p"), f'visibleWhen="choice-unselected" {ON_P}', [[]], [["A"]]),
+    "a value unselected": (
+        choices(name="p"),
+        f'visibleWhen="choice-unselected" {ON_P} whenChoiceValue="A"',
+        [[], ["B"]],
+        [["A"]],
+    ),
+    "an alias": (choices(name="p", inner=TREE), CHOSEN + ' whenChoiceValue="b"', [["b"]], [["A"]]),
+    "a value that has an alias": (choices(name="p", inner=TREE), CHOSEN + ' whenChoiceValue="B"', [["b"]], [["A"]]),
+    "a leaf": (choices('allowNested="true"', TREE, "p"), CHOSEN + ' whenChoiceValue="C"', [["A / C"]], [["b"]]),
+    "a node of a tree": (TOPICS, CHOSEN + ' whenChoiceValue="D"', [["A / d"], ["b", "A / d"]], [["A"], ["A / C"]]),
+    "regions": (choices(name="p"), f'visibleWhen="region-selected" {ON_P}', [[], ["A"]], []),
+    "no such condition": (choices(name="p"), 'visibleWhen="never" whenTagName="p"', [[]], []),
+    "no control": (choices(name="p"), 'visibleWhen="choice-selected" whenTagName="q"', [], [[], ["A"]]),
+    "any control": (choices(name="p"), 'visibleWhen="choice-selected"', [["A"]], [[]]),
+    "a value alone": (choices(name="p"), 'whenChoiceValue="A"', [["A"]], [["B"], []]),
+    "a control without choices": (RATING.format("", "").replace('name="c"', 'name="p"'), CHOSEN, [], [["4"], []]),
+}
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["itself", "around"])
+@pytest.mark.parametrize(("parent", "condition", "shown", "hidden"), SHOWN.values(), ids=SHOWN.keys())
+def test_a_control_is_shown_as_in_the_form(
+    parent: str, condition: str, shown: list[list[str]], hidden: list[list[str]], around: bool
+) -> None:
+    child = f"<View {condition}><View>{choices()}</View></View>" if around else choices(condition)
+    found = conditions(view(TEXT, parent, child))
+    assert list(found) == ["p", "c"]
+    assert found["p"] == ()
+    for answers, expected in ((shown, True), (hidden, False)):
+        assert [is_shown(found["c"], {"p": answer}) for answer in answers] == [expected] * len(answers)
+    assert is_shown(found["c"], {}) == is_shown(found["c"], {"p": []})
+
+
+def test_the_form_hides_no_rating() -> None:
+    assert conditions(view(TEXT, RATING.format("", 'visibleWhen="choice-selected"'))) == {"c": ()}
+
+
+def test_all_conditions_around_a_control_count() -> None:
+    around = '<View visibleWhen="choice-selected" whenTagName="{}">'
+    nested = around.format("p") + around.format("q") + choices() + "</View></View>"
+    found = conditions(view(TEXT, choices(name="p"), choices(name="q"), nested))["c"]
+    assert [is_shown(found, labels) for labels in ({"p": ["A"]}, {"q": ["A"]}, {"p": ["A"], "q": ["B"]})] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_an_answer_that_is_hidden_shows_no_other_control() -> None:
+    condition = 'visibleWhen="choice-{}" whenTagName="{}"'
+    parts = [
+        choices(condition.format("selected", "b"), name="c"),
+        choices(condition.format("selected", "a"), name="b"),
+        choices(name="a"),
+        choices(condition.format("unselected", "b"), name="d"),
+    ]
+    found = conditions(view(TEXT, *parts))
+    labels = {name: ["A"] for name in "abcd"}
+    assert list(shown_labels(found, labels)) == ["a", "b", "c"]
+    assert list(shown_labels(found, labels | {"a": []})) == ["a", "d"]
+
+
+def test_conditions_are_read_however_deep_the_config_is() -> None:
+    deep = '<View visibleWhen="choice-selected" whenTagName="p">' * 3000 + choices() + "</View>" * 3000
+    assert len(conditions(view(TEXT, choices(name="p"), deep))["c"]) == 3000
+    with pytest.raises(BrokenConfig):
+        conditions("<View>")

@@ -81,12 +81,7 @@ class Field(NamedTuple):
 
 def read_form(config: str) -> Form:
     """The named tags of a labelling config. Raises BrokenConfig."""
-    if re.search(r"<!(DOCTYPE|ENTITY)", config, re.IGNORECASE):
-        raise BrokenConfig("it has a DOCTYPE or an entity, which Label Studio forbids")
-    try:
-        root = ElementTree.fromstring(config)
-    except (ElementTree.ParseError, ValueError) as error:  # half a surrogate pair is a ValueError
-        raise BrokenConfig(str(error)) from error
+    root = parse(config)
     form = Form([], {})
     # With a list of what is left, because a config may nest deeper than Python's stack.
     left = [(root, False)]
@@ -100,6 +95,16 @@ def read_form(config: str) -> Form:
         repeated = repeated or tag.is_a("Repeater")
         left.extend((child, repeated) for child in reversed(element))
     return form
+
+
+def parse(config: str) -> ElementTree.Element:
+    """The outermost element of a labelling config. Raises BrokenConfig."""
+    if re.search(r"<!(DOCTYPE|ENTITY)", config, re.IGNORECASE):
+        raise BrokenConfig("it has a DOCTYPE or an entity, which Label Studio forbids")
+    try:
+        return ElementTree.fromstring(config)
+    except (ElementTree.ParseError, ValueError) as error:  # half a surrogate pair is a ValueError
+        raise BrokenConfig(str(error)) from error
 
 
 def tag_of(element: ElementTree.Element, *, repeated: bool = False) -> Tag:

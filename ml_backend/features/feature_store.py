@@ -26,6 +26,7 @@ Compute = Callable[[Sequence[str]], Matrix]
 TFIDF_SAMPLE = 20_000
 SECONDS_A_TEXT = 0.01  # to embed it on two cores, roughly
 _TFIDF_CHUNK = 1_000
+_COPIED = 5_000  # embeddings that are in memory at a time while they are copied
 # Texts per call on another machine, which receives their model with them. Whole chunks keep the batches the same.
 _SHARD = 30 * device.chunk_size("cpu")
 
@@ -34,7 +35,13 @@ class FeatureStore:
     """The features of one project's texts."""
 
     def __init__(
-        self, dataset: Dataset, encoder: Encoder, cache: LruCache, directory: Path, settings: Settings
+        self,
+        dataset: Dataset,
+        encoder: Encoder,
+        cache: LruCache,
+        directory: Path,
+        settings: Settings,
+        siblings: Callable[[], Sequence[Dataset]] = tuple,
     ) -> None:
         """Compute features of the texts in `dataset`.
 
@@ -44,8 +51,10 @@ class FeatureStore:
             cache: Features of texts that belong to no item.
             directory: The folder of TF-IDF maps, fine-tuned encoders and transformers.
             settings: The server's settings.
+            siblings: Finds other datasets that may hold embeddings of the same texts.
         """
         self.parallel = ParallelRunner(settings)
+        self._siblings = siblings
         self._cache = cache
         self._dataset = dataset
         self._encoder = encoder
@@ -81,11 +90,14 @@ class FeatureStore:
         return not spec.encoder or spec.encoder == self._encoder.fingerprint
 
     def count_unembedded(self) -> int:
-        """The number of texts that `embed` would embed."""
+        """The number of texts without an embedding. `embed` copies or computes them."""
         return len(self._dataset.lacking(self._encoder.fingerprint))
 
     def embed(self, report: Report) -> None:
-        """Embed every stored text without an embedding, and call `report(done, total)` after each batch."""
+        """Embed every stored text without an embedding, and call `report(done, total)` after each batch.
+
+        Embeddings that siblings hold are copied instead.
+        """
         self._fill((self._encoder.fingerprint,), report)
 
     def fill(self, spec: FeatureSpec, report: Report = lambda done, total: None) -> None:
@@ -145,7 +157,11 @@ class FeatureStore:
         """The embeddings of `digests`, computed if missing: float32 (n, d), and the positions of its n rows."""
         feature_key = self._encoder.fingerprint
         embedded = self._dataset.features(feature_key, digests)
-        texts = self._dataset.texts([key for key in digests if key not in embedded])
+        missing = [key for key in digests if key not in embedded]
+        left = self._copy_embeddings(missing)
+        if len(left) < len(missing):
+            embedded = self._dataset.features(feature_key, digests)
+        texts = self._dataset.texts(left)
         if texts:
             vectors = self._encoder.encode([cut(text) for text in texts.values()])
             self._dataset.add_features(feature_key, list(texts), vectors)
@@ -207,12 +223,34 @@ class FeatureStore:
 
     def _fill(self, feature_keys: Sequence[str], report: Report, digests: Collection[bytes] | None = None) -> None:
         lacking = {key: self._dataset.lacking(key, digests) for key in feature_keys}
+        for key in filter(self._is_embedding, feature_keys):
+            lacking[key] = self._copy_embeddings(lacking[key])
         done, total = 0, sum(map(len, lacking.values()))
         for feature_key, keys in lacking.items():
             is_remote = self.parallel.distributed and self.parallel.divides(SECONDS_A_TEXT * len(keys))
             compute = (self._remote_call(feature_key) if is_remote else None) or self._compute(feature_key)
             self._fill_with(compute, feature_key, keys, lambda count, _, before=done: report(before + count, total))  # type: ignore[misc]
             done += len(keys)
+
+    def _copy_embeddings(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Copy the embeddings that other datasets hold. Returns those of the `keys` that none holds, in their order."""
+        left, feature_key = list(keys), self._encoder.fingerprint
+        for sibling in self._siblings() if left else ():
+            copied: set[bytes] = set()
+            for start in range(0, len(left), _COPIED):
+                found = sibling.features(feature_key, left[start : start + _COPIED])
+                if found:
+                    self._dataset.add_features(feature_key, list(found), np.stack(list(found.values())))
+                copied.update(found)
+            left = [key for key in left if key not in copied]
+        return left
+
+    def _is_embedding(self, feature_key: str) -> bool:
+        """Whether vectors under a key are those of the sentence encoder itself."""
+        # A fingerprint would load the sentence encoder, which these keys need not have.
+        if is_of_transformer(feature_key) or is_finetuned(feature_key):
+            return False
+        return feature_key == self._encoder.fingerprint
 
     def _fill_with(
         self, compute: Compute | RemoteCall, feature_key: str, keys: Sequence[bytes], report: Report

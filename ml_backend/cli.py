@@ -86,9 +86,10 @@ def rollback(project: str, version: str | None, model_dir: str | None) -> None:
         registry.roll_back(version)
     except BackendError as error:
         _fail(str(error))
+    label_studio_project = project.partition("/")[0]  # without the question
     click.echo(
         f"Model version {registry.current_version()} serves project {project}. To choose a window by it at once, run "
-        f"connector sync --project {project} --train never."
+        f"connector sync --project {label_studio_project} --train never."
     )
 
 

@@ -1,7 +1,14 @@
-"""Everything that the server has of a project, and which model serves."""
+"""Everything that the server has of a project, and which model serves.
 
+A project of Label Studio with several questions has a model per question. The first one's is the project's own, under
+its id. Each further question is a project of its own here, with the name ID/questions/QUESTION.
+"""
+
+import hashlib
 import logging
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
@@ -18,7 +25,10 @@ from ml_backend.training import encoder_schedule
 from ml_backend.training.request import TrainingRequest
 from ml_backend.training.train import awaits_embedding, finetune, train
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PART = r"[A-Za-z0-9_-]{1,64}"
+NAME_PATTERN = f"{_PART}(/questions/{_PART})?"
+_NAME, _QUESTION = re.compile(NAME_PATTERN), re.compile(_PART)
+_DATASET = "pool.sqlite"
 _LOAD_ATTEMPTS = 5  # another process may replace and remove a version while it is read
 
 log = logging.getLogger(__name__)
@@ -27,7 +37,15 @@ log = logging.getLogger(__name__)
 class Project:
     """A project: its dataset, its features and its model versions. Several processes may have it open."""
 
-    def __init__(self, directory: Path, encoder: Encoder, cache: LruCache, settings: Settings) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        encoder: Encoder,
+        cache: LruCache,
+        settings: Settings,
+        name: str = "",
+        siblings: Callable[[], Sequence[Dataset]] = tuple,
+    ) -> None:
         """Open the project in `directory`, without loading a model.
 
         Args:
@@ -35,9 +53,12 @@ class Project:
             encoder: The sentence encoder, which all projects share.
             cache: Features of texts that belong to no item, which all projects share.
             settings: The server's settings.
+            name: Its name, if it is not that of the folder.
+            siblings: Finds the datasets of the other questions of the same project, whose embeddings are used again.
         """
-        self.dataset = Dataset(directory / "pool.sqlite")
-        self.features = FeatureStore(self.dataset, encoder, cache, directory, settings)
+        self.name = name or directory.name
+        self.dataset = Dataset(directory / _DATASET)
+        self.features = FeatureStore(self.dataset, encoder, cache, directory, settings, siblings)
         self.registry = Registry(directory, settings.keep_versions)
         self.directory = directory
         self._loading = Lock()
@@ -100,7 +121,7 @@ class Project:
                 break
             except CorruptModel as error:
                 if self.registry.current_version() == version:
-                    log.error("Project %s: %s", self.directory.name, error)
+                    log.error("Project %s: %s", self.name, error)
                     self._version = version  # not again at every request
                     return
         else:
@@ -127,8 +148,19 @@ class Projects:
     @property
     def names(self) -> list[str]:
         """All projects for which something was ever sent."""
-        names = (path.parent.name for path in directory_of(self._settings).glob("*/pool.sqlite"))
-        return sorted(name for name in names if _NAME.fullmatch(name))
+        return self._stored("*", "*/questions/*")
+
+    def questions(self, name: str) -> list[str]:
+        """The names under which the questions of a project are: its own first. That of one question is alone.
+
+        Raises InvalidRequest for an invalid name.
+        """
+        _directory(self._settings, name)
+        return [name, *self._stored(f"{name}/questions/*")]
+
+    def opened(self, name: str) -> list[Project]:
+        """The questions of a project for which something was ever sent, its own first. Raises as `get` does."""
+        return [project for key in self.questions(name) if (project := self.get(key)) is not None]
 
     def get(self, name: str) -> Project | None:
         """A project, or None if nothing was ever sent for it.
@@ -149,14 +181,34 @@ class Projects:
             if name in self._open and not directory.is_dir():
                 # The process that trains holds a part of it in memory, so it cannot simply begin anew.
                 raise Conflict(f"The folder of project {name} was removed while the server ran. Restart the server.")
-            if name not in self._open and (create or (directory / "pool.sqlite").is_file()):
-                self._open[name] = Project(directory, self._encoder, self._cache, self._settings)
+            if name not in self._open and (create or (directory / _DATASET).is_file()):
+                siblings = partial(self._siblings, name)
+                self._open[name] = Project(directory, self._encoder, self._cache, self._settings, name, siblings)
             return self._open.get(name)
+
+    def _siblings(self, name: str) -> list[Dataset]:
+        project = name.partition("/")[0]
+        names = self._stored(project, f"{project}/questions/*")
+        return [Dataset(directory_of(self._settings) / other / _DATASET) for other in names if other != name]
+
+    def _stored(self, *patterns: str) -> list[str]:
+        """The names that fit, of projects for which something was ever sent."""
+        root = directory_of(self._settings)
+        paths = (path.parent for pattern in patterns for path in root.glob(f"{pattern}/{_DATASET}"))
+        names = (path.relative_to(root).as_posix() for path in paths)
+        return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def directory_of(settings: Settings) -> Path:
     """The folder of the projects."""
     return settings.model_dir / "projects"
+
+
+def question_name(project: str, control: str) -> str:
+    """The name of a further question of a project, which is asked by `control`. The connector makes the same."""
+    if not _QUESTION.fullmatch(control):
+        control = hashlib.blake2b(control.encode(), digest_size=8).hexdigest()
+    return f"{project}/questions/{control}"
 
 
 def registry_of(settings: Settings, name: str) -> Registry:
@@ -169,5 +221,8 @@ def registry_of(settings: Settings, name: str) -> Registry:
 
 def _directory(settings: Settings, name: str) -> Path:
     if not _NAME.fullmatch(name):
-        raise InvalidRequest("A project's name is 1 to 64 letters, digits, underscores and hyphens. Use its id.")
+        raise InvalidRequest(
+            "A project's name is 1 to 64 letters, digits, underscores and hyphens. Use its id, and ID/questions/NAME "
+            "for a further question."
+        )
     return directory_of(settings) / name

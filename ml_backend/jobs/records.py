@@ -96,8 +96,9 @@ class JobRecords:
         self.folder = folder
         self._liveness = liveness
         self._written: dict[str, float] = {}
-        for path in projects.glob(f"*/{folder}/*.json"):
-            self._read(path)
+        for project in ("*", "*/questions/*"):
+            for path in projects.glob(f"{project}/{folder}/*.json"):
+                self._read(path)
 
     def write(self, project: str, job: Job, *, progress: bool = False) -> None:
         """Write a job. If only its `progress` changed, it is written at most once per second.

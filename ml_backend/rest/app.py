@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.convertors import Convertor, register_url_convertor
 
 from ml_backend import schemas
 from ml_backend.errors import InvalidRequest
@@ -54,7 +55,8 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     add("POST", "/setup", routes.setup)
     add("POST", "/predict", routes.predict, 503)
     add("POST", "/webhook", routes.webhook, openapi_extra=ANY_BODY)
-    project = "/api/projects/{project}"
+    register_url_convertor("name", ProjectName())
+    project = "/api/projects/{project:name}"
     add("PUT", f"{project}/items", routes.put_items, response_class=Npz, openapi_extra=NPZ_BODY)
     add("POST", f"{project}/texts", routes.post_texts, 404)
     add("POST", f"{project}/train", routes.train, 404, status_code=202)
@@ -68,6 +70,20 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     add("POST", f"{project}/distinct", routes.distinct, 404, 503)
     describe(app, guarded=bool(accepted(settings)))
     return app
+
+
+class ProjectName(Convertor[str]):
+    """A project's name in a path: an id, or ID/questions/NAME. Which parts are valid is checked behind the route."""
+
+    regex = "[^/]+(?:/questions/[^/]+)?"
+
+    def convert(self, value: str) -> str:
+        """The name in a path."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The path of a name."""
+        return value
 
 
 class Routes:

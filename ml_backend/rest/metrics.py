@@ -78,7 +78,7 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            route = getattr(scope.get("route"), "path", NO_ROUTE)
+            route = getattr(scope.get("route"), "path_format", NO_ROUTE)
             self._metrics.count(scope["method"], route, status, time.perf_counter() - started)
 
 

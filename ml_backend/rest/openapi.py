@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 
+from ml_backend.project import NAME_PATTERN
 from ml_backend.rest.auth import OPEN_PATHS
 from ml_backend.rest.error_responses import STATUS_DESCRIPTIONS, Refusal
 
@@ -11,7 +12,6 @@ NPZ = "application/x-npz"
 BINARY = {"type": "string", "format": "binary"}
 NPZ_BODY = {"requestBody": {"required": True, "content": {NPZ: {"schema": BINARY}}}}
 ANY_BODY: dict[str, Any] = {"requestBody": {"content": {"application/json": {"schema": {}}}}}
-PROJECT = "^[A-Za-z0-9_-]{1,64}$"
 
 _SCHEMES = {"basic": {"type": "http", "scheme": "basic"}, "bearer": {"type": "http", "scheme": "bearer"}}
 _REFUSAL = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Refusal.__name__}"}}}
@@ -53,4 +53,4 @@ def _describe(operation: dict[str, Any], *, guarded: bool) -> None:
             answer["content"][NPZ]["schema"] = BINARY
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path" and parameter["name"] == "project":
-            parameter["schema"]["pattern"] = PROJECT
+            parameter["schema"]["pattern"] = f"^{NAME_PATTERN}$"

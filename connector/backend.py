@@ -29,7 +29,7 @@ from connector.retry import (
 )
 from connector.settings import NO_CREDENTIALS, Credentials, Settings
 
-PROTOCOL = 6
+PROTOCOL = 7
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 

@@ -24,7 +24,7 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[6] = 6
+    protocol: Literal[7] = 7
     classifiers: list[str]
 
 

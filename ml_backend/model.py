@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ml_backend.errors import BackendError, InvalidRequest
+from ml_backend.errors import BackendError, InvalidRequest, NotFound
 from ml_backend.schemas import PredictRequest, describe
 from ml_backend.service import Service
 from ml_backend.settings import Settings
@@ -191,7 +191,10 @@ def _handle(action: str, data: Mapping[str, Any]) -> dict[str, Any]:
 def _ended(project: str, answer: dict[str, Any]) -> dict[str, Any]:
     """Wait for a training, and return its job. If none was started, returns the reason."""
     while "job" in answer:
-        job = _service().job(project, answer["job"])
+        try:
+            job = _service().job(project, answer["job"])
+        except NotFound:  # it trains a further question
+            return answer
         if not job.active:
             return vars(job)
         time.sleep(_POLL_SECONDS)

@@ -18,11 +18,11 @@ from ml_backend.jobs.queue import TrainingWorker
 from ml_backend.jobs.records import Job
 from ml_backend.jobs.trainer import Trainer
 from ml_backend.jobs.worker import TrainingTask, Worker
-from ml_backend.labeling.label_config import cached_controls
+from ml_backend.labeling.label_config import cached_conditions, cached_controls
 from ml_backend.labeling.predictions import predict_tasks
 from ml_backend.labeling.webhook import WebhookHandler
 from ml_backend.models.out_of_sample import out_of_sample
-from ml_backend.models.registry import Registry
+from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.project import Project, Projects, registry_of
 from ml_backend.schemas import ModelState, PredictResponse, TrainRequest
 from ml_backend.settings import Settings
@@ -61,40 +61,38 @@ class Service:
         # A process that is connected to a Ray cluster ends with it, so this one never connects.
         self._projects = Projects(settings.model_copy(update={"ray": None}), self._encoder)
         self._trainer = Trainer(settings, self._projects, make_worker)
-        self._controls = cached_controls()
+        self._controls, self._conditions = cached_controls(), cached_conditions()
         self._warn_once = lru_cache(maxsize=1024)(_warn)
-        self._webhook = WebhookHandler(settings, self._projects, self._controls, self.start)
+        self._webhook = WebhookHandler(settings, self._projects, self._controls, self._conditions, self.start)
 
     def close(self, seconds: float = 5.0) -> None:
         """End all trainings and fine-tunings, and wait for each at most `seconds`."""
         self._trainer.close(seconds)
 
     def version(self, uid: str) -> str:
-        """The current model version of a Label Studio project, "ID" or "ID.TIMESTAMP". Empty without a model."""
-        project = self._find(uid)
-        model = project.serving if project is not None else None
-        return model.version if model is not None else ""
+        """The newest of the model versions that answer a Label Studio project, "ID" or "ID.TIMESTAMP". Empty: none."""
+        return max((model.version for _, model in self._serving(uid)), default="")
 
     def predict(self, uid: str, config: str, tasks: list[Any]) -> PredictResponse:
         """Predict the classes of tasks of the Label Studio project "ID" or "ID.TIMESTAMP", under its config.
 
         The response is that of `predict_tasks`, empty without a model. Raises EncoderUnavailable, CorruptModel.
         """
-        project = self._find(uid)
-        if project is None:
-            return PredictResponse.empty(len(tasks))
         for _ in range(_MODEL_SWAPS):
-            model = project.serving
-            if model is None:
+            serving = self._serving(uid)
+            if not serving:
                 return PredictResponse.empty(len(tasks))
+            models = [(model, project.features) for project, model in serving]
+            # The only question is always answered, whatever the answers to others would be.
+            conditions = self._conditions(config) if len(models) > 1 else {}
             try:
-                response = predict_tasks(model, project.features, self._controls(config), tasks)
+                response = predict_tasks(models, self._controls(config), conditions, tasks)
             except CorruptModel:
-                if project.model is model:
+                if all(project.model is model for project, model in serving):
                     raise
-                continue  # a newer model has replaced it, and its files
+                continue  # a newer model has replaced one of them, and its files
             if response.message:
-                self._warn_once(project.directory.name, hash(config), response.message)
+                self._warn_once(uid.partition(".")[0], hash(config), response.message)
             return response
         raise CorruptModel("The model was replaced again and again during the request. Send it again.")
 
@@ -201,9 +199,11 @@ class Service:
         opened.dataset.set_consensus([])
 
     def versions(self, project: str | None = None) -> list[str]:
-        """The stored model versions, newest first: of a project, "ID" or "ID.TIMESTAMP", or of all."""
-        wanted = None if project is None else project.partition(".")[0]
-        names = [name for name in self._projects.names if wanted in (None, name)]
+        """The stored model versions, newest first: of "ID" or "ID.TIMESTAMP" with its further questions, or of all."""
+        names = self._projects.names
+        if project is not None:
+            wanted = project.partition(".")[0]
+            names = [name for name in names if name == wanted or name.startswith(f"{wanted}/")]
         return sorted((version for name in names for version in self._registry(name).versions()), reverse=True)
 
     def roll_back(self, project: str, version: str | None) -> ModelState:
@@ -313,11 +313,12 @@ class Service:
         """The versions of a project, which need not be open for that."""
         return registry_of(self._settings, name)
 
-    def _find(self, uid: str) -> Project | None:
-        """The project of Label Studio's "ID" or "ID.TIMESTAMP". None for an invalid name, which gets an answer, too."""
+    def _serving(self, uid: str) -> list[tuple[Project, TrainedModel]]:
+        """The models of the questions of Label Studio's "ID" or "ID.TIMESTAMP". Empty for an invalid name, too."""
         with suppress(InvalidRequest):
-            return self._projects.get(uid.partition(".")[0])
-        return None
+            projects = self._projects.opened(uid.partition(".")[0])
+            return [(project, model) for project in projects if (model := project.serving) is not None]
+        return []
 
 
 def _warn(project: str, config: int, message: str) -> None:

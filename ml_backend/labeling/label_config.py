@@ -1,13 +1,19 @@
 """Finds the controls of a labelling config that can be served."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
+from typing import TypeVar
 
 from ml_backend.labeling.controls import Control, control_of
+from ml_backend.labeling.form.conditions import Condition, conditions
 from ml_backend.labeling.form.config import BrokenConfig, NotServable, read_form
+from ml_backend.labeling.form.regions import quoted
+from ml_backend.models.registry import TrainedModel
+
+_Read = TypeVar("_Read")
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +36,55 @@ def find_controls(config: str) -> tuple[Control, ...]:
     return tuple(controls)
 
 
+def find_conditions(config: str) -> Mapping[str, tuple[Condition, ...]]:
+    """The conditions under which the form shows each control. None if it cannot be read."""
+    try:
+        return conditions(config)
+    except BrokenConfig:  # `find_controls` has reported it
+        return {}
+
+
 def cached_controls() -> Callable[[str], tuple[Control, ...]]:
     """`find_controls` with a cache for configs of a usual length. In endless ones, it finds nothing."""
-    cached = lru_cache(maxsize=64)(find_controls)
+    return _cached(find_controls, ())
 
-    def controls(config: str) -> tuple[Control, ...]:
+
+def cached_conditions() -> Callable[[str], Mapping[str, tuple[Condition, ...]]]:
+    """`find_conditions` with a cache like that of `cached_controls`."""
+    return _cached(find_conditions, {})
+
+
+def _cached(read: Callable[[str], _Read], nothing: _Read) -> Callable[[str], _Read]:
+    cached = lru_cache(maxsize=64)(read)
+
+    def read_config(config: str) -> _Read:
         if len(config) > _LONGEST:
             log.warning("A labelling config of %d characters is not read. Make it shorter.", len(config))
-            return ()
-        return cached(config) if len(config) <= _CACHED else find_controls(config)
+            return nothing
+        return cached(config) if len(config) <= _CACHED else read(config)
 
-    return controls
+    return read_config
+
+
+def match_models(models: Sequence[TrainedModel], controls: Sequence[Control]) -> list[Control | None]:
+    """The control that each model answers, None if there is none. Each control is answered by the first of its models.
+
+    A model that is alone answers the control that fits best. One of several answers the control that it is named for,
+    because another one may have similar classes.
+    """
+    if len(models) == 1:
+        return [match_control(controls, model.classes, model.multilabel, model.control) for model in models]
+    named = {model.control for model in models}
+    free = {control.name: control for control in controls}
+    matched: list[Control | None] = []
+    for model in models:
+        names = {model.control} if model.control else free.keys() - named
+        candidates = [control for control in controls if control.name in names and control.name in free]
+        control = match_control(candidates, model.classes, model.multilabel, model.control)
+        if control is not None:
+            del free[control.name]
+        matched.append(control)
+    return matched
 
 
 def match_control(
@@ -85,6 +129,34 @@ def describe_change(
     gone = [name for name in classes if name not in control.classes]
     parts = [f"{_listed(names)} {verb}" for names, verb in ((new, "new"), (gone, "gone")) if names]
     return f"{changed}: {' and '.join(parts)}. Run connector sync." if parts else ""
+
+
+def describe_changes(
+    models: Sequence[TrainedModel], controls: Sequence[Control], matched: Sequence[Control | None]
+) -> list[str]:
+    """How a config differs from that of each model, in words. Empty if it does not, or if another model answers.
+
+    Args:
+        models: The models.
+        controls: The controls of the config.
+        matched: Those that `match_models` found for the models.
+    """
+    names = {control.name for control in controls}
+    answered = {control.name for control in matched if control is not None}
+    changes = []
+    for model, control in zip(models, matched, strict=True):
+        is_one_of_several = len(models) > 1 and control is None and bool(model.control)
+        if is_one_of_several and model.control in answered:
+            change = ""
+        elif is_one_of_several and controls and model.control not in names:
+            name = quoted(model.control)
+            change = (
+                f"The labelling config has no control {name} for model version {model.version}. Run connector sync."
+            )
+        else:
+            change = describe_change(model.version, controls, control, model.classes, model.multilabel)
+        changes.append(change)
+    return changes
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Answers tasks of Label Studio with the predictions of a model."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,49 +9,98 @@ import numpy.typing as npt
 from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD
 from ml_backend.features.feature_store import FeatureStore
 from ml_backend.labeling.controls import Control
-from ml_backend.labeling.label_config import describe_change, match_control
+from ml_backend.labeling.form.conditions import Condition, shown_labels
+from ml_backend.labeling.label_config import describe_changes, match_models
 from ml_backend.models.registry import TrainedModel
-from ml_backend.schemas import Prediction, PredictResponse
+from ml_backend.schemas import PredictResponse
+
+
+class _Answer(NamedTuple):
+    """A model's answer to a task: classes, and its confidence."""
+
+    classes: list[str]
+    score: float
+
+
+class _Answers(NamedTuple):
+    """What a model answers: the control, the answers by the places of their tasks, and why there are no others."""
+
+    control: Control | None
+    by_task: dict[int, _Answer]
+    message: str
 
 
 def predict_tasks(
-    model: TrainedModel, features: FeatureStore, controls: Sequence[Control], tasks: Sequence[Any]
+    models: Sequence[tuple[TrainedModel, FeatureStore]],
+    controls: Sequence[Control],
+    conditions: Mapping[str, Sequence[Condition]],
+    tasks: Sequence[Any],
 ) -> PredictResponse:
     """Predict the classes of tasks. Only classes that the labelling config still has are predicted.
 
     Args:
-        model: The model.
-        features: The project's features.
+        models: The model of each question, at least one, with the features of its texts.
         controls: The controls of the project's labelling config.
+        conditions: When the form shows each control, by its name. A question that it hides is not answered.
         tasks: Tasks of Label Studio.
 
     Returns:
-        One entry per task. It is empty without an answer, and its result is empty if none of several classes applies.
-        `message` explains how the config differs from that of the model, or why there is no answer.
+        One entry per task, with the answers to all questions in the order of the config. It is empty without an answer,
+        and its result is empty if none of several classes applies. Its score is the mean over the answers, and its
+        version the newest one. `message` explains how the config differs from that of a model, or why there is no
+        answer.
 
     Raises:
         EncoderUnavailable: The sentence encoder cannot be loaded.
-        CorruptModel: The model's files are damaged.
+        CorruptModel: A model's files are damaged.
     """
-    control = match_control(controls, model.classes, model.multilabel, model.control)
-    message = describe_change(model.version, controls, control, model.classes, model.multilabel)
-    response = PredictResponse.empty(len(tasks), model.version, message)
+    only_models = [model for model, _ in models]
+    matched = match_models(only_models, controls)
+    changes = describe_changes(only_models, controls, matched)
+    answers = [
+        _answer(model, features, control, change, tasks)
+        for (model, features), control, change in zip(models, matched, changes, strict=True)
+    ]
+    version = max(model.version for model in only_models)  # names sort by time
+    message = " ".join(filter(None, (found.message for found in answers)))
+    response = PredictResponse.empty(len(tasks), version, message)
+    given = {found.control.name: (found.control, found.by_task) for found in answers if found.control is not None}
+    given = {control.name: given[control.name] for control in controls if control.name in given}
+    known = {name: _decidable(conditions.get(name, ()), given.keys()) for name in given}
+    for place, entry in enumerate(response.results):
+        labels = {name: by_task[place].classes for name, (_, by_task) in given.items() if place in by_task}
+        shown = shown_labels(known, labels)
+        entry.result = [region for name, classes in shown.items() for region in given[name][0].result_of(classes)]
+        if shown:
+            entry.score = sum(given[name][1][place].score for name in shown) / len(shown)
+    return response
+
+
+def _decidable(conditions: Iterable[Condition], answered: Collection[str]) -> list[Condition]:
+    """The conditions on controls that a model answers. Without a prediction, it is open whether the others are met."""
+    return [condition for condition in conditions if not condition.control or condition.control in answered]
+
+
+def _answer(
+    model: TrainedModel, features: FeatureStore, control: Control | None, message: str, tasks: Sequence[Any]
+) -> _Answers:
+    """The answers of one model in a control."""
+    answers = _Answers(control, {}, message)
     if control is None:
-        return response
-    control = control.with_fields(model.fields)
-    texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, control))}
+        return answers
+    read = control.with_fields(model.fields)
+    texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, read))}
     if not texts:
-        return response
+        return answers
     if not features.matches(model.feature_spec):
-        response.message = f"Model version {model.version} was trained with another sentence encoder. Train again."
-        return response
+        message = f"Model version {model.version} was trained with another sentence encoder. Train again."
+        return answers._replace(message=message)
     probabilities = model.final.predict_proba(features.of_texts(model.feature_spec, list(texts.values())))
     valid = [index for index, class_ in enumerate(model.classes) if class_ in control.classes]
     for place, row in zip(texts, probabilities, strict=True):
         chosen, score = _choose(row[valid], model.multilabel)
-        result = control.result_of([model.classes[valid[index]] for index in chosen])
-        response.results[place] = Prediction(result=result, score=score, model_version=model.version)
-    return response
+        answers.by_task[place] = _Answer([model.classes[valid[index]] for index in chosen], score)
+    return answers
 
 
 def text_of(task: Any, control: Control) -> str:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ml_backend.labeling.controls import Control
+from ml_backend.labeling.form.conditions import Condition, is_shown
 from ml_backend.project import Project
 from ml_backend.settings import Settings
 from ml_backend.training.request import Label, TrainingRequest
@@ -20,8 +21,13 @@ from ml_backend.training.request import Label, TrainingRequest
 LabelNames = str | list[str]
 
 
-def training_request(project: Project, control: Control, settings: Settings) -> TrainingRequest:
-    """A training on all labels of a project, with the classes of `control`. Raises InvalidRequest."""
+def training_request(
+    project: Project, control: Control, settings: Settings, conditions: Sequence[Condition] = ()
+) -> TrainingRequest:
+    """A training on all labels of a project, with the classes of `control`. Raises InvalidRequest.
+
+    `conditions`: when the form shows the control. Where it does not, nothing chosen is no answer.
+    """
     consensus = project.dataset.consensus()
     labels = [
         (row.digest, label, row.weight)
@@ -34,7 +40,7 @@ def training_request(project: Project, control: Control, settings: Settings) -> 
     test_items = {row.item for row in annotations if row.ground_truth} if consensus else set()
     votes: dict[tuple[int, bytes], list[LabelNames]] = {}
     for row in annotations:
-        label = _label_of(row.answers, control)
+        label = _label_of(row.answers, control, shown=is_shown(conditions, row.answers))
         if label is not None and row.digest not in texts_with_consensus and row.item not in test_items:
             votes.setdefault((row.item, row.digest), []).append(label)
     labels += [(digest, majority(answers, control), 1.0) for (_, digest), answers in votes.items()]
@@ -63,10 +69,11 @@ def _restrict_to_classes(label: LabelNames, control: Control) -> LabelNames | No
     return kept if kept or not label else None
 
 
-def _label_of(answers: Mapping[str, list[str]], control: Control) -> LabelNames | None:
+def _label_of(answers: Mapping[str, list[str]], control: Control, *, shown: bool = True) -> LabelNames | None:
     """The label that an annotation gives, or None."""
     given = answers.get(control.name, [])
-    classes = control.choose(list(filter(None, given)), answered="" not in given).classes  # "": it could not be read
+    answered = shown and "" not in given  # "": it could not be read
+    classes = control.choose(list(filter(None, given)), answered=answered).classes
     return classes if classes is None or control.multiple else classes[0]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_backend.features.encoder import Encoder
 from ml_backend.jobs.records import Job
-from ml_backend.labeling.label_config import find_controls
+from ml_backend.labeling.label_config import find_conditions, find_controls
 from ml_backend.labeling.webhook import WebhookHandler
 from ml_backend.project import Projects
 from ml_backend.settings import Settings
@@ -37,7 +37,7 @@ class EventHarness:
         settings = Settings(model_dir=directory)
         self.started: list[tuple[str, TrainingRequest]] = []
         self.projects = Projects(settings, Encoder(settings.encoder))
-        self.events = WebhookHandler(settings, self.projects, find_controls, self._start)
+        self.events = WebhookHandler(settings, self.projects, find_controls, find_conditions, self._start)
 
     def _start(self, project: str, request: TrainingRequest) -> Job:
         self.started.append((project, request))

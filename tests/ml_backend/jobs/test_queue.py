@@ -190,14 +190,15 @@ def test_a_server_that_stops_fails_its_jobs_and_the_next_one_tells_so(tmp_path: 
 
 def test_jobs_of_a_server_that_died_are_marked_as_failed_and_those_of_one_that_lives_are_not(tmp_path: Path) -> None:
     dead, living = ServerLiveness(tmp_path / "servers"), ServerLiveness(tmp_path / "servers")
-    for liveness, project in ((dead, "7"), (living, "8")):
+    for liveness, project in ((dead, "7"), (dead, "7/questions/topic"), (living, "8")):
         JobRecords(tmp_path / "projects", "jobs", liveness).write(
             project, Job("one", "running", "training", progress=0.5)
         )
     dead._lock.release()  # as the system does at its death
     reader = JobRecords(tmp_path / "projects", "jobs", ServerLiveness(tmp_path / "servers"))
-    written = json.loads((tmp_path / "projects/7/jobs/one.json").read_text())
-    assert (written["state"], written["error"]) == ("failed", SERVER_ENDED)
+    for folder in ("7/jobs", "7/questions/topic/jobs"):
+        written = json.loads((tmp_path / "projects" / folder / "one.json").read_text())
+        assert (written["state"], written["error"]) == ("failed", SERVER_ENDED)
     found = reader.read("7", "one")
     assert found is not None
     assert (found.state, found.retriable, found.stage) == ("failed", True, "training")

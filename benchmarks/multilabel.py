@@ -27,11 +27,12 @@ from threadpoolctl import threadpool_limits
 from connector.active_learning import multilabel
 from connector.active_learning.strategies import find_strategy
 from connector.annotations.controls.choices import Choices
+from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, digest, latest_labels
 from connector.backend import Probabilities
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState, State
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import class_positions, label_set
 from connector.sync.scoring import choose, score
 from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD, OneVsRestClassifier
@@ -188,7 +189,7 @@ class Project:
     def pulled(self) -> ProjectSnapshot:
         """As sync reads it."""
         project = {"id": 1, "skip_queue": "REQUEUE_FOR_OTHERS"}
-        return ProjectSnapshot(project, CONTROL, dict(self.tasks), {}, changed=True, texts=lambda ids: {})
+        return ProjectSnapshot(project, Questions((CONTROL,)), dict(self.tasks), {}, changed=True, texts=lambda ids: {})
 
 
 def ours(seed: int) -> list[float]:

@@ -24,6 +24,7 @@ from rich.table import Table
 from connector import __version__
 from connector.active_learning.window import Slot
 from connector.annotations.controls.choices import Choices
+from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, latest_labels
 from connector.demo import texts as demo_texts
 from connector.reporting import html
@@ -34,8 +35,8 @@ from connector.reporting.rows import Extras, task_rows
 from connector.reporting.section_annotators import annotators_section
 from connector.reporting.section_labels import class_counts, consensus_section, pace_section
 from connector.reporting.section_window import window_section
-from connector.state.pull import ProjectSnapshot
 from connector.state.rows import ProjectRecord
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import Review
 from connector.sync.scoring import Scored
 
@@ -143,7 +144,7 @@ def generate(n_tasks: int, n_labels: int, n_annotators: int) -> ReportData:
         lock_until=None,
     )
     emails = {number: f"a.long.name.{number}@example.com" for number in range(1, n_annotators + 1)}
-    pulled = ProjectSnapshot({"id": 7, "title": "Requests"}, CONTROL, tasks, {}, False, texts)
+    pulled = ProjectSnapshot({"id": 7, "title": "Requests"}, Questions((CONTROL,)), tasks, {}, False, texts)
     return ReportData(pulled, reviewed, emails, record, [])
 
 
@@ -202,8 +203,15 @@ def _head(data: ReportData) -> Head:
 
 def _export(data: ReportData, path: Path) -> None:
     extras = Extras(emails=data.emails)
-    rows = task_rows(data.pulled.tasks.values(), CONTROL, data.reviewed, extras, data.pulled.texts)
-    write("jsonl", rows, CLASSES, path)
+    rows = task_rows(
+        data.pulled.tasks.values(),
+        data.pulled.questions,
+        [data.reviewed],
+        data.reviewed.scored.scores,
+        extras,
+        data.pulled.texts,
+    )
+    write("jsonl", rows, data.pulled.questions, path)
 
 
 if __name__ == "__main__":

@@ -192,8 +192,8 @@ class Backend:
         return str(job["model_version"])
 
     def forget_model(self, project: str) -> None:
-        """Deletes all model versions of the project. Its texts and their embeddings stay."""
-        self._call("DELETE", f"/api/projects/{project}/model")
+        """Deletes all model versions of the project, if it has any. Its texts and their embeddings stay."""
+        self._call("DELETE", f"/api/projects/{project}/model", accept=(404,))
 
     def predict(self, project: str, data: Sequence[Mapping[str, Any]], label_config: str) -> list[dict[str, Any]]:
         """The current model's predictions in Label Studio's format, one per entry of `data` (n,), those of tasks."""

@@ -34,6 +34,14 @@ class Reporter:
         self._quiet = quiet
         self._checkpoint = checkpoint
 
+    def of(self, part: str) -> Reporter:
+        """A reporter that names a part of the work before every line, and adds to the same `seconds`."""
+        reporter = Reporter(
+            self._console, about=f"{self._about}{part}: ", quiet=self._quiet, checkpoint=self._checkpoint
+        )
+        reporter.seconds = self.seconds
+        return reporter
+
     def say(self, sentence: str) -> None:
         """Shows a sentence between stages."""
         sentence = self._about + sentence

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ml_backend.models.registry import Registry
 
 
-_PROJECT = click.option("--project", required=True, help="Id of the Label Studio project.")
+_PROJECT = click.option(
+    "--project", required=True, help="Id of the Label Studio project, or ID/questions/CONTROL for a further question."
+)
 _MODEL_DIR = click.option("--model-dir", help="Folder of texts, features and models [default: ml_backend_data].")
 
 
@@ -94,11 +96,12 @@ def rollback(project: str, version: str | None, model_dir: str | None) -> None:
 
 
 def _registry(project: str, model_dir: str | None) -> "Registry":
-    from ml_backend.project import registry_of
+    from ml_backend.project import question_name, registry_of
 
+    identifier, separator, control = project.partition("/questions/")
     try:
         settings = _settings({"model_dir": model_dir} if model_dir is not None else {})
-        return registry_of(settings, project)
+        return registry_of(settings, question_name(identifier, control) if separator else project)
     except BackendError as error:
         _fail(str(error))
 

@@ -17,8 +17,8 @@ from connector.errors import UsageError
 HEAD = """# Label Studio's templates
 
 What `connector init` makes of each template that Label Studio 1.23.2 ships, as it is. If several controls can be
-served, choose one with `--control`. A control that cannot be served is named with the reason. The open-source edition
-accepts configs with a `Chat`, but its form cannot show one.
+served, all are, unless you choose some with `--control`. A control that cannot be served is named with the reason. The
+open-source edition accepts configs with a `Chat`, but its form cannot show one.
 
 | group | template | served | not served |
 | --- | --- | --- | --- |

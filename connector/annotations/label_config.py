@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from connector.annotations.controls import CONTROLS, control_of
 from connector.annotations.controls import Control as Control
+from connector.annotations.form.conditions import conditions
 from connector.annotations.form.config import BrokenConfig, Form, NotServable, Tag, read_form
 from connector.annotations.objects import OBJECTS
+from connector.annotations.questions import Questions
 from connector.errors import UsageError
 
 MAX_CLASSES = 1000  # that the ML backend takes
@@ -63,6 +65,30 @@ def find_control(label_config: str, name: str | None = None) -> Control:
         names = ", ".join(f"--control {shlex.quote(control.name)}" for control in servable)
         raise UsageError(f"The labelling config has several controls that can be served. Choose one: {names}.")
     return servable[0]
+
+
+def find_questions(label_config: str, names: Sequence[str] = (), *, missing_allowed: bool = False) -> Questions:
+    """The controls of `label_config` to serve: those called `names` in this order, or without any, all that can be.
+
+    Raises UsageError if there is none, or if one of `names` cannot be served. With `missing_allowed`, that one is left
+    out if others are there.
+    """
+    if not names:
+        names = [row.name for row in list_controls(label_config) if row.control is not None]
+    servable = {row.name: row.control for row in list_controls(label_config) if row.control is not None}
+    missing = [name for name in names if name not in servable]
+    if not names or (missing and not missing_allowed) or len(missing) == len(names):
+        find_control(label_config, missing[0] if missing else None)  # raises
+    controls = tuple(servable[name] for name in names if name in servable)
+    # If a control that is not served hides one, nothing is known about that.
+    known = {
+        name: tuple(rule for rule in rules if rule.control in names)
+        for name, rules in conditions(label_config).items()
+        if name in names
+    }
+    return Questions(
+        controls, {name: rules for name, rules in known.items() if rules}, tuple(missing), tuple(dict.fromkeys(names))
+    )
 
 
 def packaged_label_config() -> str:

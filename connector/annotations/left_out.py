@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connector.annotations.controls import Control
 from connector.annotations.form.regions import quoted
+from connector.annotations.questions import Questions
 from connector.annotations.records import Task
 from connector.formatting import count
 
@@ -26,7 +26,8 @@ class LeftOut:
         answered: Those tasks without a text on which people have answered all the same.
         unreadable: {annotation: why its answer, or a part of it, cannot be read}.
         unknown: {annotation: its choices that the labelling config no longer has}.
-        unanswered: Annotations without an answer in the control, skips aside.
+            named = " or ".join(map(quoted, controls))
+            what = f"{count(len(self.unanswered), 'annotation')} without an answer in {named}"
     """
 
     without_text: dict[int, str]
@@ -51,8 +52,8 @@ class LeftOut:
             sorted(row.id for row in rows if row.label is None and not row.problem),
         )
 
-    def sentences(self, control: str) -> list[str]:
-        """How many there are of each kind, with the first ids and their causes. `control`: its name."""
+    def sentences(self, controls: Sequence[str]) -> list[str]:
+        """How many there are of each kind, with the first ids and their causes. `controls`: their names."""
         parts = []
         if self.without_text:
             answered = f", {len(self.answered)} of them with annotations" if self.answered else ""
@@ -66,7 +67,9 @@ class LeftOut:
             what = f"{count(len(self.unknown), 'annotation')} with an answer that the config no longer has"
             parts.append(f"{what}: {with_causes(self.unknown)}")
         if self.unanswered:
-            what = f"{count(len(self.unanswered), 'annotation')} without an answer in {quoted(control)}"
+            what = (
+                f"{count(len(self.unanswered), 'annotation')} without an answer in {' or '.join(map(quoted, controls))}"
+            )
             parts.append(f"{what}: {with_causes(dict.fromkeys(self.unanswered, ''))}")
         return parts
 
@@ -88,14 +91,14 @@ def data_keys(raws: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for raw in raws if isinstance(raw["data"], dict) for key in raw["data"]))
 
 
-def no_text_at_all(control: Control, present: list[str], project: int) -> str:
+def no_text_at_all(questions: Questions, present: list[str], project: int) -> str:
     """What to do if no task of a project has anything to read. `present`: the keys that the tasks have."""
-    if set(control.data_keys) & set(present) or not present:
-        return f"Import tasks with {' and '.join(control.contents)} under {control.shown_keys}."
+    if set(questions.data_keys) & set(present) or not present:
+        return f"Import tasks with {' and '.join(questions.contents)} under {questions.shown_keys}."
     named = ", ".join(f"'{other}'" for other in present[:10]) + (", …" if len(present) > 10 else "")
-    if control.fields:
+    if questions.fields:
         return f"The tasks have {named}. Name some of these with connector init --project {project} --fields KEYS."
     usable = next((other for other in present if re.fullmatch(r"[\w.\[\]]+", other, re.ASCII)), None)
     example = f', such as value="${usable}"' if usable else ""
-    show = f"let the {control.content} show one of these{example}"
+    show = f"let the {questions.objects} show one of these{example}"
     return f"The tasks have {named}. In Settings, Labeling Interface, {show}."

@@ -5,10 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from connector.annotations.controls import Control
-from connector.annotations.form.data import PAIR_SEPARATOR, Shown
+from connector.annotations.controls.control import ReadLabel
+from connector.annotations.form.data import CONTENT_SEPARATOR, PAIR_SEPARATOR, Shown
+
+
+class Reader(Protocol):
+    """What reads tasks and annotations: a control, or all questions of a project."""
+
+    def shown(self, data: Any) -> Shown: ...
+
+    def read(self, result: Any) -> ReadLabel: ...
 
 
 class Annotation(NamedTuple):
@@ -16,7 +24,7 @@ class Annotation(NamedTuple):
 
     Attributes:
         annotator: 0 if the user was deleted: all deleted users count as one.
-        label: As Control.label_of writes it. None: there is none.
+        label: As Control.label_of writes it, or a joint label of several questions. None: there is none.
         unknown: A choice that the config no longer has is left out. Other choices of a set are kept, and a single
             choice becomes None.
         lead_time: In seconds. None: unknown.
@@ -71,24 +79,24 @@ def digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def read_content(raw: Mapping[str, Any], control: Control) -> Shown:
-    """The content that a task of Label Studio shows in the control, or why there is nothing to label."""
-    return control.shown(raw["data"])
+def read_content(raw: Mapping[str, Any], reader: Reader) -> Shown:
+    """The content that a task of Label Studio shows, or why there is nothing to label."""
+    return reader.shown(raw["data"])
 
 
 def readable(text: str) -> str:
     """A content as people read it: of a pair, both sides with an arrow between them."""
-    return text.replace(PAIR_SEPARATOR, " ⇄ ")
+    return " | ".join(filter(None, text.split(CONTENT_SEPARATOR))).replace(PAIR_SEPARATOR, " ⇄ ")
 
 
-def read_text(raw: Mapping[str, Any], control: Control) -> str | None:
-    """The content that a task of Label Studio shows in the control. None: there is nothing to label."""
-    return read_content(raw, control).text
+def read_text(raw: Mapping[str, Any], reader: Reader) -> str | None:
+    """The content that a task of Label Studio shows. None: there is nothing to label."""
+    return read_content(raw, reader).text
 
 
-def read_task(raw: dict[str, Any], control: Control) -> Task:
+def read_task(raw: dict[str, Any], reader: Reader) -> Task:
     """A task of `GET /api/tasks?fields=all`, or the answer to a task's PATCH, as a record."""
-    text, problem = read_content(raw, control)
+    text, problem = read_content(raw, reader)
     return Task(
         id=raw["id"],
         digest=None if text is None else digest(text),
@@ -97,7 +105,7 @@ def read_task(raw: dict[str, Any], control: Control) -> Task:
         updated_at=raw["updated_at"],
         # On PostgreSQL they come in any order.
         annotations=tuple(
-            sorted((read_annotation(row, raw["id"], control) for row in raw["annotations"]), key=lambda row: row.id)
+            sorted((read_annotation(row, raw["id"], reader) for row in raw["annotations"]), key=lambda row: row.id)
         ),
         problem=problem,
     )
@@ -111,10 +119,10 @@ def annotator_of(raw: Mapping[str, Any]) -> int:
     return user or 0
 
 
-def read_annotation(raw: dict[str, Any], task: int, control: Control) -> Annotation:
+def read_annotation(raw: dict[str, Any], task: int, reader: Reader) -> Annotation:
     """A row of a task's `annotations` as a record."""
     skipped = bool(raw["was_cancelled"])
-    label, unknown, problem = (None, False, "") if skipped else control.read(raw["result"])
+    label, unknown, problem = (None, False, "") if skipped else reader.read(raw["result"])
     return Annotation(
         id=raw["id"],
         task=task,

@@ -20,7 +20,9 @@ MAX_FIELDS = 100  # that the ML backend takes
 @click.option("--title", help="Create a new project with this title.")
 @click.option("--data", type=click.Path(path_type=Path), help="Texts for the new project: a .csv or .jsonl file.")
 @click.option("--label-config", type=click.Path(path_type=Path), help="The new project's config [label_config.xml].")
-@click.option("--control", "control_name", help="The control to use, if the config has several.")
+@click.option(
+    "--control", "control_names", multiple=True, metavar="NAME", help="A control to use. Repeat it for several [all]."
+)
 @click.option(
     "--fields",
     metavar="KEYS",
@@ -39,7 +41,7 @@ def init(
     title: str | None,
     data: Path | None,
     label_config: Path | None,
-    control_name: str | None,
+    control_names: tuple[str, ...],
     fields: str | None,
     min_annotations_per_task: int | None,
     connect_backend: bool,
@@ -65,9 +67,9 @@ def init(
         raise click.UsageError(f"--fields takes at most {MAX_FIELDS} keys.")
     settings, gateway, state = open_servers(servers)
     if project_id is None:
-        config = _label_config(label_config, control_name)
+        config = _label_config(label_config, control_names)
         project_id = create(
-            str(title), Path(str(data)), gateway, config, Reporter().say, control_name=control_name, fields=keys or ()
+            str(title), Path(str(data)), gateway, config, Reporter().say, control_names=control_names, fields=keys or ()
         )
 
     def confirm(question: str) -> bool:
@@ -77,7 +79,7 @@ def init(
         project_id,
         gateway,
         open_for_init(project_id, gateway, state, confirm),
-        control_name=control_name,
+        control_names=control_names,
         fields=keys,
         min_annotations_per_task=min_annotations_per_task,
         backend_url=settings.ml_backend_url if connect_backend else None,
@@ -91,16 +93,16 @@ def init(
         say(format_init(done))
 
 
-def _label_config(path: Path | None, control_name: str | None = None) -> str:
-    """The labelling config at `path`, which has the control, or the packaged one."""
-    from connector.annotations.label_config import find_control, packaged_label_config
+def _label_config(path: Path | None, control_names: tuple[str, ...] = ()) -> str:
+    """The labelling config at `path`, which has the controls, or the packaged one."""
+    from connector.annotations.label_config import find_questions, packaged_label_config
     from connector.errors import UsageError
 
     if path is None:
         return packaged_label_config()
     try:
         config = path.read_text(encoding="utf-8")
-        find_control(config, control_name)
+        find_questions(config, control_names)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

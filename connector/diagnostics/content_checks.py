@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import shlex
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
+from connector.annotations.label_config import list_controls
 from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes
+from connector.annotations.questions import Questions
+from connector.annotations.records import Annotation
 from connector.diagnostics.finding import Finding, ok, warning
 from connector.formatting import count, listed, verb
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 
 SAMPLE = 20  # tasks whose keys a message names
 # Label Studio 1.23.2 reads the old result when an annotation is changed or deleted, and answers 500 to these. A PATCH
@@ -15,12 +21,33 @@ SAMPLE = 20  # tasks whose keys a message names
 _NOT_TO_BE_CHANGED = ("its value is", "its type is", "its result ")
 
 
+def served(questions: Questions, project: Mapping[str, Any]) -> Finding:
+    """Are the questions in the labelling config that init set up, and no others?"""
+    named = questions.described
+    init = f"connector init --project {project['id']}"
+    more = [row.name for row in list_controls(project["label_config"]) if row.control is not None]
+    more = [name for name in more if name not in questions.names]
+    others = " and ".join(f"'{name}'" for name in more)
+    every = " ".join(f"--control {shlex.quote(name)}" for name in [*questions.names, *more])
+    if questions.missing:
+        gone = " and ".join(f"'{name}'" for name in questions.missing)
+        instead = f"do without it, and serve {others}" if more else "do without it"
+        return warning(
+            "adopted",
+            f"Set up for {named}. The labelling config no longer has {gone}, whose labels do not count now.",
+            f"Put {gone} back in Settings, Labeling Interface. Or {instead}: {init} {every}",
+        )
+    if not more:
+        return ok("adopted", f"Set up for {named}.")
+    return ok("adopted", f"Set up for {named}. To serve {others}, too: {init} {every}")
+
+
 def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int]], list[str]]) -> Finding:
     """Are there tasks without a text?
 
     `url`: Label Studio's address. `data_keys` gives the keys that the data of some tasks has.
     """
-    control, left_out = pulled.control, LeftOut.of(pulled.tasks.values())
+    questions, left_out = pulled.questions, LeftOut.of(pulled.tasks.values())
     without = left_out.without_text
     if not pulled.tasks:
         return warning(
@@ -46,7 +73,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     )
     remedies = []
     if len(without) == len(pulled.tasks):
-        remedies.append(no_text_at_all(control, data_keys(list(without)[:SAMPLE]), pulled.project["id"]))
+        remedies.append(no_text_at_all(questions, data_keys(list(without)[:SAMPLE]), pulled.project["id"]))
     if left_out.answered:
         answered = with_causes(dict.fromkeys(left_out.answered, ""))
         named += (
@@ -65,16 +92,17 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
 
 def choices(pulled: ProjectSnapshot) -> Finding:
     """Are there choices in the labelling config, or in annotations, that are no classes?"""
-    unknown, control = LeftOut.of(pulled.tasks.values()).unknown, pulled.control
-    remedies = list(control.notes)
-    if not unknown and not control.notes:
-        return ok("choices", f"All answers in annotations are in the labelling config ({listed(control.classes)}).")
+    unknown, questions = LeftOut.of(pulled.tasks.values()).unknown, pulled.questions
+    remedies = questions.notes
+    if not unknown and not remedies:
+        return ok("choices", f"All answers in annotations are in the labelling config ({_classes(questions)}).")
     if not unknown:
         return warning("choices", "The labelling config has a choice that is no class.", " ".join(remedies))
     effect = "They count as no label."
-    if control.multiple:
+    if any(control.multiple for control in questions.controls):
         effect = "It is left out of the set, and a set of nothing else counts as no label."
-    remedies.append(f"{control.way_back} Then run connector sync --project {pulled.project['id']}.")
+    ways = " ".join(dict.fromkeys(control.way_back for control in questions.controls))
+    remedies.append(f"{ways} Then run connector sync --project {pulled.project['id']}.")
     return warning(
         "choices",
         f"{count(len(unknown), 'annotation')} {_have(unknown)} an answer that the labelling config does not have: "
@@ -92,6 +120,8 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
     usable = [row for row in rows if row.label is not None and row.task not in left_out.without_text]
     blank = dict.fromkeys(left_out.unanswered, "")
     parts = [f"{len(usable):,} of {count(len(rows), 'annotation')} {verb(len(usable), 'gives', 'give')} a label"]
+    if pulled.questions.several:
+        parts.append(_by_question(usable, pulled))
     if left_out.unreadable:
         parts.append(
             f"{count(len(left_out.unreadable), 'annotation')} {_have(left_out.unreadable)} an answer that cannot be "
@@ -100,8 +130,8 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
     if left_out.unknown:
         parts.append(f"{count(len(left_out.unknown), 'annotation')} {_have(left_out.unknown)} an unknown answer")
     if blank:
-        name = pulled.control.name
-        parts.append(f"{count(len(blank), 'annotation')} {_have(blank)} no answer in '{name}': {with_causes(blank)}")
+        names = " or ".join(f"'{name}'" for name in pulled.questions.names)
+        parts.append(f"{count(len(blank), 'annotation')} {_have(blank)} no answer in {names}: {with_causes(blank)}")
     if left_out.answered:
         parts.append(f"{count(len(left_out.answered), 'task')} with annotations {_have(left_out.answered)} no text")
     cause = f"{'. '.join(parts)}."
@@ -110,7 +140,12 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
         return ok("answers", cause)
     number, task = min((row.id, row.task) for row in rows if row.unreadable or row.id in blank)
     page = f"{url}/projects/{pulled.project['id']}/data?task={task}"
-    if number in left_out.unreadable:
+    if number in left_out.unreadable and pulled.questions.several:
+        remedy = (
+            f"Correct annotation {number} at {page}, or PATCH {url}/api/annotations/{number}/ with a result that the "
+            "form could submit. Deleting it would also delete its answers to the other questions."
+        )
+    elif number in left_out.unreadable:
         remedy = (
             f"Delete annotation {number} at {page}, where Label Studio may show an error in its place, and answer the "
             "task again. "
@@ -122,13 +157,33 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
     else:
         remedy = f"Look at annotation {number} at {page} and answer the task again."
     if len(left_out.unreadable) > 1:
-        remedy += " Correct or delete the others alike, each on the page of its task."
+        remedy += " Treat the others alike, each on the page of its task."
     return warning(
         "answers",
         cause,
         f"{remedy} If many are like that, the labelling config has changed, or people answer another control. To use "
         f"that one, run connector init --project {pulled.project['id']} --control NAME.",
     )
+
+
+def _by_question(rows: Collection[Annotation], pulled: ProjectSnapshot) -> str:
+    """How many annotations answer each question."""
+    questions, left_out = pulled.questions, pulled.answers_without_content()
+    answered = Counter(name for row in rows if row.label is not None for name in questions.labels_of(row.label))
+    counted = ", ".join(
+        f"'{name}' has {count(answered[name] - len(left_out.get(name, ())), 'label')}" for name in questions.names
+    )
+    without = [
+        f"{count(len(ids), 'answer')} in '{name}' on a task that lacks what it is about: "
+        f"{with_causes(dict.fromkeys(ids, ''))}"
+        for name, ids in left_out.items()
+    ]
+    return ". ".join([counted, *without])
+
+
+def _classes(questions: Questions) -> str:
+    """The classes, of several questions with their names."""
+    return questions.described if questions.several else listed(questions.controls[0].classes)
 
 
 def _have(items: Collection[int]) -> str:

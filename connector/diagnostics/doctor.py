@@ -6,19 +6,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from connector.annotations.controls import from_json as control_from_json
-from connector.annotations.label_config import Control
 from connector.annotations.left_out import data_keys
+from connector.annotations.questions import Questions, questions_from_json
 from connector.backend import Backend
 from connector.diagnostics import content_checks, queue_checks, server_checks
 from connector.diagnostics.finding import Finding, ok, problem
 from connector.errors import ConnectorError, TryAgainLater, UsageError
-from connector.formatting import count, listed
+from connector.formatting import count
 from connector.label_studio.client import LabelStudio
 from connector.queue.versions import our_versions
 from connector.settings import Settings
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot, control_of, read_snapshot
+from connector.state.pull import questions_of, read_snapshot
+from connector.state.snapshot import ProjectSnapshot
 
 LEVELS = {"problem": "Problem", "warning": "Warning", "ok": "Fine"}
 
@@ -76,7 +76,7 @@ class _Examination:
         self.settings = settings
         self.now = now
         self.record = state.record()
-        self.control: Control | None = None
+        self.questions: Questions | None = None
         self.pulled: ProjectSnapshot | None = None  # None if Label Studio could not be asked
         self.backends: list[dict[str, Any]] | None = None
 
@@ -94,7 +94,7 @@ class _Examination:
 
         url = self.settings.ml_backend_url
         backend = server_checks.backend(
-            self.project_id, lambda: Backend.of(self.settings, self.gateway.retries), self.control, self.record
+            self.project_id, lambda: Backend.of(self.settings, self.gateway.retries), self.questions, self.record
         )
         findings.append(backend)
         if self.backends is not None:
@@ -143,9 +143,9 @@ class _Examination:
     def _of_project(self, project: Mapping[str, Any]) -> Iterator[Finding]:
         """The checks of a project that is set up."""
         if self.record.control is not None:
-            self.control = control_from_json(self.record.control)
+            self.questions = questions_from_json(self.record.control)
         try:
-            self.control = control_of(project, self.record)
+            self.questions = questions_of(project, self.record)
         except UsageError as error:
             yield problem(
                 "adopted",
@@ -155,7 +155,7 @@ class _Examination:
             )
             yield from server_checks.settings(project)
             return
-        yield ok("adopted", f"Set up for '{self.control.name}' with {listed(self.control.classes)}.")
+        yield content_checks.served(self.questions, project)
         pulled = read_snapshot(self.project_id, self.gateway, self.state)
         if self.state.record().queue_version != self.record.queue_version:
             # A sync has published in between, so that `pulled` and the record are of different windows.

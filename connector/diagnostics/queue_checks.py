@@ -15,8 +15,8 @@ from connector.queue.publish import stale_open_tasks
 from connector.queue.versions import published_at
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot
 from connector.state.rows import ProjectRecord
+from connector.state.snapshot import ProjectSnapshot
 
 ENOUGH_ANSWERS = 8
 OUT_OF_ORDER_SHARE = 0.25

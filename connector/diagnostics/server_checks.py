@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from connector.annotations.label_config import Control
+from connector.annotations.questions import Questions
 from connector.backend import Backend, RefusedCredentials
 from connector.diagnostics.finding import Finding, ok, problem, warning
 from connector.errors import ConnectorError, TryAgainLater, UsageError
@@ -183,48 +183,58 @@ def members(project_id: int, edition: object, gateway: LabelStudio) -> Finding:
     )
 
 
-def backend(project_id: int, connect: Callable[[], Backend], control: Control | None, record: ProjectRecord) -> Finding:
-    """Does the ML backend answer, and does its model know the classes of the labelling config?"""
+def backend(
+    project_id: int, connect: Callable[[], Backend], questions: Questions | None, record: ProjectRecord
+) -> Finding:
+    """Does the ML backend answer, and do its models know the classes of the labelling config?"""
     train = f"connector sync --project {project_id} --train always"
     with contextlib.closing(connect()) as server:
         try:
             server.check()
-            model = server.model(str(project_id))
+            keys = {"": str(project_id)}
+            if questions is not None:
+                keys = {name: questions.model_key(project_id, name) for name in questions.names}
+            models = {name: model for name, key in keys.items() if (model := server.model(key))}
         except TryAgainLater as error:
             return problem("backend", str(error), "Start it, or correct ML_BACKEND_URL.", unavailable=True)
         except RefusedCredentials as error:
             return problem("backend", str(error), "Set them in the environment or in .env of the connector.")
         except ConnectorError as error:
             return problem("backend", str(error), "Correct ML_BACKEND_URL, the address of ml-backend serve.")
-    if model is None and record.model_version is not None:
+    if not models and record.model_version is not None:
         return warning(
             "backend",
             f"The ML backend at {server.url} has lost its model ({record.model_version}). Perhaps it runs with "
             "another --model-dir, or it is another server.",
             f"Start it with the folder that it had before, or run {train}.",
         )
-    if model is None:
-        return ok(
-            "backend",
-            "It answers. It has no model: a training makes one from labels of two classes, on two different texts.",
-        )
-    if control is not None and set(model["classes"]) != set(control.classes):
-        return warning(
-            "backend",
-            f"Its model knows {listed(model['classes'])}, the labelling config has {listed(control.classes)}.",
-            f"Run {train}. It needs labels of two classes, on two different texts.",
-        )
-    if control is not None and bool(model.get("multilabel")) != control.multiple:
-        kinds = ("one class", "several classes")
-        return warning(
-            "backend",
-            f"Its model was trained for {kinds[not control.multiple]} per task, but the labelling config asks "
-            f"for {kinds[control.multiple]}.",
-            f"Run {train}.",
-        )
-    last = record.model_version
-    other = f" The last window was chosen by {last}." * (last not in (None, model["model_version"]))
-    return ok("backend", f"It answers. Its model is {model['model_version']}.{other}")
+    learns = "a training makes one from labels of two classes, on two different texts."
+    if not models:
+        return ok("backend", f"It answers. It has no model: {learns}")
+    several = questions is not None and questions.several
+    for control in questions.controls if questions is not None else ():
+        model, its = models.get(control.name), f"Its model of '{control.name}'" if several else "Its model"
+        if model is None:
+            continue
+        if set(model["classes"]) != set(control.classes):
+            return warning(
+                "backend",
+                f"{its} knows {listed(model['classes'])}, the labelling config has {listed(control.classes)}.",
+                f"Run {train}. It needs labels of two classes, on two different texts.",
+            )
+        if bool(model.get("multilabel")) != control.multiple:
+            kinds = ("one class", "several classes")
+            return warning(
+                "backend",
+                f"{its} was trained for {kinds[not control.multiple]} per task, but the labelling config asks "
+                f"for {kinds[control.multiple]}.",
+                f"Run {train}.",
+            )
+    newest, last = max(str(model["model_version"]) for model in models.values()), record.model_version
+    other = f" The last window was chosen by {last}." * (last not in (None, newest))
+    without = " and ".join(f"'{name}'" for name in keys if name not in models)
+    no_model = f" There is no model of {without}: {learns}" if without else ""
+    return ok("backend", f"It answers. Its {'newest ' if several else ''}model is {newest}.{other}{no_model}")
 
 
 def backend_address(backends: list[dict[str, Any]], reached: str | None) -> Finding:

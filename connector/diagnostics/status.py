@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot, open_places
+from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import Task, latest_labels, moment, readable
 from connector.annotations.statistics import LabelCounts, TaskCounts, label_counts, task_counts
 from connector.errors import ConnectorError
@@ -17,8 +19,9 @@ from connector.label_studio.client import LabelStudio
 from connector.queue.settings import not_served
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot, read_snapshot
+from connector.state.pull import read_snapshot
 from connector.state.rows import ProjectRecord
+from connector.state.snapshot import ProjectSnapshot
 
 NEXT_TASKS = 5
 TEXT_WIDTH = 60
@@ -95,6 +98,16 @@ class ModelStatus:
 
 
 @dataclass(frozen=True)
+class QuestionStatus:
+    """One of several questions. `labels`: annotations by people that answer it. `labelled`: tasks that have one."""
+
+    control: str
+    labels: int
+    labelled: int
+    model: ModelStatus | None
+
+
+@dataclass(frozen=True)
 class ForecastStatus:
     """What the next `labels` would bring, as `active_learning.stopping.forecast` says, and that as a sentence."""
 
@@ -139,6 +152,7 @@ class ProjectStatus:
     new_annotations: int
     next_tasks: list[NextTask]
     next_step: str
+    questions: list[QuestionStatus] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -146,8 +160,8 @@ class ProjectStatus:
         return self.error.exit_code if self.error else 0
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        return asdict(self)
+        """The object that `--json` prints. It has `questions` if there are several."""
+        return {name: value for name, value in asdict(self).items() if name != "questions" or value}
 
 
 def status(
@@ -203,6 +217,12 @@ def status(
             for slot in left[:NEXT_TASKS]
         ],
         next_step="",
+        questions=_questions(
+            tasks,
+            _served(pulled, record),
+            round_summary,
+            pulled.answers_without_content() if pulled is not None else {},
+        ),
     )
     return replace(result, next_step=_next_step(result, pulled, record))
 
@@ -256,10 +276,12 @@ def _rule(minimum: int, tasks: Mapping[int, Task]) -> RuleStatus:
 
 
 def _model(record: ProjectRecord, round_summary: Mapping[str, Any]) -> ModelStatus | None:
-    if record.model_version is None:
-        return None
+    return None if record.model_version is None else _model_of(record.model_version, round_summary)
+
+
+def _model_of(version: str, round_summary: Mapping[str, Any]) -> ModelStatus:
     return ModelStatus(
-        version=record.model_version,
+        version=version,
         agreement=round_summary.get("model_agreement"),
         ground_truth_tasks=round_summary.get("ground_truth_tasks", 0),
         ground_truth_accuracy=round_summary.get("ground_truth_accuracy"),
@@ -267,6 +289,40 @@ def _model(record: ProjectRecord, round_summary: Mapping[str, Any]) -> ModelStat
         embedding_since=round_summary.get("model_embedding_since"),
         in_training=round_summary.get("model_in_training", False),
     )
+
+
+def _served(pulled: ProjectSnapshot | None, record: ProjectRecord) -> Questions | None:
+    if pulled is not None:
+        return pulled.questions
+    return None if record.control is None else questions_from_json(record.control)
+
+
+def _questions(
+    tasks: Mapping[int, Task],
+    questions: Questions | None,
+    round_summary: Mapping[str, Any],
+    left_out: Mapping[str, list[int]],
+) -> list[QuestionStatus]:
+    """Of several questions, the status of each, by the last round. `left_out`: {control: annotations}."""
+    if questions is None or not questions.several:
+        return []
+    labels: Counter[str] = Counter()
+    labelled: dict[str, set[int]] = {name: set() for name in questions.names}
+    for row in (row for task in tasks.values() for row in task.annotations if not row.ground_truth):
+        for name in questions.labels_of(row.label) if row.label is not None else ():
+            if row.id in left_out.get(name, ()):
+                continue
+            labels[name] += 1
+            labelled[name].add(row.task)
+    rounds = {found["control"]: found for found in round_summary.get("questions", ())}
+    return [
+        QuestionStatus(name, labels[name], len(labelled[name]), _question_model(rounds.get(name, {})))
+        for name in questions.names
+    ]
+
+
+def _question_model(found: Mapping[str, Any]) -> ModelStatus | None:
+    return _model_of(found["model_version"], found) if found.get("model_version") else None
 
 
 def _forecast(round_summary: Mapping[str, Any]) -> ForecastStatus:
@@ -307,6 +363,8 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None, record: Pr
         return f"{count(status.new_annotations, 'new annotation')}: the next connector sync chooses a new window."
     if pulled.changed:
         return "The project has changed: the next connector sync chooses a new window."
+    if record.window_options is not None and "window" not in record.window_options:
+        return f"The last sync did not end: the next connector sync chooses a new window. To do that now, run {sync}"
     if (record.window_options or {}).get("train") == "never":
         return "The last window was chosen with --train never: the next sync without it chooses a new window."
     if not window.size:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from connector.annotations.statistics import LabelCounts, TaskCounts
-from connector.diagnostics.status import LastRound, ModelStatus, ProjectStatus, QueueStatus, RuleStatus
+from connector.diagnostics.status import LastRound, ModelStatus, ProjectStatus, QuestionStatus, QueueStatus, RuleStatus
 from connector.formatting import ago, count, embedding_words, next_opinion, one_line, share
 
 
@@ -20,10 +20,14 @@ def format_status(status: ProjectStatus) -> str:
         "Labels": _format_labels(status.labels),
         "Tasks": _format_tasks(status.tasks),
         "Rule": _format_rule(status.rule),
-        "Model": _format_model(status.model, status.labels.ground_truth),
+        "Model": _format_model(status.model, status.labels.ground_truth) if not status.questions else "",
         "Forecast": status.forecast.words,
     }
-    lines += [f"  {name:<12}{text}" for name, text in parts.items() if text]
+    for name, text in parts.items():
+        if text:
+            lines.append(f"  {name:<12}{text}")
+        if name == "Model":
+            lines += [f"  {'Question':<12}{_format_question(question)}" for question in status.questions]
     for index, task in enumerate(status.next_tasks):
         kind = next_opinion(max(1, task.labels)) if task.second_opinion else "new"
         lines.append(f"  {'' if index else 'Next':<12}{task.rank}. task {task.task} ({kind}): {task.text}")
@@ -111,6 +115,11 @@ def _format_rule(rule: RuleStatus) -> str:
     return (
         f"every labelled task is to have at least {wanted} ({count(rule.tasks_below, 'task has', 'tasks have')} fewer)"
     )
+
+
+def _format_question(question: QuestionStatus) -> str:
+    labels = f"'{one_line(question.control)}': {count(question.labels, 'label')} on {count(question.labelled, 'task')}"
+    return f"{labels}, model {_format_model(question.model, 0)}"
 
 
 def _format_model(model: ModelStatus | None, ground_truth: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from connector._compat import batched
-from connector.annotations import Control
+from connector.annotations.questions import Questions
 from connector.errors import ConnectorError
 from connector.label_studio import LabelStudio
 from connector.queue.versions import PUBLISHED_CONSENSUS
@@ -54,7 +54,7 @@ def publish_consensus(
     gateway: LabelStudio,
     state: ProjectState,
     project_id: int,
-    control: Control,
+    questions: Questions,
     wanted: Mapping[int, Label],
     *,
     tasks: Collection[int],
@@ -69,7 +69,7 @@ def publish_consensus(
         gateway: Label Studio, with its writes guarded by the project's lock.
         state: The project's state, whose lock is held.
         project_id: The project in Label Studio.
-        control: The control that the labels are of.
+        questions: The questions that the labels answer.
         wanted: {task: consensus label} to publish.
         tasks: All tasks of the project.
         versions: The number of predictions by model version.
@@ -93,16 +93,16 @@ def publish_consensus(
     for page in pages:
         done: dict[int, Label | None] = {}
         for task, rows in _ours(page):
-            written += _bring_up_to_date(gateway, control, rows, wanted.get(task))
+            written += _bring_up_to_date(gateway, questions, rows, wanted.get(task))
             done[task] = wanted.get(task)
             progress(len(done), max(len(done), len(ids)))
         missing -= done.keys()
         state.renew_lock(at_most_every=KEEP_SECONDS)
         state.store_consensus(done)
     state.store_consensus({task: None for task in ids if task not in wanted})
-    for part in batched(sorted(missing), ROWS_A_CALL if control.imports_in_bulk else ROWS_ONE_BY_ONE):
-        rows = [_row(task, control, wanted[task]) for task in part]
-        kept = gateway.import_predictions(project_id, rows, singly=not control.imports_in_bulk)
+    for part in batched(sorted(missing), ROWS_A_CALL if questions.imports_in_bulk else ROWS_ONE_BY_ONE):
+        rows = [_row(task, questions, wanted[task]) for task in part]
+        kept = gateway.import_predictions(project_id, rows, singly=not questions.imports_in_bulk)
         if kept != len(part):
             raise ConnectorError(f"Label Studio kept {kept} of {len(part)} consensus labels: run sync again.")
         state.renew_lock(at_most_every=KEEP_SECONDS)
@@ -142,14 +142,14 @@ def _ours(page: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, list[dict[st
 
 
 def _bring_up_to_date(
-    gateway: LabelStudio, control: Control, rows: Sequence[Mapping[str, Any]], wanted: Label | None
+    gateway: LabelStudio, questions: Questions, rows: Sequence[Mapping[str, Any]], wanted: Label | None
 ) -> int:
     """Leaves one of a task's predictions, with the label that is wanted, or none. Returns the number of calls."""
     first, *others = rows
     calls = 0
     if wanted is None:
         others = [first, *others]
-    elif (first["result"], first["score"]) != (prediction := _prediction(control, wanted)):
+    elif (first["result"], first["score"]) != (prediction := _prediction(questions, wanted)):
         gateway.update_prediction(first["id"], result=prediction[0], score=prediction[1])
         calls += 1
     for row in others:
@@ -158,11 +158,11 @@ def _bring_up_to_date(
     return calls
 
 
-def _row(task: int, control: Control, wanted: Label) -> dict[str, Any]:
-    result, score = _prediction(control, wanted)
+def _row(task: int, questions: Questions, wanted: Label) -> dict[str, Any]:
+    result, score = _prediction(questions, wanted)
     return {"task": task, "result": result, "score": score, "model_version": PUBLISHED_CONSENSUS}
 
 
-def _prediction(control: Control, wanted: Label) -> tuple[list[dict[str, Any]], float]:
+def _prediction(questions: Questions, wanted: Label) -> tuple[list[dict[str, Any]], float]:
     """The result and the score of a label's prediction. Label Studio silently drops a score outside [0, 1]."""
-    return control.result(wanted.label), min(1.0, max(0.0, round(wanted.quality, 4)))
+    return questions.result(wanted.label), min(1.0, max(0.0, round(wanted.quality, 4)))

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 import charset_normalizer
 
 from connector._compat import long_csv_fields
-from connector.annotations import Control
 from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.form.regions import quoted
+from connector.annotations.questions import Questions
 from connector.annotations.records import read_content
 from connector.errors import UsageError
 from connector.formatting import count, one_line, verb
@@ -41,8 +41,8 @@ class DataFile:
     assumed: str | None = None
 
 
-def read_data_file(path: Path, control: Control) -> DataFile:
-    """Reads the file at `path`, whose rows have the text of `control`. Raises UsageError if it cannot be used."""
+def read_data_file(path: Path, questions: Questions) -> DataFile:
+    """Reads the file at `path`, whose rows have what `questions` are about. Raises UsageError if it cannot be used."""
     kind = path.suffix.lower()
     if kind not in TABLES + LINES:
         raise UsageError(f"{path} is neither .csv nor .jsonl.")
@@ -60,13 +60,13 @@ def read_data_file(path: Path, control: Control) -> DataFile:
     if not found:
         raise UsageError(f"{path} holds no rows.")
     for place, row in found:
-        _check(row, place, path, [target.field.key for target in control.targets], is_table=kind in TABLES)
+        _check(row, place, path, [target.field.key for target in questions.targets], is_table=kind in TABLES)
     rows = [row for _, row in found]
-    for key in control.fields:
+    for key in questions.fields:
         if all(find_value(row, key) is MISSING for row in rows):
             raise UsageError(f"{path} has no '{key}', which --fields names. Its columns are: {_columns(rows[0])}.")
-    _check_texts(found, path, control)
-    return DataFile(rows, _assumed(path, encoding, delimiter, read_content({"data": rows[0]}, control).text))
+    _check_texts(found, path, questions)
+    return DataFile(rows, _assumed(path, encoding, delimiter, read_content({"data": rows[0]}, questions).text))
 
 
 def _decode(data: bytes, path: Path) -> tuple[str, str | None]:
@@ -183,9 +183,9 @@ def _columns(row: Mapping[Any, Any]) -> str:
     return ", ".join(quoted(str(name)) for name in row) or "none"
 
 
-def _check_texts(found: Iterable[tuple[str, Mapping[str, Any]]], path: Path, control: Control) -> None:
+def _check_texts(found: Iterable[tuple[str, Mapping[str, Any]]], path: Path, questions: Questions) -> None:
     """Raises UsageError if a row would become a task without a text, which a sync would leave out."""
-    shown = [(place, read_content({"data": row}, control)) for place, row in found]
+    shown = [(place, read_content({"data": row}, questions)) for place, row in found]
     without = [(place, content.problem) for place, content in shown if content.text is None]
     if without:
         place, problem = without[0]

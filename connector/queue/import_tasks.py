@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from connector.annotations import find_control
+from connector.annotations.label_config import find_questions
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.label_studio import LabelStudio
 from connector.queue.data_files import read_data_file
@@ -18,16 +18,16 @@ def create(
     label_config: str,
     say: Callable[[str], None] = lambda sentence: None,
     *,
-    control_name: str | None = None,
+    control_names: Sequence[str] = (),
     fields: Sequence[str] = (),
 ) -> int:
     """Creates a project with `label_config` and the texts of a .csv or .jsonl file, and returns its id.
 
-    Calls `say` with what was assumed about the file. `control_name`: the control, if the config has several. `fields`:
+    Calls `say` with what was assumed about the file. `control_names`: the controls to serve, without any all. `fields`:
     what models read. Raises UsageError, before anything is created, if the file or the config cannot be used. If the
     import fails, the project is deleted again.
     """
-    read = read_data_file(data, find_control(label_config, control_name).with_fields(fields))
+    read = read_data_file(data, find_questions(label_config, control_names).with_fields(fields))
     if read.assumed is not None:
         say(read.assumed)
     project = gateway.create_project(title, label_config)

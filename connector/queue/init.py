@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from connector.annotations import Control, find_control
-from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.form.data import MISSING, find_value
+from connector.annotations.label_config import find_questions, list_controls
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
+from connector.annotations.questions import Questions, describe, questions_from_json
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.formatting import count, format_value, listed
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
 from connector.queue.versions import our_versions
-from connector.queue.views import OwnTabs, create_tabs
+from connector.queue.views import OwnTabs, create_tabs, has_our_tab
 from connector.settings import NO_CREDENTIALS, Credentials
 from connector.state.project_state import ProjectState, now
 from connector.state.pull import read_all
@@ -30,7 +31,7 @@ def initialize(
     gateway: LabelStudio,
     state: ProjectState,
     *,
-    control_name: str | None = None,
+    control_names: Sequence[str] = (),
     fields: Sequence[str] | None = None,
     min_annotations_per_task: int | None = None,
     backend_url: str | None = None,
@@ -46,7 +47,7 @@ def initialize(
         project_id: The project in Label Studio.
         gateway: Label Studio. Its writes are guarded by the project's lock.
         state: The project's state.
-        control_name: The control to serve, if the labelling config has several.
+        control_names: The controls to serve. Without any, as before, or all that can be served.
         fields: Keys of a task's data that models read. (): they read what the form shows. None: as before.
         min_annotations_per_task: The number of annotations that every task is to have. None: as before.
         backend_url: The ML backend to connect. None: none.
@@ -62,43 +63,57 @@ def initialize(
         project = gateway.get_project(project_id)
         asked_at = gateway.server_time
         record = state.record()
-        if control_name is None and record.control is not None:
-            control_name = record.control["name"]
-        control = find_control(project["label_config"], control_name)
-        control_before = control_from_json(record.control) if record.control else None
-        control = control.with_fields(fields if fields is not None else control_before.fields if control_before else ())
+        recorded = questions_from_json(record.control) if record.control is not None else None
+        before = recorded if record.original_settings is not None else None  # after undo, all are taken again
+        names_before = before.order if before is not None else ()
+        names = [name for name in names_before if name in control_names or not control_names]
+        names += [name for name in control_names if name not in names]  # the first keeps the project's model
+        fields_before = recorded.fields if recorded is not None else ()
+        questions = _questions(project, names, chosen=bool(control_names))
+        questions = questions.with_fields(fields_before if fields is None else fields)
         if fields:
             _check_fields(project, gateway, fields)
         if record.original_settings is None:
-            _remember(project, gateway, state, control, asked_at, confirm, reporter or Reporter())
+            _remember(project, gateway, state, questions, asked_at, confirm, reporter or Reporter())
             record = state.record()
         wrong = wrong_settings(project)
         state.renew_lock()  # the question may have been open for long
-        same_config = (control, project["label_config"]) == (control_before, record.label_config)
+        same_config = (questions, project["label_config"]) == (recorded, record.label_config)
         if not same_config or "maximum_annotations" in wrong:
             # The mirror holds other labels or texts, or flags that the PATCH below rewrites: read all again.
             state.put(bookmark=None, full_read=None, window_options=None)
-        state.put(control=control.to_json(), label_config=project["label_config"])
+        former = set((record.found or {}).get("former_models", ()))
+        if recorded is not None and recorded.order != questions.order:
+            state.store_trained({})  # each label is stored under its question
+            former |= {recorded.model_key(project_id, name) for name in recorded.order}
+        former -= {str(project_id), *(questions.model_key(project_id, name) for name in questions.order)}
+        state.put(control=questions.to_json(), label_config=project["label_config"])
         if min_annotations_per_task is not None:
             state.put(min_annotations_per_task=min_annotations_per_task)
             state.ask_for_a_window()
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
-        tabs = create_tabs(project_id, gateway, control.data_keys, OwnTabs.of(record.found))
+        tabs = create_tabs(project_id, gateway, questions.data_keys, OwnTabs.of(record.found))
         state.renew_lock()
-        state.put(found={**(record.found or {}), "made_tabs": [*tabs.renamed, *tabs.ours.values()]})
+        made = {"made_tabs": [*tabs.renamed, *tabs.ours.values()], "former_models": sorted(former)}
+        state.put(found={**(record.found or {}), **made})
         connected = backend_url is not None and _connect(project_id, gateway, backend_url, credentials, state)
         state.renew_lock()
         state.put(adopted_at=record.adopted_at or now())
     return {
         "project": project_id,
         "title": project["title"],
-        "control": control.name,
-        "control_before": control_before.name if control_before else None,
-        "classes": list(control.classes),
-        "fields": {"before": list(control_before.fields) if control_before else [], "after": list(control.fields)},
-        "notes": list(control.notes),
+        "control": questions.names[0],
+        "control_before": names_before[0] if names_before else None,
+        "classes": list(questions.controls[0].classes),
+        **(
+            {"questions": _described(questions), "questions_before": list(names_before)}
+            if questions.several or len(names_before) > 1
+            else {}
+        ),
+        "fields": {"before": list(fields_before), "after": list(questions.fields)},
+        "notes": list(questions.notes),
         "changed": sorted(wrong),
         "changes": [{"name": name, "before": project.get(name), "after": wrong[name]} for name in sorted(wrong)],
         "tabs": [title for title, tab in tabs.ours.items() if tab not in ((record.found or {}).get("made_tabs") or ())],
@@ -111,6 +126,24 @@ def initialize(
         "backend": backend_url,
         "connected": connected,
     }
+
+
+def _questions(project: Mapping[str, Any], names: Sequence[str], *, chosen: bool) -> Questions:
+    """The questions to serve. Raises UsageError. `chosen`: whether a person named them now."""
+    try:
+        return find_questions(project["label_config"], names)
+    except UsageError as error:
+        usable = [row.name for row in list_controls(project["label_config"]) if row.control is not None]
+        if chosen or not names or not usable:
+            raise
+        options = " ".join(f"--control {shlex.quote(name)}" for name in usable)
+        raise UsageError(
+            f"{error} To serve what is there: connector init --project {project['id']} {options}"
+        ) from error
+
+
+def _described(questions: Questions) -> list[dict[str, Any]]:
+    return [{"control": control.name, "classes": list(control.classes)} for control in questions.controls]
 
 
 def _check_fields(project: Mapping[str, Any], gateway: LabelStudio, fields: Sequence[str]) -> None:
@@ -128,9 +161,12 @@ def format_init(done: Mapping[str, Any]) -> str:
     """What init did, as sentences and a line per change."""
     rule = done["min_annotations_per_task"]
     changes = [(row["name"], row["before"], row["after"]) for row in done["changes"]]
-    before = done["control_before"]
-    other_control = before not in (None, done["control"])
-    changes = [("control", before, done["control"])] * other_control + changes
+    questions = done.get("questions") or [{"control": done["control"], "classes": done["classes"]}]
+    names = [row["control"] for row in questions]
+    before = done.get("questions_before", [done["control_before"]] if done["control_before"] else [])
+    if before and sorted(before) != sorted(names):
+        what = "controls" if len(before) > 1 or len(names) > 1 else "control"
+        changes.insert(0, (what, listed(before), listed(names)))
     changes += [("min_annotations_per_task", rule["before"], rule["after"])] * (rule["before"] != rule["after"])
     fields = {moment: listed(names) or "what the form shows" for moment, names in done["fields"].items()}
     lines = [f"  {name:<26}{format_value(before)} before, now {format_value(after)}" for name, before, after in changes]
@@ -142,7 +178,7 @@ def format_init(done: Mapping[str, Any]) -> str:
         lines.append(f"  {'ML backend':<26}connected {done['backend']}")
     head = (
         f"Project {done['project']} ({done['title']}) {'was already' if done['already'] else 'is'} set up: "
-        f"'{done['control']}' with {listed(done['classes'])}."
+        f"{describe([(row['control'], row['classes']) for row in questions])}."
     )
     if lines:
         head += " Changed:"
@@ -150,10 +186,9 @@ def format_init(done: Mapping[str, Any]) -> str:
         head += " Nothing was changed."
     if rule["after"] > 1:
         lines.append(f"Every labelled task is to have at least {count(rule['after'], 'label')}.")
-    if other_control:
-        lines.append(
-            f"Labels of '{before}' no longer count. The next training replaces its model by one of '{done['control']}'."
-        )
+    for name in (name for name in before if name not in names):
+        replaced = f" The next training replaces its model by one of '{names[0]}'." if name == before[0] else ""
+        lines.append(f"Labels of '{name}' no longer count.{replaced}")
     lines += done["notes"]
     lines += [
         f"The project has a tab '{title}' that init did not make, with another order or other filters. To get ours, "
@@ -168,25 +203,25 @@ def _remember(
     project: dict[str, Any],
     gateway: LabelStudio,
     state: ProjectState,
-    control: Control,
+    questions: Questions,
     asked_at: datetime | None,
     confirm: Callable[[str], bool],
     reporter: Reporter,
 ) -> None:
     """Asks what has to be confirmed, then records the project's settings and every task's overlap as they are."""
     versions = gateway.model_versions(project["id"])
-    taken_over = _confirm_takeover(project, versions, confirm)
+    taken_over = _confirm_takeover(project, versions, gateway.tabs(project["id"]), confirm)
     with reporter.stage("remember", "Recording every task as it is") as stage:
         state.put(full_read=None)  # an init that was killed a week ago may have read a part
-        read_all(project, gateway, state, control, asked_at, stage.count)
+        read_all(project, gateway, state, questions, asked_at, stage.count)
     tasks = state.tasks()
     without = LeftOut.of(tasks.values()).without_text
     if tasks and len(without) == len(tasks):
         present = data_keys(gateway.tasks_by_id(project["id"], list(tasks)[:SAMPLE]))
         raise UsageError(
-            f"Nothing was changed: no task of project {project['id']} has a text under {control.shown_keys}, which "
-            f"{'--fields names' if control.fields else 'the labelling config shows'}: {with_causes(without)}. "
-            f"{no_text_at_all(control, present, project['id'])}"
+            f"Nothing was changed: no task of project {project['id']} has a text under {questions.shown_keys}, which "
+            f"{'--fields names' if questions.fields else 'the labelling config shows'}: {with_causes(without)}. "
+            f"{no_text_at_all(questions, present, project['id'])}"
         )
     state.store_originals(tasks.values())
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
@@ -199,24 +234,29 @@ def _remember(
         original_settings={name: project[name] for name in names},
         created_at=project.get("created_at"),
         found=found,
-        control=control.to_json(),  # under which the mirror was read
+        control=questions.to_json(),  # under which the mirror was read
         label_config=project["label_config"],
     )
 
 
-def _confirm_takeover(project: dict[str, Any], versions: Mapping[str, int], confirm: Callable[[str], bool]) -> bool:
+def _confirm_takeover(
+    project: dict[str, Any],
+    versions: Mapping[str, int],
+    tabs: Sequence[Mapping[str, Any]],
+    confirm: Callable[[str], bool],
+) -> bool:
     """Asks before a project of another state database is taken over, and before a rule of several annotations ends.
 
     Returns whether another state database runs the project.
     """
-    known_elsewhere = bool(our_versions(versions))
-    if known_elsewhere and not confirm(
-        f"Project {project['id']} has windows that this state database (CONNECTOR_STATE) does not know. Another "
+    what = "windows" if our_versions(versions) else "our tabs" if has_our_tab(tabs) else ""
+    if what and not confirm(
+        f"Project {project['id']} has {what} that this state database (CONNECTOR_STATE) does not know. Another "
         "connector runs it, or its state database is lost. Only that database knows the project's original settings, "
         "so undo will not restore them. Take the project over all the same?"
     ):
         raise UsageError(
-            f"Nothing was changed: project {project['id']} has windows that this state database (CONNECTOR_STATE) does "
+            f"Nothing was changed: project {project['id']} has {what} that this state database (CONNECTOR_STATE) does "
             "not know. Use the state database that init was run with. If it is lost, give --yes to take the project "
             "over as it is."
         )
@@ -231,7 +271,7 @@ def _confirm_takeover(project: dict[str, Any], versions: Mapping[str, int], conf
             f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that "
             f"rule, or --yes --min-annotations-per-task {rule} to keep it within our queue."
         )
-    return known_elsewhere
+    return bool(what)
 
 
 def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Credentials, state: ProjectState) -> bool:

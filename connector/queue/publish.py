@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connector.active_learning.window import Slot
-from connector.annotations import Control
+from connector.annotations.questions import Questions
 from connector.annotations.records import Task, is_answered, lock_rows, read_task
 from connector.errors import ConnectorError, TryAgainLater
 from connector.formatting import count
@@ -25,7 +25,7 @@ from connector.queue.versions import DELETED_A_TIME, delete_expired, new_version
 from connector.retry import TransientError, UnknownOutcome
 from connector.state import ProjectState
 from connector.state.lock import KEEP_SECONDS
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 
 ATTEMPTS = 3
 SLOW_IMPORT_SECONDS = 10.0
@@ -72,7 +72,7 @@ def publish(
         ConnectorError: Label Studio keeps fewer predictions than it was sent.
     """
     project_id, skip_queue = pulled.project["id"], pulled.project["skip_queue"]
-    control, tasks = pulled.control, pulled.tasks
+    questions, tasks = pulled.questions, pulled.tasks
     second_opinions = {slot.task for slot in window if slot.relabel}
     opening = [task for task in sorted(second_opinions) if not is_open(tasks[task], skip_queue)]
     closing = {**stale_open_tasks(tasks, second_opinions, skip_queue), **state.reopened()}
@@ -81,12 +81,12 @@ def publish(
 
     version, began = "", time.monotonic()
     if window:
-        version = _import(gateway, project_id, control, window, prelabels or {}, pulled.versions)
+        version = _import(gateway, project_id, questions, window, prelabels or {}, pulled.versions)
     import_seconds = time.monotonic() - began
     raced = set()
     for task in opening:
         state.renew_lock(at_most_every=KEEP_SECONDS)  # it is recorded as reopened before Label Studio is asked
-        if not _open(gateway, state, tasks[task], control, skip_queue):
+        if not _open(gateway, state, tasks[task], questions, skip_queue):
             raced.add(task)
         done += 1
         progress(done, steps)
@@ -97,7 +97,7 @@ def publish(
     state.store_window(version, len(window), served, {"skip_queue": skip_queue})
     for task, overlap in closing.items():
         state.renew_lock(at_most_every=KEEP_SECONDS)  # it is recorded as closed even if Label Studio closed it
-        close(gateway, state, control, tasks.get(task), task, overlap)
+        close(gateway, state, questions, tasks.get(task), task, overlap)
         done += 1
         progress(done, steps)
     delete_expired(gateway, project_id, pulled.versions, version, at_most=DELETED_A_TIME)
@@ -132,7 +132,7 @@ def stale_open_tasks(tasks: Mapping[int, Task], second_opinions: Collection[int]
 
 
 def close(
-    gateway: LabelStudio, state: ProjectState, control: Control, task: Task | None, task_id: int, overlap: int
+    gateway: LabelStudio, state: ProjectState, questions: Questions, task: Task | None, task_id: int, overlap: int
 ) -> None:
     """Closes a reopened task, unless Label Studio has done so or the task (None) was deleted.
 
@@ -142,12 +142,12 @@ def close(
     if task is not None and not task.is_labeled:
         answered = is_answered(task.annotations)
         answer = gateway.update_task(task_id, overlap=overlap, is_labeled=answered)
-        if answered and not is_answered(read_task(answer, control).annotations):
+        if answered and not is_answered(read_task(answer, questions).annotations):
             gateway.update_task(task_id, overlap=overlap, is_labeled=False)
     state.close_task(task_id)
 
 
-def _open(gateway: LabelStudio, state: ProjectState, task: Task, control: Control, skip_queue: str) -> bool:
+def _open(gateway: LabelStudio, state: ProjectState, task: Task, questions: Questions, skip_queue: str) -> bool:
     """Reopens a labelled task for one more annotation. False, and closed again, if one has arrived since it was read.
 
     Label Studio never serves an open task whose rows reach its overlap, and one at the head of a window can keep every
@@ -155,17 +155,17 @@ def _open(gateway: LabelStudio, state: ProjectState, task: Task, control: Contro
     """
     state.reopen(task.id, task.overlap)
     answer = gateway.update_task(task.id, overlap=lock_rows(task.annotations, skip_queue) + 1, is_labeled=False)
-    current = read_task(answer, control)
+    current = read_task(answer, questions)
     if {row.id for row in current.annotations} == {row.id for row in task.annotations}:
         return True
-    close(gateway, state, control, current, task.id, state.reopened()[task.id])
+    close(gateway, state, questions, current, task.id, state.reopened()[task.id])
     return False
 
 
 def _import(
     gateway: LabelStudio,
     project_id: int,
-    control: Control,
+    questions: Questions,
     window: Sequence[Slot],
     prelabels: Mapping[int, str],
     versions: Collection[str],
@@ -191,8 +191,8 @@ def _import(
         version = new_version({*versions, *sent})
         sent.append(version)
         try:
-            rows = _rows(window, version, control, prelabels)
-            kept = gateway.import_predictions(project_id, rows, singly=not control.imports_in_bulk)
+            rows = _rows(window, version, questions, prelabels)
+            kept = gateway.import_predictions(project_id, rows, singly=not questions.imports_in_bulk)
         except UnknownOutcome as unknown:
             uncertain.append(version)
             if there := arrived():
@@ -212,12 +212,14 @@ def _import(
     return gateway.retries.call(attempt, repeatable=True)
 
 
-def _rows(window: Sequence[Slot], version: str, control: Control, prelabels: Mapping[int, str]) -> list[dict[str, Any]]:
+def _rows(
+    window: Sequence[Slot], version: str, questions: Questions, prelabels: Mapping[int, str]
+) -> list[dict[str, Any]]:
     """The predictions of a window. `score` is the rank in (0, 1): Label Studio serves the lowest first."""
     return [
         {
             "task": slot.task,
-            "result": control.result(prelabels[slot.task]) if not slot.relabel and slot.task in prelabels else [],
+            "result": questions.result(prelabels[slot.task]) if not slot.relabel and slot.task in prelabels else [],
             "score": (rank + 1) / (len(window) + 1),
             "model_version": version,
         }

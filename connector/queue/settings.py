@@ -9,7 +9,8 @@ from typing import Any
 from connector.label_studio import LabelStudio
 from connector.queue.versions import unknown_newer
 from connector.state import ProjectState
-from connector.state.pull import ProjectReading, ProjectSnapshot
+from connector.state.pull import ProjectReading
+from connector.state.snapshot import ProjectSnapshot
 
 # show_collab_predictions is on because Label Studio empties model_version whenever its settings are saved while it is
 # off. Predictions have no result, so forms stay blank all the same.

@@ -8,7 +8,7 @@ sync changes a tab only if a person has sorted it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,11 @@ def create_tabs(project_id: int, gateway: LabelStudio, data_keys: Collection[str
         if title not in by_title:
             ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_keys))["id"]
     return Tabs(ours, in_the_way, renamed)
+
+
+def has_our_tab(tabs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether one of the project's tabs is as init makes it."""
+    return any(tab["data"].get("title") == QUEUE_TAB and _shows_the_same(tab, QUEUE_TAB) for tab in tabs)
 
 
 def _shows_the_same(tab: Mapping[str, Any], title: str) -> bool:

@@ -8,7 +8,7 @@ how much was left out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Head:
     `status` and at the end of the learning curve, and so is `model_embedding`, what the model's features come from (may
     be empty). `holds_out`: whether the tasks with a ground truth are the test set of the last window. `advice`: a
     sentence on whether more labels are likely to pay. `last_sync`: its time. `notes`: sentences that a reader should
-    know first, for example that the last sync failed.
+    know first, for example that the last sync failed. `questions`: the names of several, and `classes` is empty then.
     """
 
     project: int
@@ -66,6 +66,7 @@ class Head:
     holds_out: bool
     advice: str
     notes: list[str]
+    questions: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ class PaceSection:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows."""
+    """Everything that a report shows. With several `questions`, each has its curve, consensus, people and classes."""
 
     head: Head
     curve: CurveSection
@@ -261,3 +262,17 @@ class Content:
     classes: list[ClassCount]
     classes_left_out: int
     pace: PaceSection
+    questions: list[Question] = field(default_factory=list)
+
+    @property
+    def of_questions(self) -> list[Content]:
+        """The contents of all questions. Of one question, this one."""
+        return [question.content for question in self.questions] or [self]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One of several questions. The page shows its own sections, and those that are about all once."""
+
+    name: str
+    content: Content

@@ -10,7 +10,6 @@ from typing import Any
 
 from connector.active_learning.window import open_places
 from connector.annotations.form.data import MISSING, find_value
-from connector.annotations.left_out import LeftOut
 from connector.annotations.records import Task, read_task, read_text
 from connector.backend import Backend
 from connector.errors import UsageError
@@ -30,8 +29,9 @@ from connector.reporting.formats import format_of, require, write
 from connector.reporting.no_model import no_model_note, suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
-from connector.state.pull import Progress, ProjectSnapshot, control_of, read_snapshot
-from connector.sync.review import review
+from connector.state.pull import Progress, questions_of, read_snapshot
+from connector.state.snapshot import ProjectSnapshot
+from connector.sync.review import reviews
 
 __all__ = ["export", "format_of"]
 
@@ -85,31 +85,32 @@ def export(
         if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
             raise UsageError(f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read.")
         with suggest_no_model("export"):
-            reviewed = review(pulled, backend, reporter, scorer)
+            reviewed, joined = reviews(pulled, backend, reporter, scorer)
         with reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage:
             rows: Iterable[dict[str, Any]]
             if whole:
-                rows = (label_studio_task(raw, pulled.control, reviewed) for raw in _spooled(spool))
+                rows = (label_studio_task(raw, pulled.questions, joined) for raw in _spooled(spool))
             else:
                 extras = _extras(pulled, gateway, state)
-                rows = task_rows(pulled.tasks.values(), pulled.control, reviewed, extras, pulled.texts)
-            counted, control = _counted(rows, len(pulled.tasks), stage.count), pulled.control
+                tasks = pulled.tasks.values()
+                rows = task_rows(tasks, pulled.questions, reviewed, joined.scores, extras, pulled.texts)
+            counted = _counted(rows, len(pulled.tasks), stage.count)
             with translate_os_errors(out):
-                write(file_format, counted, control.classes, new, multiple=control.multiple)
+                write(file_format, counted, pulled.questions, new)
                 _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
-    model_version = reviewed.scored.model_version
+    model_version = joined.model_version
     return {
         "project": project_id,
         "out": str(out),
         "format": file_format,
         "tasks": len(pulled.tasks),
         "annotations": len(answers),
-        "consensus": len(reviewed.scored.consensus),
+        "consensus": len(joined.consensus),
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in answers),
         "unreadable_annotations": sum(row.unreadable for row in answers),
-        "left_out": LeftOut.of(pulled.tasks.values()).sentences(control.name),
+        "left_out": pulled.left_out(),
         "model_version": model_version,
         "note": no_model_note(project_id, state.record()) if backend is not None and model_version is None else "",
     }
@@ -121,11 +122,13 @@ def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) 
         task.id for task in pulled.tasks.values() if task.digest is None or any(row.unknown for row in task.annotations)
     ]
     texts: dict[int, Any] = {}
-    choices: dict[int, str | list[str] | None] = {}
+    choices: dict[int, dict[str, str | list[str] | None]] = {}
+    controls = pulled.questions.controls
     for raw in gateway.tasks_by_id(pulled.project["id"], incomplete):
-        value = find_value(raw["data"], pulled.control.data_key)
+        value = find_value(raw["data"], controls[0].data_key)
         texts[raw["id"]] = None if value is MISSING else value
-        choices.update({row["id"]: pulled.control.answer(row["result"]) for row in raw["annotations"]})
+        for row in raw["annotations"]:
+            choices[row["id"]] = {control.name: control.answer(row["result"]) for control in controls}
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
     return Extras(places, gateway.emails(), texts, choices)
 
@@ -138,20 +141,20 @@ def _read_whole(
     One reading gives both, so that the consensus fits the annotations in the file.
     """
     project = gateway.get_project(project_id)
-    control = control_of(project, state.record())
+    questions = questions_of(project, state.record())
     tasks: dict[int, Task] = {}
     spool.touch()
     for page in gateway.tasks(project_id, progress=progress, fields=None):
-        tasks.update((raw["id"], read_task(raw, control)) for raw in page)
+        tasks.update((raw["id"], read_task(raw, questions)) for raw in page)
         # A lone surrogate has no UTF-8 form. It becomes a question mark, as in the mirror.
         with translate_os_errors(out), spool.open("a", encoding="utf-8", errors="replace", newline="") as file:
             file.writelines(to_json(raw) + "\n" for raw in page)
 
     def texts(ids: Iterable[int]) -> dict[int, str]:
-        read = ((raw["id"], read_text(raw, control)) for raw in gateway.tasks_by_id(project_id, list(ids)))
+        read = ((raw["id"], read_text(raw, questions)) for raw in gateway.tasks_by_id(project_id, list(ids)))
         return {task: text for task, text in read if text is not None}
 
-    return ProjectSnapshot(project, control, tasks, versions={}, changed=False, texts=texts)
+    return ProjectSnapshot(project, questions, tasks, versions={}, changed=False, texts=texts)
 
 
 def _spooled(spool: Path) -> Iterator[dict[str, Any]]:

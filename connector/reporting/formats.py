@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from connector.annotations.questions import Questions
 from connector.errors import UsageError
-from connector.reporting.rows import columns, flat, probability_column, to_json
+from connector.reporting.rows import column_of, columns, flat, nested, probability_column, to_json
 
 Rows = Iterable[dict[str, Any]]
 
@@ -39,25 +39,16 @@ def require(file_format: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Columns:
-    """What the columns depend on: the classes, and whether a label is a list of them (`multiple`)."""
-
-    classes: Sequence[str]
-    multiple: bool = False
-
-
-def write(file_format: str, rows: Rows, classes: Sequence[str], path: Path, *, multiple: bool = False) -> None:
+def write(file_format: str, rows: Rows, questions: Questions, path: Path) -> None:
     """Writes rows to the file `path`, or for "datasets" to the folder `path`.
 
     Args:
         file_format: a key of _WRITERS.
         rows: as `task_rows` gives them, or for "label-studio" as `label_studio_task` does.
-        classes: the control's classes.
+        questions: those of the project.
         path: where to write.
-        multiple: whether a label is a list of classes.
     """
-    _WRITERS[file_format](rows, Columns(classes, multiple), path)
+    _WRITERS[file_format](rows, questions, path)
 
 
 def _open(path: Path) -> IO[str]:
@@ -65,10 +56,10 @@ def _open(path: Path) -> IO[str]:
     return path.open("w", encoding="utf-8", errors="replace", newline="")
 
 
-def _csv(rows: Rows, table: Columns, path: Path) -> None:
+def _csv(rows: Rows, questions: Questions, path: Path) -> None:
     with _open(path) as file:
         # Everything but numbers is quoted. Otherwise readers take a lone carriage return for the end of a line.
-        writer = csv.DictWriter(file, columns(table.classes), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer = csv.DictWriter(file, columns(questions), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             second = "true" if row["second_opinion"] else "false"
@@ -76,12 +67,12 @@ def _csv(rows: Rows, table: Columns, path: Path) -> None:
             writer.writerow({**flat(row), **lists, "second_opinion": second})
 
 
-def _jsonl(rows: Rows, table: Columns, path: Path) -> None:
+def _jsonl(rows: Rows, questions: Questions, path: Path) -> None:
     with _open(path) as file:
-        file.writelines(to_json(row) + "\n" for row in rows)
+        file.writelines(to_json(nested(row, questions)) + "\n" for row in rows)
 
 
-def _label_studio(rows: Rows, table: Columns, path: Path) -> None:
+def _label_studio(rows: Rows, questions: Questions, path: Path) -> None:
     with _open(path) as file:
         file.write("[")
         for number, row in enumerate(rows):
@@ -89,31 +80,35 @@ def _label_studio(rows: Rows, table: Columns, path: Path) -> None:
         file.write("\n]\n")
 
 
-def _parquet(rows: Rows, table: Columns, path: Path) -> None:
+def _parquet(rows: Rows, questions: Questions, path: Path) -> None:
     import pyarrow.parquet
 
-    schema = _schema(table)
+    schema = _schema(questions)
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for batch in _batches(map(flat, rows), schema):
             writer.write_batch(batch)
 
 
-def _datasets(rows: Rows, table: Columns, path: Path) -> None:
+def _datasets(rows: Rows, questions: Questions, path: Path) -> None:
     import datasets
     import pyarrow
 
-    features = datasets.Features.from_arrow_schema(_schema(table))
-    feature = datasets.ClassLabel(names=list(table.classes))
-    features["consensus"] = features["predicted"] = datasets.Sequence(feature) if table.multiple else feature
-    position = {name: index for index, name in enumerate(table.classes)}
+    features = datasets.Features.from_arrow_schema(_schema(questions))
+    positions: dict[str, dict[str, int]] = {}
+    for control in questions.controls:
+        feature = datasets.ClassLabel(names=list(control.classes))
+        for name in ("consensus", "predicted"):
+            column = column_of(questions, control, name)
+            features[column] = datasets.Sequence(feature) if control.multiple else feature
+            positions[column] = {class_: index for index, class_ in enumerate(control.classes)}
 
-    def number(label: str | list[str] | None) -> int | list[int] | None:
+    def number(label: str | list[str] | None, position: Mapping[str, int]) -> int | list[int] | None:
         if label is None:
             return None
         return position[label] if isinstance(label, str) else [position[name] for name in label]
 
     def numbered(row: dict[str, Any]) -> dict[str, Any]:
-        return {**flat(row), **{name: number(row[name]) for name in ("consensus", "predicted")}}
+        return {**flat(row), **{name: number(row[name], position) for name, position in positions.items()}}
 
     # Through a file that is mapped into memory, so that at most one batch is held.
     stream, schema = path.with_name(path.name + ".arrow"), features.arrow_schema
@@ -130,7 +125,7 @@ def _datasets(rows: Rows, table: Columns, path: Path) -> None:
     stream.unlink()
 
 
-_WRITERS: Mapping[str, Callable[[Rows, Columns, Path], None]] = {
+_WRITERS: Mapping[str, Callable[[Rows, Questions, Path], None]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,
@@ -139,17 +134,19 @@ _WRITERS: Mapping[str, Callable[[Rows, Columns, Path], None]] = {
 }
 
 
-def _schema(table: Columns) -> Any:
+def _schema(questions: Questions) -> Any:
     """The columns' types as an Arrow schema."""
     import pyarrow as pa
 
-    label = pa.list_(pa.string()) if table.multiple else pa.string()
+    labels = {
+        control.name: pa.list_(pa.string()) if control.multiple else pa.string() for control in questions.controls
+    }
     annotation = pa.struct(
         {
             "id": pa.int64(),
             "annotator": pa.string(),
             "annotator_id": pa.int64(),
-            "label": label,
+            "label": pa.struct(labels) if questions.several else labels[questions.names[0]],
             "unknown_choice": pa.bool_(),
             "unreadable": pa.string(),
             "created_at": pa.string(),
@@ -159,18 +156,22 @@ def _schema(table: Columns) -> Any:
             "ground_truth": pa.bool_(),
         }
     )
-    numbers = {"quality", "agreement", "score", *map(probability_column, table.classes)}
     types = {
         "task_id": pa.int64(),
-        "label_count": pa.int64(),
+        "score": pa.float64(),
         "rank": pa.int64(),
         "second_opinion": pa.bool_(),
-        "consensus": label,
-        "predicted": label,
         "annotations": pa.list_(annotation),
-        **dict.fromkeys(numbers, pa.float64()),
     }
-    return pa.schema([(name, types.get(name, pa.string())) for name in columns(table.classes)])
+    for control in questions.controls:
+        of_question = {
+            "label_count": pa.int64(),
+            "consensus": labels[control.name],
+            "predicted": labels[control.name],
+            **dict.fromkeys(("quality", "agreement", *map(probability_column, control.classes)), pa.float64()),
+        }
+        types.update({column_of(questions, control, name): kind for name, kind in of_question.items()})
+    return pa.schema([(name, types.get(name, pa.string())) for name in columns(questions)])
 
 
 def _batches(rows: Rows, schema: Any) -> Iterator[Any]:

@@ -58,25 +58,36 @@ def page(content: Content) -> str:
     environment = _environment()
     css = environment.get_template("report.css").render().strip()
     rendered = environment.get_template("report.html").render(
-        content=content,
+        **_view(content),
+        questions=[
+            _view(question.content, f"-{place}") | {"name": question.name}
+            for place, question in enumerate(content.questions, start=1)
+        ],
         css=_markup(css),
         # The policy allows this style sheet by its hash, so that a style in a text has no effect.
         css_hash=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
-        curve=_curve(content.curve),
-        histogram=_histogram(content.consensus),
         days=_days(content.pace),
-        lines=[plots.style_of(strategy.strategy) for strategy in content.curve.replayed],
         agreement=plots.AGREEMENT,
         accuracy=plots.ACCURACY,
         bars=plots.BARS,
-        matrix=matrix(content.people.pairs),
         first=_FIRST,
         asked=asked(content.window),
-        widths=_widths(content.classes),
         project_address=project_address(content.head),
     )
     # Browsers read a carriage return as a line feed, unless it is written like this.
     return _NOT_IN_HTML.sub("\ufffd", rendered.lstrip()).replace("\r", "&#13;") + "\n"
+
+
+def _view(content: Content, part: str = "") -> dict[str, Any]:
+    """What the sections of a question need. `part`: what is added to the names on the page."""
+    return {
+        "content": content,
+        "curve": _curve(content.curve, part),
+        "histogram": _histogram(content.consensus, part),
+        "lines": [plots.style_of(strategy.strategy) for strategy in content.curve.replayed],
+        "matrix": matrix(content.people.pairs),
+        "widths": _widths(content.classes),
+    }
 
 
 def matrix(pairs: Sequence[Pair]) -> Matrix | None:
@@ -145,7 +156,7 @@ def _is_long(text: str) -> bool:
     return len(text) > _LONG or text.count("\n") + text.count("\r") > _LONG_LINES
 
 
-def _curve(curve: CurveSection) -> dict[str, str]:
+def _curve(curve: CurveSection, part: str) -> dict[str, str]:
     """The plots of the learning curve, "" for one without data."""
     points = curve.points
     series = {
@@ -164,14 +175,17 @@ def _curve(curve: CurveSection) -> dict[str, str]:
     compared = (
         "Mean accuracy of each replayed strategy by labels, with one standard deviation. The table has the numbers."
     )
-    return {"rounds": plots.curve(points, " ".join(sentences)), "replay": plots.replay(curve.replayed, compared)}
+    return {
+        "rounds": plots.curve(points, " ".join(sentences), part),
+        "replay": plots.replay(curve.replayed, compared, part),
+    }
 
 
-def _histogram(consensus: ConsensusSection) -> str:
+def _histogram(consensus: ConsensusSection, part: str) -> str:
     total = formatting.count(sum(bin.tasks for bin in consensus.bins), "consensus label")
     doubtful = numbers.count(sum(bin.tasks for bin in consensus.bins if bin.high <= 0.5))
     return plots.histogram(
-        consensus.bins, f"Histogram of {total} by quality. {doubtful} of them are below {numbers.share(0.5)}."
+        consensus.bins, f"Histogram of {total} by quality. {doubtful} of them are below {numbers.share(0.5)}.", part
     )
 
 

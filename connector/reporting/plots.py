@@ -46,8 +46,11 @@ def style_of(strategy: str) -> LineStyle:
     return LineStyle(_INK, True) if strategy == RANDOM else LineStyle(_FIRST, False)
 
 
-def curve(points: Sequence[CurvePoint], label: str) -> str:
-    """Agreement with the consensus and accuracy on ground truth by labels. "" if no point has either."""
+def curve(points: Sequence[CurvePoint], label: str, part: str = "") -> str:
+    """Agreement with the consensus and accuracy on ground truth by labels. "" if no point has either.
+
+    `part`: tells the plots of several parts of a page apart, as in the next two.
+    """
     series = (
         (AGREEMENT, "o", [(point.labels, point.agreement) for point in points if point.agreement is not None]),
         (ACCURACY, "s", [(point.labels, point.accuracy) for point in points if point.accuracy is not None]),
@@ -63,10 +66,10 @@ def curve(points: Sequence[CurvePoint], label: str) -> str:
                 axes.plot(*zip(*values, strict=True), marker=shape, markersize=4, **_line_arguments(style))
         _shares_by_labels(axes)
 
-    return _svg("curve", label, draw)
+    return _svg("curve" + part, label, draw)
 
 
-def replay(replayed: Sequence[ReplayedStrategy], label: str) -> str:
+def replay(replayed: Sequence[ReplayedStrategy], label: str, part: str = "") -> str:
     """Mean accuracy by labels, with one standard deviation around it. "" without a strategy."""
     if not replayed:
         return ""
@@ -77,10 +80,10 @@ def replay(replayed: Sequence[ReplayedStrategy], label: str) -> str:
             draw_mean(axes, curve, band=_BAND, **_line_arguments(style_of(strategy.strategy)))
         _shares_by_labels(axes)
 
-    return _svg("replay", label, draw)
+    return _svg("replay" + part, label, draw)
 
 
-def histogram(bins: Sequence[Bin], label: str) -> str:
+def histogram(bins: Sequence[Bin], label: str, part: str = "") -> str:
     """Consensus labels by quality. "" without bins."""
     if not bins:
         return ""
@@ -95,7 +98,7 @@ def histogram(bins: Sequence[Bin], label: str) -> str:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: share(round(value, 6))))
         _counts(axes, "tasks")
 
-    return _svg("histogram", label, draw)
+    return _svg("histogram" + part, label, draw)
 
 
 def days(days: Sequence[Day], label: str) -> str:

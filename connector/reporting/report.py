@@ -24,7 +24,7 @@ from connector.reporting.atomic_output import (
     staging_directory,
     translate_os_errors,
 )
-from connector.reporting.content import Content, Head
+from connector.reporting.content import AnnotatorsSection, ConsensusSection, Content, Head, Question
 from connector.reporting.no_model import no_model_note, suggest_no_model
 from connector.reporting.report_data import NAME_LENGTH, SENTENCE_LENGTH, ReportData, shorten
 from connector.reporting.section_annotators import annotators_section
@@ -33,7 +33,7 @@ from connector.reporting.section_learning_curve import Replay, curve_section, re
 from connector.reporting.section_window import window_section
 from connector.state.project_state import ProjectState
 from connector.state.pull import read_snapshot
-from connector.sync.review import review
+from connector.sync.review import reviews
 
 
 def report(
@@ -82,10 +82,10 @@ def report(
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
             pulled = read_snapshot(project_id, gateway, state, stage.count)
         with suggest_no_model("report"):
-            reviewed = review(pulled, backend, reporter, scorer)
+            reviewed, joined = reviews(pulled, backend, reporter, scorer)
         with reporter.stage("report", f"Writing a report on {count(len(pulled.tasks), 'task')} to {out}"):
             content = build_content(
-                ReportData(pulled, reviewed, gateway.emails(), state.record(), state.rounds()),
+                ReportData.of(pulled, reviewed, joined, gateway.emails(), state.record(), state.rounds()),
                 state.window(),
                 state.answers_at_publishing(),
                 label_studio=gateway.url,
@@ -103,8 +103,13 @@ def report(
         "out": str(out),
         "tasks": content.head.tasks,
         "annotations": content.head.labels,
-        "suspects": len(content.consensus.suspects) + content.consensus.suspects_left_out,
+        "suspects": sum(len(one.consensus.suspects) + one.consensus.suspects_left_out for one in content.of_questions),
         "alpha": content.people.alpha,
+        **(
+            {"questions": [{"control": one.name, "alpha": one.content.people.alpha} for one in content.questions]}
+            if content.questions
+            else {}
+        ),
         "bytes": len(html),
         "model_version": content.head.model_version,
     }
@@ -137,22 +142,30 @@ def build_content(
         replay: the replay of this project, if there is one.
         asked_model: whether the ML backend was asked.
     """
-    classes, classes_left_out = class_counts(data)
+    questions = [
+        Question(
+            shorten(part.control.name, NAME_LENGTH),
+            build_content(part, (), {}, label_studio=label_studio, now=now, asked_model=asked_model),
+        )
+        for part in data.parts
+    ]
+    classes, classes_left_out = ([], 0) if questions else class_counts(data)
     return Content(
         head=_head(data, label_studio, now, asked_model=asked_model),
         curve=curve_section(
             data.rounds,
             replay,
             data.pulled.project["id"],
-            multiple=data.control.multiple,
+            multiple=any(control.multiple for control in data.pulled.questions.controls),
             replayable=data.replayable,
         ),
         window=window_section(data, window, answers),
-        consensus=consensus_section(data),
-        people=annotators_section(data),
+        consensus=ConsensusSection([], [], 0) if questions else consensus_section(data),
+        people=AnnotatorsSection([], 0, [], 0, None, "") if questions else annotators_section(data),
         classes=classes,
         classes_left_out=classes_left_out,
         pace=pace_section(data, now),
+        questions=questions,
     )
 
 
@@ -171,8 +184,9 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> He
         label_studio=shorten(url, SENTENCE_LENGTH),
         made_at=now.isoformat(timespec="seconds"),
         version=__version__,
-        classes=[data.class_name(name) for name in data.control.classes],
-        multiple=data.control.multiple,
+        classes=[] if data.parts else [data.class_name(name) for name in data.control.classes],
+        multiple=not data.parts and data.control.multiple,
+        questions=[shorten(part.control.name, NAME_LENGTH) for part in data.parts],
         tasks=tasks.total,
         labelled=tasks.labelled,
         labels=len(data.labels),

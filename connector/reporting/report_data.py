@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, latest_labels, readable
 from connector.reporting.content import Text
-from connector.state.pull import ProjectSnapshot
 from connector.state.rows import ProjectRecord
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import Review
+from connector.sync.scoring import Scored
 
 # Characters that the page shows of a text, of a name (a class, a label, an e-mail address, a title) and of a sentence.
 # With the largest lengths of lists they keep the page below 5 MB. An e-mail address has at most 254.
@@ -28,7 +29,7 @@ class ReportData:
     """A project as it was read for a report.
 
     `emails` {annotator: e-mail address}. `record`: the project's row of the state. `rounds`: the summaries of the
-    rounds, oldest first.
+    rounds, oldest first. `parts`: of several questions, the data of each. Then labels are joint ones.
     """
 
     pulled: ProjectSnapshot
@@ -36,6 +37,26 @@ class ReportData:
     emails: Mapping[int, str]
     record: ProjectRecord
     rounds: list[dict[str, Any]]
+    parts: list[ReportData] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        pulled: ProjectSnapshot,
+        reviewed: Sequence[Review],
+        joined: Scored,
+        emails: Mapping[int, str],
+        record: ProjectRecord,
+        rounds: list[dict[str, Any]],
+    ) -> ReportData:
+        """The data of a project. `reviewed`: the review of each question. `joined`: what they are together."""
+        if not pulled.questions.several:
+            return cls(pulled, reviewed[0], emails, record, rounds)
+        parts = [
+            cls(part, review, emails, record, _of_question(rounds, part.control.name))
+            for part, review in zip(pulled.by_question(), reviewed, strict=True)
+        ]
+        return cls(pulled, Review(joined, joined.quality), emails, record, rounds, parts)
 
     @property
     def control(self) -> Control:
@@ -98,6 +119,12 @@ class ReportData:
         chosen = set(self.control.classes_of(label))
         right = (p if name in chosen else 1 - p for name, p in zip(self.control.classes, probs, strict=True))
         return float(min(right))
+
+
+def _of_question(rounds: Iterable[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The summaries of those rounds that had the question, with its figures."""
+    found = ((one, {row["control"]: row for row in one.get("questions", ())}.get(name)) for one in rounds)
+    return [{**one, **row} for one, row in found if row is not None]
 
 
 def shown(label: str, control: Control) -> str:

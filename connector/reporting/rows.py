@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.annotations.label_config import Control
+from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, readable
+from connector.errors import UsageError
 from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
 
 if TYPE_CHECKING:
     from connector.sync.review import Review
+    from connector.sync.scoring import Scored
 
 # The model version of consensus labels among a task's predictions. It is not one of our windows, which sync deletes.
 CONSENSUS_VERSION = "consensus"
@@ -40,13 +44,31 @@ _TASK_KEYS = (
 _NOT_EXPORTED = ("created_username", "created_ago")  # of an annotation or a prediction
 
 
-def columns(classes: Sequence[str]) -> list[str]:
-    """The names of a row's columns in order."""
-    return [
-        *("task_id", "text", "consensus", "quality", "agreement", "label_count", "predicted"),
-        *map(probability_column, classes),
-        *("model_version", "score", "rank", "second_opinion", "annotations"),
+def columns(questions: Questions) -> list[str]:
+    """The names of a row's columns in order. Raises UsageError if two would have the same name."""
+    names = [
+        *("task_id", "text"),
+        *(name for control in questions.controls for name in question_columns(questions, control)),
+        *("score", "rank", "second_opinion", "annotations"),
     ]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UsageError(f"Two columns of the export would be called '{twice[0]}'. Rename a question or a class.")
+    return names
+
+
+def question_columns(questions: Questions, control: Control) -> list[str]:
+    """The columns of a question. If there are several, its name is before each."""
+    names = [
+        *("consensus", "quality", "agreement", "label_count", "predicted"),
+        *map(probability_column, control.classes),
+        "model_version",
+    ]
+    return [column_of(questions, control, name) for name in names]
+
+
+def column_of(questions: Questions, control: Control, name: str) -> str:
+    """A column of a question: "consensus", or with several questions "topic.consensus"."""
+    return f"{control.name}.{name}" if questions.several else name
 
 
 def probability_column(name: str) -> str:
@@ -59,20 +81,21 @@ class Extras:
     """What rows need besides the tasks' records and the review.
 
     `places`: {task: (rank, whether it is a second opinion)}. `emails`: {annotator: e-mail address}. `texts`: {task: the
-    value that is there instead of a text}. `choices`: {annotation: what was chosen}, including choices that the
-    labelling config no longer has.
+    value that is there instead of a text}. `choices`: {annotation: what was chosen by control}, including choices that
+    the labelling config no longer has.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
     emails: Mapping[int, str] = field(default_factory=dict)
     texts: Mapping[int, Any] = field(default_factory=dict)
-    choices: Mapping[int, str | list[str] | None] = field(default_factory=dict)
+    choices: Mapping[int, Mapping[str, str | list[str] | None]] = field(default_factory=dict)
 
 
 def task_rows(
     tasks: Iterable[Task],
-    control: Control,
-    review: Review,
+    questions: Questions,
+    reviews: Sequence[Review],
+    scores: Mapping[int, float],
     extras: Extras,
     texts: Callable[[Iterable[int]], Mapping[int, str]],
 ) -> Iterator[dict[str, Any]]:
@@ -80,35 +103,56 @@ def task_rows(
 
     Args:
         tasks: the project's tasks.
-        control: the control that is served.
-        review: consensus labels and the model's view.
+        questions: those of the project.
+        reviews: of each question, consensus labels and the model's view.
+        scores: {task: score}.
         extras: what else is known.
         texts: gives {task: text} for some tasks. It is called for a part of them at a time.
     """
-    labels_of: dict[int, list[str]] = {}
-    for (number, _), label in review.scored.labels.items():
-        labels_of.setdefault(number, []).append(label)
+    of_questions = [
+        _Question(questions, control, review) for control, review in zip(questions.controls, reviews, strict=True)
+    ]
+    names = columns(questions)
     for task, text in _with_texts(tasks, texts):
-        labels, consensus = labels_of.get(task.id, []), review.scored.consensus.get(task.id)
-        probabilities = review.pred_probs.get(task.id)
         rank, relabel = extras.places.get(task.id, (None, False))
         row = {
             "task_id": task.id,
             "text": extras.texts.get(task.id) if task.digest is None else text and readable(text),
-            "consensus": _shown(consensus, control),
-            "quality": review.quality.get(task.id),
-            "agreement": labels.count(consensus) / len(labels) if consensus is not None else None,
-            "label_count": len(labels),
-            "predicted": _shown(review.scored.predicted.get(task.id), control),
-            "model_version": None if probabilities is None else review.scored.model_version,
-            "score": review.scored.scores.get(task.id),
+            "score": scores.get(task.id),
             "rank": rank,
             "second_opinion": relabel,
-            "annotations": [_annotation(row, control, extras) for row in task.annotations],
+            "annotations": [_annotation(row, questions, extras) for row in task.annotations],
         }
-        for index, name in enumerate(control.classes):
-            row[probability_column(name)] = None if probabilities is None else float(probabilities[index])
-        yield {name: row[name] for name in columns(control.classes)}
+        for question in of_questions:
+            row.update(question.values(task.id))
+        yield {name: row[name] for name in names}
+
+
+class _Question:
+    """The columns of one question."""
+
+    def __init__(self, questions: Questions, control: Control, review: Review) -> None:
+        self._control, self._review = control, review
+        self._columns = question_columns(questions, control)
+        self._labels: dict[int, list[str]] = {}
+        for (task, _), label in review.scored.labels.items():
+            self._labels.setdefault(task, []).append(label)
+
+    def values(self, task: int) -> dict[str, Any]:
+        """{column: value} of a task, in the order of `question_columns`."""
+        review, labels = self._review, self._labels.get(task, [])
+        consensus, probabilities = review.scored.consensus.get(task), review.pred_probs.get(task)
+        without_model = [None] * len(self._control.classes)
+        values = [
+            _shown(consensus, self._control),
+            review.quality.get(task),
+            labels.count(consensus) / len(labels) if consensus is not None else None,
+            len(labels),
+            _shown(review.scored.predicted.get(task), self._control),
+            *(without_model if probabilities is None else map(float, probabilities)),
+            None if probabilities is None else review.scored.model_version,
+        ]
+        return dict(zip(self._columns, values, strict=True))
 
 
 def _with_texts(
@@ -125,12 +169,18 @@ def _shown(label: str | None, control: Control) -> str | list[str] | None:
     return control.classes_of(label) if label is not None and control.multiple else label
 
 
-def _annotation(row: Annotation, control: Control, extras: Extras) -> dict[str, Any]:
+def _annotation(row: Annotation, questions: Questions, extras: Extras) -> dict[str, Any]:
+    labels = {} if row.label is None else questions.labels_of(row.label)
+    chosen = extras.choices.get(row.id, {}) if row.unknown else {}
+    label = {
+        control.name: chosen.get(control.name) if row.unknown else _shown(labels.get(control.name), control)
+        for control in questions.controls
+    }
     return {
         "id": row.id,
         "annotator": extras.emails.get(row.annotator, str(row.annotator)) if row.annotator else None,
         "annotator_id": row.annotator or None,
-        "label": extras.choices.get(row.id) if row.unknown else _shown(row.label, control),
+        "label": label if questions.several else label[questions.names[0]],
         "unknown_choice": row.unknown,
         "unreadable": row.problem if row.unreadable else None,
         "created_at": row.created_at,
@@ -141,13 +191,33 @@ def _annotation(row: Annotation, control: Control, extras: Extras) -> dict[str, 
     }
 
 
+def nested(row: Mapping[str, Any], questions: Questions) -> dict[str, Any]:
+    """The row for JSON: with several questions, the columns of each are an object under `questions`."""
+    if not questions.several:
+        return dict(row)
+    by_name = {
+        control.name: {
+            column.removeprefix(f"{control.name}."): row[column] for column in question_columns(questions, control)
+        }
+        for control in questions.controls
+    }
+    columns_of_all = {column for control in questions.controls for column in question_columns(questions, control)}
+    result: dict[str, Any] = {}
+    for name, value in row.items():
+        if name in columns_of_all:
+            result.setdefault("questions", by_name)
+        else:
+            result[name] = value
+    return result
+
+
 def flat(row: dict[str, Any]) -> dict[str, Any]:
     """The row for formats whose columns have one type: a value that is not a text becomes JSON."""
     text = row["text"]
     return row if text is None or isinstance(text, str) else {**row, "text": to_json(text)}
 
 
-def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) -> dict[str, Any]:
+def label_studio_task(raw: Mapping[str, Any], questions: Questions, scored: Scored) -> dict[str, Any]:
     """A task of `GET /api/tasks?fields=all` for Label Studio's import, with its consensus among the predictions.
 
     Label Studio's own export has only the ids of predictions, and its import fails on them. Our windows and the
@@ -159,9 +229,9 @@ def label_studio_task(raw: Mapping[str, Any], control: Control, review: Review) 
         if not is_ours(version := prediction["model_version"])
         and version not in (CONSENSUS_VERSION, PUBLISHED_CONSENSUS)
     ]
-    consensus = review.scored.consensus.get(raw["id"])
+    consensus = scored.consensus.get(raw["id"])
     if consensus is not None:
-        quality, result = review.quality.get(raw["id"]), control.result(consensus)
+        quality, result = scored.quality.get(raw["id"]), questions.result(consensus)
         predictions.append({"result": result, "score": quality, "model_version": CONSENSUS_VERSION})
     return {
         **{name: raw[name] for name in _TASK_KEYS if name in raw},

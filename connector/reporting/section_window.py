@@ -40,7 +40,7 @@ def window_section(data: ReportData, slots: Sequence[Slot], answers: Mapping[int
                 second_opinion=places[task][1],
                 label_count=len(data.labels_of.get(task, ())),
                 score=scores.get(task),
-                why=_why(data, chosen, task, *places[task]),
+                why=_why_of_all(data, chosen, task, *places[task]),
             )
             for task in shown
         ],
@@ -76,6 +76,25 @@ class _Choice:
     @property
     def by_activelab(self) -> bool:
         return self.by_model and self.strategy is not None and self.strategy.scores is activelab.scores
+
+
+def _why_of_all(data: ReportData, chosen: _Choice, task: int, rank: int, relabel: bool) -> str:
+    """Why a task is in the window. Of several questions, what is known of each that the form would show."""
+    if not data.parts:
+        return _why(data, chosen, task, rank, relabel)
+    questions, scored = data.pulled.questions, data.reviewed.scored
+    labels: dict[str, str] = {}
+    for found in (scored.predicted.get(task), scored.consensus.get(task)):
+        labels |= questions.labels_of(found) if found is not None else {}
+    hidden = labels.keys() - questions.shown_labels(labels)
+    why = {
+        part.control.name: _why(part, chosen, task, rank, relabel and task in part.labels_of)
+        for part in data.parts
+        if part.pulled.tasks[task].digest is not None and part.control.name not in hidden
+    }
+    if len(set(why.values())) == 1:
+        return next(iter(why.values()))
+    return " ".join(f"{data.class_name(name)}: {sentence}" for name, sentence in why.items())
 
 
 def _why(data: ReportData, chosen: _Choice, task: int, rank: int, relabel: bool) -> str:

@@ -15,12 +15,12 @@ from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
 from connector.active_learning.window import Slot
 from connector.annotations.form.data import PAIR_SEPARATOR
-from connector.annotations.label_config import find_control
+from connector.annotations.label_config import find_questions
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Backend
 from connector.progress import Reporter
 from connector.simulation.corpus import SIDES, Corpus
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.scoring import Scored, choose, score
 
 AT = "2000-01-01T00:00:00Z"  # all answers have this time, so that all annotators count as active
@@ -84,8 +84,8 @@ class Run:
         self.labels: dict[tuple[int, int], str] = {}
         self._corpus, self._options, self._backend, self._classifier = corpus, options, backend, classifier
         self._strategy, self._seed = STRATEGIES[strategy], seed
-        self._config = label_config(corpus)
-        self._control = find_control(self._config)
+        self._config = self._label_config()
+        self._questions = find_questions(self._config)
         names = dict(enumerate(corpus.tasks, start=1))
         self._texts = {number: corpus.tasks[name] for number, name in names.items()}
         self._tasks = {number: Task(number, digest(text), False, 1, AT) for number, text in self._texts.items()}
@@ -126,15 +126,7 @@ class Run:
             return None
         quiet = Reporter(Console(quiet=True), quiet=True)
         pulled = self._pulled(self._tasks)
-        self._scored = score(
-            pulled,
-            self._backend,
-            self._state,
-            quiet,
-            train="always",
-            strategy=self._strategy,
-            classifier=self._classifier,
-        )
+        self._scored = self._score(pulled, quiet)
         right = [label == self._truth[task] for task, label in self._scored.consensus.items() if task in self._truth]
         return {
             "labels": len(self.labels),
@@ -145,6 +137,21 @@ class Run:
             "agreement": self._scored.agreement,
             "advice": forecast(self._scored.agreement, len(self._scored.consensus))["likely_to_pay"],
         }
+
+    def _label_config(self) -> str:
+        return label_config(self._corpus)
+
+    def _score(self, pulled: ProjectSnapshot, reporter: Reporter) -> Scored:
+        """Trains the model on all labels, and scores all tasks."""
+        return score(
+            pulled,
+            self._backend,
+            self._state,
+            reporter,
+            train="always",
+            strategy=self._strategy,
+            classifier=self._classifier,
+        )
 
     def _begin(self) -> tuple[int, int]:
         """Labels the first tasks. Returns how many labels were first ones and how many further ones."""
@@ -195,17 +202,17 @@ class Run:
 
     def _accuracy(self) -> float:
         """The share of the test texts that the current model labels correctly."""
-        keys, most = self._control.data_keys, len(self._control.data_keys) - 1
+        keys, most = self._questions.data_keys, len(self._questions.data_keys) - 1
         data = [dict(zip(keys, text.split(PAIR_SEPARATOR, most), strict=True)) for text, _ in self._corpus.test]
         answers = self._backend.predict(self._options.project, data, self._config)
         labels = [label for _, label in self._corpus.test]
-        right = [self._control.read(row["result"]).label == label for row, label in zip(answers, labels, strict=True)]
+        right = [self._questions.read(row["result"]).label == label for row, label in zip(answers, labels, strict=True)]
         return sum(right) / len(right)
 
     def _pulled(self, tasks: dict[int, Task]) -> ProjectSnapshot:
         """The project as a sync would find it."""
         project = {"id": self._options.project, "skip_queue": "REQUEUE_FOR_OTHERS"}
-        return ProjectSnapshot(project, self._control, tasks, {}, True, self._some)
+        return ProjectSnapshot(project, self._questions, tasks, {}, True, self._some)
 
     def _some(self, tasks: Iterable[int]) -> dict[int, str]:
         return {task: self._texts[task] for task in tasks}

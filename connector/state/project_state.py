@@ -7,6 +7,7 @@ so a process that is killed at any point leaves the state of a finished step.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 
 from connector._compat import batched
 from connector.active_learning.window import Slot
+from connector.annotations.questions import Questions
 from connector.annotations.records import Task
 from connector.errors import UsageError
 from connector.state import database, schema
@@ -104,6 +106,40 @@ class State:
         return [ProjectState(self.engine, key) for key in keys]
 
 
+@dataclass(frozen=True)
+class QuestionMemory:
+    """What is remembered about the model of one of several questions.
+
+    The labels of all questions are in the same rows, as a JSON object each.
+    """
+
+    state: ProjectState
+    name: str
+
+    def trained(self) -> dict[int, str]:
+        """The consensus labels that the question's model was trained on, {task: label}."""
+        return {task: labels[self.name] for task, labels in self._all().items() if self.name in labels}
+
+    def store_trained(self, labels: dict[int, str]) -> None:
+        """Records them."""
+        others = {
+            task: {name: label for name, label in known.items() if name != self.name}
+            for task, known in self._all().items()
+        }
+        stored = {
+            task: others.get(task, {}) | ({self.name: labels[task]} if task in labels else {})
+            for task in others.keys() | labels.keys()
+        }
+        self.state.store_trained({task: json.dumps(known) for task, known in sorted(stored.items()) if known})
+
+    def renew_lock(self, *, at_most_every: float = 0.0) -> None:
+        """Checks and prolongs the lock of the project."""
+        self.state.renew_lock(at_most_every=at_most_every)
+
+    def _all(self) -> dict[int, dict[str, str]]:
+        return {task: json.loads(labels) for task, labels in self.state.trained().items()}
+
+
 def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
     return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
@@ -186,6 +222,10 @@ class ProjectState(MirrorRows):
     def trained(self) -> dict[int, str]:
         """The consensus labels that the current model was trained on, {task: label}."""
         return {row["task"]: row["label"] for row in self._all(schema.trained)}
+
+    def memory_of(self, questions: Questions, name: str) -> QuestionMemory | ProjectState:
+        """What is remembered about the model of the question `name`."""
+        return QuestionMemory(self, name) if len(questions.order) > 1 else self
 
     def store_consensus(self, labels: Mapping[int, tuple[str, float] | None]) -> None:
         """Records which consensus labels Label Studio has, {task: (label, quality), None if none any more}."""

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from connector.annotations.controls import from_json as control_from_json
-from connector.annotations.label_config import Control, find_control
+from connector.annotations.label_config import find_questions
+from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import Task, annotator_of, answers, digest, moment, read_task, read_text
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
 from connector.state.recognition import explain_deleted
 from connector.state.rows import FullRead, ProjectRecord
+from connector.state.snapshot import ProjectSnapshot
 
 # Tasks updated this long before the last sync began are read again: clocks differ a little between servers, and a
 # transaction may end after one that began later.
@@ -37,23 +38,6 @@ class ProjectReading:
     project: dict[str, Any]
     versions: dict[str, int]
     at: datetime | None
-
-
-@dataclass
-class ProjectSnapshot:
-    """The project as Label Studio has it now.
-
-    `texts` reads the texts of some tasks, {id: text}, because all of them are many times larger than the rest.
-    `changed`: an annotation, a text or the set of tasks differs from the last sync. `versions`: number of predictions
-    by model version.
-    """
-
-    project: dict[str, Any]
-    control: Control
-    tasks: dict[int, Task]
-    versions: dict[str, int]
-    changed: bool
-    texts: Callable[[Iterable[int]], dict[int, str]]
 
 
 def read_project(project_id: int, gateway: LabelStudio) -> ProjectReading:
@@ -80,29 +64,29 @@ def pull(
     # What happens from now on is for the next sync. By the server's clock, because tasks have its time.
     asked_at = reading.at
     config_changed = project["label_config"] != record.label_config
-    control = control_of(project, record)
+    questions = questions_of(project, record)
     if everything:
         state.put(full_read=None)
     bookmark = None if everything or _all_differ(project, record) else state.record().bookmark
     if bookmark is None:
-        changed = read_all(project, gateway, state, control, asked_at, progress)
+        changed = read_all(project, gateway, state, questions, asked_at, progress)
     else:
-        changed = _read_changes(project, gateway, state, control, bookmark, progress)
+        changed = _read_changes(project, gateway, state, questions, bookmark, progress)
         if asked_at is not None:
             state.put(bookmark=asked_at.isoformat())
     if config_changed:
-        state.put(control=control.to_json(), label_config=project["label_config"])
+        state.put(control=questions.to_json(), label_config=project["label_config"])
     tasks = state.tasks()
     if asked_at is None:
         state.put(bookmark=_latest(tasks).isoformat())
-    return ProjectSnapshot(project, control, tasks, reading.versions, config_changed or changed, state.texts)
+    return ProjectSnapshot(project, questions, tasks, reading.versions, config_changed or changed, state.texts)
 
 
 def read_all(
     project: Mapping[str, Any],
     gateway: LabelStudio,
     state: ProjectState,
-    control: Control,
+    questions: Questions,
     asked_at: datetime | None,
     progress: Progress,
 ) -> bool:
@@ -122,7 +106,7 @@ def read_all(
     for page in gateway.tasks(project["id"], progress=progress, span=(after, None)):
         span = (after, page[-1]["id"])
         after = page[-1]["id"]
-        changed |= _store(page, state, control, span, full_read={**reading, "after": after})
+        changed |= _store(page, state, questions, span, full_read={**reading, "after": after})
         state.renew_lock(at_most_every=KEEP_SECONDS)
     return state.store_tasks([], {}, span=(after, None), bookmark=reading["since"], full_read=None) or changed
 
@@ -131,7 +115,7 @@ def _read_changes(
     project: Mapping[str, Any],
     gateway: LabelStudio,
     state: ProjectState,
-    control: Control,
+    questions: Questions,
     bookmark: str,
     progress: Progress,
 ) -> bool:
@@ -142,16 +126,16 @@ def _read_changes(
     changed, is_account_deleted = False, False
     for page in gateway.tasks(project["id"], _since(bookmark), progress):
         is_account_deleted = is_account_deleted or _lost_an_annotator(page, state.tasks([raw["id"] for raw in page]))
-        changed |= _store(page, state, control)
+        changed |= _store(page, state, questions)
         state.renew_lock(at_most_every=KEEP_SECONDS)
     if _fit(project, gateway, state.counts()) and not is_account_deleted:
         return changed
-    changed |= _read_where_counts_differ(project["id"], gateway, state, control)
+    changed |= _read_where_counts_differ(project["id"], gateway, state, questions)
     project = gateway.get_project(project["id"])
     asked_at = gateway.server_time
     if is_account_deleted or not _fit(project, gateway, state.counts()):
         state.put(full_read=None)
-        changed |= read_all(project, gateway, state, control, asked_at, progress)
+        changed |= read_all(project, gateway, state, questions, asked_at, progress)
     return changed
 
 
@@ -164,7 +148,7 @@ def _lost_an_annotator(page: Iterable[Mapping[str, Any]], known: Mapping[int, Ta
     return any(row.annotator and row.id in ownerless for task in known.values() for row in task.annotations)
 
 
-def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: ProjectState, control: Control) -> bool:
+def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: ProjectState, questions: Questions) -> bool:
     """Reads those spans of tasks again whose numbers of tasks or annotations differ in Label Studio.
 
     Spans are halved until they fit on a page. Stops after MOST_COUNTS: then reading all is quicker.
@@ -178,7 +162,7 @@ def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: Proj
             continue
         if n_tasks <= PAGE_SIZE:
             page = [raw for rows in gateway.tasks(project_id, span=span) for raw in rows]
-            changed |= _store(page, state, control, span=span)
+            changed |= _store(page, state, questions, span=span)
             continue
         if asked == MOST_COUNTS:
             break
@@ -191,12 +175,12 @@ def _read_where_counts_differ(project_id: int, gateway: LabelStudio, state: Proj
 
 
 def _store(
-    page: Sequence[dict[str, Any]], state: ProjectState, control: Control, span: Span | None = None, **columns: Any
+    page: Sequence[dict[str, Any]], state: ProjectState, questions: Questions, span: Span | None = None, **columns: Any
 ) -> bool:
     """Stores raw tasks as ProjectState.store_tasks does."""
-    texts = ((raw["id"], read_text(raw, control)) for raw in page)
+    texts = ((raw["id"], read_text(raw, questions)) for raw in page)
     return state.store_tasks(
-        [read_task(raw, control) for raw in page],
+        [read_task(raw, questions) for raw in page],
         {task: text for task, text in texts if text is not None},
         span=span,
         **columns,
@@ -215,7 +199,7 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
     record = state.record()
     project = gateway.get_project(project_id)
     state.require_same(project)
-    control = control_of(project, record)
+    questions = questions_of(project, record)
     before = state.tasks()
     fresh: dict[int, str] = {}
     is_account_deleted = False
@@ -226,8 +210,8 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
         for page in gateway.tasks(project_id, since, progress):
             is_account_deleted = is_account_deleted or _lost_an_annotator(page, before)
             for raw in page:
-                tasks[raw["id"]] = read_task(raw, control)
-                fresh[raw["id"]] = read_text(raw, control) or ""
+                tasks[raw["id"]] = read_task(raw, questions)
+                fresh[raw["id"]] = read_text(raw, questions) or ""
         return tasks
 
     def texts(ids: Iterable[int]) -> dict[int, str]:
@@ -242,7 +226,7 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
     tasks = dict(sorted(tasks.items()))
     changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)
     changed = changed or project["label_config"] != record.label_config
-    return ProjectSnapshot(project, control, tasks, gateway.model_versions(project_id), changed, texts)
+    return ProjectSnapshot(project, questions, tasks, gateway.model_versions(project_id), changed, texts)
 
 
 def _all_differ(project: Mapping[str, Any], record: ProjectRecord) -> bool:
@@ -255,14 +239,15 @@ def _all_differ(project: Mapping[str, Any], record: ProjectRecord) -> bool:
     return bool(project["label_config"] != record.label_config or project["skip_queue"] != rule)
 
 
-def control_of(project: Mapping[str, Any], record: ProjectRecord) -> Control:
-    """The control that is served, read again if the labelling config has changed."""
+def questions_of(project: Mapping[str, Any], record: ProjectRecord) -> Questions:
+    """The questions that are served, read again if the labelling config has changed."""
     if record.control is None:
         raise ValueError("init has not been run: the state has no control.")
-    control = control_from_json(record.control)
+    questions = questions_from_json(record.control)
     if project["label_config"] == record.label_config:
-        return control
-    return find_control(project["label_config"], control.name).with_fields(control.fields)
+        return questions
+    names = questions.order or questions.names
+    return find_questions(project["label_config"], names, missing_allowed=True).with_fields(questions.fields)
 
 
 def _since(bookmark: str) -> str:

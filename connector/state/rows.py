@@ -19,6 +19,7 @@ class Found(TypedDict, total=False):
 
     Ids of tabs, backends and webhooks, and the model versions of predictions that were there. The ids of the tabs that
     it made, and the addresses of backends that it connected. `taken_over`: another state database ran the project.
+    `former_models`: keys in the ML backend of questions that are not served any more, until a sync deletes them there.
     """
 
     tabs: list[int]
@@ -28,6 +29,7 @@ class Found(TypedDict, total=False):
     taken_over: bool
     made_tabs: list[int]
     connected: list[str]
+    former_models: list[str]
 
 
 class FullRead(TypedDict):

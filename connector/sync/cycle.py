@@ -20,9 +20,10 @@ from connector.queue.settings import restore
 from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, unknown_newer
 from connector.queue.views import OwnTabs, restore_tab_order
 from connector.state.project_state import ProjectState, now
-from connector.state.pull import ProjectSnapshot, pull, read_project
+from connector.state.pull import pull, read_project
 from connector.state.recognition import explain_deleted
-from connector.sync.summary import ModelSummary, SyncSummary, WindowSummary
+from connector.state.snapshot import ProjectSnapshot
+from connector.sync.summary import ModelSummary, QuestionSummary, SyncSummary, WindowSummary
 
 if TYPE_CHECKING:
     from connector.backend import Backend
@@ -111,7 +112,7 @@ def sync(
             )
         if restored:
             reporter.say(f"To find what else breaks the queue, run connector doctor --project {project_id}.")
-        if not cycle.is_work_to_do(snapshot) and not cycle.is_model_replaced(connect):
+        if not cycle.is_work_to_do(snapshot) and not cycle.is_model_replaced(snapshot, connect):
             if not options.dry_run:
                 # One per sync: there is no hurry, and a sync with nothing to do should be quick.
                 current = state.record().queue_version
@@ -193,7 +194,7 @@ class _Cycle:
             or bool(stale_open_tasks(snapshot.tasks, reopened, skip_queue))
         )
 
-    def is_model_replaced(self, connect: Callable[[], Backend]) -> bool:
+    def is_model_replaced(self, snapshot: ProjectSnapshot, connect: Callable[[], Backend]) -> bool:
         """Whether the ML backend has another model than the last round: it went on training, or was rolled back.
 
         It is asked only if it went on training, or if its model is to be used as it is (train "never"), because a sync
@@ -203,7 +204,7 @@ class _Cycle:
         if not was_training and self.options.train != "never":
             return False
         with contextlib.closing(connect()) as backend:
-            model = backend.model(str(self.project_id)) or {}
+            model = _newest(self._models(snapshot, backend)) or {}
         if model and model["model_version"] != self.state.record().model_version:
             return True
         if was_training and not model.get("in_training") and not self.options.dry_run:
@@ -214,14 +215,22 @@ class _Cycle:
             )
         return False
 
+    def _models(self, snapshot: ProjectSnapshot, backend: Backend) -> dict[str, dict[str, Any]]:
+        """{control: its model as the ML backend describes it}, without those that have none."""
+        questions = snapshot.questions
+        models = {name: backend.model(questions.model_key(self.project_id, name)) for name in questions.names}
+        return {name: model for name, model in models.items() if model is not None}
+
     def round(self, snapshot: ProjectSnapshot, restored: list[str], backend: Backend) -> SyncSummary:
         """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""
         if not self.options.dry_run:
             # The ML backend may have a new model from now on. A sync that is killed before its window is out must do
             # its round again, though nothing else has changed.
             self.state.ask_for_a_window()
+            self._forget_former_models(backend)
         scored, window = self._choose(snapshot, backend)
-        described, known = backend.model(str(self.project_id)), self.state.record().model_version
+        models, known = self._models(snapshot, backend), self.state.record().model_version
+        described = _newest(models)
         is_lost = known is not None and described is None
         if is_lost:
             self.reporter.say(
@@ -235,30 +244,46 @@ class _Cycle:
             self.state.put(model_version=scored.model_version)
         window = self._publish(snapshot, scored, window)
         summary = self.summary(snapshot, restored, scored, model, window)
-        summary = replace(summary, round=summary.round + 1)
+        summary = replace(summary, round=summary.round + 1, questions=_question_summaries(snapshot, scored, models))
         labels = len(scored.labels)  # what the model learns from
         self.state.store_round(summary.round, {**summary.to_json(), "labels": labels})
         if restore_tab_order(self.project_id, self.gateway, OwnTabs.of(self.state.record().found)):
             self.reporter.say("The ActiveLab tab was sorted in the Data Manager. It has the queue's order again.")
         return summary
 
+    def _forget_former_models(self, backend: Backend) -> None:
+        """Deletes the models of questions that init no longer serves, or else /predict would go on answering them."""
+        found = self.state.record().found or {}
+        left = list(found.get("former_models", ()))
+        for key in tuple(left):
+            with contextlib.suppress(ConnectorError):  # its training runs. The next sync tries again
+                backend.forget_model(key)
+                left.remove(key)
+        if left != found.get("former_models", []):
+            self.state.put(found={**found, "former_models": left})
+
     def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
         from connector.active_learning.strategies import find_strategy
         from connector.sync.scoring import choose, score
+        from connector.sync.several import join
 
-        options, state = self.options, self.state
+        options, state, questions = self.options, self.state, snapshot.questions
         wanted = state.record().min_annotations_per_task
         strategy = find_strategy(options.strategy, options.scorer)
-        scored = score(
-            snapshot,
-            backend,
-            state,
-            self.reporter,
-            train="never" if options.dry_run else options.train,
-            strategy=strategy,
-            ground_truth=options.ground_truth,
-        )
+        parts = [
+            score(
+                part,
+                backend,
+                state.memory_of(questions, part.control.name),
+                self.reporter.of(part.control.name) if questions.several else self.reporter,
+                train="never" if options.dry_run else options.train,
+                strategy=strategy,
+                ground_truth=options.ground_truth,
+            )
+            for part in snapshot.by_question()
+        ]
+        scored = join(questions, parts) if questions.several else parts[0]
         with self.reporter.stage("select", "Choosing the next window"):
             window = choose(
                 snapshot,
@@ -324,7 +349,7 @@ class _Cycle:
                 self.gateway,
                 self.state,
                 self.project_id,
-                snapshot.control,
+                snapshot.questions,
                 wanted,
                 tasks=snapshot.tasks,
                 versions=snapshot.versions,
@@ -360,11 +385,41 @@ class _Cycle:
             without_text=len(left_out.without_text),
             unknown_choices=len(left_out.unknown),
             unreadable_annotations=len(left_out.unreadable),
-            left_out=left_out.sentences(snapshot.control.name),
+            left_out=snapshot.left_out(),
             restored=restored,
             seconds=dict(self.reporter.seconds),
             spare=max(0, len(window) - self.options.window) if scored else 0,
         )
+
+
+def _newest(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The newest of the models, or None without any. `in_training`: whether one of them is."""
+    if not models:
+        return None
+    newest = max(models.values(), key=lambda model: str(model["model_version"]))
+    return {**newest, "in_training": any(model.get("in_training") for model in models.values())}
+
+
+def _question_summaries(
+    snapshot: ProjectSnapshot, scored: Scored, models: Mapping[str, Mapping[str, Any]]
+) -> list[QuestionSummary]:
+    """Of several questions, what was found of each."""
+    return [
+        QuestionSummary(
+            control=name,
+            labels=len(part.labels),
+            labelled=len(part.consensus),
+            labels_changed=part.labels_changed,
+            trained=part.trained,
+            model_version=part.model_version,
+            model_agreement=part.agreement,
+            ground_truth_tasks=len(part.held_out),
+            ground_truth_accuracy=part.accuracy,
+            model_embedding=models.get(name, {}).get("embedding"),
+            model_embedding_since=models.get(name, {}).get("since"),
+        )
+        for name, part in zip(snapshot.questions.names, scored.parts, strict=bool(scored.parts))
+    ]
 
 
 def _model_summary(scored: Scored, model: Mapping[str, Any] | None) -> ModelSummary:

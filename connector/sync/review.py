@@ -12,9 +12,10 @@ from connector.active_learning.strategies import Strategy, find_strategy
 from connector.annotations.records import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.progress import Reporter
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import LabelSet, align_probabilities, predicted_labels
 from connector.sync.scoring import Scored, fetch_probabilities, find_consensus, score_tasks, task_digests
+from connector.sync.several import join
 
 
 @dataclass
@@ -52,10 +53,24 @@ def review(pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter,
     return Review(scored, scored.quality, dict(zip(tasks, pred_probs, strict=True)))
 
 
+def reviews(
+    pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter, scorer: str = "activelab"
+) -> tuple[list[Review], Scored]:
+    """A review of each question, and what `join` makes of them. Of one question, this is what its review found."""
+    questions = pulled.questions
+    found = [
+        review(part, backend, reporter.of(part.control.name) if questions.several else reporter, scorer)
+        for part in pulled.by_question()
+    ]
+    parts = [reviewed.scored for reviewed in found]
+    return found, join(questions, parts) if questions.several else parts[0]
+
+
 def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: str, scorer: str = "activelab") -> Scored:
     """The consensus labels and their quality after a round, as `review` has them, without scores.
 
-    They are those of the round, unless it went by another strategy, trained the model or held out a test set.
+    They are those of the round, unless it went by another strategy, trained the model or held out a test set. Of
+    several questions, they are joint ones.
 
     Args:
         pulled: the project as Label Studio has it now.
@@ -63,6 +78,11 @@ def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: st
         strategy_name: the strategy of the round.
         scorer: the setting CONNECTOR_SCORER.
     """
+    if scored.parts:
+        of_parts = zip(pulled.by_question(), scored.parts, strict=True)
+        return join(
+            pulled.questions, [consensus_quality(part, found, strategy_name, scorer) for part, found in of_parts]
+        )
     if strategy_name == DEFAULT_STRATEGY and not scored.trained and not scored.held_out:
         return scored
     return _consensus(pulled, scored.probabilities, find_strategy(scorer=scorer))[0]

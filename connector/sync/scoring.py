@@ -20,7 +20,7 @@ from connector.backend import Backend, Probabilities
 from connector.formatting import count
 from connector.progress import Reporter
 from connector.state.lock import KEEP_SECONDS
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import LabelSet, align_probabilities, class_positions, label_set, predicted_labels
 
 # A model is retrained if this many consensus labels differ from those it was trained on, or this share of them if more.
@@ -59,20 +59,22 @@ class Scored:
         held_out: {task: ground truth}, the test set. Only `predicted` has its tasks, too.
         accuracy: share of the test set that the model labels correctly.
         probabilities: the ML backend's probabilities for all tasks. None without a model.
+        parts: of a project with several questions, what was found of each. Then this is what `join` makes of them.
     """
 
-    labels: dict[tuple[int, int], str]
-    consensus: dict[int, str] = field(default_factory=dict)
+    labels: Mapping[tuple[int, int], str]
+    consensus: Mapping[int, str] = field(default_factory=dict)
     quality: dict[int, float] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
-    predicted: dict[int, str] = field(default_factory=dict)
+    predicted: Mapping[int, str] = field(default_factory=dict)
     labels_changed: int = 0
     trained: bool = False
     model_version: str | None = None
     agreement: float | None = None
-    held_out: dict[int, str] = field(default_factory=dict)
+    held_out: Mapping[int, str] = field(default_factory=dict)
     accuracy: float | None = None
     probabilities: Probabilities | None = None
+    parts: list[Scored] = field(default_factory=list)
 
 
 def score(
@@ -133,7 +135,7 @@ def score(
         )
         result.trained, result.quality = True, {}
         with reporter.stage("probabilities", "Fetching class probabilities"):
-            result.probabilities = backend.probabilities(str(pulled.project["id"]))
+            result.probabilities = backend.probabilities(pulled.model_key)
         state.renew_lock()
     elif tainted:
         reporter.say(
@@ -185,7 +187,7 @@ def task_digests(pulled: ProjectSnapshot) -> dict[int, str]:
 
 def fetch_probabilities(pulled: ProjectSnapshot, backend: Backend, reporter: Reporter) -> Probabilities | None:
     """Sends the backend the texts it lacks. Returns its probabilities, or None while it has no model."""
-    project, digests = str(pulled.project["id"]), task_digests(pulled)
+    project, digests = pulled.model_key, task_digests(pulled)
     with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
         backend.check()
         backend.put_items(project, list(digests), list(digests.values()), pulled.texts, stage.count)
@@ -218,14 +220,14 @@ def _train(
     backend: Backend,
     state: Memory,
     reporter: Reporter,
-    consensus: dict[int, str],
+    consensus: Mapping[int, str],
     *,
     weights: dict[int, float] | None,
     classifier: str | None,
     forget: bool,
 ) -> None:
     """Trains the model on the consensus labels, and remembers them. `forget`: delete the model first."""
-    project = str(pulled.project["id"])
+    project = pulled.model_key
     state.renew_lock()
     with reporter.stage("train", f"Training on {count(len(consensus), 'label')}") as stage:
 
@@ -246,7 +248,7 @@ def _train(
             fields=pulled.control.fields,
             progress=progress,
         )
-    state.store_trained(consensus)
+    state.store_trained(dict(consensus))
 
 
 def _weights(scored: Scored, consensus: ConsensusResult) -> dict[int, float] | None:
@@ -295,7 +297,7 @@ def choose(
         if not strategy.spread_start:
             order = np.random.default_rng(seed).permutation(new).tolist()
         else:
-            order = backend.spread(str(pulled.project["id"]), new, window, seed=seed) if new else []
+            order = backend.spread(pulled.model_key, new, window, seed=seed) if new else []
         place = {task: rank for rank, task in enumerate(order)}
         scores = {task: place.get(task, len(order)) for task in new} | dict.fromkeys(labelled, 0.0)
     if not scored.scores or not strategy.relabels:
@@ -304,5 +306,5 @@ def choose(
     candidates += [
         Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
     ]
-    distinct = partial(backend.distinct, str(pulled.project["id"])) if strategy.distinct else None
+    distinct = partial(backend.distinct, pulled.model_key) if strategy.distinct else None
     return choose_window(candidates, window, len(active), distinct)

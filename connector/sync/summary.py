@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from connector.formatting import count
@@ -47,6 +47,26 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
+class QuestionSummary:
+    """What a sync found of one of several questions, and its model. The fields are those of a sync.
+
+    `labels`: how many labels people gave, each annotator's latest on a task. `labelled`: on how many tasks.
+    """
+
+    control: str
+    labels: int
+    labelled: int
+    labels_changed: int
+    trained: bool
+    model_version: str | None
+    model_agreement: float | None
+    ground_truth_tasks: int
+    ground_truth_accuracy: float | None
+    model_embedding: str | None
+    model_embedding_since: str | None
+
+
+@dataclass(frozen=True)
 class SyncSummary:
     """What one sync of a project found and did. `to_json` gives the object that `--json` prints.
 
@@ -70,6 +90,7 @@ class SyncSummary:
         seconds: how long each stage took.
         dry_run: whether nothing was written.
         spare: how many new tasks follow the window that was asked for. It is not part of the object.
+        questions: of several, each. Of one, none, and it is not part of the object.
     """
 
     project: int
@@ -91,6 +112,7 @@ class SyncSummary:
     seconds: dict[str, float]
     dry_run: bool = False
     spare: int = 0
+    questions: list[QuestionSummary] = field(default_factory=list)
 
     @property
     def published(self) -> bool:
@@ -103,7 +125,7 @@ class SyncSummary:
         for name, value in asdict(self).items():
             if name == "model":
                 result.update(value)
-            elif name != "spare" and (name != "dry_run" or value):
+            elif name != "spare" and (name not in ("dry_run", "questions") or value):
                 result[name] = value
         return result
 
@@ -112,6 +134,11 @@ def format_summary(summary: SyncSummary) -> str:
     """A sync's summary as sentences."""
     version = summary.model_version
     model = f"{'Trained model' if summary.trained else 'Model'} {version}" if version else "No model yet"
+    trained = [question.control for question in summary.questions if question.trained]
+    if trained and len(trained) < len(summary.questions):
+        model += f" of {' and '.join(map(repr, trained))}"
+    elif trained:
+        model = f"Trained a model for each of {len(trained)} questions"
     found = f"{count(summary.tasks, 'task')}, {_annotations(summary)}. {model}."
     notes = "".join(f" Left out: {note}." for note in summary.left_out)
     if summary.published or summary.dry_run:

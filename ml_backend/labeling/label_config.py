@@ -151,7 +151,8 @@ def describe_changes(
         elif is_one_of_several and controls and model.control not in names:
             name = quoted(model.control)
             change = (
-                f"The labelling config has no control {name} for model version {model.version}. Run connector sync."
+                f"The labelling config has no control {name}, which model version {model.version} answers. Put it "
+                "back, or name the others with connector init --control."
             )
         else:
             change = describe_change(model.version, controls, control, model.classes, model.multilabel)

@@ -324,7 +324,7 @@ def test_the_summary_counts_what_was_written(story: Story, expected: list[dict[s
             "without_text": sum(row["model_version"] is None for row in expected),
             "unknown_choices": 2,
             "unreadable_annotations": 0,
-            "left_out": LeftOut.of(story.loop.state.tasks().values()).sentences("politeness"),
+            "left_out": LeftOut.of(story.loop.state.tasks().values()).sentences(["politeness"]),
             "model_version": story.loop.state.record().model_version,
             "note": "",
         }

@@ -26,6 +26,7 @@ from support.project_driver import ProjectDriver, on_both_databases
 
 from connector._compat import long_csv_fields
 from connector.annotations.label_config import find_control
+from connector.annotations.questions import questions_from_json
 from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.demo.people import Person
@@ -157,7 +158,7 @@ def expected(story: Story) -> list[tuple[int, str, dict[str, str | None]]]:
 
 def check(story: Story, rows: list[dict[str, Any]], names: list[str]) -> None:
     """The rows as a reader gives them are what went in; the consensus is a class that somebody said."""
-    assert names == columns(CLASSES)
+    assert names == columns(questions_from_json(story.loop.state.record().control or {}))
     assert [narrowed(row) for row in rows] == expected(story)
     for row in rows:
         heard = {name for name in story.said[row["task_id"]].values() if name is not None}

@@ -20,7 +20,8 @@ from connector.queue.init import initialize
 from connector.queue.publish import Published, publish
 from connector.queue.versions import unknown_newer
 from connector.state.project_state import ProjectState, State
-from connector.state.pull import ProjectSnapshot, pull, read_project
+from connector.state.pull import pull, read_project
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.cycle import SyncOptions, sync
 
 if TYPE_CHECKING:

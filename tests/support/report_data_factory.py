@@ -8,11 +8,12 @@ import numpy as np
 
 from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
+from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Probabilities
 from connector.progress import Reporter
 from connector.reporting.report_data import ReportData
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import review
 from support.record_factory import project_record
 
@@ -83,7 +84,7 @@ class Made:
         def texts(ids: Iterable[int]) -> dict[int, str]:
             return {task: self.texts[task] for task in ids}
 
-        pulled = ProjectSnapshot({"id": 7, "title": "Requests"}, self.control, tasks, {}, False, texts)
+        pulled = ProjectSnapshot({"id": 7, "title": "Requests"}, Questions((self.control,)), tasks, {}, False, texts)
         served: Any = Served(probs, self.control) if with_backend else None
         record = project_record(**{"queue_version": "v1", "window_options": SYNCED, **known})
         return ReportData(pulled, review(pulled, served, Reporter()), emails or {}, record, list(rounds))

@@ -9,9 +9,10 @@ import numpy as np
 
 from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
+from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Probabilities
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 
 CLASSES = ("Polite", "Impolite")
 
@@ -116,7 +117,12 @@ def pulled(*tasks: Task, classes: tuple[str, ...] = CLASSES) -> ProjectSnapshot:
     found = {task.id: task for task in tasks}
     project = {"id": 7, "skip_queue": "REQUEUE_FOR_OTHERS"}
     return ProjectSnapshot(
-        project, control, found, {}, changed=True, texts=lambda ids: {task: f"Text {task}" for task in ids}
+        project,
+        Questions((control,)),
+        found,
+        {},
+        changed=True,
+        texts=lambda ids: {task: f"Text {task}" for task in ids},
     )
 
 

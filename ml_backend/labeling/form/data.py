@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ml_backend.labeling.form.numbers import written
 
 PAIR_SEPARATOR = "\n\x1e\n"  # between the two sides of a pair: the ML backend computes features of each
+CONTENT_SEPARATOR = "\n\x1d\n"  # between the contents that different questions read
 ENCODINGS = ("none", "base64", "base64unicode")
 _DEEPEST = 100  # lists in lists
 _LONGEST_LINK = 4096  # characters

@@ -16,6 +16,7 @@ from support.record_factory import project_record
 from connector.active_learning.window import Slot
 from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import find_control, packaged_label_config
+from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task
 from connector.backend import Backend
 from connector.diagnostics import content_checks, queue_checks, server_checks
@@ -27,7 +28,7 @@ from connector.queue.settings import REQUIRED_SETTINGS
 from connector.retry import Retries
 from connector.settings import Settings
 from connector.state.project_state import ProjectState, State
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 
 NOW = datetime(2026, 3, 1, 10, tzinfo=timezone.utc)
 VERSION = "activelab-20260301-090000-000000"
@@ -227,7 +228,7 @@ class Serving(Backend):
 
 def test_a_model_that_is_lost_or_knows_other_classes_is_a_warning() -> None:
     def examined(server: Backend, **known: Any) -> Finding:
-        return server_checks.backend(7, lambda: server, CONTROL, project_record(**{**KNOWN, **known}))
+        return server_checks.backend(7, lambda: server, Questions((CONTROL,)), project_record(**{**KNOWN, **known}))
 
     assert examined(Serving()).level == "ok"
     assert examined(Serving("Impolite", "Polite")).level == "ok"
@@ -258,7 +259,9 @@ def charted(
     tasks: list[Task], *, window: list[Slot] | None = None, rule: str = "REQUEUE_FOR_OTHERS", **changed: Any
 ) -> queue_checks.WindowSnapshot:
     by_id = {task.id: task for task in tasks}
-    pulled = ProjectSnapshot({**SAVED, "skip_queue": rule}, CONTROL, by_id, {}, changed=False, texts=lambda ids: {})
+    pulled = ProjectSnapshot(
+        {**SAVED, "skip_queue": rule}, Questions((CONTROL,)), by_id, {}, changed=False, texts=lambda ids: {}
+    )
     slots = [Slot(task.id, relabel=False) for task in tasks] if window is None else window
     people = {row.annotator for task in tasks for row in task.annotations}
     given: dict[str, Any] = {"unanswered": {slot.task for slot in slots}, "reopened": set(), "answers": []}
@@ -354,7 +357,7 @@ def test_tasks_that_are_complete_without_an_annotation_are_named() -> None:
 def test_an_answer_that_is_gone_has_a_way_back_of_its_kind(control: str, label: str, remedy: str) -> None:
     served = find_control(f'<View><Text name="t" value="$text"/>{control}</View>')
     gone = row(1, 1)._replace(label=None, unknown=True, problem=f"'{label}'")
-    pulled = replace(charted([task(1, gone)]).pulled, control=served)
+    pulled = replace(charted([task(1, gone)]).pulled, questions=Questions((served,)))
     found = content_checks.choices(pulled)
     assert found.cause == (
         f"1 annotation has an answer that the labelling config does not have: 101 ('{label}'). They count as no label."

@@ -9,10 +9,11 @@ import pytest
 
 from connector.annotations import find_control
 from connector.annotations.label_config import packaged_label_config
+from connector.annotations.questions import Questions
 from connector.errors import UsageError
 from connector.queue.data_files import read_data_file
 
-CONTROL = find_control(packaged_label_config())
+QUESTIONS = Questions((find_control(packaged_label_config()),))
 GERMAN = [
     "Könnten Sie bitte prüfen, ob die Größe stimmt? Vielen Dank für Ihre Mühe.",
     "Das Gerät läuft überhaupt nicht mehr, ändern Sie das sofort!",
@@ -32,7 +33,7 @@ def write(folder: Path, content: bytes | str, name: str = "texts.csv") -> Path:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return read_data_file(path, CONTROL).rows
+    return read_data_file(path, QUESTIONS).rows
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def test_delimiter_and_encoding_are_found_out_and_what_was_assumed_is_said(
     tmp_path: Path, content: bytes, guesses: str | None
 ) -> None:
-    found = read_data_file(write(tmp_path, content), CONTROL)
+    found = read_data_file(write(tmp_path, content), QUESTIONS)
     assert found.rows == [{"text": text, "source": "Excel"} for text in GERMAN]
     if guesses is None:
         assert found.assumed is None
@@ -155,12 +156,12 @@ def test_what_the_form_shows_is_a_text(tmp_path: Path, text: Any) -> None:
 def test_a_text_is_what_the_form_decodes(tmp_path: Path) -> None:
     config = packaged_label_config().replace('value="$text"', 'value="$text" encoding="base64"')
     with pytest.raises(UsageError, match=r"Row 2 of .* has no text, because 'text' is not base64: "):
-        read_data_file(write(tmp_path, "text\nSGVsbG8=\nHello!\n"), find_control(config))
+        read_data_file(write(tmp_path, "text\nSGVsbG8=\nHello!\n"), Questions((find_control(config),)))
 
 
 def test_a_row_may_lack_some_of_the_fields(tmp_path: Path) -> None:
     path = write(tmp_path, "text;title\nLook now.;A\nStop it.;\n")
-    read = read_data_file(path, CONTROL.with_fields(["title", "text"]))
+    read = read_data_file(path, QUESTIONS.with_fields(["title", "text"]))
     assert [row["title"] for row in read.rows] == ["A", ""]
     assert read.assumed is not None
     assert "Its first text is 'title: A text: Look now.'" in read.assumed
@@ -169,5 +170,5 @@ def test_a_row_may_lack_some_of_the_fields(tmp_path: Path) -> None:
 def test_a_field_that_no_row_has_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "text,title\nLook now.,A\n")
     with pytest.raises(UsageError) as error:
-        read_data_file(path, CONTROL.with_fields(["titel", "text"]))
+        read_data_file(path, QUESTIONS.with_fields(["titel", "text"]))
     assert str(error.value) == f"{path} has no 'titel', which --fields names. Its columns are: 'text', 'title'."

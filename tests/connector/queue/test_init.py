@@ -337,18 +337,48 @@ TWO = (
 
 def test_a_config_that_cannot_be_served_changes_nothing(state: ProjectState) -> None:
     server = Server(label_config=TWO)
-    with pytest.raises(UsageError, match="--control one, --control two"):
-        init(server, state)
+    with pytest.raises(UsageError, match="called 'three' that can be served"):
+        init(server, state, control_names=["one", "three"])
     assert server.writes == []
     assert state.record().adopted_at is None
 
 
+def test_all_controls_are_served_and_a_second_init_keeps_those_of_the_first(state: ProjectState) -> None:
+    server = Server(label_config=TWO)
+    done = init(server, state)
+    assert done["questions"] == [{"control": "one", "classes": ["A", "B"]}, {"control": "two", "classes": ["C", "D"]}]
+    assert "is set up: 'one' (A, B) and 'two' (C, D). Changed:" in format_init(done)
+    more = TWO.replace("</View>", '<Rating name="three" toName="t"/></View>')
+    server.project["label_config"] = more
+    again = init(server, state)
+    assert [row["control"] for row in again["questions"]] == ["one", "two"]
+    # The first question keeps the project's model, whatever the order of the options is.
+    state.store_trained({1: '{"one": "A"}'})
+    chosen = init(server, state, control_names=["three", "one"])
+    assert [row["control"] for row in chosen["questions"]] == ["one", "three"]
+    assert state.trained() == {}
+    lines = format_init(chosen).splitlines()
+    assert "  controls                  'one, two' before, now 'one, three'" in lines
+    assert "Labels of 'two' no longer count." in lines
+
+
+def test_after_undo_all_controls_are_taken_again(state: ProjectState) -> None:
+    server = Server(label_config=TWO)
+    init(server, state, control_names=["two"])
+    state.store_trained({1: "C"})
+    state.forget_adoption()
+    server.views.clear()
+    done = init(server, state)
+    assert [row["control"] for row in done["questions"]] == ["one", "two"]
+    assert state.trained() == {}, "labels of one question are written in another way"
+
+
 def test_the_chosen_control_is_remembered_and_another_can_be_chosen(state: ProjectState) -> None:
     server = Server(label_config=TWO)
-    assert init(server, state, control_name="two")["classes"] == ["C", "D"]
+    assert init(server, state, control_names=["two"])["classes"] == ["C", "D"]
     assert init(server, state)["control"] == "two"
     state.put(bookmark="2026-03-01T10:00:00+00:00")
-    assert init(server, state, control_name="one")["control"] == "one"
+    assert init(server, state, control_names=["one"])["control"] == "one"
     assert state.record().bookmark is None  # the mirror holds labels of the other one
 
 
@@ -426,14 +456,28 @@ def test_a_tab_of_someone_else_in_place_of_ours_is_named_until_it_is_renamed(sta
     assert 3 not in state.record().found["made_tabs"]
 
 
-def test_a_tab_like_ours_by_another_connector_is_enough(state: ProjectState) -> None:
+def test_a_tab_like_ours_by_another_connector_is_enough_if_a_person_says_so(state: ProjectState) -> None:
     server = Server()
     server.views = [
         {"id": number, "data": tab_definition(title, [], ["text"])} for number, title in enumerate(TAB_TITLES, start=3)
     ]
-    done = init(server, state)
+    with pytest.raises(UsageError, match="has our tabs that this state database"):
+        init(server, state, lambda question: False)
+    assert server.writes == []
+    done = init(server, state, lambda question: True)
     assert (done["tabs"], done["tabs_in_the_way"], len(server.views)) == ([], [], 2)
     assert state.record().found["made_tabs"] == []
+    assert state.record().found["taken_over"]
+
+
+def test_the_models_of_questions_that_are_not_served_any_more_are_remembered(state: ProjectState) -> None:
+    server = Server(label_config=TWO)
+    init(server, state)
+    assert state.record().found["former_models"] == []
+    init(server, state, control_names=["one"])
+    assert state.record().found["former_models"] == ["7/questions/two"]
+    init(server, state, control_names=["one", "two"])
+    assert state.record().found["former_models"] == []
 
 
 def test_our_tab_stays_ours_beside_another_of_its_title(state: ProjectState) -> None:
@@ -615,8 +659,8 @@ def test_a_repeated_init_says_what_it_changed_and_what_holds(state: ProjectState
 
 def test_another_control_is_a_change_and_says_what_it_means(state: ProjectState) -> None:
     server = Server(label_config=TWO)
-    init(server, state, control_name="two")
-    done = init(server, state, control_name="one")
+    init(server, state, control_names=["two"])
+    done = init(server, state, control_names=["one"])
     assert (done["control_before"], done["control"]) == ("two", "one")
     assert format_init(done).splitlines() == [
         "Project 7 (Requests) was already set up: 'one' with A, B. Changed:",
@@ -625,7 +669,7 @@ def test_another_control_is_a_change_and_says_what_it_means(state: ProjectState)
         "To restore the project as it was: connector undo --project 7",
         "Next: connector sync --project 7",
     ]
-    assert "Nothing was changed." in format_init(init(server, state, control_name="one"))
+    assert "Nothing was changed." in format_init(init(server, state, control_names=["one"]))
 
 
 def test_what_was_there_is_recorded_for_undo(state: ProjectState) -> None:

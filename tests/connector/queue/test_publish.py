@@ -11,6 +11,7 @@ from support.flaky_server import Time
 
 from connector.active_learning.window import Slot
 from connector.annotations.controls.choices import Choices
+from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, read_task
 from connector.errors import ConnectorError, StaleTasks, TryAgainLater
 from connector.queue.publish import ATTEMPTS, Published, is_open, publish, stale_open_tasks
@@ -18,7 +19,7 @@ from connector.queue.settings import wrong_settings
 from connector.queue.versions import VERSION_PREFIX, expired, our_versions, unknown_newer
 from connector.retry import Retries, TransientError, UnknownOutcome
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 
 CONTROL = Choices("politeness", "text", "text", ("Polite", "Impolite"), {"Polite": "Polite", "Impolite": "Impolite"})
 AT = "2026-03-01T10:00:00.000000Z"
@@ -138,7 +139,7 @@ def put(server: Server, state: ProjectState, *window: Slot, mode: str = OTHERS, 
     server.writes.clear()
     server.guard = state.renew_lock
     versions = {version: len(rows) for version, rows in server.predictions.items()}
-    pulled = ProjectSnapshot(project, CONTROL, tasks, versions, changed=True, texts=state.texts)
+    pulled = ProjectSnapshot(project, Questions((CONTROL,)), tasks, versions, changed=True, texts=state.texts)
     return publish(server, state, pulled, window, options={"window": 100}, **more)  # type: ignore[arg-type]
 
 

@@ -26,6 +26,7 @@ from connector._compat import long_csv_fields
 from connector.annotations.controls import from_json as control_from_json
 from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control, find_control, packaged_label_config
+from connector.annotations.questions import Questions
 from connector.annotations.records import Task, digest, read_task, read_text
 from connector.cli.options import say
 from connector.progress import Reporter
@@ -73,8 +74,9 @@ class Story:
         stored = {raw["id"]: read_text(raw, self.control) for raw in self.raws}
         return task_rows(
             self.records,
-            self.control,
-            self.review,
+            Questions((self.control,)),
+            [self.review],
+            self.review.scored.scores,
             Extras(emails=self.emails, texts={task: text for task, text in self.texts.items() if not text.strip()}),
             lambda ids: {task: text for task in ids if (text := stored[task]) is not None},
         )
@@ -156,41 +158,41 @@ def unpacked(row: dict[str, Any], story: Story) -> dict[str, Any]:
 
 
 def check_csv(story: Story, path: Path) -> None:
-    write("csv", story.rows(), story.control.classes, path, multiple=story.control.multiple)
+    write("csv", story.rows(), Questions((story.control,)), path)
     with long_csv_fields(), path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         read = list(reader)
-    assert list(reader.fieldnames or ()) == columns(story.control.classes)
+    assert list(reader.fieldnames or ()) == columns(Questions((story.control,)))
     assert [unpacked(row, story) for row in read] == expected(story)
     by_name = dict.fromkeys(("text", "consensus", "predicted"), str)
     frame = pd.read_csv(path, converters=by_name)
-    assert list(frame.columns) == columns(story.control.classes)
+    assert list(frame.columns) == columns(Questions((story.control,)))
     assert [unpacked({str(name): row[name] for name in row}, story) for row in frame.to_dict("records")] == expected(
         story
     )
 
 
 def check_jsonl(story: Story, path: Path) -> None:
-    write("jsonl", story.rows(), story.control.classes, path, multiple=story.control.multiple)
+    write("jsonl", story.rows(), Questions((story.control,)), path)
     lines = path.read_bytes().split(b"\n")
     assert lines.pop() == b""
     read = [json.loads(line) for line in lines]
-    assert [list(row) for row in read] == [columns(story.control.classes)] * len(story.raws)
+    assert [list(row) for row in read] == [columns(Questions((story.control,)))] * len(story.raws)
     assert [narrowed(row) for row in read] == expected(story)
 
 
 def check_parquet(story: Story, path: Path) -> None:
-    write("parquet", story.rows(), story.control.classes, path, multiple=story.control.multiple)
+    write("parquet", story.rows(), Questions((story.control,)), path)
     table = pyarrow.parquet.read_table(path)
-    assert table.column_names == columns(story.control.classes)
+    assert table.column_names == columns(Questions((story.control,)))
     assert [narrowed(row) for row in table.to_pylist()] == expected(story)
 
 
 def check_datasets(story: Story, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
-    write("datasets", story.rows(), story.control.classes, path, multiple=story.control.multiple)
+    write("datasets", story.rows(), Questions((story.control,)), path)
     read = datasets.load_from_disk(path)
-    assert read.column_names == columns(story.control.classes)
+    assert read.column_names == columns(Questions((story.control,)))
     feature = read.features["consensus"]
     label = feature.feature if story.control.multiple else feature
     assert label.names == list(story.control.classes)
@@ -203,8 +205,8 @@ def check_datasets(story: Story, path: Path) -> None:
 
 
 def check_label_studio(story: Story, path: Path) -> None:
-    made = (label_studio_task(raw, story.control, story.review) for raw in story.raws)
-    write("label-studio", made, story.control.classes, path)
+    made = (label_studio_task(raw, Questions((story.control,)), story.review.scored) for raw in story.raws)
+    write("label-studio", made, Questions((story.control,)), path)
     read = json.loads(path.read_bytes())
     assert [task["data"] for task in read] == [raw["data"] for raw in story.raws]
     assert [task["annotations"] for task in read] == [raw["annotations"] for raw in story.raws]
@@ -250,7 +252,7 @@ def test_what_readers_have_to_be_told(folder: Path) -> None:
         raw_task(number, {"text": text}, {1: control.classes[number]}, control) for number, text in enumerate(texts)
     ]
     story, path = Story(control, raws, {}), folder / "told"
-    write("csv", story.rows(), control.classes, path)
+    write("csv", story.rows(), Questions((control,)), path)
     with path.open(encoding="utf-8", newline="") as file:
         with pytest.raises(csv.Error, match="field larger than field limit"):
             list(csv.reader(file))
@@ -259,7 +261,7 @@ def test_what_readers_have_to_be_told(folder: Path) -> None:
             assert [row["text"] for row in csv.DictReader(file)] == texts
     assert pd.read_csv(path)["consensus"].isna().tolist() == [True, False]
     assert pd.read_csv(path, converters={"consensus": str})["consensus"].tolist() == ["NA", "007"]
-    write("jsonl", story.rows(), control.classes, path)
+    write("jsonl", story.rows(), Questions((control,)), path)
     assert len(path.read_text(encoding="utf-8").splitlines()) == 4
     with path.open(encoding="utf-8") as file:
         assert [json.loads(line)["text"] for line in file] == texts
@@ -334,7 +336,7 @@ def test_the_progress_takes_a_path_for_what_it_is() -> None:
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_init_reads_texts_as_they_are(ending: str, folder: Path) -> None:
-    path, control = folder / f"texts.{ending}", find_control(packaged_label_config())
+    path, questions = folder / f"texts.{ending}", Questions((find_control(packaged_label_config()),))
 
     def check_texts(texts: list[str]) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -343,7 +345,7 @@ def test_init_reads_texts_as_they_are(ending: str, folder: Path) -> None:
                 table.writerows([["text"], *([text] for text in texts)])
             else:
                 file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-        assert read_data_file(path, control).rows == [{"text": text} for text in texts]
+        assert read_data_file(path, questions).rows == [{"text": text} for text in texts]
 
     steady(given(st.lists(short_texts.filter(str.strip), min_size=1, max_size=5))(check_texts))()
     check_texts(["a" * 300_000, "é\r\n" * 100_000])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import pytest
 
 from connector.active_learning.window import Slot, open_places
 from connector.annotations.controls.choices import Choices
-from connector.annotations.label_config import Control
+from connector.annotations.label_config import Control, find_questions
+from connector.annotations.questions import Questions
 from connector.annotations.records import Task, read_task, read_text
 from connector.errors import TryAgainLater, UsageError
 from connector.reporting.atomic_output import translate_os_errors
@@ -62,6 +63,10 @@ def task(number: int, *annotations: dict[str, Any], **more: Any) -> dict[str, An
     }
 
 
+def control_of(classes: Sequence[str]) -> Control:
+    return Choices("politeness", "text", "text", tuple(classes), {name: name for name in classes})
+
+
 def record(raw: dict[str, Any], control: Control = CONTROL) -> Task:
     return read_task(raw, control)
 
@@ -74,13 +79,16 @@ def shown_by(raws: list[dict[str, Any]], control: Control = CONTROL) -> Callable
 def reviewed(**known: Any) -> Review:
     """A review with what is `known`: labels, consensus, scores, predicted, quality, pred_probs."""
     told = {name: known.get(name, {}) for name in ("labels", "consensus", "scores", "predicted")}
-    scored = Scored(**told, model_version="v1")
-    return Review(scored, known.get("quality", {}), known.get("pred_probs", {}))
+    scored = Scored(**told, quality=known.get("quality", {}), model_version="v1")
+    return Review(scored, scored.quality, known.get("pred_probs", {}))
 
 
 def row(raw: dict[str, Any], control: Control = CONTROL, extras: Extras = EXTRAS, **known: Any) -> dict[str, Any]:
     """The row of the one task `raw`."""
-    (made,) = task_rows([record(raw, control)], control, reviewed(**known), extras, shown_by([raw], control))
+    known_review = reviewed(**known)
+    scores = known_review.scored.scores
+    questions = Questions((control,))
+    (made,) = task_rows([record(raw, control)], questions, [known_review], scores, extras, shown_by([raw], control))
     return made
 
 
@@ -132,7 +140,7 @@ def test_a_row_says_all_there_is() -> None:
 
 def test_where_nothing_is_known_a_row_is_empty() -> None:
     told = row(task(7))
-    assert list(told) == columns(CONTROL.classes)
+    assert list(told) == columns(Questions((CONTROL,)))
     held = {"task_id": 7, "text": "Text 7", "label_count": 0, "second_opinion": False, "annotations": []}
     assert {name: value for name, value in told.items() if value is not None} == held
 
@@ -147,7 +155,7 @@ def test_a_choice_that_the_config_no_longer_has_is_told_as_it_stands() -> None:
         annotation(4, 1, None),
         annotation(5, None, "i"),
     )
-    choices = {one["id"]: control.answer(one["result"]) for one in raw["annotations"]}
+    choices = {one["id"]: {control.name: control.answer(one["result"])} for one in raw["annotations"]}
     told = row(raw, control, Extras(choices=choices))["annotations"]
     assert [one["label"] for one in told] == ["p", "Spam", None, None, "i"], "the alias names the class"
     assert [one["unknown_choice"] for one in told] == [False, True, False, False, False]
@@ -155,8 +163,8 @@ def test_a_choice_that_the_config_no_longer_has_is_told_as_it_stands() -> None:
 
 
 def test_no_class_name_takes_another_columns_place() -> None:
-    names = columns(ODD)
-    assert len(set(names)) == len(names) == len(columns(())) + len(ODD)
+    names = columns(Questions((control_of(ODD),)))
+    assert len(set(names)) == len(names) == len(columns(Questions((control_of(()),)))) + len(ODD)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +220,7 @@ def test_label_studio_gets_the_consensus_among_other_peoples_predictions() -> No
             prediction(CONSENSUS_VERSION, old),
         ],
     )
-    told = label_studio_task(raw, CONTROL, reviewed(consensus={7: "Polite"}, quality={7: 0.8}))
+    told = label_studio_task(raw, Questions((CONTROL,)), reviewed(consensus={7: "Polite"}, quality={7: 0.8}).scored)
     assert [one["model_version"] for one in told["predictions"]] == ["theirs", None, "consensus"]
     (region,) = told["predictions"][-1].pop("result")
     assert region == {
@@ -230,8 +238,8 @@ def test_label_studio_gets_the_consensus_among_other_peoples_predictions() -> No
 
 def test_label_studio_gets_no_consensus_where_there_is_none_and_no_score_without_a_model() -> None:
     raw = task(7)
-    assert label_studio_task(raw, CONTROL, reviewed())["predictions"] == []
-    (told,) = label_studio_task(raw, CONTROL, reviewed(consensus={7: "Polite"}))["predictions"]
+    assert label_studio_task(raw, Questions((CONTROL,)), reviewed().scored)["predictions"] == []
+    (told,) = label_studio_task(raw, Questions((CONTROL,)), reviewed(consensus={7: "Polite"}).scored)["predictions"]
     assert told["score"] is None
 
 
@@ -248,7 +256,8 @@ def many(count: int, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         pred_probs={number: np.arange(len(classes)) + number / 10_000 for number in range(1, count + 1)},
     )
     raws = [task(number) for number in range(1, count + 1)]
-    return list(task_rows((record(raw, control) for raw in raws), control, known, EXTRAS, shown_by(raws, control)))
+    records, questions = (record(raw, control) for raw in raws), Questions((control,))
+    return list(task_rows(records, questions, [known], known.scored.scores, EXTRAS, shown_by(raws, control)))
 
 
 def read(file_format: str, path: Path) -> list[dict[str, Any]]:
@@ -267,7 +276,7 @@ def read(file_format: str, path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "datasets"])
 def test_odd_class_names_and_many_rows_come_back(file_format: str, tmp_path: Path) -> None:
     written = many(2500, ODD)
-    write(file_format, iter(written), ODD, tmp_path / "new")
+    write(file_format, iter(written), Questions((control_of(ODD),)), tmp_path / "new")
     found = read(file_format, tmp_path / "new")
     assert [one["task_id"] for one in found] == list(range(1, 2501))
     for name in ODD:
@@ -277,22 +286,86 @@ def test_odd_class_names_and_many_rows_come_back(file_format: str, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
+TWO = find_questions(
+    '<View><Text name="text" value="$text"/>'
+    '<Choices name="topic" toName="text"><Choice value="fish"/><Choice value="bikes"/></Choices>'
+    '<Choices name="tags" toName="text" choice="multiple"><Choice value="old"/><Choice value="new"/></Choices></View>'
+)
+
+
+def rows_of_two(*results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a project with two questions. Each task has one annotation, which is its consensus."""
+    raws = [task(number, {**annotation(number, 1, None), "result": result}) for number, result in enumerate(results, 1)]
+    records = [read_task(raw, TWO) for raw in raws]
+    reviews = []
+    for name in TWO.names:
+        labels = {
+            one.id: found[name]
+            for one in records
+            if (label := one.annotations[0].label) is not None and name in (found := TWO.labels_of(label))
+        }
+        probs = {one.id: np.array([0.25, 0.75]) for one in records}
+        given = {(number, 1): label for number, label in labels.items()}
+        reviews.append(reviewed(labels=given, consensus=labels, predicted=labels, pred_probs=probs))
+    scores = {one.id: one.id / 10 for one in records}
+    return list(
+        task_rows(records, TWO, reviews, scores, EXTRAS, lambda ids: {number: f"Text {number}" for number in ids})
+    )
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "datasets"])
+def test_each_of_several_questions_has_its_columns(file_format: str, tmp_path: Path) -> None:
+    fish = TWO.result('{"topic": "fish", "tags": "[\\"old\\", \\"new\\"]"}')
+    written = rows_of_two(fish, TWO.controls[0].result("bikes"))
+    assert list(written[0]) == columns(TWO)
+    assert [one["tags.consensus"] for one in written] == [["old", "new"], []]
+    path = tmp_path / "new"
+    write(file_format, written, TWO, path)
+    if file_format == "datasets":
+        found = list(datasets.load_from_disk(path))
+        assert [one["topic.consensus"] for one in found] == [0, 1]
+        assert [list(one["tags.consensus"]) for one in found] == [[0, 1], []]
+        return
+    first, second = read(file_format, path)
+    if file_format == "jsonl":
+        assert list(first) == ["task_id", "text", "questions", "score", "rank", "second_opinion", "annotations"]
+        assert first["questions"]["tags"]["consensus"] == ["old", "new"]
+        assert second["questions"]["topic"]["prob_bikes"] == 0.75
+        assert first["annotations"][0]["label"] == {"topic": "fish", "tags": ["old", "new"]}
+        return
+    assert list(first) == columns(TWO)
+    assert (first["topic.consensus"], second["topic.consensus"]) == ("fish", "bikes")
+    expected = '["old","new"]' if file_format == "csv" else ["old", "new"]
+    tags = first["tags.consensus"]
+    assert (tags if file_format == "csv" else list(tags)) == expected
+    assert second["topic.prob_bikes"] == 0.75
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    names = {"a": ("x.consensus", "y"), "a.prob_x": ("p", "q")}
+    controls = [
+        Choices(name, "text", "text", classes, {one: one for one in classes}) for name, classes in names.items()
+    ]
+    with pytest.raises(UsageError, match=r"called 'a\.prob_x\.consensus'\. Rename"):
+        columns(Questions(tuple(controls)))
+
+
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet", "label-studio"])
 def test_a_project_without_tasks_is_a_file_without_rows(file_format: str, tmp_path: Path) -> None:
     path = tmp_path / "new"
-    write(file_format, [], CONTROL.classes, path)
+    write(file_format, [], Questions((CONTROL,)), path)
     if file_format == "label-studio":
         assert json.loads(path.read_text()) == []
         return
     assert read(file_format, path) == []
     if file_format == "csv":
-        assert next(csv.reader([path.read_text()])) == columns(CONTROL.classes)
+        assert next(csv.reader([path.read_text()])) == columns(Questions((CONTROL,)))
 
 
 def test_a_lone_surrogate_leaves_the_rest(tmp_path: Path) -> None:
     made = row(task(7, data={"text": ["a\ud800b"]}), extras=Extras(texts={7: ["a\ud800b"]}))
     for file_format in ("csv", "jsonl"):
-        write(file_format, [made], CONTROL.classes, tmp_path / file_format)
+        write(file_format, [made], Questions((CONTROL,)), tmp_path / file_format)
         assert "a?b" in (tmp_path / file_format).read_text(encoding="utf-8")
 
 
@@ -300,14 +373,14 @@ def test_a_lone_surrogate_leaves_the_rest(tmp_path: Path) -> None:
 def test_a_full_disk_is_for_later(file_format: str) -> None:
     full = Path("/dev/full")
     with pytest.raises(TryAgainLater) as told, translate_os_errors(Path("labels")):
-        write(file_format, many(2500, CONTROL.classes), CONTROL.classes, full)
+        write(file_format, many(2500, CONTROL.classes), Questions((CONTROL,)), full)
     assert str(told.value) == "labels cannot be written: No space left on device. Free some space."
 
 
 def test_csv_quotes_all_that_a_reader_may_take_for_the_end_of_a_line(tmp_path: Path) -> None:
     odd = ["a\rb", "\rc", "a\nb", "a\r\nb\r\n", ' "a", b ', "x\x85\u2028"]
     made = [row(task(number, data={"text": text})) for number, text in enumerate(odd)]
-    write("csv", made, CONTROL.classes, tmp_path / "new")
+    write("csv", made, Questions((CONTROL,)), tmp_path / "new")
     found = pd.read_csv(tmp_path / "new", converters={"text": str})["text"]
     assert list(found) == odd
 

@@ -11,7 +11,8 @@ from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.queue.settings import restore
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot, pull, read_project, read_snapshot
+from connector.state.pull import pull, read_project, read_snapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.cycle import SyncOptions, sync
 
 OURS = "activelab-20260301-100000-000000"

@@ -76,7 +76,7 @@ def test_the_backend_is_asked_for_another_model_only_if_it_went_on_training(
         model.train("7", ("Polite", "Impolite"), {})
     asked = []
     connect: Any = lambda: asked.append(1) or model  # noqa: E731
-    assert cycle.is_model_replaced(connect) == (in_training and replaced)
+    assert cycle.is_model_replaced(pulled(), connect) == (in_training and replaced)
     assert bool(asked) == in_training
 
 
@@ -89,13 +89,13 @@ def test_that_the_fine_tuning_was_stopped_is_told_once(
     model.in_training = False  # and no new model
     connect: Any = lambda: model  # noqa: E731
     with caplog.at_level("INFO", "connector"):
-        assert not cycle.is_model_replaced(connect)
+        assert not cycle.is_model_replaced(pulled(), connect)
     assert "does not fine-tune the encoder any more, and has no new model" in caplog.text
     last = state.last_round()
     assert last is not None
     assert not last["model_in_training"]
     assert last["model_version"] == summary.model_version
-    assert not cycle.is_model_replaced(fail)  # it is not asked again
+    assert not cycle.is_model_replaced(pulled(), fail)  # it is not asked again
 
 
 def test_a_model_that_was_rolled_back_to_is_taken_at_once_if_no_training_is_wanted(state: ProjectState) -> None:
@@ -104,10 +104,10 @@ def test_a_model_that_was_rolled_back_to_is_taken_at_once_if_no_training_is_want
     model.train("7", ("Polite", "Impolite"), {})  # another one serves now
     never = replace(cycle, options=SyncOptions(train="never"))
     connect: Any = lambda: model  # noqa: E731
-    assert never.is_model_replaced(connect)
+    assert never.is_model_replaced(pulled(), connect)
     _, summary = published_round(state, model, never.options)
     assert summary.model_version == "model-2"
-    assert not never.is_model_replaced(connect)
+    assert not never.is_model_replaced(pulled(), connect)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from connector.active_learning.multilabel import ClassSets
 from connector.active_learning.strategies import SCORERS, find_strategy
 from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control
+from connector.annotations.questions import Questions
 from connector.annotations.records import (
     Annotation,
     Task,
@@ -34,7 +35,7 @@ from connector.progress import Reporter
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, columns, label_studio_task, task_rows
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import UNKNOWN_CLASS, align_probabilities, predicted_labels
 from connector.sync.review import review
 from connector.sync.scoring import Scored, score
@@ -238,7 +239,7 @@ def pulled(*tasks: Task, control: Control = CONTROL) -> ProjectSnapshot:
     found = {task.id: task for task in tasks}
     texts = {task: f"Text {task}" for task in found}
     return ProjectSnapshot(
-        {"id": 7}, control, found, {}, changed=True, texts=lambda ids: {task: texts[task] for task in ids}
+        {"id": 7}, Questions((control,)), found, {}, changed=True, texts=lambda ids: {task: texts[task] for task in ids}
     )
 
 
@@ -346,8 +347,9 @@ def exported(model: Model, state: ProjectState) -> tuple[list[dict[str, Any]], P
     project = pulled(*tasks)
     run(project, model, state)
     reviewed = review(project, model, Reporter())  # type: ignore[arg-type]
-    extras = Extras(choices={gone.id: ["rain", "gone", "noise"]})
-    return list(task_rows(tasks, CONTROL, reviewed, extras, project.texts)), project
+    extras = Extras(choices={gone.id: {CONTROL.name: ["rain", "gone", "noise"]}})
+    rows = task_rows(tasks, Questions((CONTROL,)), [reviewed], reviewed.scored.scores, extras, project.texts)
+    return list(rows), project
 
 
 def test_rows_hold_lists_of_names(model: Model, state: ProjectState) -> None:
@@ -365,10 +367,10 @@ def test_every_format_gives_the_lists_back(model: Model, state: ProjectState, tm
     made, _ = exported(model, state)
     expected = [["rain", "noise"], [], None]
     for name in ("csv", "jsonl", "parquet", "datasets"):
-        write(name, iter(made), CLASSES, tmp_path / name, multiple=True)
+        write(name, iter(made), Questions((CONTROL,)), tmp_path / name)
     with (tmp_path / "csv").open(newline="") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == columns(CLASSES)
+    assert list(table[0]) == columns(Questions((CONTROL,)))
     assert [json.loads(one["consensus"]) if one["consensus"] else None for one in table] == expected
     lines = [json.loads(line) for line in (tmp_path / "jsonl").read_text().splitlines()]
     assert [one["consensus"] for one in lines] == expected
@@ -382,15 +384,17 @@ def test_every_format_gives_the_lists_back(model: Model, state: ProjectState, tm
 
 
 def test_a_file_without_rows_has_the_columns(tmp_path: Path) -> None:
-    write("parquet", [], CLASSES, tmp_path / "new", multiple=True)
-    assert list(pd.read_parquet(tmp_path / "new")) == columns(CLASSES)
+    write("parquet", [], Questions((CONTROL,)), tmp_path / "new")
+    assert list(pd.read_parquet(tmp_path / "new")) == columns(Questions((CONTROL,)))
 
 
 def test_label_studio_is_given_the_consensus_as_its_form_would_send_it(model: Model, state: ProjectState) -> None:
     _, project = exported(model, state)
     reviewed = review(project, model, Reporter())  # type: ignore[arg-type]
     told = [
-        label_studio_task({"id": task, "data": {}, "annotations": [], "predictions": []}, CONTROL, reviewed)
+        label_studio_task(
+            {"id": task, "data": {}, "annotations": [], "predictions": []}, Questions((CONTROL,)), reviewed.scored
+        )
         for task in (1, 2, 3)
     ]
     assert [[one["result"] for one in task["predictions"]] for task in told] == [
@@ -421,7 +425,7 @@ class Serving(Backend):
 def test_doctor_tells_a_model_of_the_other_kind(control: Control) -> None:
     def examined(several: bool) -> Any:
         known = project_record(model_version="3", control=control.to_json())
-        return server_checks.backend(7, lambda: Serving(several), control, known)
+        return server_checks.backend(7, lambda: Serving(several), Questions((control,)), known)
 
     assert examined(control.multiple).level == "ok"
     other = examined(not control.multiple)

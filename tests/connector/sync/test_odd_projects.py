@@ -22,7 +22,8 @@ from connector.progress import Reporter
 from connector.reporting.formats import write
 from connector.reporting.rows import Extras, task_rows
 from connector.state.project_state import State
-from connector.state.pull import ProjectSnapshot, pull, read_project
+from connector.state.pull import pull, read_project
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import review
 from connector.sync.scoring import Scored, choose, score
 
@@ -85,10 +86,8 @@ def examine(pulled: ProjectSnapshot, scored: Scored) -> list[dict[str, Any]]:
     reviewed = review(pulled, model, Reporter())  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         for file_format in ("csv", "jsonl"):
-            rows = task_rows(tasks, pulled.control, reviewed, Extras(), pulled.texts)
-            write(
-                file_format, rows, pulled.control.classes, Path(folder) / file_format, multiple=pulled.control.multiple
-            )
+            rows = task_rows(tasks, pulled.questions, [reviewed], reviewed.scored.scores, Extras(), pulled.texts)
+            write(file_format, rows, pulled.questions, Path(folder) / file_format)
         with (Path(folder) / "csv").open(newline="", encoding="utf-8") as file, long_csv_fields():
             assert len(list(csv.DictReader(file))) == len(pulled.tasks)
         with (Path(folder) / "jsonl").open(encoding="utf-8", newline="\n") as file:
@@ -122,7 +121,7 @@ def test_nothing_stops_a_project_and_nothing_is_ignored_in_silence(
     assert {row["task_id"] for row in exported} == studio.rows.keys()
 
     left_out = LeftOut.of(pulled.tasks.values())
-    named = " ".join(left_out.sentences(NAME))
+    named = " ".join(left_out.sentences([NAME]))
     assert bool(named) == bool(left_out.without_text or left_out.unreadable or left_out.unknown or left_out.unanswered)
     for number, raw in studio.rows.items():
         task = pulled.tasks[number]

@@ -16,7 +16,7 @@ from connector.annotations.records import Task, digest
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
-from connector.state.pull import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.scoring import RETRAIN_LABELS, Scored, choose, score
 
 
@@ -117,7 +117,7 @@ def test_auto_trains_again_when_enough_labels_are_new(
 def test_a_model_that_read_other_fields_is_trained_anew(model: Model, state: ProjectState) -> None:
     project = pulled(*both_classes(20))
     assert run(project, model, state).trained
-    other = replace(project, control=project.control.with_fields(["title", "text"]))
+    other = replace(project, questions=project.questions.with_fields(["title", "text"]))
     assert run(other, model, state).trained
 
 

@@ -1,0 +1,122 @@
+"""The project as it is now, whole and question by question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from connector._compat import batched
+from connector.annotations.controls import Control
+from connector.annotations.form.regions import quoted
+from connector.annotations.left_out import LeftOut, with_causes
+from connector.annotations.questions import Questions
+from connector.annotations.records import Annotation, Task, digest
+from connector.formatting import count
+
+Texts = Callable[[Iterable[int]], dict[int, str]]
+
+TEXTS_AT_ONCE = 5_000
+
+
+@dataclass
+class ProjectSnapshot:
+    """The project as Label Studio has it now.
+
+    Attributes:
+        project: Its settings.
+        questions: Those that are served. Labels and texts are joint ones, as `Questions` says.
+        tasks: By id.
+        versions: Number of predictions by model version.
+        changed: Whether an annotation, a text or the set of tasks differs from the last sync.
+        texts: Reads the texts of some tasks, {id: text}, because all of them are many times larger than the rest.
+        key: The key of the model in the ML backend. "": that of the project.
+    """
+
+    project: dict[str, Any]
+    questions: Questions
+    tasks: dict[int, Task]
+    versions: dict[str, int]
+    changed: bool
+    texts: Texts
+    key: str = ""
+
+    @property
+    def control(self) -> Control:
+        """The control, of a project with one question or of a part of `by_question`."""
+        (control,) = self.questions.controls
+        return control
+
+    @property
+    def model_key(self) -> str:
+        """The key of the model in the ML backend."""
+        return self.key or str(self.project["id"])
+
+    def by_question(self) -> list[ProjectSnapshot]:
+        """A snapshot for each question, as if there were no other. Of a project with one, itself."""
+        if not self.questions.several and not self.questions.missing:
+            return [self]
+        return [self._of(place) for place in range(len(self.questions.controls))]
+
+    def answers_without_content(self) -> dict[str, list[int]]:
+        """{control: annotations that answer it on a task that lacks what it is about}: no model learns from them."""
+        partial = {number: task for number, task in self.tasks.items() if task.problem and task.annotations}
+        if self.questions.read_alike or not partial:
+            return {}
+        found = {}
+        for place, control in enumerate(self.questions.controls):
+            texts = self._texts(place, partial)
+            rows = [row for number, task in partial.items() if number not in texts for row in task.annotations]
+            answers = [row for row in rows if row.label is not None]
+            ids = [row.id for row in answers if control.name in self.questions.labels_of(row.label or "")]
+            if ids:
+                found[control.name] = sorted(ids)
+        return found
+
+    def left_out(self) -> list[str]:
+        """What is left out of learning and of the queue, as sentences."""
+        questions = self.questions
+        parts = LeftOut.of(self.tasks.values()).sentences(questions.names)
+        for name, ids in self.answers_without_content().items():
+            what = f"{count(len(ids), 'answer')} in {quoted(name)} on a task that lacks what it is about"
+            parts.append(f"{what}: {with_causes(dict.fromkeys(ids, ''))}")
+        for name in questions.missing:
+            parts.append(f"the question {quoted(name)}, which the labelling config no longer has")
+        return parts
+
+    def _of(self, place: int) -> ProjectSnapshot:
+        questions, control = self.questions, self.questions.controls[place]
+        digests = None if questions.read_alike else self._digests(place)
+        tasks = {
+            number: task
+            if digests is None and not task.annotations
+            else task._replace(
+                digest=task.digest if digests is None else digests.get(number),
+                annotations=tuple(_of_question(row, questions, control.name) for row in task.annotations),
+            )
+            for number, task in self.tasks.items()
+        }
+        return replace(
+            self,
+            questions=Questions((control,)),
+            tasks=tasks,
+            texts=partial(self._texts, place),
+            key=questions.model_key(self.project["id"], control.name),
+        )
+
+    def _texts(self, place: int, ids: Iterable[int]) -> dict[int, str]:
+        texts = {task: self.questions.text_of(joint, place) for task, joint in self.texts(ids).items()}
+        return {task: text for task, text in texts.items() if text is not None}
+
+    def _digests(self, place: int) -> dict[int, str]:
+        """{task: the digest of what the question's model reads}. A part of the texts is in memory at a time."""
+        return {
+            task: digest(text)
+            for part in batched(self.tasks, TEXTS_AT_ONCE)
+            for task, text in self._texts(place, part).items()
+        }
+
+
+def _of_question(row: Annotation, questions: Questions, name: str) -> Annotation:
+    return row if row.label is None else row._replace(label=questions.labels_of(row.label).get(name))

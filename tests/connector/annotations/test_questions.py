@@ -1,0 +1,182 @@
+"""Several questions of one project: joint labels, joint texts, and what the state keeps of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from connector.annotations.label_config import find_questions
+from connector.annotations.questions import Questions, questions_from_json
+from connector.annotations.records import digest, read_task, readable
+from connector.errors import UsageError
+from connector.state.snapshot import ProjectSnapshot
+
+TEXT = '<Text name="t" value="$text"/>'
+TOPIC = '<Choices name="topic" toName="t"><Choice value="fish"/><Choice value="bikes"/></Choices>'
+STARS = '<Rating name="stars" toName="t" maxRating="3"/>'
+WATER = (
+    '<Choices name="water" toName="t" visibleWhen="choice-selected" whenTagName="topic" whenChoiceValue="fish">'
+    '<Choice value="sea"/><Choice value="lake"/></Choices>'
+)
+TAGS = (
+    '<Choices name="tags" toName="t" choice="multiple"><Choice value="new"/><Choice value="old"/></Choices>'
+    '<Text name="u" value="$reply"/><Choices name="good" toName="u"><Choice value="yes"/><Choice value="no"/></Choices>'
+)
+AT = "2026-03-01T10:00:00.000000Z"
+
+
+def questions(*tags: str, names: tuple[str, ...] = ()) -> Questions:
+    return find_questions(f"<View>{TEXT}{''.join(tags)}</View>", names)
+
+
+def raw(data: dict[str, Any], *results: list[dict[str, Any]], task: int = 1) -> dict[str, Any]:
+    rows = [
+        {
+            "id": task * 10 + place,
+            "completed_by": place + 1,
+            "was_cancelled": False,
+            "ground_truth": False,
+            "created_at": AT,
+            "updated_at": AT,
+            "result": result,
+        }
+        for place, result in enumerate(results)
+    ]
+    return {"id": task, "data": data, "is_labeled": True, "overlap": 1, "updated_at": AT, "annotations": rows}
+
+
+def test_without_names_all_controls_that_can_be_served_are_taken_in_the_order_of_the_config() -> None:
+    assert questions(TOPIC, '<TextArea name="why" toName="t"/>', STARS).names == ["topic", "stars"]
+    assert questions(TOPIC, STARS, names=("stars",)).names == ["stars"]
+    with pytest.raises(UsageError, match=r"called 'size' that can be served\. Found: Choices 'topic'"):
+        questions(TOPIC, names=("topic", "size"))
+    with pytest.raises(UsageError, match="needs a"):
+        questions()
+
+
+def test_a_label_of_one_question_is_the_label_and_one_of_several_names_them() -> None:
+    (one,) = (questions(TOPIC),)
+    assert (one.joint({"topic": "fish"}), one.labels_of("fish")) == ("fish", {"topic": "fish"})
+    several = questions(TOPIC, STARS, TAGS)
+    labels = {"tags": '["new", "old"]', "topic": "fish"}
+    joint = several.joint(labels)
+    assert json.loads(joint) == labels
+    assert list(several.labels_of(joint)) == ["topic", "tags"]
+    assert several.read(several.result(joint)).label == joint
+    assert several.labels_of("fish") == several.labels_of("2") == {}  # labels from before init named several questions
+
+
+def test_a_question_without_an_answer_is_left_out_of_the_joint_label() -> None:
+    several = questions(TOPIC, STARS)
+    assert several.read(several.controls[1].result("2")).label == '{"stars": "2"}'
+    assert several.read([]).label is None
+    other = several.read(
+        [*several.controls[0].result("fish"), *questions('<Rating name="stars" toName="t"/>').result("5")]
+    )
+    assert (other.label, other.unknown, other.problem) == ('{"topic": "fish"}', True, "stars: '5'")
+
+
+def test_a_prediction_does_not_answer_what_the_form_hides() -> None:
+    several = questions(TOPIC, WATER)
+    both = several.joint({"topic": "fish", "water": "sea"})
+    assert [region["from_name"] for region in several.result(both)] == ["topic", "water"]
+    hidden = several.joint({"topic": "bikes", "water": "sea"})
+    assert [region["from_name"] for region in several.result(hidden)] == ["topic"]
+    # If the question that decides is not served, nothing is known about it.
+    alone = questions(TOPIC, WATER, names=("water",))
+    assert alone.conditions == {}
+    assert [region["from_name"] for region in alone.result("sea")] == ["water"]
+
+
+def test_an_answer_that_cannot_be_read_is_not_hidden_by_one_of_an_earlier_config() -> None:
+    several = questions(TOPIC, STARS)
+    unknown = {**several.controls[0].result("fish")[0], "value": {"choices": ["birds"]}}
+    broken = {**several.controls[1].result("2")[0], "value": {"rating": "x"}}
+    read = several.read([unknown, broken])
+    assert (read.label, read.unknown) == (None, False)
+    assert "topic: 'birds'" in read.problem
+    assert "stars: " in read.problem
+    assert several.read([unknown]).unknown
+
+
+def test_answers_on_a_task_that_lacks_what_they_are_about_are_named() -> None:
+    several = questions(TOPIC, TAGS, names=("topic", "good"))
+    both = several.result('{"topic": "fish", "good": "yes"}')
+    raws = [raw({"text": "Salmon", "reply": "Thanks"}, both), raw({"text": "Trout"}, both, task=2)]
+    tasks = {one["id"]: read_task(one, several) for one in raws}
+    texts = {one["id"]: several.shown(one["data"]).text or "" for one in raws}
+    pulled = ProjectSnapshot(
+        {"id": 7}, several, tasks, {}, changed=True, texts=lambda ids: {task: texts[task] for task in ids}
+    )
+    assert pulled.answers_without_content() == {"good": [20]}
+    assert pulled.left_out() == ["1 answer in 'good' on a task that lacks what it is about: 20"]
+
+
+def test_a_question_counts_only_where_the_form_shows_it() -> None:
+    tags = f'<View visibleWhen="choice-selected" whenTagName="topic" whenChoiceValue="fish">{TAGS}</View>'
+    several = questions(TOPIC, tags, names=("topic", "tags"))
+    shown = several.read(several.controls[0].result("fish"))
+    hidden = several.read([*several.controls[0].result("bikes"), *several.controls[1].result('["new"]')])
+    assert (shown.label, hidden.label) == ('{"topic": "fish", "tags": "[]"}', '{"topic": "bikes"}')
+
+
+def test_questions_on_different_objects_read_their_own_content() -> None:
+    several = questions(TOPIC, TAGS)
+    assert not several.read_alike
+    whole = raw({"text": "Salmon", "reply": "Thanks"}, several.result('{"topic": "fish", "good": "yes"}'))
+    half = raw({"text": "Trout"}, several.result('{"topic": "fish"}'), task=2)
+    tasks = {task["id"]: read_task(task, several) for task in (whole, half)}
+    texts = {task["id"]: several.shown(task["data"]).text or "" for task in (whole, half)}
+    assert readable(texts[1]) == "Salmon | Thanks"
+    assert tasks[2].problem == "it has no 'reply'"
+    pulled = ProjectSnapshot(
+        {"id": 7}, several, tasks, {}, changed=True, texts=lambda ids: {task: texts[task] for task in ids}
+    )
+    topic, tags, good = pulled.by_question()
+    assert [part.model_key for part in (topic, tags, good)] == ["7", "7/questions/tags", "7/questions/good"]
+    assert topic.texts([1, 2]) == {1: "Salmon", 2: "Trout"}
+    assert good.texts([1, 2]) == {1: "Thanks"}
+    assert [good.tasks[number].digest for number in (1, 2)] == [digest("Thanks"), None]
+    assert [part.tasks[1].annotations[0].label for part in (topic, tags, good)] == ["fish", "[]", "yes"]
+    nothing = read_task(raw({"other": "x"}), several)
+    assert (nothing.digest, nothing.problem) == (None, "it has no 'text' and it has no 'reply'")
+
+
+def test_with_fields_all_questions_read_the_same() -> None:
+    several = questions(TOPIC, TAGS).with_fields(["text", "reply"])
+    assert several.read_alike
+    assert several.data_keys == ("text", "reply")
+    page = '<HyperText name="p" value="$page"/><Rating name="look" toName="p"/>'
+    assert not questions(TOPIC, page).with_fields(["text", "page"]).read_alike  # one of them removes markup
+    pair = '<Text name="u" value="$reply"/><Pairwise name="better" toName="t,u"/>'
+    assert not questions(TOPIC, pair).with_fields(["text", "reply"]).read_alike
+
+
+def test_questions_that_read_the_same_have_the_tasks_as_they_are() -> None:
+    several = questions(TOPIC, STARS)
+    task = read_task(raw({"text": "Salmon"}), several)
+    pulled = ProjectSnapshot({"id": 7}, several, {1: task}, {}, changed=True, texts=lambda ids: {1: "Salmon"})
+    assert all(part.tasks[1] is task for part in pulled.by_question())
+    one = ProjectSnapshot({"id": 7}, questions(TOPIC), {1: task}, {}, changed=True, texts=lambda ids: {})
+    assert one.by_question() == [one]
+
+
+def test_the_first_question_keeps_the_models_key_of_the_project_though_its_control_is_gone() -> None:
+    several = find_questions(f"<View>{TEXT}{STARS}</View>", ["topic", "stars"], missing_allowed=True)
+    assert (several.names, several.missing) == (["stars"], ("topic",))
+    assert several.model_key(7, "stars") == "7/questions/stars"
+    assert several.model_key(7, "topic") == "7"
+    assert questions(TOPIC, names=("topic",)).model_key(7, "topic") == "7"
+    named = questions(TOPIC, '<Rating name="how good?" toName="t" maxRating="3"/>').model_key(7, "how good?")
+    assert named == "7/questions/ab02fb3f1da1a3a8" or named.startswith("7/questions/")
+
+
+@pytest.mark.parametrize("tags", [(TOPIC,), (TOPIC, WATER), (TOPIC, STARS, TAGS)])
+def test_the_state_keeps_questions_as_they_are(tags: tuple[str, ...]) -> None:
+    several = questions(*tags)
+    kept = questions_from_json(json.loads(json.dumps(several.to_json())))
+    assert (kept.controls, kept.conditions, kept.missing) == (several.controls, several.conditions, ())
+    if several.several:
+        assert kept == several

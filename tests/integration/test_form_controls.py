@@ -1,13 +1,16 @@
 """Every kind of control and of content in Label Studio's own form, in Chromium.
 
 A person answers, and the annotation is read as the right label. A prediction of that label, as we write it, is shown as
-chosen, and submitting it unchanged gives the same label.
+chosen, and submitting it unchanged gives the same label. Screenshots of both forms are kept: in the folder that
+TEST_ARTEFACTS names, or else among pytest's own.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +18,7 @@ from playwright.sync_api import Page, expect
 from support.browser_pages import Profile
 from support.label_studio_server import MakeProject
 
-from connector.annotations.label_config import find_control
+from connector.annotations.label_config import find_control, find_questions
 from connector.annotations.records import read_annotation
 from connector.label_studio.client import LabelStudio as Gateway
 
@@ -136,6 +139,13 @@ def admin(label_studio: LabelStudio, log_in: Callable[[str, str], Profile]) -> P
     return log_in(label_studio.login.email, label_studio.login.password)
 
 
+@pytest.fixture
+def keep(admin: Profile, tmp_path: Path) -> Callable[[str], object]:
+    """Keeps a screenshot of the form under a name."""
+    folder = Path(os.environ.get("TEST_ARTEFACTS") or tmp_path) / "forms"
+    return lambda name: admin.page.screenshot(path=folder / f"{name.replace(' ', '-')}.png")
+
+
 def submit(page: Page) -> None:
     with page.expect_response(
         lambda response: response.request.method == "POST" and "/annotations" in response.url
@@ -148,7 +158,7 @@ def submit(page: Page) -> None:
     "name", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.nightly) for name in CASES]
 )
 def test_forms_answer_what_is_read_and_show_what_is_written(
-    label_studio: LabelStudio, make_project: MakeProject, admin: Profile, name: str
+    label_studio: LabelStudio, make_project: MakeProject, admin: Profile, keep: Callable[[str], object], name: str
 ) -> None:
     tags, act, classes = CASES[name]
     config = f"<View>{tags}</View>"
@@ -162,6 +172,7 @@ def test_forms_answer_what_is_read_and_show_what_is_written(
         assert words in (control.shown(DATA).text or "")
     page.wait_for_load_state("networkidle")  # until then the form may forget an answer: no person is that quick
     act(page)
+    keep(f"{name}, answered")
     submit(page)
     answered = annotation(label_studio, project.tasks[0])
     label = control.label_of(classes)
@@ -178,8 +189,56 @@ def test_forms_answer_what_is_read_and_show_what_is_written(
     label_studio.call("PATCH", f"/api/projects/{project.id}/", json=settings)
     page.goto(f"{label_studio.url}/projects/{project.id}/data?labeling=1")
     expect(shown(page, control.content)).to_contain_text(WORDS[control.content][0])
+    page.wait_for_load_state("networkidle")
+    keep(f"{name}, predicted")
     submit(page)
     assert read_annotation(annotation(label_studio, project.tasks[1]), project.tasks[1], control).label == label
+
+
+SEVERAL = f"""<View>{TEXT}
+<Choices name="topic" toName="t"><Choice value="fish"/><Choice value="bikes"/></Choices>
+<Rating name="stars" toName="t" maxRating="3"/>
+<Choices name="water" toName="t" visibleWhen="choice-selected" whenTagName="topic" whenChoiceValue="fish">
+<Choice value="sea"/><Choice value="lake"/></Choices></View>"""
+
+
+def test_one_form_answers_several_questions_but_those_that_it_hides(
+    label_studio: LabelStudio, make_project: MakeProject, admin: Profile, keep: Callable[[str], object]
+) -> None:
+    questions = find_questions(SEVERAL)
+    project = make_project([DATA] * 4, config=SEVERAL)
+    page = admin.page
+    acts: list[tuple[Act, dict[str, str]]] = [
+        (check("fish", "sea"), {"topic": "fish", "stars": "2", "water": "sea"}),
+        (check("fish", "lake", "bikes"), {"topic": "bikes", "stars": "2"}),  # hides what was answered
+    ]
+    for task, (act, labels) in zip(project.tasks, acts, strict=False):
+        page.goto(f"{label_studio.url}/projects/{project.id}/data?task={task}")
+        shown(page, "Text")
+        page.wait_for_load_state("networkidle")
+        act(page)
+        stars(2)(page)
+        keep(f"several questions, {labels['topic']} answered")
+        submit(page)
+        read = read_annotation(annotation(label_studio, task), task, questions)
+        assert (questions.labels_of(read.label or ""), read.problem) == (labels, "")
+
+    joints = [questions.joint(labels) for _, labels in acts]
+    rows = [
+        {"task": task, "result": questions.result(joint), "score": score, "model_version": "ours"}
+        for task, joint, score in zip(project.tasks[2:], joints, (0.1, 0.2), strict=True)
+    ]
+    with closing(Gateway(label_studio.url, label_studio.token)) as gateway:
+        assert gateway.import_predictions(project.id, rows) == 2
+    settings = {"model_version": "ours", "show_collab_predictions": True, "sampling": "Uncertainty sampling"}
+    label_studio.call("PATCH", f"/api/projects/{project.id}/", json=settings)
+    page.goto(f"{label_studio.url}/projects/{project.id}/data?labeling=1")
+    for task, joint in zip(project.tasks[2:], joints, strict=True):
+        shown(page, "Text")
+        page.wait_for_load_state("networkidle")
+        keep(f"several questions, task {task} predicted")
+        submit(page)
+        assert read_annotation(annotation(label_studio, task), task, questions).label == joint
 
 
 def shown(page: Page, content: str) -> Any:

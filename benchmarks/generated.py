@@ -7,7 +7,7 @@ to see them first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,52 @@ def generate(
     }
     test_set = [(text, names[truth[text]]) for text in texts[tasks:]]
     return Corpus(ids, said, test_set, {task: names[truth[text]] for task, text in ids.items()})
+
+
+def generate_several(
+    classes: Mapping[str, int], tasks: int = 1500, test: int = 500, seed: int = 0
+) -> tuple[dict[str, str], dict[str, list[tuple[str, dict[str, str]]]], list[tuple[str, dict[str, str]]]]:
+    """Texts for several questions, with LABELS_A_TASK answers each to all of them.
+
+    A text has words about each question, one after the other. `classes`: {question: its number of classes}.
+
+    Returns:
+        {task: text}, {task: [(person, {question: label}), …]}, and the test set [(text, {question: label}), …].
+    """
+    rng = np.random.default_rng([*classes.values(), seed])
+
+    def others(own: int, count: int) -> list[int]:
+        return [(own + step) % count for step in range(1, count)]
+
+    vocabularies = {
+        name: _Vocabulary(count, lambda own, count=count: others(own, count), rng)  # type: ignore[misc]
+        for name, count in classes.items()
+    }
+    truth: dict[str, dict[str, int]] = {}
+    while len(truth) < tasks + test:
+        own = {name: int(rng.integers(count)) for name, count in classes.items()}
+        truth.setdefault(" ".join(vocabularies[name].text(own[name], rng) for name in classes), own)
+
+    def named(labels: Mapping[str, int]) -> dict[str, str]:
+        return {name: f"{name} {number + 1}" for name, number in labels.items()}
+
+    texts = list(truth)
+    ids = {f"t{number}": text for number, text in enumerate(texts[:tasks])}
+    said = {}
+    for task, text in ids.items():
+        said[task] = [
+            (
+                PEOPLE[person],
+                named(
+                    {
+                        name: _answer(person, truth[text][name], others(truth[text][name], count), count, rng)
+                        for name, count in classes.items()
+                    }
+                ),
+            )
+            for person in rng.permutation(len(PEOPLE))[:LABELS_A_TASK].tolist()
+        ]
+    return ids, said, [(text, named(truth[text])) for text in texts[tasks:]]
 
 
 class _Vocabulary:

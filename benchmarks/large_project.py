@@ -27,8 +27,10 @@ class LargeProject:
     people: list[tuple[str, int]]
 
 
-def large_project(directory: Path, label_studio: servers.Server, n_tasks: int, n_annotations: int) -> LargeProject:
-    """The project in `directory`, made now if it is not there yet.
+def large_project(
+    directory: Path, label_studio: servers.Server, n_tasks: int, n_annotations: int, questions: int = 1
+) -> LargeProject:
+    """The project in `directory`, made now if it is not there yet. An annotation answers all `questions` alike.
 
     Its first tasks have labels of people with different error rates: one in two of the labelled tasks has two, the rest
     one, `n_annotations` in all. Raises ConnectorError when the directory holds a project of another size.
@@ -36,8 +38,10 @@ def large_project(directory: Path, label_studio: servers.Server, n_tasks: int, n
     note = directory / "project.json"
     if note.exists():
         known = json.loads(note.read_text())
-        if known["size"] != [n_tasks, n_annotations]:
-            raise ConnectorError(f"{directory} holds a project of {known['size']} tasks and annotations: take another.")
+        if known["size"] != [n_tasks, n_annotations, questions]:
+            raise ConnectorError(
+                f"{directory} holds a project of {known['size']} tasks, annotations and questions: take another."
+            )
         return LargeProject(known["id"], [(email, user) for email, user in known["people"]])
     people = []
     for number in range(PEOPLE):
@@ -47,16 +51,25 @@ def large_project(directory: Path, label_studio: servers.Server, n_tasks: int, n
     with servers.local_session() as api:
         api.headers["Authorization"] = f"Token {LOGIN.token}"
         project = create_project_of(label_studio, LOGIN, [texts.POLITE, texts.IMPOLITE])
-        rows = _rows(n_tasks, n_annotations, [user for _, user in people], project.control, project.text)
+        controls = [project.control, *(f"question{number}" for number in range(2, questions + 1))]
+        further = "".join(
+            f'<Choices name="{name}" toName="{project.text}"><Choice value="{texts.POLITE}"/>'
+            f'<Choice value="{texts.IMPOLITE}"/></Choices>'
+            for name in controls[1:]
+        )
+        config = project.config.replace("</View>", f"{further}</View>")
+        path = f"{label_studio.url}/api/projects/{project.id}"
+        api.patch(path, json={"label_config": config}, timeout=60).raise_for_status()
+        rows = _rows(n_tasks, n_annotations, [user for _, user in people], controls, project.text)
         for start in tqdm(range(0, len(rows), TASKS_A_CALL), desc="Importing", unit_scale=TASKS_A_CALL, unit="task"):
             path = f"{label_studio.url}/api/projects/{project.id}/import"
             answer = api.post(path, json=rows[start : start + TASKS_A_CALL], timeout=3600)
             answer.raise_for_status()
-    note.write_text(json.dumps({"id": project.id, "size": [n_tasks, n_annotations], "people": people}))
+    note.write_text(json.dumps({"id": project.id, "size": [n_tasks, n_annotations, questions], "people": people}))
     return LargeProject(project.id, people)
 
 
-def _rows(n_tasks: int, n_annotations: int, users: list[int], control: str, text: str) -> list[dict[str, Any]]:
+def _rows(n_tasks: int, n_annotations: int, users: list[int], controls: list[str], text: str) -> list[dict[str, Any]]:
     corpus = texts.generate(tasks=n_tasks, test=0, seed=0)
     two = n_annotations // 3  # so that as many tasks have one
     rows = []
@@ -74,6 +87,7 @@ def _rows(n_tasks: int, n_annotations: int, users: list[int], control: str, text
                         "type": "choices",
                         "value": {"choices": [corpus.annotations[task][index][1]]},
                     }
+                    for control in controls
                 ],
             }
             for index in range(count)

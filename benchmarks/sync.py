@@ -1,6 +1,7 @@
 """The time of a sync and a report on a large project, relative to Label Studio's own full export in the same run.
 
-    python benchmarks/sync.py --directory DIR [--tasks 100000] [--annotations 60000] [--quick-import]
+    python benchmarks/sync.py --directory DIR [--tasks 100000] [--annotations 60000] [--questions 1]
+                              [--quick-import]
 
 It builds the project on a real Label Studio (SQLite) in DIR, or uses the one in DIR. It measures whole `connector`
 commands as cron runs them, including the start of Python. DIR keeps Label Studio's data and the ML backend's
@@ -60,9 +61,9 @@ class Timed(LabelStudio):
         self.import_seconds = 0.0
         self.tasks_changed = 0
 
-    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]]) -> int:
+    def import_predictions(self, project: int, rows: Sequence[dict[str, Any]], *, singly: bool = False) -> int:
         started = time.monotonic()
-        kept = super().import_predictions(project, rows)
+        kept = super().import_predictions(project, rows, singly=singly)
         self.import_seconds += time.monotonic() - started
         return kept
 
@@ -74,11 +75,11 @@ class Timed(LabelStudio):
 class Bench:
     """The servers, the project and the connector's settings."""
 
-    def __init__(self, directory: Path, n_tasks: int, n_annotations: int, quick_import: bool) -> None:
+    def __init__(self, directory: Path, n_tasks: int, n_annotations: int, questions: int, quick_import: bool) -> None:
         self.directory = directory
         environment = dict([QUICK_IMPORT.split("=")]) if quick_import else {}
         self.label_studio = servers.start_label_studio(directory, LOGIN, environment=environment)
-        self.project: LargeProject = large_project(directory, self.label_studio, n_tasks, n_annotations)
+        self.project: LargeProject = large_project(directory, self.label_studio, n_tasks, n_annotations, questions)
         self.ml_backend = servers.start_ml_backend(directory)
         state = directory / "state.sqlite"
         state.unlink(missing_ok=True)
@@ -141,13 +142,14 @@ class Bench:
 @click.option("--directory", type=click.Path(path_type=Path), required=True, help="Where the project is kept.")
 @click.option("--tasks", "n_tasks", default=100_000, show_default=True)
 @click.option("--annotations", "n_annotations", default=60_000, show_default=True)
+@click.option("--questions", default=1, show_default=True, help="Controls of the config, all answered alike.")
 @click.option("--quick-import", is_flag=True, help=f"Start Label Studio with {QUICK_IMPORT}.")
-def main(directory: Path, n_tasks: int, n_annotations: int, quick_import: bool) -> None:
+def main(directory: Path, n_tasks: int, n_annotations: int, questions: int, quick_import: bool) -> None:
     """Print the table."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = servers.HOST
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        measure(Bench(directory, n_tasks, n_annotations, quick_import))
+        measure(Bench(directory, n_tasks, n_annotations, questions, quick_import))
     finally:
         for server in (servers.LABEL_STUDIO, servers.ML_BACKEND):
             servers.stop(directory, server)

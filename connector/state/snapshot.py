@@ -61,13 +61,13 @@ class ProjectSnapshot:
 
     def answers_without_content(self) -> dict[str, list[int]]:
         """{control: annotations that answer it on a task that lacks what it is about}: no model learns from them."""
-        partial = {number: task for number, task in self.tasks.items() if task.problem and task.annotations}
-        if self.questions.read_alike or not partial:
+        incomplete = {number: task for number, task in self.tasks.items() if task.problem and task.annotations}
+        if self.questions.read_alike or not incomplete:
             return {}
         found = {}
         for place, control in enumerate(self.questions.controls):
-            texts = self._texts(place, partial)
-            rows = [row for number, task in partial.items() if number not in texts for row in task.annotations]
+            texts = self._texts(place, incomplete)
+            rows = [row for number, task in incomplete.items() if number not in texts for row in task.annotations]
             answers = [row for row in rows if row.label is not None]
             ids = [row.id for row in answers if control.name in self.questions.labels_of(row.label or "")]
             if ids:

@@ -254,9 +254,9 @@ def test_a_model_whose_control_is_gone_answers_no_other_question(service: Servic
     response = service.predict("7", config, as_tasks(make_sentences(2)[0]))
     assert [[name for name, _ in one] for one in answers(response)] == [["mood"], ["mood"]]
     version = service.model("7/questions/thing").model_version
-    assert (
-        response.message
-        == f"The labelling config has no control 'thing' for model version {version}. Run connector sync."
+    assert response.message == (
+        f"The labelling config has no control 'thing', which model version {version} answers. Put it back, or name the "
+        "others with connector init --control."
     )
     changed = service.predict("7", view(choices("mood", ["A", "B"]), choices("thing", ["C", "D"])), [])
     assert changed.message.count("has changed since model version") == 2

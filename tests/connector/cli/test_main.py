@@ -325,13 +325,14 @@ def test_texts_that_cannot_be_used_are_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        ((), 2, "Choose one: --control one, --control two."),
+        ((), 3, "Label Studio at http://127.0.0.1:9 does not answer"),
         (("--control", "three"), 2, "called 'three'"),
+        (("--control", "two", "--control", "three"), 2, "called 'three'"),
         (("--control", "two"), 3, "Label Studio at http://127.0.0.1:9 does not answer"),
     ],
-    ids=["none", "wrong", "right"],
+    ids=["all", "wrong", "one wrong", "right"],
 )
-def test_a_new_project_takes_the_control_that_is_chosen(
+def test_a_new_project_takes_the_controls_that_are_chosen(
     connector: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], code: int, words: str
 ) -> None:
     monkeypatch.setenv("CONNECTOR_RETRY_SECONDS", "0")

@@ -244,17 +244,19 @@ def answers(**chosen: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_one_of_several_controls_is_picked_by_name(start: StartProject) -> None:
+def test_all_controls_are_taken_or_those_that_are_picked_by_name(start: StartProject) -> None:
     loop = start(texts(4), adopted=False, config=TWO_CONTROLS)
     before = loop.dump()
-    with pytest.raises(UsageError, match="--control politeness, --control topic"):
-        loop.adopt()
     with pytest.raises(UsageError, match=r"called 'remark'.*TextArea 'remark'"):
-        loop.adopt(control_name="remark")
+        loop.adopt(control_names=["topic", "remark"])
     assert loop.dump() == before
 
-    assert loop.adopt(control_name="topic")["classes"] == ["Work", "Home"]
+    assert loop.adopt(control_names=["topic"])["classes"] == ["Work", "Home"]
     assert loop.adopt()["control"] == "topic", "the second time it is known"
+    assert loop.adopt(control_names=["politeness", "topic"])["questions_before"] == ["topic"]
+
+    every = start(texts(4), adopted=False, config=TWO_CONTROLS)
+    assert [row["control"] for row in every.adopt()["questions"]] == ["politeness", "topic"]
 
 
 def test_only_the_picked_control_is_read_and_prelabelled(start: StartProject) -> None:
@@ -271,14 +273,14 @@ def test_only_the_picked_control_is_read_and_prelabelled(start: StartProject) ->
         for number, text in enumerate(texts(16))
     ]
     loop = start(tasks, adopted=False, config=TWO_CONTROLS)
-    loop.adopt(control_name="topic")
+    loop.adopt(control_names=["topic"])
     assert loop.sync(prelabel_new=True)["trained"]
     assert set(loop.state.trained().values()) == {"Work", "Home"}
     shown = [region for row in loop.predictions() for region in row["result"]]
     assert {region["from_name"] for region in shown} == {"topic"}
     assert len(shown) == 4
 
-    loop.adopt(control_name="politeness")
+    loop.adopt(control_names=["politeness"])
     loop.sync()
     labels = {row.label for task in loop.state.tasks().values() for row in task.annotations}
     assert labels == {"Polite"}

@@ -29,7 +29,7 @@ from connector.progress import Reporter
 from connector.simulation.confidence_intervals import mean
 from connector.simulation.corpus import Corpus
 from connector.simulation.metrics import RANDOM
-from connector.simulation.replay import ReplayOptions, Run
+from connector.simulation.replay import ReplayMemory, ReplayOptions, Run
 from connector.simulation.simulate import Plan, simulate
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.scoring import Scored, score
@@ -52,22 +52,6 @@ def corpus() -> Corpus:
     )
 
 
-class _Memory:
-    """What a sync remembers of a question's model."""
-
-    def __init__(self) -> None:
-        self._trained: dict[int, str] = {}
-
-    def trained(self) -> dict[int, str]:
-        return self._trained
-
-    def store_trained(self, labels: dict[int, str]) -> None:
-        self._trained = labels
-
-    def renew_lock(self, *, at_most_every: float = 0.0) -> None:
-        pass
-
-
 class _Run(Run):
     """A run on two questions, each with a model."""
 
@@ -76,7 +60,7 @@ class _Run(Run):
     ) -> None:
         super().__init__(corpus, RANDOM if order == RANDOM else DEFAULT_STRATEGY, classifier, seed, options, backend)
         self._order = order
-        self._memories = {name: _Memory() for name in CLASSES}
+        self._memories = {name: ReplayMemory() for name in CLASSES}
         self.right: dict[str, float] = {}
         digests = [digest(text) for text in self._texts.values()]
         for name in self._questions.names[1:]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from connector.active_learning.labels import Floats
 
@@ -33,6 +32,8 @@ def combine(scores: Floats, how: Combination = DEFAULT_COMBINATION) -> Floats:
 
 def _ranks(scores: Floats) -> Floats:
     """The place of each score (n,) among those that are not NaN, as a share of their number. Ties share a place."""
+    from scipy.stats import rankdata  # scipy.stats takes a second to import, and the default does without
+
     counted = ~np.isnan(scores)
     ranks = np.full(len(scores), np.nan)
     ranks[counted] = rankdata(scores[counted]) / max(1, counted.sum())

@@ -45,6 +45,11 @@ def list_controls(label_config: str) -> list[Listed]:
     return found
 
 
+def servable(label_config: str) -> dict[str, Control]:
+    """The controls of `label_config` that can be served, by name and in its order. Raises UsageError."""
+    return {row.name: row.control for row in list_controls(label_config) if row.control is not None}
+
+
 def find_control(label_config: str, name: str | None = None) -> Control:
     """The control of `label_config` to serve: the only one that can be served, or the one called `name`.
 
@@ -73,13 +78,12 @@ def find_questions(label_config: str, names: Sequence[str] = (), *, missing_allo
     Raises UsageError if there is none, or if one of `names` cannot be served. With `missing_allowed`, that one is left
     out if others are there.
     """
-    if not names:
-        names = [row.name for row in list_controls(label_config) if row.control is not None]
-    servable = {row.name: row.control for row in list_controls(label_config) if row.control is not None}
-    missing = [name for name in names if name not in servable]
+    found = servable(label_config)
+    names = names or list(found)
+    missing = [name for name in names if name not in found]
     if not names or (missing and not missing_allowed) or len(missing) == len(names):
         find_control(label_config, missing[0] if missing else None)  # raises
-    controls = tuple(servable[name] for name in names if name in servable)
+    controls = tuple(found[name] for name in names if name in found)
     # If a control that is not served hides one, nothing is known about that.
     known = {
         name: tuple(rule for rule in rules if rule.control in names)

@@ -26,8 +26,7 @@ class LeftOut:
         answered: Those tasks without a text on which people have answered all the same.
         unreadable: {annotation: why its answer, or a part of it, cannot be read}.
         unknown: {annotation: its choices that the labelling config no longer has}.
-            named = " or ".join(map(quoted, controls))
-            what = f"{count(len(self.unanswered), 'annotation')} without an answer in {named}"
+        unanswered: Annotations without an answer in any control, skips aside.
     """
 
     without_text: dict[int, str]
@@ -67,11 +66,19 @@ class LeftOut:
             what = f"{count(len(self.unknown), 'annotation')} with an answer that the config no longer has"
             parts.append(f"{what}: {with_causes(self.unknown)}")
         if self.unanswered:
-            what = (
-                f"{count(len(self.unanswered), 'annotation')} without an answer in {' or '.join(map(quoted, controls))}"
-            )
+            named = " or ".join(map(quoted, controls))
+            what = f"{count(len(self.unanswered), 'annotation')} without an answer in {named}"
             parts.append(f"{what}: {with_causes(dict.fromkeys(self.unanswered, ''))}")
         return parts
+
+
+def without_content(answers: Mapping[str, Sequence[int]]) -> list[str]:
+    """A sentence for each control that annotations answer on tasks that lack what it is about. {control: their ids}."""
+    return [
+        f"{count(len(ids), 'answer')} in {quoted(name)} on a task that lacks what it is about: "
+        f"{with_causes(dict.fromkeys(ids, ''))}"
+        for name, ids in answers.items()
+    ]
 
 
 def with_causes(causes: Mapping[int, str]) -> str:

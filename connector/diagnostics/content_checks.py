@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from connector.annotations.label_config import list_controls
-from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes
+from connector.annotations.label_config import servable
+from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes, without_content
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation
 from connector.diagnostics.finding import Finding, ok, warning
@@ -25,8 +25,7 @@ def served(questions: Questions, project: Mapping[str, Any]) -> Finding:
     """Are the questions in the labelling config that init set up, and no others?"""
     named = questions.described
     init = f"connector init --project {project['id']}"
-    more = [row.name for row in list_controls(project["label_config"]) if row.control is not None]
-    more = [name for name in more if name not in questions.names]
+    more = [name for name in servable(project["label_config"]) if name not in questions.names]
     others = " and ".join(f"'{name}'" for name in more)
     every = " ".join(f"--control {shlex.quote(name)}" for name in [*questions.names, *more])
     if questions.missing:
@@ -173,12 +172,7 @@ def _by_question(rows: Collection[Annotation], pulled: ProjectSnapshot) -> str:
     counted = ", ".join(
         f"'{name}' has {count(answered[name] - len(left_out.get(name, ())), 'label')}" for name in questions.names
     )
-    without = [
-        f"{count(len(ids), 'answer')} in '{name}' on a task that lacks what it is about: "
-        f"{with_causes(dict.fromkeys(ids, ''))}"
-        for name, ids in left_out.items()
-    ]
-    return ". ".join([counted, *without])
+    return ". ".join([counted, *without_content(left_out)])
 
 
 def _classes(questions: Questions) -> str:

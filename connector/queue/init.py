@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from connector.annotations.form.data import MISSING, find_value
-from connector.annotations.label_config import find_questions, list_controls
+from connector.annotations.label_config import find_questions, servable
 from connector.annotations.left_out import LeftOut, data_keys, no_text_at_all, with_causes
 from connector.annotations.questions import Questions, describe, questions_from_json
 from connector.errors import ConnectorError, TryAgainLater, UsageError
@@ -133,8 +133,7 @@ def _questions(project: Mapping[str, Any], names: Sequence[str], *, chosen: bool
     try:
         return find_questions(project["label_config"], names)
     except UsageError as error:
-        usable = [row.name for row in list_controls(project["label_config"]) if row.control is not None]
-        if chosen or not names or not usable:
+        if chosen or not names or not (usable := servable(project["label_config"])):
             raise
         options = " ".join(f"--control {shlex.quote(name)}" for name in usable)
         raise UsageError(

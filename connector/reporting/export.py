@@ -10,6 +10,7 @@ from typing import Any
 
 from connector.active_learning.window import open_places
 from connector.annotations.form.data import MISSING, find_value
+from connector.annotations.left_out import LeftOut
 from connector.annotations.records import Task, read_task, read_text
 from connector.backend import Backend
 from connector.errors import UsageError
@@ -110,7 +111,7 @@ def export(
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in answers),
         "unreadable_annotations": sum(row.unreadable for row in answers),
-        "left_out": pulled.left_out(),
+        "left_out": pulled.left_out_sentences(LeftOut.of(pulled.tasks.values())),
         "model_version": model_version,
         "note": no_model_note(project_id, state.record()) if backend is not None and model_version is None else "",
     }

@@ -195,20 +195,14 @@ def nested(row: Mapping[str, Any], questions: Questions) -> dict[str, Any]:
     """The row for JSON: with several questions, the columns of each are an object under `questions`."""
     if not questions.several:
         return dict(row)
+    rest = dict(row)
     by_name = {
         control.name: {
-            column.removeprefix(f"{control.name}."): row[column] for column in question_columns(questions, control)
+            column.removeprefix(f"{control.name}."): rest.pop(column) for column in question_columns(questions, control)
         }
         for control in questions.controls
     }
-    columns_of_all = {column for control in questions.controls for column in question_columns(questions, control)}
-    result: dict[str, Any] = {}
-    for name, value in row.items():
-        if name in columns_of_all:
-            result.setdefault("questions", by_name)
-        else:
-            result[name] = value
-    return result
+    return {"task_id": rest.pop("task_id"), "text": rest.pop("text"), "questions": by_name, **rest}
 
 
 def flat(row: dict[str, Any]) -> dict[str, Any]:

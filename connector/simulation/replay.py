@@ -97,7 +97,7 @@ class Run:
         for number, name in names.items():
             rows = corpus.annotations.get(name, [])
             self._waiting[number] = [(annotator[rows[at][0]], rows[at][1]) for at in rng.permutation(len(rows))]
-        self._state = _Memory()
+        self._state = ReplayMemory()
         self._scored: Scored | None = None
         backend.put_items(options.project, list(names), [digest(text) for text in self._texts.values()], self._some)
         backend.forget_model(options.project)
@@ -218,7 +218,7 @@ class Run:
         return {task: self._texts[task] for task in tasks}
 
 
-class _Memory:
+class ReplayMemory:
     """What a sync keeps in its state database. No other process wants the lock."""
 
     def __init__(self) -> None:

@@ -122,14 +122,11 @@ class QuestionMemory:
 
     def store_trained(self, labels: dict[int, str]) -> None:
         """Records them."""
-        others = {
-            task: {name: label for name, label in known.items() if name != self.name}
-            for task, known in self._all().items()
-        }
-        stored = {
-            task: others.get(task, {}) | ({self.name: labels[task]} if task in labels else {})
-            for task in others.keys() | labels.keys()
-        }
+        stored = self._all()
+        for known in stored.values():
+            known.pop(self.name, None)
+        for task, label in labels.items():
+            stored.setdefault(task, {})[self.name] = label
         self.state.store_trained({task: json.dumps(known) for task, known in sorted(stored.items()) if known})
 
     def renew_lock(self, *, at_most_every: float = 0.0) -> None:

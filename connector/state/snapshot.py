@@ -10,10 +10,9 @@ from typing import Any
 from connector._compat import batched
 from connector.annotations.controls import Control
 from connector.annotations.form.regions import quoted
-from connector.annotations.left_out import LeftOut, with_causes
+from connector.annotations.left_out import LeftOut, without_content
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, digest
-from connector.formatting import count
 
 Texts = Callable[[Iterable[int]], dict[int, str]]
 
@@ -74,16 +73,16 @@ class ProjectSnapshot:
                 found[control.name] = sorted(ids)
         return found
 
-    def left_out(self) -> list[str]:
-        """What is left out of learning and of the queue, as sentences."""
-        questions = self.questions
-        parts = LeftOut.of(self.tasks.values()).sentences(questions.names)
-        for name, ids in self.answers_without_content().items():
-            what = f"{count(len(ids), 'answer')} in {quoted(name)} on a task that lacks what it is about"
-            parts.append(f"{what}: {with_causes(dict.fromkeys(ids, ''))}")
-        for name in questions.missing:
-            parts.append(f"the question {quoted(name)}, which the labelling config no longer has")
-        return parts
+    def left_out_sentences(self, left_out: LeftOut) -> list[str]:
+        """What is left out of learning and of the queue. `left_out`: what is, of the tasks."""
+        return [
+            *left_out.sentences(self.questions.names),
+            *without_content(self.answers_without_content()),
+            *(
+                f"the question {quoted(name)}, which the labelling config no longer has"
+                for name in self.questions.missing
+            ),
+        ]
 
     def _of(self, place: int) -> ProjectSnapshot:
         questions, control = self.questions, self.questions.controls[place]

@@ -385,7 +385,7 @@ class _Cycle:
             without_text=len(left_out.without_text),
             unknown_choices=len(left_out.unknown),
             unreadable_annotations=len(left_out.unreadable),
-            left_out=snapshot.left_out(),
+            left_out=snapshot.left_out_sentences(left_out),
             restored=restored,
             seconds=dict(self.reporter.seconds),
             spare=max(0, len(window) - self.options.window) if scored else 0,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connector.annotations.label_config import find_questions
+from connector.annotations.left_out import LeftOut
 from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import digest, read_task, readable
 from connector.errors import UsageError
@@ -111,7 +112,9 @@ def test_answers_on_a_task_that_lacks_what_they_are_about_are_named() -> None:
         {"id": 7}, several, tasks, {}, changed=True, texts=lambda ids: {task: texts[task] for task in ids}
     )
     assert pulled.answers_without_content() == {"good": [20]}
-    assert pulled.left_out() == ["1 answer in 'good' on a task that lacks what it is about: 20"]
+    assert pulled.left_out_sentences(LeftOut.of(tasks.values())) == [
+        "1 answer in 'good' on a task that lacks what it is about: 20"
+    ]
 
 
 def test_a_question_counts_only_where_the_form_shows_it() -> None:

@@ -60,6 +60,11 @@ def init(
 
     if (project_id is None) == (title is None) or (title is None) != (data is None):
         raise click.UsageError("Give --project ID, or --title and --data for a new project.")
+    if project_id is not None and label_config is not None:
+        raise click.UsageError(
+            "--label-config is for a new project. To change the labelling config of project "
+            f"{project_id}, use Settings, Labeling Interface in Label Studio."
+        )
     if title is not None and not TITLE_LENGTHS[0] <= len(title.strip()) <= TITLE_LENGTHS[1]:
         raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
     keys = None if fields is None else list(dict.fromkeys(filter(None, map(str.strip, fields.split(",")))))

@@ -231,6 +231,15 @@ def test_the_version_is_the_packages(connector: Run) -> None:
 # -- wrong usage -----------------------------------------------------------------------------------------------------
 
 
+def test_init_of_a_project_does_not_take_a_labelling_config(connector: Run) -> None:
+    done = connector("init", "--project", "19", "--label-config", "config.xml")
+    assert done.code == 2
+    assert done.err.endswith(
+        "Error: --label-config is for a new project. To change the labelling config of project 19, use Settings, "
+        "Labeling Interface in Label Studio.\n"
+    )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -130,9 +130,15 @@ def _wanted(raw: Mapping[str, Any], original: Original | None, since: str | None
 
 
 def _asks_for_more(raw: Mapping[str, Any], flags: Flags, project: Mapping[str, Any]) -> bool:
-    """Whether a labelled task with these flags is open for more labels than the project asks of all tasks."""
-    labelled = any(not row["was_cancelled"] for row in raw["annotations"])
-    return labelled and not flags.is_labeled and flags.overlap > project["maximum_annotations"]
+    """Whether a labelled task with these flags is open for more labels than the project asks of all tasks.
+
+    It asks for another label even at the overlap of all tasks, if it has as many annotators already: Label Studio does
+    not count a ground truth against the overlap.
+    """
+    rows, most = raw["annotations"], project["maximum_annotations"]
+    labelled = any(not row["was_cancelled"] for row in rows)
+    more = flags.overlap > most or _is_complete(rows, most, project["skip_queue"])
+    return labelled and not flags.is_labeled and more
 
 
 def _updated(annotations: list[dict[str, Any]], since: str | None) -> bool:

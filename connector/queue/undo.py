@@ -37,7 +37,7 @@ class UndoResult:
         removed: what else was removed.
         other_predictions: {model version: number} of predictions that were made since init and stay.
         still_open: how many labelled tasks are open for more labels than the project asks for, because init found
-            them with that overlap.
+            them so.
         taken_over: another state database ran the project before init.
         different: the settings that are not as init found them.
         version_gone: the model version that init found, if its predictions are gone.
@@ -168,7 +168,7 @@ def _what_is_left(done: UndoResult) -> list[str]:
             f"{count(done.still_open, 'labelled task is', 'labelled tasks are')} open for more labels than the project"
         )
         why = ", because another connector had asked for second opinions" if done.taken_over else ""
-        left.append(f"{tasks} asks for. {verb(done.still_open, 'Its', 'Their')} overlap was so at init{why}.")
+        left.append(f"{tasks} asks for. {verb(done.still_open, 'It was', 'They were')} so at init{why}.")
     if done.version_gone and not is_ours(done.version_gone):
         left.append(f"The model version '{done.version_gone}' is gone from Label Studio, so the project has none.")
     if done.other_predictions:

@@ -1,8 +1,14 @@
-"""What undo says: only what it has checked."""
+"""What undo says and counts: only what it has checked."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from connector.progress import Reporter
+from connector.queue.task_flags import restore_tasks
 from connector.queue.undo import UndoResult, format_undo
+from connector.state.project_state import Original, State
 
 KEPT = "All annotations are kept."
 CRON = "If cron runs connector sync for the project, remove that line."
@@ -36,7 +42,7 @@ CRON = "If cron runs connector sync for the project, remove that line."
                 "settings before its own init. Undo restored no setting.",
                 "It closed 0 second opinions and removed nothing.",
                 KEPT,
-                "4 labelled tasks are open for more labels than the project asks for. Their overlap was so at init, "
+                "4 labelled tasks are open for more labels than the project asks for. They were so at init, "
                 "because another connector had asked for second opinions.",
                 CRON,
             ],
@@ -47,7 +53,7 @@ CRON = "If cron runs connector sync for the project, remove that line."
                 "Project 7 is as init found it. Undo restored no setting.",
                 "It closed 0 second opinions and removed nothing.",
                 KEPT,
-                "1 labelled task is open for more labels than the project asks for. Its overlap was so at init.",
+                "1 labelled task is open for more labels than the project asks for. It was so at init.",
                 "The model version 'theirs' is gone from Label Studio, so the project has none.",
                 "Predictions that are not the connector's and were made since init stay: a (3), b (1,200). To "
                 "delete them, use Settings, Predictions in Label Studio.",
@@ -76,3 +82,53 @@ CRON = "If cron runs connector sync for the project, remove that line."
 )
 def test_undo_says_what_it_did_and_what_it_left(done: UndoResult, sentences: list[str]) -> None:
     assert format_undo(done) == " ".join(sentences)
+
+
+class Tasks:
+    """Label Studio with these tasks, as init found them."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self._rows = list(rows)
+
+    def tasks(self, project: int) -> Iterator[list[dict[str, Any]]]:
+        yield self._rows
+
+
+@pytest.mark.parametrize(
+    ("overlap", "is_labeled", "annotators", "truths", "maximum", "still_open"),
+    [
+        (2, False, 1, 0, 1, 1),
+        (1, False, 0, 1, 1, 1),  # Label Studio does not count a ground truth
+        (2, False, 1, 1, 2, 1),
+        (2, False, 1, 0, 2, 0),  # the project itself asks for another
+        (1, True, 0, 1, 1, 0),
+        (1, False, 0, 0, 1, 0),
+        (3, False, 1, 0, 2, 1),
+    ],
+)
+def test_labelled_tasks_that_stay_open_are_counted(
+    overlap: int, is_labeled: bool, annotators: int, truths: int, maximum: int, still_open: int
+) -> None:
+    rows = [
+        {
+            "completed_by": person,
+            "was_cancelled": False,
+            "ground_truth": person >= annotators,
+            "updated_at": "2026-03-01",
+        }
+        for person in range(annotators + truths)
+    ]
+    raw = {"id": 1, "overlap": overlap, "is_labeled": is_labeled, "annotations": rows}
+    project = {
+        "id": 7,
+        "maximum_annotations": maximum,
+        "overlap_cohort_percentage": 100,
+        "skip_queue": "REQUEUE_FOR_OTHERS",
+    }
+    database = State("sqlite://")
+    state = database.project("http://studio", 7)
+    gateway: Any = Tasks(raw)
+    with state.lock(), Reporter().stage("tasks", "Restoring") as stage:
+        state.originals = lambda: {1: Original(overlap, is_labeled, len(rows))}  # type: ignore[method-assign]
+        assert restore_tasks(project, gateway, state, stage).open == still_open
+    database.close()

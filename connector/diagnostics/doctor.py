@@ -16,6 +16,7 @@ from connector.formatting import count
 from connector.label_studio.client import LabelStudio
 from connector.queue.versions import our_versions
 from connector.settings import Settings
+from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
 from connector.state.pull import questions_of, read_snapshot
 from connector.state.snapshot import ProjectSnapshot
@@ -99,7 +100,7 @@ class _Examination:
         findings.append(backend)
         if self.backends is not None:
             findings.append(server_checks.backend_address(self.backends, url if backend.level != "problem" else None))
-        if self.record.adopted_at is not None:
+        if self.record.adopted_at is not None and self.record.interrupted_undo is None:
             unavailable = any(finding.unavailable for finding in findings)
             tasks = self.state.tasks() if self.pulled is None else self.pulled.tasks
             findings.append(queue_checks.last_sync(self.project_id, self.record, tasks.values(), self.now, unavailable))
@@ -138,7 +139,21 @@ class _Examination:
                 )
             yield problem("adopted", cause, remedy)
             return
+        if self.record.interrupted_undo is not None:  # the other checks would propose a sync, which is refused
+            yield self._of_undo()
+            return
         yield from self._of_project(project)
+
+    def _of_undo(self) -> Finding:
+        """What to do about an undo that has begun and not ended."""
+        if is_held(self.record.lock_holder, self.record.lock_until, self.now.timestamp()):
+            return ok("adopted", "An undo is running.")
+        return problem(
+            "adopted",
+            "An undo was interrupted. The project is neither as init found it nor as init set it up.",
+            f"Run connector undo --project {self.project_id} again. Or go on using the project: connector init "
+            f"--project {self.project_id}.",
+        )
 
     def _of_project(self, project: Mapping[str, Any]) -> Iterator[Finding]:
         """The checks of a project that is set up."""

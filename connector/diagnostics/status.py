@@ -345,6 +345,8 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None, record: Pr
     """What happens next, or what a person should do."""
     window = status.queue
     sync, doctor = (f"connector {command} --project {status.project}" for command in ("sync", "doctor"))
+    if interrupted := record.interrupted_undo:
+        return "An undo is running." if status.sync_running else interrupted
     if pulled is None:
         return f"These are the figures of the last sync. To find out more, run {doctor}"
     if status.sync_running:

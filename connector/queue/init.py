@@ -100,7 +100,8 @@ def initialize(
         state.put(found={**(record.found or {}), **made})
         connected = backend_url is not None and _connect(project_id, gateway, backend_url, credentials, state)
         state.renew_lock()
-        state.put(adopted_at=record.adopted_at or now())
+        found = {name: value for name, value in (state.record().found or {}).items() if name != "undo_began"}
+        state.put(adopted_at=record.adopted_at or now(), found=found)
     return {
         "project": project_id,
         "title": project["title"],

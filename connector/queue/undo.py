@@ -16,7 +16,7 @@ from connector.queue.settings import REQUIRED_SETTINGS
 from connector.queue.task_flags import close_second_opinions, restore_tasks
 from connector.queue.versions import is_ours
 from connector.queue.views import OwnTabs, delete_tabs
-from connector.state.project_state import ProjectState
+from connector.state.project_state import ProjectState, now
 from connector.state.recognition import explain_deleted
 from connector.state.rows import Found
 
@@ -67,16 +67,20 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
     """Restores settings and every task's overlap, removes what we made, and returns what was done.
 
     Every step may be done twice, and what init found is forgotten last: after an interruption, undo can be run again.
+    That it has begun is recorded first, so that no sync takes the project over again in between.
     Raises TryAgainLater if a sync holds the project, or if its tasks change faster than they are restored.
     """
     with state.lock_for_writes(gateway), explain_deleted(project_id, gateway):
         record = state.record()
-        original, found = record.original_settings, record.found or {}
+        original = record.original_settings
+        found: Found = record.found or {}
         if original is None:
             state.forget_adoption()  # an init was killed before it had recorded everything
             return UndoResult(project_id, already=True)
         project = gateway.get_project(project_id)
         state.require_same(project)
+        found = {**found, "undo_began": now()}
+        state.put(found=found)
         with reporter.stage("second_opinions", "Closing second opinions") as stage:
             closed = close_second_opinions(project, gateway, state, stage)
         # If no overlap is above 1, Label Studio restores every task's overlap within this one call.

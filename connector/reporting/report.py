@@ -234,7 +234,9 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
         notes.append(f"The last sync failed: {last_sync['error']}")
     elif data.pulled.changed:
         notes.append("The project has changed since the last sync, which chose the window and added the last round.")
-    if version is not None and (cause := not_served(data.pulled, version)):
+    if record.interrupted_undo is not None:
+        notes.append(record.interrupted_undo)
+    elif version is not None and (cause := not_served(data.pulled, version)):
         notes.append(f"{cause}: run connector sync --project {project}.")
     if truth:
         marked = f"{count(truth, 'annotation')} {verb(truth)} marked as ground truth"

@@ -163,6 +163,11 @@ class ProjectState(MirrorRows):
         if difference := record.difference(project):
             raise UsageError(f"{difference} {record.set_up_again}")
 
+    def require_no_undo(self) -> None:
+        """Raises UsageError if an undo was interrupted: what runs next is to be that undo again, or init."""
+        if interrupted := self.record().interrupted_undo:
+            raise UsageError(interrupted)
+
     def addresses(self) -> list[str]:
         """The addresses of Label Studio at which the project was recognised."""
         here = schema.addresses.c

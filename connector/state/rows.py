@@ -20,6 +20,7 @@ class Found(TypedDict, total=False):
     Ids of tabs, backends and webhooks, and the model versions of predictions that were there. The ids of the tabs that
     it made, and the addresses of backends that it connected. `taken_over`: another state database ran the project.
     `former_models`: keys in the ML backend of questions that are not served any more, until a sync deletes them there.
+    `undo_began`: when an undo began that has not ended. What it left is neither as init found it nor as init set it up.
     """
 
     tabs: list[int]
@@ -30,6 +31,7 @@ class Found(TypedDict, total=False):
     made_tabs: list[int]
     connected: list[str]
     former_models: list[str]
+    undo_began: str
 
 
 class FullRead(TypedDict):
@@ -93,6 +95,16 @@ class ProjectRecord:
             f"Project {self.project_id} is not the one that connector init set up. That one was created at "
             f"{self.created_at}, and this one at {project['created_at']}. So another Label Studio answers at "
             "LABEL_STUDIO_URL, or its database was replaced."
+        )
+
+    @property
+    def interrupted_undo(self) -> str | None:
+        """What to do if an undo has begun and not ended. None if there is none."""
+        if not (self.found or {}).get("undo_began"):
+            return None
+        return (
+            f"An undo was interrupted: run connector undo --project {self.project_id} again. Or go on using the "
+            f"project: connector init --project {self.project_id}."
         )
 
     @property

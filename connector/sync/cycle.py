@@ -89,12 +89,12 @@ def sync(
         reporter: shows the stages.
 
     Raises:
-        UsageError: the project is not set up, or the options contradict its settings.
+        UsageError: the project is not set up, an undo of it was interrupted, or the options contradict its settings.
         TryAgainLater: another sync holds the project, or a server is away.
     """
     state.require_initialized()
     cycle = _Cycle(project_id, gateway, state, options, reporter)
-    with state.lock_for_writes(gateway), cycle.result_recorded(), explain_deleted(project_id, gateway):
+    with _held(state, gateway), cycle.result_recorded(), explain_deleted(project_id, gateway):
         state.require_initialized()  # again: undo may have held the lock
         cycle.require_room()
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
@@ -125,6 +125,14 @@ def sync(
             with reporter.stage("pull", "Reading all of the project again") as stage:
                 snapshot, restored_again = cycle.read(everything=True, progress=stage.count)
             return cycle.round(snapshot, [*restored, *restored_again], backend)
+
+
+@contextlib.contextmanager
+def _held(state: ProjectState, gateway: LabelStudio) -> Iterator[None]:
+    """Holds the project. Raises UsageError if an undo was interrupted: a sync would take the project over again."""
+    with state.lock_for_writes(gateway):
+        state.require_no_undo()
+        yield
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,46 @@ def test_the_command_says_what_it_did_and_can_be_given_twice(start: StartProject
     assert comparable(loop.dump()) == before
 
 
+def test_after_an_interrupted_undo_no_sync_takes_the_project_over_until_init(
+    start: StartProject, people: Annotators
+) -> None:
+    loop = team_project(start, people, 12)
+    loop.adopt()
+    loop.sync(window=6)
+    project = ("--project", str(loop.id))
+
+    def kill(name: str, about: Any) -> None:
+        if name == "delete_version":
+            raise Killed
+
+    with pytest.raises(Killed):
+        give_back(loop, Watched(loop, after=kill))
+    before = loop.dump()
+    sentence = (
+        f"An undo was interrupted: run connector undo --project {loop.id} again. Or go on using the project: "
+        f"connector init --project {loop.id}."
+    )
+    assert f"  {sentence}" in connector(loop, "status", *project).stdout.splitlines()
+    told = connector(loop, "doctor", *project)
+    assert told.returncode == 2
+    assert "An undo was interrupted. The project is neither as init found it nor as init set it up. Run connector " in (
+        told.stdout
+    )
+    assert "connector sync" not in told.stdout
+    for arguments in (project, ("--all",)):
+        refused = connector(loop, "sync", *arguments)
+        assert (refused.returncode, sentence in refused.stderr) == (2, True)
+    assert loop.dump() == before
+    assert (loop.state.record().last_sync or {})["result"] == "published"
+
+    assert connector(loop, "init", *project, "--yes").returncode == 0
+    assert "An undo was interrupted" not in connector(loop, "status", *project).stdout
+    loop.sync(window=6)
+    loop.assert_published()
+    give_back(loop)
+    assert give_back(loop)["already"]
+
+
 @pytest.mark.nightly
 def test_a_command_killed_in_the_middle_is_made_good_by_the_next(
     start: StartProject, people: Annotators, proxy: Proxy

@@ -527,6 +527,23 @@ def test_tasks_of_the_window_that_were_deleted_are_counted(studio: Server, state
     assert " 0 answered, 1 deleted, 3 left, " in format_status(ask(studio, state))
 
 
+@pytest.mark.parametrize("failure", [None, TryAgainLater("Away.")])
+def test_an_interrupted_undo_is_named_before_what_it_changed(
+    studio: Server, state: ProjectState, failure: ConnectorError | None
+) -> None:
+    synced(studio, state, *NEW)
+    studio.settings.update(sampling="Sequential sampling", model_version="")
+    studio.versions.clear()
+    state.put(found={"undo_began": NOW.isoformat()})
+    studio.failure = failure
+    assert ask(studio, state).next_step == (
+        "An undo was interrupted: run connector undo --project 7 again. Or go on using the project: connector init "
+        "--project 7."
+    )
+    with state.lock():
+        assert ask(studio, state, datetime.now(timezone.utc)).next_step == "An undo is running."
+
+
 # -- servers that are away, and projects that are not ours -----------------------------------------------------------
 
 

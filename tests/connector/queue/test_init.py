@@ -183,6 +183,15 @@ def test_twice_is_the_same_as_once(state: ProjectState) -> None:
     assert replace(state.record(), lock_until=None) == replace(before, lock_until=None)
 
 
+def test_init_ends_an_undo_that_was_interrupted(state: ProjectState) -> None:
+    server = Server()
+    init(server, state)
+    found = state.record().found
+    state.put(found={**(found or {}), "undo_began": "2026-03-02"})
+    init(server, state)
+    assert state.record().found == found
+
+
 def test_a_project_that_is_ready_is_not_changed(state: ProjectState) -> None:
     server = Server(**READY)
     init(server, state)

@@ -1,6 +1,7 @@
 """Rounds that did not come to their end, and what a sync records and says."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from support.simulated_label_studio import Studio
 from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.queue.publish import Published
-from connector.state.project_state import ProjectState
+from connector.state.project_state import ProjectState, State
 from connector.sync.cycle import MANY_TASKS, SyncOptions, _Cycle, sync
 from connector.sync.summary import SyncSummary
 
@@ -26,6 +27,20 @@ def failed_round(state: ProjectState, model: Model, options: SyncOptions) -> Non
     gateway: Any = SimpleNamespace(retries=SimpleNamespace(call=fail))
     with pytest.raises(TryAgainLater):
         _Cycle(7, gateway, state, options, Reporter()).round(project, [], model)  # type: ignore[arg-type]
+
+
+def test_a_project_whose_undo_was_interrupted_is_left_alone(tmp_path: Path) -> None:
+    database = State(f"sqlite:///{tmp_path / 'state.sqlite'}")
+    state = database.project("http://studio", 7)
+    last = {"at": "2026-03-01T10:00:00+00:00", "result": "published", "error": None}
+    state.put(adopted_at="2026-03-01", found={"undo_began": "2026-03-02"}, last_sync=last)
+    studio: Any = Studio()
+    with pytest.raises(UsageError, match="An undo was interrupted: run connector undo --project 7 again") as refused:
+        sync(7, studio, fail, state, SyncOptions(), Reporter())  # type: ignore[arg-type]
+    assert refused.value.exit_code == 2
+    assert studio.calls == []
+    assert state.record().last_sync == last
+    database.close()
 
 
 @pytest.mark.parametrize("at", ["training", "publishing"])

@@ -13,7 +13,7 @@ RECENT_DAYS = 7
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Labels by people. What is marked as ground truth counts in `ground_truth` alone.
+    """Labels by people, of annotations that give one. What is marked as ground truth counts in `ground_truth` alone.
 
     `today`: since midnight. `mean_of_7_days`: labels of the last 7 times 24 hours, divided by 7. `days`: the whole days
     since the first label, at most 7. `per_day`: labels per day within these last `days`, None on the first day.
@@ -42,7 +42,12 @@ class TaskCounts:
 
 
 def label_counts(rows: Iterable[Annotation], now: datetime) -> LabelCounts:
-    """Counts the labels in `rows`. `now`: an aware datetime, in whose time zone a day begins."""
+    """Counts the labels in `rows`.
+
+    Args:
+        rows: The annotations of usable tasks.
+        now: An aware datetime, in whose time zone a day begins.
+    """
     rows = list(rows)
     labels = [row for row in rows if row.label is not None and not row.ground_truth]
     made = [moment(row.created_at) for row in labels]
@@ -66,7 +71,7 @@ def label_counts(rows: Iterable[Annotation], now: datetime) -> LabelCounts:
 
 
 def task_counts(tasks: Mapping[int, Task]) -> TaskCounts:
-    """Counts the `tasks` {id: task}."""
+    """Counts the usable `tasks` {id: task}."""
     usable = [task for task in tasks.values() if task.digest is not None]
     labelled = sum(any(row.label is not None for row in task.annotations) for task in usable)
     return TaskCounts(

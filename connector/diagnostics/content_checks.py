@@ -116,7 +116,7 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
     if not rows:
         return ok("answers", "There are no annotations yet.")
     left_out = LeftOut.of(pulled.tasks.values())
-    usable = [row for row in rows if row.label is not None and row.task not in left_out.without_text]
+    usable = [row for task in pulled.usable_tasks.values() for row in task.annotations if row.label is not None]
     blank = dict.fromkeys(left_out.unanswered, "")
     parts = [f"{len(usable):,} of {count(len(rows), 'annotation')} {verb(len(usable), 'gives', 'give')} a label"]
     if pulled.questions.several:
@@ -166,13 +166,11 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
 
 
 def _by_question(rows: Collection[Annotation], pulled: ProjectSnapshot) -> str:
-    """How many annotations answer each question."""
-    questions, left_out = pulled.questions, pulled.answers_without_content()
+    """How many of these annotations, which give a label, answer each question."""
+    questions = pulled.questions
     answered = Counter(name for row in rows if row.label is not None for name in questions.labels_of(row.label))
-    counted = ", ".join(
-        f"'{name}' has {count(answered[name] - len(left_out.get(name, ())), 'label')}" for name in questions.names
-    )
-    return ". ".join([counted, *without_content(left_out)])
+    counted = ", ".join(f"'{name}' has {count(answered[name], 'label')}" for name in questions.names)
+    return ". ".join([counted, *without_content(pulled.answers_without_content())])
 
 
 def _classes(questions: Questions) -> str:

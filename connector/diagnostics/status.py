@@ -21,7 +21,7 @@ from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
 from connector.state.pull import read_snapshot
 from connector.state.rows import ProjectRecord
-from connector.state.snapshot import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot, usable_tasks
 
 NEXT_TASKS = 5
 TEXT_WIDTH = 60
@@ -193,6 +193,11 @@ def status(
     except ConnectorError as failure:
         error = StatusError(str(failure), failure.exit_code)
     tasks = pulled.tasks if pulled else mirrored
+    served = _served(pulled, record)
+    if pulled is not None:
+        usable = pulled.usable_tasks
+    else:
+        usable = mirrored if served is None else usable_tasks(mirrored, served, state.texts)
     places = open_places(window, answers, tasks)
     left = [slot for slot in window if slot.task in places]
     texts = (pulled.texts if pulled else state.texts)([slot.task for slot in left[:NEXT_TASKS]])
@@ -206,23 +211,18 @@ def status(
         last_round=last_round(state, now),
         sync_running=is_held(record.lock_holder, record.lock_until, now.timestamp()),
         queue=_queue(record, window, left, tasks, pulled),
-        labels=label_counts([row for task in tasks.values() for row in task.annotations], now),
-        tasks=task_counts(tasks),
-        rule=_rule(record.min_annotations_per_task, tasks),
+        labels=label_counts([row for task in usable.values() for row in task.annotations], now),
+        tasks=task_counts(usable),
+        rule=_rule(record.min_annotations_per_task, usable),
         model=_model(record, round_summary),
         forecast=_forecast(round_summary),
         new_annotations=len(_row_ids(tasks) - _row_ids(mirrored)),
         next_tasks=[
-            _next_task(places[slot.task][0], slot, texts.get(slot.task, ""), tasks[slot.task])
+            _next_task(places[slot.task][0], slot, texts.get(slot.task, ""), usable[slot.task])
             for slot in left[:NEXT_TASKS]
         ],
         next_step="",
-        questions=_questions(
-            tasks,
-            _served(pulled, record),
-            round_summary,
-            pulled.answers_without_content() if pulled is not None else {},
-        ),
+        questions=_questions(usable, served, round_summary),
     )
     return replace(result, next_step=_next_step(result, pulled, record))
 
@@ -301,17 +301,14 @@ def _questions(
     tasks: Mapping[int, Task],
     questions: Questions | None,
     round_summary: Mapping[str, Any],
-    left_out: Mapping[str, list[int]],
 ) -> list[QuestionStatus]:
-    """Of several questions, the status of each, by the last round. `left_out`: {control: annotations}."""
+    """Of several questions, the status of each, by the last round. `tasks`: the usable ones."""
     if questions is None or not questions.several:
         return []
     labels: Counter[str] = Counter()
     labelled: dict[str, set[int]] = {name: set() for name in questions.names}
     for row in (row for task in tasks.values() for row in task.annotations if not row.ground_truth):
         for name in questions.labels_of(row.label) if row.label is not None else ():
-            if row.id in left_out.get(name, ()):
-                continue
             labels[name] += 1
             labelled[name].add(row.task)
     rounds = {found["control"]: found for found in round_summary.get("questions", ())}

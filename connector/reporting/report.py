@@ -174,8 +174,8 @@ def build_content(
 
 def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> Head:
     pulled, last, scored = data.pulled, data.last_round, data.reviewed.scored
-    rows = [row for task in pulled.tasks.values() for row in task.annotations]
-    labels, tasks = label_counts(rows, now), task_counts(pulled.tasks)
+    rows = [row for task in pulled.usable_tasks.values() for row in task.annotations]
+    labels, tasks = label_counts(rows, now), task_counts(pulled.usable_tasks)
     last_sync = data.record.last_sync
     version = scored.model_version
     return Head(

@@ -69,8 +69,8 @@ class ReportData:
 
     @cached_property
     def rows(self) -> list[Annotation]:
-        """The annotations by people, without those that are marked as ground truth."""
-        return [row for task in self.pulled.tasks.values() for row in task.annotations if not row.ground_truth]
+        """The annotations by people, without those that are marked as ground truth. Labels are those that count."""
+        return [row for task in self.pulled.usable_tasks.values() for row in task.annotations if not row.ground_truth]
 
     @cached_property
     def labels(self) -> dict[tuple[int, int], str]:
@@ -80,7 +80,7 @@ class ReportData:
     @cached_property
     def replayable(self) -> int:
         """How many tasks a replay could start with: those with a text and labels by two people or more."""
-        counts = Counter(task for task, _ in self.labels if self.pulled.tasks[task].digest is not None)
+        counts = Counter(task for task, _ in self.labels)
         return sum(count > 1 for count in counts.values())
 
     @cached_property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from connector._compat import batched
@@ -63,15 +63,17 @@ class ProjectSnapshot:
         incomplete = {number: task for number, task in self.tasks.items() if task.problem and task.annotations}
         if self.questions.read_alike or not incomplete:
             return {}
-        found = {}
-        for place, control in enumerate(self.questions.controls):
-            texts = self._texts(place, incomplete)
-            rows = [row for number, task in incomplete.items() if number not in texts for row in task.annotations]
-            answers = [row for row in rows if row.label is not None]
-            ids = [row.id for row in answers if control.name in self.questions.labels_of(row.label or "")]
-            if ids:
-                found[control.name] = sorted(ids)
-        return found
+        found: dict[str, list[int]] = {name: [] for name in self.questions.names}
+        for number, task in incomplete.items():
+            for row, usable in zip(task.annotations, self.usable_tasks[number].annotations, strict=True):
+                for name in _answered(row, self.questions) - _answered(usable, self.questions):
+                    found[name].append(row.id)
+        return {name: sorted(ids) for name, ids in found.items() if ids}
+
+    @cached_property
+    def usable_tasks(self) -> dict[int, Task]:
+        """The tasks with those answers alone that give a label. Everything that counts labels counts these."""
+        return usable_tasks(self.tasks, self.questions, self.texts)
 
     def left_out_sentences(self, left_out: LeftOut) -> list[str]:
         """What is left out of learning and of the queue. `left_out`: what is, of the tasks."""
@@ -115,6 +117,48 @@ class ProjectSnapshot:
             for part in batched(self.tasks, TEXTS_AT_ONCE)
             for task, text in self._texts(place, part).items()
         }
+
+
+def usable_tasks(tasks: Mapping[int, Task], questions: Questions, texts: Texts) -> dict[int, Task]:
+    """The tasks, without answers to a question on a task that lacks what the question is about.
+
+    No model learns from such an answer. An annotation without any other answer gives no label.
+
+    Args:
+        tasks: By id.
+        questions: Those that are served.
+        texts: Reads the texts of some tasks, {id: text}.
+    """
+    usable = dict(tasks)
+    answered = [number for number, task in tasks.items() if task.annotations]
+    for number in answered:
+        if tasks[number].digest is None:
+            usable[number] = _keep(tasks[number], questions, ())
+    if questions.read_alike:
+        return usable
+    incomplete = [number for number in answered if tasks[number].digest is not None and tasks[number].problem]
+    for part in batched(incomplete, TEXTS_AT_ONCE):
+        for number, text in texts(part).items():
+            names = [name for place, name in enumerate(questions.names) if questions.text_of(text, place) is not None]
+            usable[number] = _keep(tasks[number], questions, names)
+    return usable
+
+
+def _keep(task: Task, questions: Questions, names: Collection[str]) -> Task:
+    """The task with the answers to the questions `names` alone."""
+    return task._replace(annotations=tuple(_with_answers(row, questions, names) for row in task.annotations))
+
+
+def _with_answers(row: Annotation, questions: Questions, names: Collection[str]) -> Annotation:
+    if row.label is None:
+        return row
+    labels = {name: label for name, label in questions.labels_of(row.label).items() if name in names}
+    return row._replace(label=questions.joint(labels) if labels else None)
+
+
+def _answered(row: Annotation, questions: Questions) -> set[str]:
+    """The questions that an annotation answers."""
+    return set() if row.label is None else set(questions.labels_of(row.label))
 
 
 def _of_question(row: Annotation, questions: Questions, name: str) -> Annotation:

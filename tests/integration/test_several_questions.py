@@ -107,6 +107,40 @@ def labels_in(row: dict[str, Any]) -> dict[str, str]:
     return QUESTIONS.labels_of(joint) if joint is not None else {}
 
 
+TWO_TEXTS = """<View>
+  <Text name="t1" value="$a"/><Text name="t2" value="$b"/>
+  <Choices name="q1" toName="t1"><Choice value="yes"/><Choice value="no"/></Choices>
+  <Choices name="q2" toName="t2"><Choice value="yes"/><Choice value="no"/></Choices>
+</View>"""
+
+
+def test_an_annotation_without_a_usable_answer_is_a_label_for_no_command(
+    commands: Commands, start: StartProject
+) -> None:
+    two = find_questions(TWO_TEXTS)
+    made: list[dict[str, Any]] = []
+    for number in range(14):
+        label = ("yes", "no")[number % 2]
+        labels = {"q1": label, "q2": label} if number < 6 else {"q2": label} if 8 <= number < 12 else {}
+        answers = [{"result": two.result(two.joint(labels)), "ground_truth": False}] if labels else []
+        data = {"a": f"Salmon {number}", "b": f"Trout {number}" if number < 8 else ""}
+        made.append({"data": data, "annotations": answers})
+    loop = start(made, config=TWO_TEXTS)
+
+    assert commands.run(loop, "sync").code == 0
+    said = commands.run(loop, "status").out
+    assert "Labels      6 by 1 annotator" in said
+    assert "Tasks       14: 6 labelled, 8 unlabelled\n" in said
+    assert [f"'{name}': 6 labels on 6 tasks" in said for name in two.names] == [True, True]
+    doctor = commands.run(loop, "doctor").out
+    assert "6 of 10 annotations give a label. 'q1' has 6 labels, 'q2' has 6 labels. 4 answers in 'q2'" in doctor
+    out = commands.folder / "export.csv"
+    exported = json.loads(commands.run(loop, "export", "--no-model", "--out", str(out), "--json").out)
+    assert (exported["annotations"], exported["consensus"]) == (10, 6)
+    report = json.loads(commands.run(loop, "report", "--no-model", "--json").out)
+    assert (report["tasks"], report["annotations"]) == (14, 6)
+
+
 def test_a_question_that_is_removed_and_comes_back_counts_again(commands: Commands, start: StartProject) -> None:
     loop = start(tasks(), config=CONFIG, adopted=False)
     assert commands.run(loop, "init", "--control", "topic", "--control", "water").code == 0

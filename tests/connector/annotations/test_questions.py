@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from connector.annotations.label_config import find_questions
 from connector.annotations.left_out import LeftOut
 from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import digest, read_task, readable
+from connector.annotations.statistics import TaskCounts, label_counts, task_counts
+from connector.diagnostics import content_checks
 from connector.errors import UsageError
-from connector.state.snapshot import ProjectSnapshot
+from connector.state.snapshot import ProjectSnapshot, usable_tasks
 
 TEXT = '<Text name="t" value="$text"/>'
 TOPIC = '<Choices name="topic" toName="t"><Choice value="fish"/><Choice value="bikes"/></Choices>'
@@ -115,6 +118,59 @@ def test_answers_on_a_task_that_lacks_what_they_are_about_are_named() -> None:
     assert pulled.left_out_sentences(LeftOut.of(tasks.values())) == [
         "1 answer in 'good' on a task that lacks what it is about: 20"
     ]
+
+
+def halves() -> ProjectSnapshot:
+    """14 tasks, of which the last six have one of two texts. Four of these have an answer to the other question."""
+    several = questions(TOPIC, TAGS, names=("topic", "good"))
+    both, good = several.result('{"topic": "fish", "good": "yes"}'), several.result('{"good": "yes"}')
+    raws = [
+        raw(
+            {"text": f"Salmon {task}"} | ({"reply": "Thanks"} if task <= 8 else {}),
+            *([both] if task <= 6 else [good] if 9 <= task <= 12 else []),
+            task=task,
+        )
+        for task in range(1, 15)
+    ]
+    texts = {one["id"]: several.shown(one["data"]).text or "" for one in raws}
+    return ProjectSnapshot(
+        {"id": 7},
+        several,
+        {one["id"]: read_task(one, several) for one in raws},
+        {},
+        changed=True,
+        texts=lambda ids: {task: texts[task] for task in ids},
+    )
+
+
+def test_an_annotation_whose_answers_are_all_on_missing_content_gives_no_label() -> None:
+    pulled = halves()
+    rows = [row for task in pulled.usable_tasks.values() for row in task.annotations]
+    assert sum(row.label is not None for row in rows) == 6
+    assert len(rows) == 10  # a person has answered them, so they are asked of another one
+    assert task_counts(pulled.usable_tasks) == TaskCounts(total=14, labelled=6, unlabelled=8, without_text=0)
+    assert label_counts(rows, datetime(2026, 3, 2, tzinfo=timezone.utc)).total == 6
+    assert pulled.answers_without_content() == {"good": [90, 100, 110, 120]}
+    cause = content_checks.answers(pulled, "http://studio").cause
+    assert cause.startswith("6 of 10 annotations give a label. 'topic' has 6 labels, 'good' has 6 labels. 4 answers in")
+
+
+def test_of_an_annotation_the_answers_on_content_that_is_there_count() -> None:
+    several = questions(TOPIC, TAGS, names=("topic", "good"))
+    task = read_task(raw({"text": "Trout"}, several.result('{"topic": "fish", "good": "yes"}')), several)
+    joint = several.shown({"text": "Trout"}).text or ""
+    usable = usable_tasks({1: task}, several, lambda ids: dict.fromkeys(ids, joint))
+    assert [row.label for row in usable[1].annotations] == ['{"topic": "fish"}']
+
+
+def test_labels_of_one_question_on_tasks_without_a_text_do_not_count_either() -> None:
+    one = questions(TOPIC)
+    result = one.controls[0].result("fish")
+    tasks = {task: read_task(raw({"text": "Trout" * (task == 1)}, result, task=task), one) for task in (1, 2)}
+    usable = usable_tasks(tasks, one, lambda ids: dict.fromkeys(ids, "Trout"))
+    rows = [row for task in usable.values() for row in task.annotations]
+    assert label_counts(rows, datetime(2026, 3, 2, tzinfo=timezone.utc)).total == 1
+    assert task_counts(usable) == TaskCounts(total=2, labelled=1, unlabelled=0, without_text=1)
 
 
 def test_a_question_counts_only_where_the_form_shows_it() -> None:

@@ -1,8 +1,8 @@
 """Publishes consensus labels as predictions of a version of their own, whose score is the label's quality.
 
 The version is never the project's, so annotators' forms, the score column and the queue do not show it. What is
-published is recorded after Label Studio has it. After an interruption, the next sync finds either another number of
-predictions than recorded, and reads all, or labels to publish that are there already.
+published is recorded after Label Studio has it. After an interruption, the next sync finds either other predictions
+than recorded, and reads all, or labels to publish that are there already.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from connector.label_studio import LabelStudio
 from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.state import ProjectState
 from connector.state.lock import KEEP_SECONDS
+from connector.state.pull import since_bookmark
 
 # A quality that changed less is left as it is: every training changes all of them a little, and each costs a call.
 QUALITY_STEP = 0.05
@@ -46,8 +47,44 @@ class Changes:
 
 
 def is_up_to_date(state: ProjectState, versions: Mapping[str, int], tasks: Collection[int]) -> bool:
-    """Whether Label Studio has as many of our predictions as are recorded of `tasks`, all tasks of the project."""
+    """Whether Label Studio has as many of our predictions as are recorded of `tasks`, all tasks of the project.
+
+    `forget_if_changed` finds those that were exchanged for as many others.
+    """
     return versions.get(PUBLISHED_CONSENSUS, 0) == sum(task in tasks for task in state.consensus())
+
+
+def forget_if_changed(gateway: LabelStudio, state: ProjectState, project_id: int, versions: Mapping[str, int]) -> None:
+    """Forgets which consensus labels Label Studio has if someone has exchanged some of them since the last pull.
+
+    It has to be called before a pull, which moves the bookmark. Label Studio renews `updated_at` of a task whose
+    prediction is deleted, added or changed by itself. It does not if predictions are imported, nor if an action of the
+    Data Manager deletes them: that is found if the number differs, or if something else happened to the tasks.
+
+    Args:
+        gateway: Label Studio.
+        state: The project's state, whose lock is held.
+        project_id: The project in Label Studio.
+        versions: The number of predictions by model version.
+    """
+    recorded = state.consensus()
+    if not recorded or not versions.get(PUBLISHED_CONSENSUS):
+        return  # the numbers tell
+    bookmark = state.record().bookmark
+    if bookmark is None or _differ(gateway, project_id, recorded, bookmark):
+        state.forget_consensus()
+
+
+def _differ(gateway: LabelStudio, project_id: int, recorded: Mapping[int, tuple[str, float]], bookmark: str) -> bool:
+    """Whether a task that was updated since the bookmark has other consensus labels than recorded, by their scores."""
+    for page in gateway.tasks(project_id, since_bookmark(bookmark), fields="id,predictions"):
+        published = dict(_ours(page))
+        for raw in page:
+            label = recorded.get(raw["id"])
+            scores = [row["score"] for row in published.get(raw["id"], ())]
+            if scores != ([] if label is None else [_score(label[1])]):
+                return True
+    return False
 
 
 def publish_consensus(
@@ -164,5 +201,10 @@ def _row(task: int, questions: Questions, wanted: Label) -> dict[str, Any]:
 
 
 def _prediction(questions: Questions, wanted: Label) -> tuple[list[dict[str, Any]], float]:
-    """The result and the score of a label's prediction. Label Studio silently drops a score outside [0, 1]."""
-    return questions.result(wanted.label), min(1.0, max(0.0, round(wanted.quality, 4)))
+    """The result and the score of a label's prediction."""
+    return questions.result(wanted.label), _score(wanted.quality)
+
+
+def _score(quality: float) -> float:
+    """The score of a prediction. Label Studio silently drops one outside [0, 1]."""
+    return min(1.0, max(0.0, round(quality, 4)))

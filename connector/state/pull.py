@@ -124,7 +124,7 @@ def _read_changes(
     Whether a text or an answer differs.
     """
     changed, is_account_deleted = False, False
-    for page in gateway.tasks(project["id"], _since(bookmark), progress):
+    for page in gateway.tasks(project["id"], since_bookmark(bookmark), progress):
         is_account_deleted = is_account_deleted or _lost_an_annotator(page, state.tasks([raw["id"] for raw in page]))
         changed |= _store(page, state, questions)
         state.renew_lock(at_most_every=KEEP_SECONDS)
@@ -220,7 +220,7 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
         return known_texts | {task: fresh[task] for task in wanted if fresh.get(task)}
 
     bookmark = None if _all_differ(project, record) else record.bookmark
-    tasks = before | read(_since(bookmark)) if bookmark is not None else {}
+    tasks = before | read(since_bookmark(bookmark)) if bookmark is not None else {}
     if bookmark is None or is_account_deleted or not _fit(project, gateway, _count(tasks)):
         tasks = read(None)
     tasks = dict(sorted(tasks.items()))
@@ -250,7 +250,8 @@ def questions_of(project: Mapping[str, Any], record: ProjectRecord) -> Questions
     return find_questions(project["label_config"], names, missing_allowed=True).with_fields(questions.fields)
 
 
-def _since(bookmark: str) -> str:
+def since_bookmark(bookmark: str) -> str:
+    """From when on to read tasks that were updated since the bookmark. For Label Studio's filters."""
     return (datetime.fromisoformat(bookmark) - OVERLAP).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -154,6 +154,7 @@ class _Cycle:
         self.state.require_same(reading.project)
         if not self.options.dry_run:
             reading, restored = restore(reading, self.gateway, self.state)
+        self._look_at_published_consensus(reading.versions)
         return pull(reading, self.gateway, self.state, everything=everything, progress=progress), restored
 
     def require_room(self) -> None:
@@ -329,6 +330,13 @@ class _Cycle:
             self._publish_consensus(snapshot, scored)
             state.put(window_options=fingerprint)
         return published.window
+
+    def _look_at_published_consensus(self, versions: Mapping[str, int]) -> None:
+        """Finds consensus labels that someone exchanged in Label Studio. A project without any costs no call."""
+        if versions.get(PUBLISHED_CONSENSUS):
+            from connector.queue import consensus_predictions
+
+            consensus_predictions.forget_if_changed(self.gateway, self.state, self.project_id, versions)
 
     def _published_consensus_differs(self, snapshot: ProjectSnapshot) -> bool:
         """Whether Label Studio has other consensus labels than were published: people can delete predictions."""

@@ -90,6 +90,16 @@ def test_consensus_is_as_exported_and_is_kept_up_to_date_by_what_changed(
     assert loop.sync(window=6, publish_consensus=True)["seconds"].keys() == {"pull"}
     assert loop.dump() == before
 
+    # As many predictions as before, but others. Label Studio renews updated_at of one of the two tasks only.
+    rows = [row for row in loop.predictions() if row["model_version"] == PUBLISHED_CONSENSUS]
+    stray = {name: rows[0][name] for name in ("result", "score", "model_version")} | {"task": loop.tasks[15]}
+    loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=[stray])
+    loop.call("DELETE", f"/api/predictions/{rows[4]['id']}/")
+    assert loop.versions()[PUBLISHED_CONSENSUS] == 8
+    loop.sync(window=6, train="never", publish_consensus=True)
+    assert_as_exported(loop)
+    assert loop.sync(window=6, train="never", publish_consensus=True)["seconds"].keys() == {"pull"}
+
     # One label more, one taken back, one that turns.
     mine = {row["task"]: row["id"] for row in rows_of(loop, first)}
     loop.label(other, loop.tasks[12], "Polite")

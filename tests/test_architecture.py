@@ -110,7 +110,7 @@ ORDER = {
         {"sync"},
         {"queue"},
         {"state"},
-        {"label_studio", "backend", "active_learning"},
+        {"label_studio", "backend", "active_learning", "media"},
         {"annotations"},
         {"settings", "formatting"},
         {"retry", "progress", "whole_number", "_compat"},

@@ -1,0 +1,1 @@
+"""Makes small copies of the images that tasks name. Needs no torch."""

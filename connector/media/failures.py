@@ -1,0 +1,44 @@
+"""Why a medium could not be used: few causes, so that a person can count them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Beside these, a cause is the status of an HTTP answer: "401", "403", "404", "500", …
+CUT_OFF = "cut off"  # the answer ended before its announced end
+NO_IMAGE = "no image"  # the bytes are no image that can be read
+NOT_ALLOWED = "not allowed"  # the address, or where it redirects to, is of a kind that is never asked
+PRIVATE = "private address"  # the host is in a private network and not on the list of allowed hosts
+REDIRECTS = "redirects"  # too many
+TIMED_OUT = "timed out"  # no connection, or no complete answer, within the limits
+TOO_LARGE = "too large"  # in bytes or in pixels
+UNREACHABLE = "unreachable"  # no such host, no connection, or no answer in HTTP
+CAUSES = frozenset({CUT_OFF, NO_IMAGE, NOT_ALLOWED, PRIVATE, REDIRECTS, TIMED_OUT, TOO_LARGE, UNREACHABLE})
+
+
+class Failure(NamedTuple):
+    """Why there is no small copy of a medium.
+
+    Attributes:
+        cause: One of CAUSES, or the status of an HTTP answer, such as "404".
+        problem: The same in words, such as "its image https://a.example/b.jpg answers 404 (not found)". It is one line
+            and has neither the query of an address nor a token.
+    """
+
+    cause: str
+    problem: str
+
+
+class Unusable(Exception):
+    """A medium cannot be used. `problem` begins with a verb, such as "answers 404 (not found)".
+
+    `may_pass`: the same call may soon succeed. `retry_after`: how many seconds the server asks to wait.
+    """
+
+    def __init__(self, cause: str, problem: str, *, may_pass: bool = False, retry_after: float | None = None) -> None:
+        assert cause in CAUSES or (len(cause) == 3 and cause.isdigit()), cause
+        super().__init__(problem)
+        self.cause = cause
+        self.problem = problem
+        self.may_pass = may_pass
+        self.retry_after = retry_after

@@ -135,6 +135,7 @@ PURE = ("connector.active_learning", "connector.annotations")
 # Only this room talks to that library.
 DOORS = {
     "label_studio_sdk": ("connector.label_studio",),
+    "httpcore": ("connector.media",),
     "sqlalchemy": ("connector.state",),
     "fastapi": ("ml_backend.rest",),
     "torch": ("ml_backend.features",),

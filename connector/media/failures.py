@@ -1,4 +1,4 @@
-"""Why a medium could not be used: few causes, so that a person can count them."""
+"""Why a medium could not be used: few causes, so that a person can count them (docs/media.md)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ BackendError
  │    └── LabelledTextsChanged   the training must start again
  ├── NotFound                something must be sent or trained first
  ├── Conflict                it cannot be done now
- ├── EncoderUnavailable      the sentence encoder must be installed or configured
+ ├── EncoderUnavailable      an encoder must be installed or configured
  ├── ClusterUnavailable      the worker processes must be started, or need more memory
  ├── CorruptModel            files of a model were damaged, so it must be trained again
  └── CannotStart             the command line or the machine must change
@@ -50,7 +50,7 @@ class Conflict(BackendError):
 
 
 class EncoderUnavailable(BackendError):
-    """The sentence encoder cannot be loaded."""
+    """An encoder cannot be loaded."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ClassifierName = Literal["auto", "logistic", "logistic-cv", "transformer"]
 FineTune = Literal["background", "now"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_IMAGE_ENCODER = "facebook/dinov2-small"
 
 
 class Settings(BaseSettings):
@@ -22,6 +23,11 @@ class Settings(BaseSettings):
     port: int = Field(9090, ge=0, le=65535, description="port to listen on (0: a free one)")
     model_dir: Path = Field(Path("ml_backend_data"), description="folder of texts, features and models")
     encoder: str = Field(DEFAULT_ENCODER, min_length=1, description="a sentence-transformers model: a name or a folder")
+    image_encoder: str = Field(
+        DEFAULT_IMAGE_ENCODER,
+        min_length=1,
+        description="an image model: a name, a folder, timm:NAME, efficientnet-lite0 or pixels",
+    )
     classifier: ClassifierName = Field("auto", description="the classifier, if a call names none")
     c: float = Field(10.0, gt=0, description="inverse strength of the penalty of `logistic`")
     folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, if a call names none")
@@ -30,6 +36,9 @@ class Settings(BaseSettings):
     )
     duplicate_similarity: float = Field(
         0.85, gt=0, le=1, description="cosine similarity of embeddings from which two texts are near-duplicates"
+    )
+    image_duplicate_similarity: float = Field(
+        0.97, gt=0, le=1, description="cosine similarity of embeddings from which two images are near-duplicates"
     )
     finetune: FineTune = Field("background", description="`auto` fine-tunes in the background, or within the training")
     finetune_steps: int = Field(100, ge=1, description="steps of the fine-tuning of an encoder")
@@ -44,7 +53,7 @@ class Settings(BaseSettings):
     transformer_batch_size: int = Field(16, ge=1, description="texts per step of a transformer")
     transformer_max_length: int = Field(128, ge=8, description="tokens of a text that a transformer reads")
     keep_versions: int = Field(3, ge=1, description="number of model versions per project that stay on disk")
-    threads: int = Field(0, ge=0, description="CPU threads of the sentence encoder (0: PyTorch decides)")
+    threads: int = Field(0, ge=0, description="CPU threads of encoders (0: PyTorch decides)")
     processes: int = Field(0, ge=0, description="largest number of processes for folds and shards (0: one per core)")
     divide_seconds: float = Field(20.0, ge=0, description="shorter work stays in one process")
     ray: str | None = Field(None, description="address of a Ray cluster for folds and shards, such as auto")

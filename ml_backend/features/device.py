@@ -1,21 +1,33 @@
-"""The processor that PyTorch computes on: its name, its precision, and how many texts it takes at a time."""
+"""The processor that PyTorch computes on: its name, its precision, and how many items it takes at a time."""
 
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
-_ON_CPU = 16  # the fastest: short texts of similar lengths stay in the cache
-_ON_GPU = 256  # at first
+Content = Literal["texts", "images"]
+# Short texts of similar lengths stay in the cache. An image is some 200 tokens, so a few fill it.
+_ON_CPU: dict[Content, int] = {"texts": 16, "images": 4}
+_ON_GPU: dict[Content, int] = {"texts": 256, "images": 64}  # at first
 _BATCHES_A_CHUNK = 4
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-_fits: dict[str, int] = {}  # by the device's type: texts at a time, after it ran out of memory
+_fits: dict[tuple[str, Content], int] = {}  # by the device's type: items at a time, after it ran out of memory
+
+
+def set_up(threads: int) -> None:
+    """Set the threads of PyTorch (0: its default), and switch off the progress bars of transformers."""
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def name() -> str:
@@ -25,33 +37,35 @@ def name() -> str:
     return str(get_device_name())
 
 
-def batch_size(device: str) -> int:
-    """How many texts go through a model at a time, on a type of device such as "cuda" or "cpu"."""
-    return _fits.get(device, _ON_CPU if device == "cpu" else _ON_GPU)
+def batch_size(device: str, content: Content = "texts") -> int:
+    """How many items go through a model at a time, on a type of device such as "cuda" or "cpu"."""
+    return _fits.get((device, content), (_ON_CPU if device == "cpu" else _ON_GPU)[content])
 
 
-def chunk_size(device: str) -> int:
-    """How many texts are computed while others wait, and stored together: some batches."""
-    return _BATCHES_A_CHUNK * batch_size(device)
+def chunk_size(device: str, content: Content = "texts") -> int:
+    """How many items are computed while others wait, and stored together: some batches."""
+    return _BATCHES_A_CHUNK * batch_size(device, content)
 
 
-def compute(device: str, with_batch_size: Callable[[int], T]) -> T:
+def compute(device: str, with_batch_size: Callable[[int], T], content: Content = "texts") -> T:
     """The result of `with_batch_size(size)`. After the device ran out of memory, again with half the size, from now on.
 
-    Raises what the function raises otherwise, and if not even one text fits.
+    Raises what the function raises otherwise, and if not even one item fits.
     """
     from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
     while True:
-        size = batch_size(device)
+        size = batch_size(device, content)
         try:
             return with_batch_size(size)
         except RuntimeError as error:
             if size == 1 or not should_reduce_batch_size(error):
                 raise
         # Outside of the handler: the exception's traceback holds the tensors of the batch.
-        _fits[device] = size // 2
-        log.warning("%d texts at a time do not fit into the memory of %s. Going on with %d.", size, device, size // 2)
+        _fits[device, content] = size // 2
+        log.warning(
+            "%d %s at a time do not fit into the memory of %s. Going on with %d.", size, content, device, size // 2
+        )
         clear_device_cache(garbage_collection=True)
 
 

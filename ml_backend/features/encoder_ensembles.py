@@ -16,8 +16,9 @@ from safetensors.numpy import save_file as save_arrays
 from ml_backend.errors import CorruptModel
 from ml_backend.features import manifest
 from ml_backend.features.device import precision
-from ml_backend.features.encoder import Encoder, Identity, encode, same_encoder
+from ml_backend.features.encoder import Encoder, encode, same_encoder
 from ml_backend.features.finetune import SECONDS_A_STEP, Schedule, average, finetune
+from ml_backend.features.lazy_encoder import Identity
 from ml_backend.memory import release_memory
 from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, write_atomically

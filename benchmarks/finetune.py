@@ -66,6 +66,7 @@ def main(numbers: Sequence[int], texts: int | None, classifier: str, data: Path)
 def measure(real: list[str], made_up: list[str], labels: int, classifier: str) -> dict[str, float]:
     """The costs of one milestone. Another process calls it."""
     from ml_backend.features.encoder import Encoder
+    from ml_backend.features.encoders import Encoders
     from ml_backend.features.lru_cache import LruCache
     from ml_backend.progress import Progress
     from ml_backend.project import Project
@@ -77,7 +78,8 @@ def measure(real: list[str], made_up: list[str], labels: int, classifier: str) -
     with tempfile.TemporaryDirectory() as directory:
         settings = Settings(model_dir=Path(directory))
         encoder = Encoder(settings.encoder)
-        project = Project(Path(directory) / "project", encoder, LruCache(), settings)
+        encoders = Encoders.with_text(encoder, settings)
+        project = Project(Path(directory) / "project", encoders, LruCache(), settings)
         project.dataset.set_items(range(len(texts)), [digest(text) for text in texts])
         project.dataset.add_texts(texts)
         rng = np.random.default_rng(0)

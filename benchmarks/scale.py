@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ml_backend.features.encoder import Encoder
+from ml_backend.features.encoders import Encoders
 from ml_backend.features.feature_spec import FeatureSpec
 from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.out_of_sample import out_of_sample
@@ -138,7 +139,7 @@ def embed(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
 
     def embedded() -> np.ndarray:
         place = directory / str(time.perf_counter_ns())
-        project = Project(place, encoder, LruCache(), settings)
+        project = Project(place, Encoders.with_text(encoder, settings), LruCache(), settings)
         hold(project, texts)
         project.features.embed(lambda done, total: None)
         keys = [digest(text) for text in texts]
@@ -150,7 +151,7 @@ def embed(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
 def made_up(directory: Path, settings: Settings, size: int) -> tuple[Project, list[str]]:
     """A project of texts with random embeddings, made once."""
     encoder = Encoder(DEFAULT_ENCODER, 1)
-    project = Project(directory, encoder, LruCache(), settings)
+    project = Project(directory, Encoders.with_text(encoder, settings), LruCache(), settings)
     texts = [f"text {number}" for number in range(size)]
     if project.dataset.count_texts() < size:
         hold(project, texts)

@@ -8,12 +8,14 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
+from ml_backend.features.encoders import Encoders
 from ml_backend.features.feature_spec import FeatureSpec
 from ml_backend.features.feature_store import FeatureStore
 from ml_backend.features.lru_cache import LruCache
@@ -40,7 +42,7 @@ class Project:
     def __init__(
         self,
         directory: Path,
-        encoder: Encoder,
+        encoders: Encoders,
         cache: LruCache,
         settings: Settings,
         name: str = "",
@@ -50,7 +52,7 @@ class Project:
 
         Args:
             directory: The project's folder, which is created if it is missing.
-            encoder: The sentence encoder, which all projects share.
+            encoders: The encoders, which all projects share.
             cache: Features of texts that belong to no item, which all projects share.
             settings: The server's settings.
             name: Its name, if it is not that of the folder.
@@ -58,7 +60,7 @@ class Project:
         """
         self.name = name or directory.name
         self.dataset = Dataset(directory / _DATASET)
-        self.features = FeatureStore(self.dataset, encoder, cache, directory, settings, siblings)
+        self.features = FeatureStore(self.dataset, encoders, cache, directory, settings, siblings)
         self.registry = Registry(directory, settings.keep_versions)
         self.directory = directory
         self._loading = Lock()
@@ -86,7 +88,7 @@ class Project:
     def train(self, request: TrainingRequest, progress: Progress) -> str:
         """Train and publish a new model, and return its version. If it fails, the previous model goes on serving."""
         previous = self.model or self._last
-        model = self.registry.publish(train(request, self.features, previous, progress))
+        model = self.registry.publish(train(self._fitting(request), self.features, previous, progress))
         self._version, self._model, self._last = model.version, model, model
         self.features.forget_all_but(model.feature_spec, self.registry.prune(model.version))
         return model.version
@@ -96,13 +98,14 @@ class Project:
 
         Raises EncoderUnavailable.
         """
+        request = self._fitting(request)
         if encoder_schedule.is_due(request, self.features, "background"):
             return True
         return request.finetune == "background" and self.model is not None and awaits_embedding(self.model)
 
     def finetune(self, request: TrainingRequest, progress: Progress) -> None:
         """Fine-tune encoders for later trainings. Meanwhile, trainings use the existing ones."""
-        finetune(request, self.features, self.model, progress)
+        finetune(self._fitting(request), self.features, self.model, progress)
 
     def forget_model(self) -> None:
         """Remove all models, as before the first training. The texts and their features stay.
@@ -112,6 +115,10 @@ class Project:
         with locks.require_idle(self.directory, "its model can be forgotten"):
             self.registry.clear()
             self.features.forget()
+
+    def _fitting(self, request: TrainingRequest) -> TrainingRequest:
+        """The request with a classifier that can be trained on the contents: nothing is fine-tuned on images."""
+        return request if self.features.are_texts else replace(request, classifier="logistic")
 
     def _load(self) -> None:
         for _ in range(_LOAD_ATTEMPTS):
@@ -138,9 +145,9 @@ class Projects:
     """All projects under the model directory, each opened once."""
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:
-        """Open none yet."""
+        """Open none yet. `encoder`: that of texts. The others are those of `settings`."""
         self._settings = settings
-        self._encoder = encoder
+        self._encoders = Encoders.with_text(encoder, settings)
         self._cache = LruCache()
         self._lock = Lock()
         self._open: dict[str, Project] = {}
@@ -183,7 +190,7 @@ class Projects:
                 raise Conflict(f"The folder of project {name} was removed while the server ran. Restart the server.")
             if name not in self._open and (create or (directory / _DATASET).is_file()):
                 siblings = partial(self._siblings, name)
-                self._open[name] = Project(directory, self._encoder, self._cache, self._settings, name, siblings)
+                self._open[name] = Project(directory, self._encoders, self._cache, self._settings, name, siblings)
             return self._open.get(name)
 
     def _siblings(self, name: str) -> list[Dataset]:

@@ -24,7 +24,7 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[7] = 7
+    protocol: Literal[8] = 8
     classifiers: list[str]
 
 
@@ -93,6 +93,12 @@ class TextsResponse(_Wire):
     """Answer of POST …/texts: the number of texts in the call, all of which are stored."""
 
     stored: int
+
+
+class MediaResponse(_Wire):
+    """Answer of POST …/media: the positions of what is no image, and is not stored."""
+
+    unusable: list[int]
 
 
 class TrainRequest(_Wire):

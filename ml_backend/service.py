@@ -14,6 +14,7 @@ from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
 from ml_backend.features.diversity import cluster_centres, first_distinct
 from ml_backend.features.encoder import Encoder
+from ml_backend.features.images import check_image
 from ml_backend.jobs.queue import TrainingWorker
 from ml_backend.jobs.records import Job
 from ml_backend.jobs.trainer import Trainer
@@ -26,7 +27,7 @@ from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.project import Project, Projects, registry_of
 from ml_backend.schemas import ModelState, PredictResponse, TrainRequest
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import DIGEST_BYTES, ConsensusLabel
+from ml_backend.storage.dataset import DIGEST_BYTES, ConsensusLabel, Kind
 from ml_backend.training.request import Label, TrainingRequest
 
 Array = npt.NDArray[Any]
@@ -57,9 +58,9 @@ class Service:
     ) -> None:
         """Open the model directory of `settings`. Without an `encoder`, that of `settings` is loaded on first need."""
         self._settings = settings
-        self._encoder = encoder or Encoder(settings.encoder, settings.threads)
+        encoder = encoder or Encoder(settings.encoder, settings.threads)
         # A process that is connected to a Ray cluster ends with it, so this one never connects.
-        self._projects = Projects(settings.model_copy(update={"ray": None}), self._encoder)
+        self._projects = Projects(settings.model_copy(update={"ray": None}), encoder)
         self._trainer = Trainer(settings, self._projects, make_worker)
         self._controls, self._conditions = cached_controls(), cached_conditions()
         self._warn_once = lru_cache(maxsize=1024)(_warn)
@@ -100,8 +101,8 @@ class Service:
         """Handle an event of Label Studio, whatever its body is. Returns the answer."""
         return self._webhook.handle(body)
 
-    def set_items(self, project: str, ids: Array, hashes: Array) -> npt.NDArray[np.int64]:
-        """Replace all items, int64 (n,) and uint8 (n, 16). Returns the positions whose text is needed.
+    def set_items(self, project: str, ids: Array, hashes: Array, kind: Kind = "text") -> npt.NDArray[np.int64]:
+        """Replace all items, int64 (n,) and uint8 (n, 16). Returns the positions whose content is needed.
 
         Raises InvalidRequest.
         """
@@ -110,12 +111,41 @@ class Service:
         if len(np.unique(ids)) != len(ids):
             raise InvalidRequest("An id occurs twice in 'ids'. Send each item once.")
         digests = [row.tobytes() for row in hashes]
-        return np.array(self._projects.create(project).dataset.set_items(ids.tolist(), digests), dtype=np.int64)
+        missing = self._projects.create(project).dataset.set_items(ids.tolist(), digests, kind)
+        return np.array(missing, dtype=np.int64)
 
     def add_texts(self, project: str, texts: list[str]) -> int:
         """Store texts, and return their number. Raises NotFound before the first `set_items`."""
         self._project(project).dataset.add_texts(texts)
         return len(texts)
+
+    def add_media(self, project: str, sources: Array, sizes: Array, contents: Array) -> list[int]:
+        """Store small copies of images. Returns the positions of those that are no images, which are left out.
+
+        Raises NotFound before the first `set_items`, and InvalidRequest.
+
+        Args:
+            project: The project.
+            sources: The digests of their addresses, uint8 (n, 16).
+            sizes: In bytes, int64 (n,).
+            contents: One after the other, uint8 (the sum of the sizes,).
+        """
+        dataset = self._project(project).dataset
+        count = len(sources)
+        if sources.shape != (count, DIGEST_BYTES) or sizes.shape != (count,) or contents.shape != (int(sizes.sum()),):
+            raise InvalidRequest("Send 'sources' (n, 16), 'sizes' (n,) and 'contents' of the sum of the sizes.")
+        if dataset.kind == "text":
+            raise InvalidRequest("The items of this project are texts. Put its items with kind=image first.")
+        if (sizes < 0).any():
+            raise InvalidRequest("A size is negative. Send the number of bytes of each content.")
+        ends = np.cumsum(sizes)
+        parts = [contents[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
+        problems = {place: problem for place, content in enumerate(parts) if (problem := check_image(content))}
+        for problem in problems.values():
+            log.warning("Project %s: an image is left out: %s.", project, problem)
+        usable = [place for place in range(count) if place not in problems]
+        dataset.add_media([sources[place].tobytes() for place in usable], [parts[place] for place in usable])
+        return list(problems)
 
     def train(self, project: str, request: TrainRequest) -> Job:
         """Start a training on the connector's labels, and return its job. Items without a text are left out.
@@ -154,7 +184,8 @@ class Service:
 
     def start(self, project: str, request: TrainingRequest, *, from_connector: bool = False) -> Job:
         """Start a training. A waiting request of the connector is replaced only by another one `from_connector`."""
-        fingerprint = self._encoder.loaded
+        opened = self._projects.get(project)
+        fingerprint = opened.features.loaded if opened is not None else None
         return self._trainer.start(
             TrainingTask(project, request, fingerprint=fingerprint, from_connector=from_connector)
         )
@@ -236,7 +267,7 @@ class Service:
             if model is None:
                 raise NotFound("The project has no model yet. Train one first.")
             if not opened.features.matches(model.feature_spec):
-                raise Conflict("The model was trained with another sentence encoder. Train again.")
+                raise Conflict("The model was trained with another encoder. Train again.")
             try:
                 opened.features.fill(model.feature_spec)
             except CorruptModel as error:
@@ -283,9 +314,9 @@ class Service:
     def distinct(self, project: str, ids: list[int], count: int) -> list[int]:
         """The first `count` of the items, in their order, that are no near-duplicates of one chosen before.
 
-        Near-duplicates have embeddings that are as similar as the setting `duplicate_similarity`. No more items are
-        embedded than it takes. Unknown items, and those whose text is not stored, are left out. Raises NotFound before
-        the first `set_items`, and EncoderUnavailable.
+        Near-duplicates have embeddings that are as similar as the setting `duplicate_similarity`, or that of images. No
+        more items are embedded than it takes. Unknown items, and those whose content is not stored, are left out.
+        Raises NotFound before the first `set_items`, and EncoderUnavailable.
         """
         opened = self._project(project)
         digests = opened.dataset.digests_of_items()
@@ -298,10 +329,14 @@ class Service:
             part = items[start : start + _DISTINCT_PART]
             points, positions = opened.features.embeddings([digests[item] for item in part])
             before = np.concatenate(seen) if seen else points[:0]
-            rows = first_distinct(points, before, count - len(chosen), self._settings.duplicate_similarity)
+            rows = first_distinct(points, before, count - len(chosen), self._duplicate_similarity(opened))
             chosen += [part[positions[row]] for row in rows]
             seen.append(points[rows])
         return chosen
+
+    def _duplicate_similarity(self, project: Project) -> float:
+        settings = self._settings
+        return settings.duplicate_similarity if project.features.are_texts else settings.image_duplicate_similarity
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

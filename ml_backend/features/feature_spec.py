@@ -15,7 +15,7 @@ FINAL = -1  # the place of what belongs to the final model, behind the folds
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """The features that a model was trained on: the encoder's fingerprint and the id of the TF-IDF map.
+    """The features that a model was trained on: the encoder's fingerprint and the id of the TF-IDF map, of texts.
 
     `finetuned` are the keys of embeddings by fine-tuned encoders, one per fold and one for FINAL, which then replace
     those of `encoder`. `transformers` are the keys of logits by transformers, which replace everything else. Features
@@ -31,12 +31,16 @@ class FeatureSpec:
         """The keys of the features that the model of a fold, or FINAL, reads side by side."""
         if self.transformers:
             return (self.transformers[member],)
-        return self.finetuned[member] if self.finetuned else self.encoder, self.lexical
+        return self._of(self.finetuned[member] if self.finetuned else self.encoder)
 
     @property
     def all_feature_keys(self) -> tuple[str, ...]:
         """The keys of everything that is computed for any text."""
-        return self.transformers or (self.encoder, self.lexical, *self.finetuned)
+        return self.transformers or self._of(self.encoder, *self.finetuned)
+
+    def _of(self, *embeddings: str) -> tuple[str, ...]:
+        """The keys of embeddings, and of the terms if there are some."""
+        return (*embeddings[:1], self.lexical, *embeddings[1:]) if self.lexical else embeddings
 
     @property
     def ensemble_keys(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Texts as numbers: a sentence embedding beside reduced TF-IDF, each computed once per text and stored."""
+"""Contents as numbers, each computed once and stored: an embedding, and of texts reduced TF-IDF beside it."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -10,8 +10,9 @@ import numpy as np
 
 from ml_backend.errors import CorruptModel, EncoderUnavailable
 from ml_backend.features import device, tfidf
-from ml_backend.features.encoder import Encoder
+from ml_backend.features.data_uri import image_in
 from ml_backend.features.encoder_ensembles import EncoderEnsembles, is_finetuned
+from ml_backend.features.encoders import AnyEncoder, Encoders
 from ml_backend.features.feature_spec import FINAL, FeatureSpec, Matrix
 from ml_backend.features.finetune import Schedule
 from ml_backend.features.lru_cache import LruCache
@@ -22,7 +23,7 @@ from ml_backend.settings import Settings
 from ml_backend.storage import Dataset, digest
 
 Report = Callable[[int, int], None]  # done, total
-Compute = Callable[[Sequence[str]], Matrix]
+Compute = Callable[[Sequence[Any]], Matrix]
 TFIDF_SAMPLE = 20_000
 SECONDS_A_TEXT = 0.01  # to embed it on two cores, roughly
 _TFIDF_CHUNK = 1_000
@@ -37,7 +38,7 @@ class FeatureStore:
     def __init__(
         self,
         dataset: Dataset,
-        encoder: Encoder,
+        encoders: Encoders,
         cache: LruCache,
         directory: Path,
         settings: Settings,
@@ -47,7 +48,7 @@ class FeatureStore:
 
         Args:
             dataset: Holds the texts and their computed features.
-            encoder: The sentence encoder.
+            encoders: The encoders of all kinds of contents.
             cache: Features of texts that belong to no item.
             directory: The folder of TF-IDF maps, fine-tuned encoders and transformers.
             settings: The server's settings.
@@ -57,11 +58,11 @@ class FeatureStore:
         self._siblings = siblings
         self._cache = cache
         self._dataset = dataset
-        self._encoder = encoder
+        self._encoders = encoders
         self._directory = directory / "lexical"
         self._tfidf_dims = settings.lexical_dims
         self._tfidf_maps: dict[str, tfidf.TfidfMap] = {}
-        self.finetuned = EncoderEnsembles(directory / "encoders", encoder, Schedule.of(settings), self.parallel)
+        self.finetuned = EncoderEnsembles(directory / "encoders", encoders.text, Schedule.of(settings), self.parallel)
         self.transformers = TransformerEnsembles(directory / "transformers", settings, self.parallel)
 
     def next_spec(self, previous: FeatureSpec | None) -> FeatureSpec:
@@ -70,6 +71,8 @@ class FeatureStore:
         They are the previous ones. The TF-IDF map is fitted again if the texts have doubled.
         """
         fingerprint = self._encoder.fingerprint
+        if not self.are_texts:
+            return FeatureSpec(fingerprint)
         size = self._dataset.count_texts()
         if previous is not None and previous.lexical:
             with suppress(CorruptModel):  # a damaged map is fitted again
@@ -79,6 +82,20 @@ class FeatureStore:
         fitted = tfidf.fit(sample, self._tfidf_dims, size, self._directory)
         self._tfidf_maps[fitted.id] = fitted
         return FeatureSpec(fingerprint, fitted.id)
+
+    @property
+    def are_texts(self) -> bool:
+        """Whether the contents are texts. Only of these there are terms, and encoders to fine-tune."""
+        return self._dataset.kind == "text"
+
+    @property
+    def loaded(self) -> str | None:
+        """The fingerprint of the encoder if it is loaded, else None."""
+        return self._encoder.loaded
+
+    def expect(self, fingerprint: str) -> None:
+        """Take the fingerprint of the encoder from another process."""
+        self._encoder.expect(fingerprint)
 
     @property
     def fingerprint(self) -> str:
@@ -135,9 +152,9 @@ class FeatureStore:
         rows = [np.concatenate([part[digests[position]] for part in parts]) for position in positions]
         return np.array(rows, dtype=np.float32), positions
 
-    def of_texts(self, spec: FeatureSpec, texts: Sequence[str], member: int = FINAL) -> Matrix:
-        """The features (n, d) of any texts, stored or computed. Raises CorruptModel."""
-        texts = [cut(text) for text in texts]
+    def of_texts(self, spec: FeatureSpec, texts: Sequence[Any], member: int = FINAL) -> Matrix:
+        """The features (n, d) of any contents, stored or computed. Raises CorruptModel."""
+        texts = [_as_read(text) for text in texts]
         keys = [digest(text) for text in texts]
         stored, positions = self.matrix(spec, keys, member)
         new = sorted(set(range(len(texts))) - set(positions))
@@ -153,6 +170,22 @@ class FeatureStore:
             features[positions] = stored
         return features
 
+    def of_addresses(self, spec: FeatureSpec, addresses: Sequence[str]) -> tuple[Matrix, list[int]]:
+        """The features of images for FINAL: float32 (n, d), and the positions in `addresses` of its n rows.
+
+        They are stored ones. An image that is in its address itself (a data: URI) needs none. Raises CorruptModel.
+        """
+        digests = self._dataset.digests_of_sources([digest(address) for address in addresses])
+        known = [position for position, key in enumerate(digests) if key is not None]
+        features, found = self.matrix(spec, [digests[position] or b"" for position in known])
+        positions = [known[row] for row in found]
+        left = sorted(set(range(len(addresses))) - set(positions))
+        contents = {place: content for place in left if (content := image_in(addresses[place])) is not None}
+        if not contents:
+            return features, positions
+        computed = self.of_texts(spec, list(contents.values()))
+        return np.vstack([features, computed]) if positions else computed, [*positions, *contents]
+
     def embeddings(self, digests: Sequence[bytes]) -> tuple[Matrix, list[int]]:
         """The embeddings of `digests`, computed if missing: float32 (n, d), and the positions of its n rows."""
         feature_key = self._encoder.fingerprint
@@ -163,7 +196,7 @@ class FeatureStore:
             embedded = self._dataset.features(feature_key, digests)
         texts = self._dataset.texts(left)
         if texts:
-            vectors = self._encoder.encode([cut(text) for text in texts.values()])
+            vectors = self._encoder.encode([_as_read(content) for content in texts.values()])
             self._dataset.add_features(feature_key, list(texts), vectors)
             embedded.update(zip(texts, vectors, strict=True))
         positions = [position for position, key in enumerate(digests) if key in embedded]
@@ -220,6 +253,10 @@ class FeatureStore:
     def texts(self, digests: Sequence[bytes]) -> list[str]:
         """The stored texts of `digests`, cut to what models read."""
         return self._stored_texts(digests)[1]
+
+    @property
+    def _encoder(self) -> AnyEncoder:
+        return self._encoders.of(self._dataset.kind)
 
     def _fill(self, feature_keys: Sequence[str], report: Report, digests: Collection[bytes] | None = None) -> None:
         lacking = {key: self._dataset.lacking(key, digests) for key in feature_keys}
@@ -280,11 +317,11 @@ class FeatureStore:
             self._dataset.add_features(feature_key, sent[place], vectors)
             report(min((place + 1) * _SHARD, len(keys)), len(keys))
 
-    def _stored_texts(self, keys: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
-        """The `keys` whose text is stored, in their order, and these texts, cut to what models read."""
+    def _stored_texts(self, keys: Sequence[bytes]) -> tuple[list[bytes], list[Any]]:
+        """The `keys` whose content is stored, in their order, and these contents, texts cut to what models read."""
         texts = self._dataset.texts(keys)
         stored = [key for key in keys if key in texts]
-        return stored, [cut(texts[key]) for key in stored]
+        return stored, [_as_read(texts[key]) for key in stored]
 
     def _remote_call(self, feature_key: str) -> RemoteCall | None:
         """What computes vectors in any process. None for TF-IDF, which takes longer to send than to compute."""
@@ -308,3 +345,8 @@ class FeatureStore:
         if identifier not in self._tfidf_maps:
             self._tfidf_maps[identifier] = tfidf.read(self._directory, identifier)
         return self._tfidf_maps[identifier]
+
+
+def _as_read(content: Any) -> Any:
+    """A content as far as models read it."""
+    return cut(content) if isinstance(content, str) else content

@@ -1,8 +1,9 @@
-"""A cache for features of texts that belong to no item: Label Studio often asks for the same texts again."""
+"""A cache for features of contents that belong to no item: Label Studio often asks for the same ones again."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ class LruCache:
         self._lock = Lock()
         self._vectors: OrderedDict[tuple[str, bytes], Matrix] = OrderedDict()
 
-    def vectors(self, feature_key: str, texts: Sequence[str], compute: Callable[[Sequence[str]], Matrix]) -> Matrix:
+    def vectors(self, feature_key: str, texts: Sequence[Any], compute: Callable[[Sequence[Any]], Matrix]) -> Matrix:
         """One vector per text, float32 (n, d), from the cache or from `compute`."""
         keys = [(feature_key, digest(text)) for text in texts]
         with self._lock:

@@ -35,7 +35,7 @@ class TrainingTask:
     """What a training process is to do.
 
     If `finetune`, it fine-tunes encoders for later trainings instead of training a model. `fingerprint` is that of the
-    sentence encoder, if the server has loaded it. Then the process loads the weights only to embed texts.
+    encoder, if the server has loaded it. Then the process loads the weights only to embed texts.
     `from_connector`: the labels come from the connector, which knows the annotators.
     """
 
@@ -167,17 +167,17 @@ def _serve(connection: Connection, settings: Settings) -> None:
         except OSError as error:
             raise _ServerGone from error
 
-    encoder = Encoder(settings.encoder, settings.threads)
-    projects = Projects(settings, encoder)
+    projects = Projects(settings, Encoder(settings.encoder, settings.threads))
     while True:
         try:
             task: TrainingTask = connection.recv()
         except (EOFError, OSError) as error:
             raise _ServerGone from error
-        if task.fingerprint is not None:
-            encoder.expect(task.fingerprint)
         try:
-            send(run_task(projects.create(task.project), task, send))
+            project = projects.create(task.project)
+            if task.fingerprint is not None:
+                project.features.expect(task.fingerprint)
+            send(run_task(project, task, send))
         except _ServerGone:
             raise
         except BackendError as error:

@@ -90,21 +90,29 @@ def _answer(
         return answers
     read = control.with_fields(model.fields)
     texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, read))}
-    if not texts:
+    if not texts or features.are_texts != (read.kind == "text"):
         return answers
     if not features.matches(model.feature_spec):
-        message = f"Model version {model.version} was trained with another sentence encoder. Train again."
+        message = f"Model version {model.version} was trained with another encoder. Train again."
         return answers._replace(message=message)
-    probabilities = model.final.predict_proba(features.of_texts(model.feature_spec, list(texts.values())))
+    if features.are_texts:
+        vectors = features.of_texts(model.feature_spec, list(texts.values()))
+        places = list(texts)
+    else:
+        vectors, known = features.of_addresses(model.feature_spec, list(texts.values()))
+        places = [list(texts)[position] for position in known]
+        if not places:
+            return answers
+    probabilities = model.final.predict_proba(vectors)
     valid = [index for index, class_ in enumerate(model.classes) if class_ in control.classes]
-    for place, row in zip(texts, probabilities, strict=True):
+    for place, row in zip(places, probabilities, strict=True):
         chosen, score = _choose(row[valid], model.multilabel)
         answers.by_task[place] = _Answer([model.classes[valid[index]] for index in chosen], score)
     return answers
 
 
 def text_of(task: Any, control: Control) -> str:
-    """What a task of Label Studio shows in a control. Empty if there is nothing, or only a link to a file."""
+    """What a task of Label Studio shows in a control: a text, or the address of an image. Empty if there is nothing."""
     return control.shown(task.get("data") if isinstance(task, dict) else None).text or ""
 
 

@@ -140,7 +140,8 @@ class WebhookHandler:
                 )
                 for row in event.annotation
             ]
-            self._projects.create(question.name).dataset.add_annotations(annotations)
+            are_texts = control is None or control.kind == "text"
+            self._projects.create(question.name).dataset.add_annotations(annotations, are_texts=are_texts)
 
     def _forget_annotations(self, event: _AnnotationsDeleted) -> None:
         for project in self._projects.opened(str(event.project.id)):

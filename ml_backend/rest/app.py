@@ -21,6 +21,7 @@ from ml_backend.rest.npz import pack, unpack
 from ml_backend.rest.openapi import ANY_BODY, NPZ_BODY, Npz, describe
 from ml_backend.service import MODEL_CLASS, Service
 from ml_backend.settings import ClassifierName, Settings
+from ml_backend.storage.dataset import Kind
 
 
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
@@ -59,6 +60,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     project = "/api/projects/{project:name}"
     add("PUT", f"{project}/items", routes.put_items, response_class=Npz, openapi_extra=NPZ_BODY)
     add("POST", f"{project}/texts", routes.post_texts, 404)
+    add("POST", f"{project}/media", routes.post_media, 404, openapi_extra=NPZ_BODY)
     add("POST", f"{project}/train", routes.train, 404, status_code=202)
     add("GET", f"{project}/jobs/{{job}}", routes.job, 404)
     add("DELETE", f"{project}/jobs/{{job}}", routes.cancel, 404, 409)
@@ -127,19 +129,30 @@ class Routes:
         """Handle an event of Label Studio, whatever its body is."""
         return await run_in_threadpool(self._service.webhook, await request.body())
 
-    async def put_items(self, project: str, request: Request) -> Response:
-        """Replace a project's items. Returns which texts are needed."""
+    async def put_items(self, project: str, request: Request, kind: Kind = "text") -> Response:
+        """Replace a project's items. Returns which texts, or images, are needed."""
         body = await request.body()
 
         def work() -> bytes:
             arrays = unpack(body, {"ids": "int64", "hashes": "uint8"}, self._max_bytes)
-            return pack({"missing": self._service.set_items(project, arrays["ids"], arrays["hashes"])})
+            return pack({"missing": self._service.set_items(project, arrays["ids"], arrays["hashes"], kind)})
 
         return Npz(await run_in_threadpool(work))
 
     def post_texts(self, project: str, request: schemas.TextsRequest) -> schemas.TextsResponse:
         """Store texts."""
         return schemas.TextsResponse(stored=self._service.add_texts(project, request.texts))
+
+    async def post_media(self, project: str, request: Request) -> schemas.MediaResponse:
+        """Store small copies of images."""
+        body = await request.body()
+
+        def work() -> list[int]:
+            expected = {"sources": "uint8", "sizes": "int64", "contents": "uint8"}
+            arrays = unpack(body, expected, self._max_bytes)
+            return self._service.add_media(project, arrays["sources"], arrays["sizes"], arrays["contents"])
+
+        return schemas.MediaResponse(unusable=await run_in_threadpool(work))
 
     def train(self, project: str, request: schemas.TrainRequest) -> schemas.JobState:
         """Start a training."""

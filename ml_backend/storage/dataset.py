@@ -1,4 +1,7 @@
-"""The items of a project in an SQLite file: ids, text digests, texts, cached features and labels.
+"""The items of a project in an SQLite file: ids, digests, contents, cached features and labels.
+
+A content is a text, or a small copy of an image. A text has the digest that its item came with. An image's item comes
+with the digest of its address, its source: `media` maps that to the digest of its content, once it is here.
 
 The labels have two sources: the consensus labels that the connector last sent for training, and the annotations that
 Label Studio's events reported.
@@ -11,16 +14,20 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 DIGEST_BYTES = 16
+Kind = Literal["text", "image"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, digest BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS items_digest ON items (digest);
 CREATE TABLE IF NOT EXISTS texts (digest BLOB PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS media (source BLOB PRIMARY KEY, digest BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS media_digest ON media (digest);
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS features (kind TEXT, digest BLOB, vector BLOB NOT NULL, PRIMARY KEY (kind, digest));
 CREATE TABLE IF NOT EXISTS consensus (digest BLOB NOT NULL, label TEXT NOT NULL, weight REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS annotations (
@@ -33,9 +40,10 @@ CREATE INDEX IF NOT EXISTS annotations_item ON annotations (item);
 _SQL_PARAMETERS = 900
 
 
-def digest(text: str) -> bytes:
-    """The 16-byte BLAKE2b digest of a text's UTF-8."""
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+def digest(content: str | bytes) -> bytes:
+    """The 16-byte BLAKE2b digest of a content, of a text that of its UTF-8."""
+    plain = content.encode() if isinstance(content, str) else content
+    return hashlib.blake2b(plain, digest_size=DIGEST_BYTES).digest()
 
 
 class ConsensusLabel(NamedTuple):
@@ -49,8 +57,8 @@ class ConsensusLabel(NamedTuple):
 class Annotation(NamedTuple):
     """An annotation as an event reported it.
 
-    `text` is what the task shows under `data_key`, or empty if it is unknown. `answers` maps the name of a control to
-    the choices, and is None for a skip. `updated_at` is in seconds since 1970.
+    `text` is what the task shows under `data_key`, the address of an image, or empty if it is unknown. `answers` maps
+    the name of a control to the choices, and is None for a skip. `updated_at` is in seconds since 1970.
     """
 
     id: int
@@ -82,16 +90,47 @@ class Dataset:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(_SCHEMA)
 
-    def set_items(self, ids: Sequence[int], digests: Sequence[bytes]) -> list[int]:
-        """Replace all items, and remove what belongs to none. Returns the positions whose text is not stored."""
+    @property
+    def kind(self) -> Kind:
+        """What the contents are."""
+        with self._connection() as connection:
+            found = connection.execute("SELECT value FROM meta WHERE name = 'kind'").fetchone()
+        return found[0] if found else "text"
+
+    def set_items(self, ids: Sequence[int], digests: Sequence[bytes], kind: Kind = "text") -> list[int]:
+        """Replace all items, and remove what belongs to none. Returns the positions whose content is not stored.
+
+        Args:
+            ids: Of the items (n,).
+            digests: Of their texts, or of their sources (n,).
+            kind: What their contents are.
+        """
         with self._connection() as connection, connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('kind', ?)", (kind,))
             connection.execute("DELETE FROM items")
+            if kind != "text":
+                known = dict(connection.execute("SELECT source, digest FROM media"))
+                digests = [known.get(source, source) for source in digests]
             connection.executemany("INSERT INTO items VALUES (?, ?)", zip(ids, digests, strict=True))
             connection.execute("DELETE FROM annotations WHERE item NOT IN (SELECT id FROM items)")
             _remove_texts_of_no_item(connection)
             lacking = connection.execute("SELECT digest FROM items WHERE digest NOT IN (SELECT digest FROM texts)")
             missing = {row[0] for row in lacking}
         return [position for position, value in enumerate(digests) if value in missing]
+
+    def add_media(self, sources: Sequence[bytes], contents: Sequence[bytes]) -> None:
+        """Store the contents of sources, which items have as their digests until then."""
+        digests = [digest(content) for content in contents]
+        with self._connection() as connection, connection:
+            connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", zip(digests, contents, strict=True))
+            connection.executemany("INSERT OR REPLACE INTO media VALUES (?, ?)", zip(sources, digests, strict=True))
+            connection.executemany("UPDATE items SET digest = ? WHERE digest = ?", zip(digests, sources, strict=True))
+
+    def digests_of_sources(self, sources: Sequence[bytes]) -> list[bytes | None]:
+        """The digest of each source's content. None: it is not here."""
+        with self._connection() as connection:
+            known = dict(_select(connection, "SELECT source, digest FROM media WHERE source IN", (), sources))
+        return [known.get(source) for source in sources]
 
     def add_texts(self, texts: Sequence[str]) -> None:
         """Store texts under their digests."""
@@ -115,8 +154,8 @@ class Dataset:
         with self._connection() as connection:
             return [row[0] for row in connection.execute("SELECT text FROM texts ORDER BY digest LIMIT ?", (count,))]
 
-    def texts(self, digests: Sequence[bytes]) -> dict[bytes, str]:
-        """Digest to text, for texts that are stored."""
+    def texts(self, digests: Sequence[bytes]) -> dict[bytes, Any]:
+        """Digest to content, a text or bytes, for those that are stored."""
         with self._connection() as connection:
             return dict(_select(connection, "SELECT digest, text FROM texts WHERE digest IN", (), digests))
 
@@ -210,8 +249,11 @@ class Dataset:
             rows = connection.execute(query)
             return [ConsensusLabel(key, json.loads(label), weight) for key, label, weight in rows]
 
-    def add_annotations(self, annotations: Iterable[Annotation]) -> None:
-        """Store annotations unless a later state is stored, and their items and texts if these are unknown."""
+    def add_annotations(self, annotations: Iterable[Annotation], *, are_texts: bool = True) -> None:
+        """Store annotations unless a later state is stored, and their items and texts if these are unknown.
+
+        Without `are_texts`, they have sources in place of texts.
+        """
         rows, texts = [], {}
         for annotation in annotations:
             key = digest(annotation.text) if annotation.text else None
@@ -240,7 +282,8 @@ class Dataset:
             # If the connector sent an item, its text counts.
             items = [(item, key) for item, (key, _) in texts.items()]
             connection.executemany("INSERT OR IGNORE INTO items VALUES (?, ?)", items)
-            connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts.values())
+            if are_texts:
+                connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", texts.values())
 
     def forget_annotations(self, ids: Iterable[int]) -> None:
         """Remove annotations. Unknown ids are ignored."""
@@ -258,7 +301,8 @@ class Dataset:
     def annotations(self, data_key: str) -> list[AnnotatedText]:
         """The annotations of stored texts under `data_key`, in the order of the items, without skips."""
         query = (
-            "SELECT a.item, a.digest, a.answers, a.ground_truth FROM annotations a JOIN texts USING (digest)"
+            "SELECT a.item, t.digest, a.answers, a.ground_truth FROM annotations a"
+            " LEFT JOIN media m ON m.source = a.digest JOIN texts t ON t.digest = coalesce(m.digest, a.digest)"
             " WHERE a.data_key = ? AND a.answers IS NOT NULL ORDER BY a.item, a.id"
         )
         with self._connection() as connection:
@@ -274,7 +318,7 @@ class Dataset:
 
 
 def _remove_texts_of_no_item(connection: sqlite3.Connection) -> None:
-    for table in ("texts", "features", "consensus"):
+    for table in ("texts", "features", "consensus", "media"):
         connection.execute(f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM items)")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ml_backend.features.encoder import Encoder
+from ml_backend.features.encoders import Encoders
 from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.registry import TrainedModel
 from ml_backend.progress import Progress, ProgressUpdate
@@ -29,7 +30,7 @@ class ProjectHarness:
     def __init__(self, directory: Path, encoder: Encoder, **settings: object) -> None:
         self.settings = Settings(model_dir=directory, **settings)
         self.directory = directory
-        self.project = Project(directory, encoder, LruCache(), self.settings)
+        self.project = Project(directory, Encoders.with_text(encoder, self.settings), LruCache(), self.settings)
 
     def hold(self, texts: list[str]) -> None:
         self.project.dataset.set_items(range(len(texts)), [digest(text) for text in texts])

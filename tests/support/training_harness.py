@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ml_backend.features.encoder import Encoder
+from ml_backend.features.encoders import Encoders
 from ml_backend.features.lru_cache import LruCache
 from ml_backend.models.registry import TrainedModel
 from ml_backend.progress import Progress
@@ -21,7 +22,7 @@ class TrainingHarness:
         self.settings = Settings(model_dir=directory, **settings)  # type: ignore[arg-type]
         self.directory = directory
         self.folder = folder
-        self.project = Project(directory, encoder, LruCache(), self.settings)
+        self.project = Project(directory, Encoders.with_text(encoder, self.settings), LruCache(), self.settings)
 
     def hold(self, texts: list[str]) -> None:
         self.project.dataset.set_items(range(len(texts)), [digest(text) for text in texts])

@@ -123,6 +123,11 @@ class Control(ABC):
         return list(dict.fromkeys(OBJECTS[target.content].words for target in self.targets))
 
     @property
+    def kind(self) -> str:
+        """What models read: "text", or "image" if `shown` gives addresses of images."""
+        return "text" if self.fields else OBJECTS[self.content].kind
+
+    @property
     def shown_keys(self) -> str:
         """The keys in a sentence."""
         return " and ".join(f"'{key}'" for key in self.data_keys)

@@ -10,6 +10,7 @@ from connector.annotations.controls.control import Control, Target, paragraphs, 
 from connector.annotations.form.config import Field, NotServable, Tag, check_whole_task
 from connector.annotations.form.data import PAIR_SEPARATOR, Shown
 from connector.annotations.form.regions import Unreadable, kind_of
+from connector.annotations.objects import OBJECTS
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Pairwise(Control):
         """The control of the tag's two objects."""
         check_whole_task(tag)
         left, right = targets
+        for target in targets:
+            if OBJECTS[target.content].kind != "text":
+                raise NotServable(f"its objects are no texts, but {target.content}")
         if left.name == right.name:
             raise NotServable("toName does not name two objects")
         return cls.of(

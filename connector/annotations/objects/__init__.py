@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connector.annotations.objects.content import Content
 from connector.annotations.objects.hypertext import HyperText
+from connector.annotations.objects.image import Image
 from connector.annotations.objects.listing import Listing
 from connector.annotations.objects.table import Table
 from connector.annotations.objects.text import Text
@@ -17,4 +18,5 @@ OBJECTS: dict[str, Content] = {
     "Chat": Turns("role", "content"),
     "List": Listing(),
     "Table": Table(),
+    "Image": Image(),
 }

@@ -10,6 +10,7 @@ from ml_backend.labeling.controls.control import Control, Target, paragraphs, re
 from ml_backend.labeling.form.config import Field, NotServable, Tag, check_whole_task
 from ml_backend.labeling.form.data import PAIR_SEPARATOR, Shown
 from ml_backend.labeling.form.regions import Unreadable, kind_of
+from ml_backend.labeling.objects import OBJECTS
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Pairwise(Control):
         """The control of the tag's two objects."""
         check_whole_task(tag)
         left, right = targets
+        for target in targets:
+            if OBJECTS[target.content].kind != "text":
+                raise NotServable(f"its objects are no texts, but {target.content}")
         if left.name == right.name:
             raise NotServable("toName does not name two objects")
         return cls.of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_backend.labeling.objects.content import Content
 from ml_backend.labeling.objects.hypertext import HyperText
+from ml_backend.labeling.objects.image import Image
 from ml_backend.labeling.objects.listing import Listing
 from ml_backend.labeling.objects.table import Table
 from ml_backend.labeling.objects.text import Text
@@ -17,4 +18,5 @@ OBJECTS: dict[str, Content] = {
     "Chat": Turns("role", "content"),
     "List": Listing(),
     "Table": Table(),
+    "Image": Image(),
 }

@@ -13,6 +13,7 @@ class Content(ABC):
     """The content that an object of the labelling config shows, from one field of a task's data."""
 
     words: ClassVar[str] = "a text"  # what a task's data should have
+    kind: ClassVar[str] = "text"  # what models read: the text itself, or the "image" at the address that it is
 
     @abstractmethod
     def field(self, tag: Tag) -> Field:

@@ -18,7 +18,7 @@ from connector.annotations.objects.content import Content
 from connector.annotations.records import read_annotation, read_text
 from connector.errors import UsageError
 
-CONFIG = '<View><Image name="photo" value="$url"/><Likert name="agrees" toName="photo" points="3"/></View>'
+CONFIG = '<View><Video name="photo" value="$url"/><Likert name="agrees" toName="photo" points="3"/></View>'
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Likert(Control):
         return int(classes[0])
 
 
-class Image(Content):
+class Video(Content):
     def field(self, tag: Tag) -> Field:
         return Field(tag.get("value")[1:], {})
 
@@ -53,13 +53,13 @@ def test_a_control_and_a_content_of_new_kinds_are_served(monkeypatch: pytest.Mon
     with pytest.raises(UsageError, match=r"Likert 'agrees' \(another kind"):
         find_control(CONFIG)
     monkeypatch.setitem(CONTROLS, "Likert", Likert)
-    with pytest.raises(UsageError, match=r"Likert 'agrees' \(on Image"):
+    with pytest.raises(UsageError, match=r"Likert 'agrees' \(on Video"):
         find_control(CONFIG)
-    monkeypatch.setitem(OBJECTS, "Image", Image())
+    monkeypatch.setitem(OBJECTS, "Video", Video())
     control = find_control(CONFIG)
     assert (control.name, control.data_key, control.classes) == ("agrees", "url", ("1", "2", "3"))
     assert from_json(json.loads(json.dumps(control.to_json()))) == control
-    assert read_text({"data": {"url": "https://a/b.png"}}, control) == "https://a/b.png"
+    assert read_text({"data": {"url": "https://a/b.mp4"}}, control) == "https://a/b.mp4"
     raw = {
         "id": 1,
         "completed_by": 5,

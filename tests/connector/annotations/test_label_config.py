@@ -11,7 +11,7 @@ from connector.errors import UsageError
 
 TEXT = '<Text name="text" value="$text"/>'
 KINDS = "Choices, Taxonomy, Rating, Number or Pairwise"
-OBJECTS = "Text, HyperText, Paragraphs, Chat, List or Table"
+OBJECTS = "Text, HyperText, Paragraphs, Chat, List, Table or Image"
 TWO = '<Choice value="Polite"/><Choice value="Impolite"/>'
 
 
@@ -132,8 +132,8 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
         ),
         (view(TEXT, choices('<Choice value="Only"/>')), "Choices 'politeness' (fewer than two choices)"),
         (
-            view('<Image name="text" value="$image"/>', choices()),
-            "Choices 'politeness' (on Image)",
+            view('<Video name="text" value="$video"/>', choices()),
+            "Choices 'politeness' (on Video)",
         ),
         (
             view('<Text name="text" value="$text" valueType="url"/>', choices()),
@@ -157,7 +157,7 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
         "dynamic choices",
         "task data in a choice",
         "one choice",
-        "on an image",
+        "on a video",
         "text by url",
         "fixed text",
         "two objects",

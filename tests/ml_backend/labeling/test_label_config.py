@@ -66,7 +66,7 @@ def test_an_alias_is_what_annotations_hold() -> None:
         config(choices('perRegion="true"')),
         config(choices(), text='<Text name="t" value="$body" valueType="url"/>'),
         config(choices(), text='<Text name="t" value="a fixed text"/>'),
-        config(choices(), text='<Image name="t" value="$image"/>'),
+        config(choices(), text='<Video name="t" value="$video"/>'),
         config(choices(), text=""),
         config('<Labels name="c" toName="t"><Label value="A"/></Labels>'),
     ],

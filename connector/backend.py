@@ -29,7 +29,7 @@ from connector.retry import (
 )
 from connector.settings import NO_CREDENTIALS, Credentials, Settings
 
-PROTOCOL = 7
+PROTOCOL = 8
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 
@@ -132,16 +132,37 @@ class Backend:
             texts: Reads the texts of some items, {id: text}. Called for a part of the missing ones at a time.
             progress: Called with the number of texts sent so far, and in total.
         """
-        hashes = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 16)
-        body = _pack(ids=np.asarray(ids, np.int64), hashes=hashes)
-        answer = self._call("PUT", f"/api/projects/{project}/items", data=body, headers=NPZ)
-        missing = _unpack(answer)["missing"]
+        missing = self.missing_items(project, ids, digests)
         for start in range(0, len(missing), TEXTS_A_CALL):
             lacking = [ids[index] for index in missing[start : start + TEXTS_A_CALL]]
             by_item = texts(lacking)
             part = [by_item[item] for item in lacking if item in by_item]  # a task may have been deleted since
             self._call("POST", f"/api/projects/{project}/texts", json={"texts": part})
             progress(start + len(part), len(missing))
+
+    def missing_items(self, project: str, ids: Sequence[int], digests: Sequence[str], kind: str = "text") -> list[int]:
+        """Replaces the project's items. Returns the positions of those whose contents the backend lacks.
+
+        Args:
+            project: The project's key in the backend.
+            ids: (n,) The items.
+            digests: (n,) Of each item's text, or of an image's address, in 32 hexadecimal digits.
+            kind: What the contents are: "text" or "image".
+        """
+        body = _pack(ids=np.asarray(ids, np.int64), hashes=_hashes(digests))
+        path = f"/api/projects/{project}/items"
+        answer = self._call("PUT", path, data=body, headers=NPZ, params={} if kind == "text" else {"kind": kind})
+        return [int(place) for place in _unpack(answer)["missing"]]
+
+    def send_media(self, project: str, media: Mapping[str, bytes]) -> list[str]:
+        """Sends small copies, {digest of the address: copy}. Returns the digests of those that the backend refuses."""
+        body = _pack(
+            sources=_hashes(list(media)),
+            sizes=np.array([len(copy) for copy in media.values()], np.int64),
+            contents=np.frombuffer(b"".join(media.values()), np.uint8),
+        )
+        answer = self._call("POST", f"/api/projects/{project}/media", data=body, headers=NPZ)
+        return [list(media)[place] for place in _json(answer)["unusable"]]
 
     def train(
         self,
@@ -346,6 +367,10 @@ def _detail(answer: requests.Response) -> str:
         return str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return answer.reason or "no reason given"
+
+
+def _hashes(digests: Sequence[str]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 16)
 
 
 def _pack(**arrays: NDArray[Any]) -> bytes:

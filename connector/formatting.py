@@ -82,3 +82,8 @@ def format_value(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def with_article(noun: str) -> str:
+    """A noun in the singular, such as "a text" or "an image"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

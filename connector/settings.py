@@ -87,11 +87,25 @@ class Settings(BaseSettings):
     state_url: str = Field(default_factory=default_state_url, alias="CONNECTOR_STATE")
     retry_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False, alias="CONNECTOR_RETRY_SECONDS")
     scorer: Literal["activelab", "cleanlab"] = Field(default="activelab", alias="CONNECTOR_SCORER")
+    media_hosts: str = Field(default="", alias="CONNECTOR_MEDIA_HOSTS")
 
     @property
     def credentials(self) -> Credentials:
         """The credentials for the ML backend."""
         return Credentials(self.ml_backend_token, self.ml_backend_username, self.ml_backend_password)
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """The hosts with private addresses from which images may be fetched."""
+        return tuple(filter(None, re.split(r"[\s,]+", self.media_hosts)))
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        for host in re.split(r"[\s,]+", value):
+            if not re.fullmatch(r"(?:(?:\*\.)?[\w.-]+(?::\d{1,5})?|\[[0-9a-fA-F:.]+\](?::\d{1,5})?)?", host):
+                raise ValueError("is no list of hosts, such as images.lan,10.0.0.7:9000")
+        return value
 
     @field_validator("label_studio_url", "ml_backend_url")
     @classmethod

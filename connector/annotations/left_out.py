@@ -10,7 +10,7 @@ from typing import Any
 from connector.annotations.form.regions import quoted
 from connector.annotations.questions import Questions
 from connector.annotations.records import Task
-from connector.formatting import count
+from connector.formatting import count, with_article
 
 _IDS = 5  # that a sentence names for one cause
 _CAUSES = 5  # that a sentence names
@@ -51,14 +51,18 @@ class LeftOut:
             sorted(row.id for row in rows if row.label is None and not row.problem),
         )
 
-    def sentences(self, controls: Sequence[str]) -> list[str]:
-        """How many there are of each kind, with the first ids and their causes. `controls`: their names."""
+    def sentences(self, controls: Sequence[str], content: str = "text") -> list[str]:
+        """How many there are of each kind, with the first ids and their causes.
+
+        Args:
+            controls: Their names.
+            content: What a task should have.
+        """
         parts = []
         if self.without_text:
             answered = f", {len(self.answered)} of them with annotations" if self.answered else ""
-            parts.append(
-                f"{count(len(self.without_text), 'task')} without a text{answered}: {with_causes(self.without_text)}"
-            )
+            what = f"{count(len(self.without_text), 'task')} without {with_article(content)}{answered}"
+            parts.append(f"{what}: {with_causes(self.without_text)}")
         if self.unreadable:
             what = f"{count(len(self.unreadable), 'annotation')} with an answer that cannot be read"
             parts.append(f"{what}: {with_causes(self.unreadable)}")

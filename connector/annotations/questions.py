@@ -14,6 +14,7 @@ from connector.annotations.controls import Control, from_json
 from connector.annotations.controls.control import ReadLabel, Target
 from connector.annotations.form.conditions import Condition, shown_labels
 from connector.annotations.form.data import CONTENT_SEPARATOR, Shown
+from connector.annotations.records import digest
 from connector.formatting import listed
 
 
@@ -78,6 +79,12 @@ class Questions:
         return list(dict.fromkeys(words for control in self.controls for words in control.contents))
 
     @property
+    def content(self) -> str:
+        """What the models read of a task, in a word: "text", "image", or "content" of both."""
+        kinds = {control.kind for control in self.controls}
+        return kinds.pop() if len(kinds) == 1 else "content"
+
+    @property
     def shown_keys(self) -> str:
         """The keys in a sentence."""
         return " and ".join(f"'{key}'" for key in self.data_keys)
@@ -140,6 +147,19 @@ class Questions:
             return joint
         alike = (_reads_alike(self.controls[place], reader) for reader in self._readers)
         return joint.split(CONTENT_SEPARATOR)[list(alike).index(True)] or None
+
+    def without_images(self, joint: str, failed: Mapping[str, str]) -> tuple[str, list[str]]:
+        """A joint text without the images that could not be fetched, and why they could not.
+
+        `failed`: {digest of an image's address: why}.
+        """
+        contents, gone = joint.split(CONTENT_SEPARATOR), list[str]()
+        for place, (reader, content) in enumerate(zip(self._readers, contents, strict=True)):
+            key = digest(content) if content and reader.kind != "text" else ""
+            if key in failed:
+                contents[place] = ""
+                gone.append(failed[key])
+        return CONTENT_SEPARATOR.join(contents), gone
 
     # -- labels ----------------------------------------------------------------------------------------------------
 

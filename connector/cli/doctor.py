@@ -6,11 +6,12 @@ import json
 
 import click
 
-from connector.cli.options import open_servers, project_option, say, server_options
+from connector.cli.options import media_option, open_servers, project_option, say, server_options
 
 
 @click.command(short_help="Find what breaks the queue, and name the remedy.")
 @project_option()
+@media_option
 @server_options
 def doctor(project_id: int, as_json: bool, **servers: str | None) -> None:
     """Find what breaks the queue, and name the remedy. Changes nothing.

@@ -49,6 +49,22 @@ def named_output(context: click.Context, parameter: click.Parameter, path: Path 
     return path
 
 
+def media_option(command: _Command) -> _Command:
+    """Adds the option `--media-host HOST`, as the parameter `media_hosts`: one string, or None."""
+
+    def joined(context: click.Context, parameter: click.Parameter, hosts: tuple[str, ...]) -> str | None:
+        return ",".join(hosts) or None
+
+    return click.option(
+        "--media-host",
+        "media_hosts",
+        metavar="HOST",
+        multiple=True,
+        callback=joined,
+        help="Fetch images from this host though its address is private. May be repeated [env CONNECTOR_MEDIA_HOSTS].",
+    )(command)
+
+
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that every command on a project takes."""
     return _LABEL_STUDIO(_ML_BACKEND(_STATE(_VERBOSE(_JSON(command)))))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import explain, open_servers, project_option, say, server_options
+from connector.cli.options import explain, media_option, open_servers, project_option, say, server_options
 from connector.errors import UsageError, gravest_exit_code
 from connector.whole_number import WholeNumber
 
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Show consensus labels in the Data Manager, as predictions of their own model version.",
 )
+@media_option
 @click.option("--dry-run", is_flag=True, help="Show what the next window would be, and change nothing.")
 @server_options
 def sync(
@@ -135,6 +136,7 @@ def sync(
         strategy=strategy,
         ground_truth=ground_truth,
         publish_consensus=publish_consensus,
+        media_hosts=settings.allowed_hosts,
     )
 
     def reporter(project: int) -> Reporter:

@@ -12,7 +12,7 @@ from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes,
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation
 from connector.diagnostics.finding import Finding, ok, warning
-from connector.formatting import count, listed, verb
+from connector.formatting import count, listed, verb, with_article
 from connector.state.snapshot import ProjectSnapshot
 
 SAMPLE = 20  # tasks whose keys a message names
@@ -42,12 +42,14 @@ def served(questions: Questions, project: Mapping[str, Any]) -> Finding:
 
 
 def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int]], list[str]]) -> Finding:
-    """Are there tasks without a text?
+    """Are there tasks without a text, or without the address of an image?
 
     `url`: Label Studio's address. `data_keys` gives the keys that the data of some tasks has.
     """
     questions, left_out = pulled.questions, LeftOut.of(pulled.tasks.values())
-    without = left_out.without_text
+    noun, failed = with_article(questions.content), set(pulled.failed.values())
+    without = {task: cause for task, cause in left_out.without_text.items() if cause not in failed}
+    unanswerable = [task for task in left_out.answered if task in without]
     if not pulled.tasks:
         return warning(
             "texts",
@@ -65,22 +67,21 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     if not without:
         return ok(
             "texts",
-            f"All {len(pulled.tasks):,} tasks have a text." if len(pulled.tasks) != 1 else "The task has a text.",
+            f"All {len(pulled.tasks):,} tasks have {noun}." if len(pulled.tasks) != 1 else f"The task has {noun}.",
         )
     named = (
-        f"{count(len(without), 'task')} {_have(without)} no text and will never be asked for: {with_causes(without)}."
+        f"{count(len(without), 'task')} {_have(without)} no {questions.content} and will never be asked for: "
+        f"{with_causes(without)}."
     )
     remedies = []
     if len(without) == len(pulled.tasks):
         remedies.append(no_text_at_all(questions, data_keys(list(without)[:SAMPLE]), pulled.project["id"]))
-    if left_out.answered:
-        answered = with_causes(dict.fromkeys(left_out.answered, ""))
-        named += (
-            f" {count(len(left_out.answered), 'task')} of them {_have(left_out.answered)} annotations ({answered})."
-        )
-        remedies.append("Keep the tasks that have annotations. To use those, give the tasks a text:")
+    if unanswerable:
+        answered = with_causes(dict.fromkeys(unanswerable, ""))
+        named += f" {count(len(unanswerable), 'task')} of them {_have(unanswerable)} annotations ({answered})."
+        remedies.append(f"Keep the tasks that have annotations. To use those, give the tasks {noun}:")
     elif len(without) < len(pulled.tasks):
-        remedies.append("Delete them in the Data Manager, or give them a text:")
+        remedies.append(f"Delete them in the Data Manager, or give them {noun}:")
     if len(remedies) == 0 or remedies[-1].endswith(":"):
         remedies.append(f"PATCH {url}/api/tasks/ID/ with the data they lack.")
     if lacking:
@@ -132,7 +133,8 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
         names = " or ".join(f"'{name}'" for name in pulled.questions.names)
         parts.append(f"{count(len(blank), 'annotation')} {_have(blank)} no answer in {names}: {with_causes(blank)}")
     if left_out.answered:
-        parts.append(f"{count(len(left_out.answered), 'task')} with annotations {_have(left_out.answered)} no text")
+        bare = f"{count(len(left_out.answered), 'task')} with annotations {_have(left_out.answered)}"
+        parts.append(f"{bare} no {pulled.questions.content}")
     cause = f"{'. '.join(parts)}."
     # Unknown choices and tasks without a text have findings of their own.
     if not left_out.unreadable and 2 * len(blank) <= len(rows):

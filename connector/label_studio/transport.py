@@ -59,11 +59,25 @@ class Connection:
             raise refused_token(url) from error
         except Exception as error:
             raise UsageError("The token in LABEL_STUDIO_API_KEY is not a Label Studio token.") from error
-        self._http = client._client_wrapper.httpx_client
+        self._client, self._http = client, client._client_wrapper.httpx_client
 
     def close(self) -> None:
         """Closes the connection."""
         self._http.httpx_client.close()
+
+    def authorization(self) -> str:
+        """The value of the Authorization header. A personal access token is exchanged if that is due."""
+
+        def attempt() -> str:
+            try:
+                return str(self._client._client_wrapper.get_headers()["Authorization"])
+            except httpx.HTTPError as error:
+                away = TryAgainLater(f"{self._name} does not answer: start it or check LABEL_STUDIO_URL.")
+                raise TransientError(away, f"{self._name} does not answer", unprocessed=True) from error
+            except (ApiError, ValueError) as error:
+                raise self._failed_exchange() from error
+
+        return self.retries.call(attempt, repeatable=True)
 
     @contextlib.contextmanager
     def guard_writes(self, check: Callable[[], None]) -> Iterator[None]:

@@ -21,12 +21,14 @@ class Failure(NamedTuple):
 
     Attributes:
         cause: One of CAUSES, or the status of an HTTP answer, such as "404".
-        problem: The same in words, such as "its image https://a.example/b.jpg answers 404 (not found)". It is one line
-            and has neither the query of an address nor a token.
+        problem: The same in words, such as "its image answers 404 (not found)". Media with one problem can be listed
+            together.
+        address: The address without its query, in one line and without a token.
     """
 
     cause: str
     problem: str
+    address: str = ""
 
 
 class Unusable(Exception):

@@ -172,8 +172,7 @@ class _Work:
                 whole: bytes = await self._in_thread(self._decoders, self._kind.whole, parts)
                 return whole
             except Unusable as error:
-                words = f"its {self._kind.noun} {shown(address)}".strip()
-                return Failure(error.cause, f"{words} {error.problem}")
+                return Failure(error.cause, f"its {self._kind.noun} {error.problem}", shown(address))
 
     async def _token(self) -> str:
         # Shielded, because a failure of the token is not one of the medium that was to be read with it.

@@ -22,6 +22,7 @@ from connector.annotations.records import Task
 from connector.errors import UsageError
 from connector.state import database, schema
 from connector.state.lock import KEEP_SECONDS, ProjectLock
+from connector.state.media import MediaRows
 from connector.state.mirror import MirrorRows
 from connector.state.rows import IDS_A_STATEMENT
 
@@ -141,7 +142,7 @@ def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
     return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
 
-class ProjectState(MirrorRows):
+class ProjectState(MirrorRows, MediaRows):
     """The state of one project: the mirror, what `init` found, what the model was trained on, what is published."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
@@ -336,7 +337,8 @@ class ProjectState(MirrorRows):
     def forget_adoption(self) -> None:
         """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
         with self._engine.begin() as db:
-            for table in (schema.originals, schema.window, schema.reopened, schema.consensus, schema.rounds):
+            found_and_made = (schema.originals, schema.window, schema.reopened, schema.consensus, schema.rounds)
+            for table in (*found_and_made, schema.media):
                 db.execute(table.delete().where(self._rows(table)))
             blank = (
                 *("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size"),

@@ -79,7 +79,8 @@ def pull(
     tasks = state.tasks()
     if asked_at is None:
         state.put(bookmark=_latest(tasks).isoformat())
-    return ProjectSnapshot(project, questions, tasks, reading.versions, config_changed or changed, state.texts)
+    snapshot = ProjectSnapshot(project, questions, tasks, reading.versions, config_changed or changed, state.texts)
+    return snapshot.without_failed(_failed(state))
 
 
 def read_all(
@@ -226,7 +227,13 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
     tasks = dict(sorted(tasks.items()))
     changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)
     changed = changed or project["label_config"] != record.label_config
-    return ProjectSnapshot(project, questions, tasks, gateway.model_versions(project_id), changed, texts)
+    snapshot = ProjectSnapshot(project, questions, tasks, gateway.model_versions(project_id), changed, texts)
+    return snapshot.without_failed(_failed(state))
+
+
+def _failed(state: ProjectState) -> dict[str, str]:
+    """{digest of an image's address: why it could not be fetched}."""
+    return {key: failure.problem for key, failure in state.media_failures().items()}
 
 
 def _all_differ(project: Mapping[str, Any], record: ProjectRecord) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 2
+VERSION = 3
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -125,6 +125,19 @@ consensus = sa.Table(
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("quality", sa.Float, nullable=False),
+)
+# Images that could not be fetched, by the digest of their address, until they can.
+media = sa.Table(
+    "media",
+    metadata,
+    _project_column(),
+    sa.Column("digest", sa.String(32), primary_key=True),
+    # One of connector.media.CAUSES, and in words.
+    sa.Column("cause", sa.String(40), nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    # When it was tried last, in seconds since 1970.
+    sa.Column("tried_at", sa.Float, nullable=False),
 )
 rounds = sa.Table(
     "rounds",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
 from connector._compat import batched
 from connector.annotations.controls import Control
+from connector.annotations.form.data import CONTENT_SEPARATOR
 from connector.annotations.form.regions import quoted
 from connector.annotations.left_out import LeftOut, without_content
 from connector.annotations.questions import Questions
@@ -31,6 +32,8 @@ class ProjectSnapshot:
         changed: Whether an annotation, a text or the set of tasks differs from the last sync.
         texts: Reads the texts of some tasks, {id: text}, because all of them are many times larger than the rest.
         key: The key of the model in the ML backend. "": that of the project.
+        failed: {digest of an image's address: why it could not be fetched}. Such an image counts as missing content.
+        with_failed: The same project with these images. None: none failed.
     """
 
     project: dict[str, Any]
@@ -40,6 +43,20 @@ class ProjectSnapshot:
     changed: bool
     texts: Texts
     key: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    with_failed: ProjectSnapshot | None = None
+
+    def without_failed(self, failed: Mapping[str, str]) -> ProjectSnapshot:
+        """The snapshot without these images, {digest of the address: why it could not be fetched}."""
+        if not failed or all(control.kind == "text" for control in self.questions.controls):
+            return self
+        texts = partial(self._texts_without, failed)
+        return replace(self, tasks=self._without(failed), texts=texts, failed=failed, with_failed=self)
+
+    @property
+    def complete(self) -> ProjectSnapshot:
+        """The project as its tasks describe it, with images that could not be fetched."""
+        return self.with_failed or self
 
     @property
     def control(self) -> Control:
@@ -78,13 +95,39 @@ class ProjectSnapshot:
     def left_out_sentences(self, left_out: LeftOut) -> list[str]:
         """What is left out of learning and of the queue. `left_out`: what is, of the tasks."""
         return [
-            *left_out.sentences(self.questions.names),
+            *left_out.sentences(self.questions.names, self.questions.content),
             *without_content(self.answers_without_content()),
             *(
                 f"the question {quoted(name)}, which the labelling config no longer has"
                 for name in self.questions.missing
             ),
         ]
+
+    def _without(self, failed: Mapping[str, str]) -> dict[int, Task]:
+        """The tasks, with why images are missing. Those of which no content is left have no digest."""
+        if self.questions.read_alike:
+            digests = ((number, task.digest or "") for number, task in self.tasks.items())
+            problems = {number: (failed[key], False) for number, key in digests if key in failed}
+        else:
+            problems = {}
+            for part in batched(self.tasks, TEXTS_AT_ONCE):
+                for number, joint in self.texts(part).items():
+                    left, gone = self.questions.without_images(joint, failed)
+                    if gone:
+                        words = " and ".join(dict.fromkeys(filter(None, [self.tasks[number].problem, *gone])))
+                        problems[number] = words, bool(left.replace(CONTENT_SEPARATOR, ""))
+        tasks = dict(self.tasks)
+        for number, (problem, is_left) in problems.items():
+            task = tasks[number]
+            tasks[number] = task._replace(digest=task.digest if is_left else None, problem=problem)
+        return tasks
+
+    def _texts_without(self, failed: Mapping[str, str], ids: Iterable[int]) -> dict[int, str]:
+        """The joint texts of tasks, without images that could not be fetched."""
+        texts = self.texts(ids)
+        if self.questions.read_alike:
+            return texts
+        return {task: self.questions.without_images(joint, failed)[0] for task, joint in texts.items()}
 
     def _of(self, place: int) -> ProjectSnapshot:
         questions, control = self.questions, self.questions.controls[place]
@@ -104,6 +147,7 @@ class ProjectSnapshot:
             tasks=tasks,
             texts=partial(self._texts, place),
             key=questions.model_key(self.project["id"], control.name),
+            with_failed=None,
         )
 
     def _texts(self, place: int, ids: Iterable[int]) -> dict[int, str]:

@@ -48,6 +48,7 @@ class SyncOptions:
     strategy: str = DEFAULT_STRATEGY
     ground_truth: bool = False
     publish_consensus: bool = False
+    media_hosts: tuple[str, ...] = ()  # private hosts from which images may be fetched
 
     def most_annotations(self, wanted: int) -> int:
         """How many annotations a task may get, if `wanted` are to be on every task."""
@@ -67,6 +68,8 @@ class SyncOptions:
             **({"publish_consensus": True} if self.publish_consensus else {}),
             # Without a training the window may be another one than with it: the next sync that may train is to do so.
             **({"train": "never"} if self.train == "never" else {}),
+            # Images that could not be fetched may be, now.
+            **({"media_hosts": sorted(self.media_hosts)} if self.media_hosts else {}),
         }
 
 
@@ -237,6 +240,7 @@ class _Cycle:
             # its round again, though nothing else has changed.
             self.state.ask_for_a_window()
             self._forget_former_models(backend)
+        snapshot = self._with_media(snapshot, backend)
         scored, window = self._choose(snapshot, backend)
         models, known = self._models(snapshot, backend), self.state.record().model_version
         described = _newest(models)
@@ -270,6 +274,23 @@ class _Cycle:
                 left.remove(key)
         if left != found.get("former_models", []):
             self.state.put(found={**found, "former_models": left})
+
+    def _with_media(self, snapshot: ProjectSnapshot, backend: Backend) -> ProjectSnapshot:
+        """Brings the images that models read to the ML backend. Returns the project without those it cannot get."""
+        complete = snapshot.complete  # what failed before may be there now
+        parts = [part for part in complete.by_question() if part.control.kind != "text"]
+        if not parts:
+            return snapshot
+        from connector.media import Fetcher
+        from connector.sync.media import bring_media
+
+        failed: dict[str, str] = {}
+        fetcher = Fetcher(self.gateway.url, self.gateway.authorization, hosts=self.options.media_hosts)
+        with contextlib.closing(fetcher):
+            for part in parts:
+                reporter = self.reporter.of(part.control.name) if snapshot.questions.several else self.reporter
+                failed |= bring_media(part, backend, fetcher, self.state, reporter)
+        return complete.without_failed(failed)
 
     def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.

@@ -186,8 +186,16 @@ def task_digests(pulled: ProjectSnapshot) -> dict[int, str]:
 
 
 def fetch_probabilities(pulled: ProjectSnapshot, backend: Backend, reporter: Reporter) -> Probabilities | None:
-    """Sends the backend the texts it lacks. Returns its probabilities, or None while it has no model."""
+    """Sends the backend the texts it lacks. Returns its probabilities, or None while it has no model.
+
+    The images that it lacks are left out: `media.bring_media` brings them.
+    """
     project, digests = pulled.model_key, task_digests(pulled)
+    if pulled.control.kind != "text":
+        backend.check()
+        backend.missing_items(project, list(digests), list(digests.values()), pulled.control.kind)
+        with reporter.stage("probabilities", "Fetching class probabilities"):
+            return backend.probabilities(project)
     with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
         backend.check()
         backend.put_items(project, list(digests), list(digests.values()), pulled.texts, stage.count)

@@ -332,7 +332,7 @@ def test_arrays_that_hold_pickles_are_not_read(server: Server, backend: Backend)
 
 
 def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Backend) -> None:
-    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 7}))
+    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 8}))
     backend.check()
     assert [name for name, _ in server.calls] == ["GET /health"]
 
@@ -340,7 +340,7 @@ def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Bac
 @pytest.mark.parametrize(
     ("health", "words"),
     [
-        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 7"),
+        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 8"),
         ({"status": "UP", "model_class": "BertClassifier"}, "speaks protocol unknown"),
         (["UP"], "speaks protocol unknown"),
         ("<html>Welcome</html>", "is not an ML backend of ours: check ML_BACKEND_URL"),

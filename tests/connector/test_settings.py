@@ -244,4 +244,5 @@ def test_every_setting_has_a_variable_in_capitals() -> None:
     aliases = [field.alias for field in Settings.model_fields.values()]
     addresses = ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL"]
     credentials = ["ML_BACKEND_TOKEN", "ML_BACKEND_USERNAME", "ML_BACKEND_PASSWORD"]
-    assert aliases == [*addresses, *credentials, "CONNECTOR_STATE", "CONNECTOR_RETRY_SECONDS", "CONNECTOR_SCORER"]
+    others = ["STATE", "RETRY_SECONDS", "SCORER", "MEDIA_HOSTS"]
+    assert aliases == [*addresses, *credentials, *(f"CONNECTOR_{name}" for name in others)]

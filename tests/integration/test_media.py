@@ -86,10 +86,8 @@ def test_a_signed_address_in_a_private_network_must_be_allowed(
     project = make_project([{"image": "s3://bucket/a.jpg"}], config=CONFIG)
     storage(label_studio, project.id, bucket, presign=True)
     found = fetch(label_studio, {1: Source(project.tasks[0], ("s3://bucket/a.jpg",))})[1]
-    words = (
-        "its image s3://bucket/a.jpg redirects to an address on 127.0.0.1, which is at a private address (127.0.0.1)"
-    )
-    assert found == Failure("private address", words)
+    words = "its image redirects to an address on 127.0.0.1, which is at a private address (127.0.0.1)"
+    assert found == Failure("private address", words, "s3://bucket/a.jpg")
     assert bucket.requests == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from connector.annotations.label_config import find_questions
 from connector.annotations.left_out import LeftOut
 from connector.annotations.questions import Questions, questions_from_json
-from connector.annotations.records import digest, read_task, readable
+from connector.annotations.records import Annotation, Task, digest, read_task, readable
 from connector.annotations.statistics import TaskCounts, label_counts, task_counts
 from connector.diagnostics import content_checks
 from connector.errors import UsageError
@@ -239,3 +239,35 @@ def test_the_state_keeps_questions_as_they_are(tags: tuple[str, ...]) -> None:
     assert (kept.controls, kept.conditions, kept.missing) == (several.controls, several.conditions, ())
     if several.several:
         assert kept == several
+
+
+def test_an_image_that_cannot_be_fetched_is_missing_for_its_question_alone() -> None:
+    config = (
+        '<View><Text name="t" value="$text"/><Image name="i" value="$image"/>'
+        '<Choices name="mood" toName="t"><Choice value="A"/><Choice value="B"/></Choices>'
+        '<Choices name="shape" toName="i"><Choice value="C"/><Choice value="D"/></Choices></View>'
+    )
+    both = find_questions(config)
+    data = {number: {"text": f"Text {number}", "image": f"/data/{number}.png"} for number in (1, 2)}
+    data[3] = {"image": "/data/3.png"}
+    texts = {number: both.shown(row).text or "" for number, row in data.items()}
+    answer = Annotation(1, 1, 5, both.joint({"mood": "A", "shape": "D"}), False, False, "2026-01-01T00:00:00Z")
+    tasks = {
+        number: Task(number, digest(text), False, 1, "", (answer._replace(task=number),))
+        for number, text in texts.items()
+    }
+    whole = ProjectSnapshot({"id": 7}, both, tasks, {}, True, lambda ids: {task: texts[task] for task in ids})
+    failed = {digest(f"/data/{number}.png"): "its image answers 404 (not found)" for number in (1, 3)}
+    left = whole.without_failed(failed)
+    mood, shape = left.by_question()
+    assert {number for number, task in mood.tasks.items() if task.digest} == {1, 2}
+    assert {number for number, task in shape.tasks.items() if task.digest} == {2}
+    assert shape.texts([1, 2, 3]) == {2: "/data/2.png"}
+    assert left.tasks[1].digest == tasks[1].digest
+    assert left.tasks[1].problem == "its image answers 404 (not found)"
+    assert left.tasks[3].digest is None
+    assert left.answers_without_content()["shape"] == [1, 1]
+    assert left.complete is whole
+    assert left.without_failed({}).complete is whole
+    assert whole.without_failed({}) is whole
+    assert [part.control.kind for part in whole.by_question()] == ["text", "image"]

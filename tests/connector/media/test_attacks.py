@@ -77,7 +77,7 @@ def test_no_redirect_leads_to_a_private_address(
     pictures.replies["/a.jpg"] = redirect(target.format(port=victim.port))
     found = one("http://pictures.example/a.jpg")
     assert cause(found) == PRIVATE
-    assert "its image http://pictures.example/a.jpg redirects to an address on " in str(found)
+    assert "its image redirects to an address on " in str(found)
     assert victim.connections == 0
     assert pictures.paths == ["/a.jpg"]
     victim.close()

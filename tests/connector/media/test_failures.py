@@ -37,4 +37,4 @@ def test_there_are_no_other_causes(cause: str) -> None:
 
 
 def test_a_failure_is_two_texts() -> None:
-    assert Failure("404", "its image /a answers 404 (not found)")._asdict().keys() == {"cause", "problem"}
+    assert Failure("404", "its image answers 404 (not found)")._asdict().keys() == {"cause", "problem", "address"}

@@ -117,7 +117,7 @@ def test_pages_beyond_the_limit_are_left_out(one: One) -> None:
 
 def test_if_one_page_fails_so_does_the_medium(one: One, pictures: MediaServer) -> None:
     found = one(INLINE, "http://pictures.example/a.jpg?signature=1", INLINE)
-    assert found == Failure("404", "its image http://pictures.example/a.jpg answers 404 (not found)")
+    assert found == Failure("404", "its image answers 404 (not found)", "http://pictures.example/a.jpg")
 
 
 def test_no_address_is_a_failure(one: One) -> None:
@@ -139,19 +139,19 @@ def test_no_address_is_a_failure(one: One) -> None:
 def test_a_refusal_is_counted_by_its_status(one: One, studio: MediaServer, status: int, words: str) -> None:
     studio.replies["/data/upload/1/a.jpg"] = Reply(status=status)
     found = one("/data/upload/1/a.jpg")
-    assert found == Failure(str(status), f"its image /data/upload/1/a.jpg answers {words}")
+    assert found == Failure(str(status), f"its image answers {words}", "/data/upload/1/a.jpg")
     assert len(studio.requests) == 1
 
 
 def test_a_message_names_the_host_that_a_redirect_leads_to(one: One, studio: MediaServer) -> None:
     studio.replies["/tasks/7/resolve/"] = redirect("http://pictures.example/a.jpg?signature=1", 303)
-    words = "its image s3://bucket/a.jpg redirects to an address on pictures.example, which answers 404 (not found)"
-    assert one("s3://bucket/a.jpg") == Failure("404", words)
+    words = "its image redirects to an address on pictures.example, which answers 404 (not found)"
+    assert one("s3://bucket/a.jpg") == Failure("404", words, "s3://bucket/a.jpg")
 
 
 def test_a_status_that_nobody_knows_is_counted_as_well(one: One, pictures: MediaServer) -> None:
     pictures.replies["/a"] = Reply(status=799)
-    assert one("http://pictures.example/a") == Failure("799", "its image http://pictures.example/a answers 799")
+    assert one("http://pictures.example/a") == Failure("799", "its image answers 799", "http://pictures.example/a")
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -201,7 +201,7 @@ def test_the_size_of_a_page_is_limited(one: One, pictures: MediaServer) -> None:
     pictures.replies["/a.png"] = Reply(picture(size=(100, 100)))
     found = one("http://pictures.example/a.png", limits=Limits(pixels=9_999))
     assert found == Failure(
-        TOO_LARGE, "its image http://pictures.example/a.png has 100 x 100 pixels, where 9,999 are allowed"
+        TOO_LARGE, "its image has 100 x 100 pixels, where 9,999 are allowed", "http://pictures.example/a.png"
     )
 
 
@@ -341,7 +341,7 @@ def test_a_host_that_failed_five_times_in_a_row_is_asked_no_more(make: Make, int
     found = dict(make(parallel=1, limits=Limits(waits=())).fetch(Counted(100, away)))
     assert len(internet.connections) == 5
     assert {failure.cause for failure in found.values() if isinstance(failure, Failure)} == {UNREACHABLE}
-    words = "its image http://away.example/99.jpg was not tried, because away.example failed 5 times in a row"
+    words = "its image was not tried, because away.example failed 5 times in a row"
     assert problem(found[99]) == words
 
 
@@ -526,4 +526,6 @@ def test_pillow_is_asked_for_before_anything_is_fetched(
 
 def test_no_image_says_what_it_is_instead(one: One) -> None:
     found = one("data:text/html,<html>")
-    assert found == Failure(NO_IMAGE, "its image in a data: address is no image that can be read: it is an HTML page")
+    assert found == Failure(
+        NO_IMAGE, "its image is no image that can be read: it is an HTML page", "in a data: address"
+    )

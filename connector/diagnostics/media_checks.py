@@ -1,0 +1,92 @@
+"""Doctor's check of images: can the connector fetch them, and if not, why."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from contextlib import closing
+
+from connector.annotations.left_out import with_causes
+from connector.annotations.objects.image import PAGE_SEPARATOR
+from connector.diagnostics.finding import Finding, ok, warning
+from connector.formatting import count
+from connector.media import Failure, Fetcher, Source
+from connector.state.media import MediaFailure
+from connector.state.snapshot import ProjectSnapshot
+from connector.sync.scoring import task_digests
+
+_SAMPLE = 20  # images that are tried, half of them failed before
+# What to do about each cause. Those of the server that has the image need no word.
+_REMEDIES = {
+    "401": "Label Studio, or the server that has the image, wants other credentials: open the task in Label Studio.",
+    "403": "The server that has the image forbids it. The connector sends credentials to Label Studio only.",
+    "404": "Correct the address in the task's data, or import the file again.",
+    "500": "Open the address in a browser. Label Studio answers 500 for an upload that is not there any more.",
+    "too large": "Import a smaller copy.",
+    "no image": "Import it as PNG, JPEG, WebP, GIF or BMP.",
+    "timed out": "See whether the server is up, and whether this machine reaches it.",
+    "unreachable": "See whether the server is up, and whether this machine reaches it.",
+    "private address": "If you trust that host, name it with --media-host, or in CONNECTOR_MEDIA_HOSTS.",
+}
+
+
+def media(
+    pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher: Callable[[], Fetcher], seed: int = 0
+) -> Finding | None:
+    """Can the images be fetched? Tries some. None: the project has none.
+
+    Args:
+        pulled: the project.
+        failures: {digest of an address: why it could not be fetched at the last sync}.
+        fetcher: makes what fetches them.
+        seed: chooses which to try.
+    """
+    parts = [part for part in pulled.complete.by_question() if part.control.kind != "text"]
+    if not parts:
+        return None
+    causes: dict[int, str] = {}
+    tried = fine = 0
+    reasons: set[str] = set()
+    with closing(fetcher()) as fetching:
+        for part in parts:
+            sample = _sample(part, failures, seed)
+            for task, found in fetching.fetch(sample):
+                tried += 1
+                if isinstance(found, Failure):
+                    causes[task] = found.problem
+                    reasons.add(found.cause)
+                else:
+                    fine += 1
+    known = {
+        task: failures[key].problem
+        for part in parts
+        for task, key in task_digests(part).items()
+        if key in failures and task not in causes
+    }
+    if not causes and not known:
+        return ok("media", f"{count(tried, 'image')} of {len(pulled.tasks):,} tasks tried: all can be fetched.")
+    parts_of_cause = []
+    if causes:
+        of_tried = f"{len(causes)} of {count(tried, 'image')} that were tried now"
+        parts_of_cause.append(f"{of_tried} failed: {with_causes(causes)}.")
+    if known:
+        reasons |= {failure.cause for failure in failures.values()}
+        parts_of_cause.append(f"{count(len(known), 'task')} failed at the last sync: {with_causes(known)}.")
+    remedies = list(dict.fromkeys(_REMEDIES[reason] for reason in sorted(reasons) if reason in _REMEDIES))
+    return warning(
+        "media",
+        " ".join(parts_of_cause),
+        " ".join([*remedies, "The next syncs try again: an hour after the first attempt, then less and less often."]),
+    )
+
+
+def _sample(part: ProjectSnapshot, failures: Mapping[str, MediaFailure], seed: int) -> dict[int, Source]:
+    """{task: its image} of some tasks, those first that failed before."""
+    choose = random.Random(seed)
+    digests = task_digests(part)
+    failed = sorted(task for task, key in digests.items() if key in failures)
+    others = sorted(digests.keys() - set(failed))
+    chosen = choose.sample(failed, min(len(failed), _SAMPLE // 2))
+    chosen += choose.sample(others, min(len(others), _SAMPLE - len(chosen)))
+    texts = part.texts(chosen)
+    return {task: Source(task, tuple(texts[task].split(PAGE_SEPARATOR))) for task in chosen if task in texts}

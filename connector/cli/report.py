@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import named_output, open_backend, open_servers, project_option, server_options
+from connector.cli.options import media_option, named_output, open_backend, open_servers, project_option, server_options
 
 
 @click.command(short_help="Write a page on progress, doubtful labels and annotators.")
@@ -26,6 +26,7 @@ from connector.cli.options import named_output, open_backend, open_servers, proj
     metavar="FOLDER",
     help="Results folder of connector simulate, for the learning curve.",
 )
+@media_option
 @server_options
 def report(
     project_id: int, out: Path | None, no_model: bool, simulated: Path | None, as_json: bool, **servers: str | None
@@ -54,5 +55,6 @@ def report(
         html.page,
         scorer=settings.scorer,
         simulated=simulated,
+        media_hosts=settings.allowed_hosts,
     )
     click.echo(json.dumps(result) if as_json else format_report_result(result))

@@ -22,10 +22,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class Text:
-    """The beginning of a task's text, `left_out` characters before its end. None: the task has no text."""
+    """The beginning of a task's text, `left_out` characters before its end. None: the task has no text.
+
+    `image`: a small PNG or JPEG of the task. Empty: it has no image, or none that could be fetched. The text of an
+    image is its address.
+    """
 
     shown: str | None
     left_out: int = 0
+    image: bytes = b""
 
 
 @dataclass(frozen=True)

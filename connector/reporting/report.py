@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector import __version__
 from connector.active_learning.stopping import sentence
@@ -33,7 +34,11 @@ from connector.reporting.section_learning_curve import Replay, curve_section, re
 from connector.reporting.section_window import window_section
 from connector.state.project_state import ProjectState
 from connector.state.pull import read_snapshot
+from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import reviews
+
+if TYPE_CHECKING:
+    from connector.reporting.thumbnails import Thumbnails
 
 
 def report(
@@ -47,6 +52,7 @@ def report(
     *,
     scorer: str = "activelab",
     simulated: Path | None = None,
+    media_hosts: Collection[str] = (),
     clock: Callable[[], datetime] = now_here,
 ) -> dict[str, Any]:
     """Writes the project's report to `out` and returns counts, the object that `--json` prints.
@@ -63,6 +69,7 @@ def report(
         draw: makes HTML of the content.
         scorer: a key of SCORERS.
         simulated: the folder that `connector simulate` has written, for the learning curve.
+        media_hosts: private hosts from which images may be fetched.
         clock: gives an aware datetime, in whose time zone a day begins.
 
     Raises:
@@ -83,9 +90,12 @@ def report(
             pulled = read_snapshot(project_id, gateway, state, stage.count)
         with suggest_no_model("report"):
             reviewed, joined = reviews(pulled, backend, reporter, scorer)
-        with reporter.stage("report", f"Writing a report on {count(len(pulled.tasks), 'task')} to {out}"):
+        with (
+            reporter.stage("report", f"Writing a report on {count(len(pulled.tasks), 'task')} to {out}"),
+            _thumbnails(pulled, gateway, media_hosts) as thumbnails,
+        ):
             content = build_content(
-                ReportData.of(pulled, reviewed, joined, gateway.emails(), state.record(), state.rounds()),
+                ReportData.of(pulled, reviewed, joined, gateway.emails(), state.record(), state.rounds(), thumbnails),
                 state.window(),
                 state.answers_at_publishing(),
                 label_studio=gateway.url,
@@ -113,6 +123,21 @@ def report(
         "bytes": len(html),
         "model_version": content.head.model_version,
     }
+
+
+@contextlib.contextmanager
+def _thumbnails(
+    pulled: ProjectSnapshot, gateway: LabelStudio, media_hosts: Collection[str]
+) -> Iterator[Thumbnails | None]:
+    """What makes small images of the tasks. None: they have no images."""
+    if all(control.kind == "text" for control in pulled.questions.controls):
+        yield None
+        return
+    from connector.media import Fetcher
+    from connector.reporting.thumbnails import Thumbnails
+
+    with contextlib.closing(Fetcher(gateway.url, gateway.authorization, hosts=media_hosts)) as fetcher:
+        yield Thumbnails(fetcher)
 
 
 def format_report_result(result: Mapping[str, Any]) -> str:

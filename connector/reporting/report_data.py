@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.annotations.label_config import Control
 from connector.annotations.records import Annotation, latest_labels, readable
@@ -17,8 +17,11 @@ from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import Review
 from connector.sync.scoring import Scored
 
+if TYPE_CHECKING:
+    from connector.reporting.thumbnails import Thumbnails
+
 # Characters that the page shows of a text, of a name (a class, a label, an e-mail address, a title) and of a sentence.
-# With the largest lengths of lists they keep the page below 5 MB. An e-mail address has at most 254.
+# With the largest lengths of lists they keep the page below 5 MB, images aside. An e-mail address has at most 254.
 TEXT_LENGTH = 1000
 NAME_LENGTH = 254
 SENTENCE_LENGTH = 1500
@@ -38,6 +41,7 @@ class ReportData:
     record: ProjectRecord
     rounds: list[dict[str, Any]]
     parts: list[ReportData] = field(default_factory=list)
+    thumbnails: Thumbnails | None = None
 
     @classmethod
     def of(
@@ -48,15 +52,19 @@ class ReportData:
         emails: Mapping[int, str],
         record: ProjectRecord,
         rounds: list[dict[str, Any]],
+        thumbnails: Thumbnails | None = None,
     ) -> ReportData:
-        """The data of a project. `reviewed`: the review of each question. `joined`: what they are together."""
+        """The data of a project.
+
+        `reviewed`: the review of each question. `joined`: what they are together. `thumbnails`: makes small images.
+        """
         if not pulled.questions.several:
-            return cls(pulled, reviewed[0], emails, record, rounds)
+            return cls(pulled, reviewed[0], emails, record, rounds, thumbnails=thumbnails)
         parts = [
-            cls(part, review, emails, record, _of_question(rounds, part.control.name))
+            cls(part, review, emails, record, _of_question(rounds, part.control.name), thumbnails=thumbnails)
             for part, review in zip(pulled.by_question(), reviewed, strict=True)
         ]
-        return cls(pulled, Review(joined, joined.quality), emails, record, rounds, parts)
+        return cls(pulled, Review(joined, joined.quality), emails, record, rounds, parts, thumbnails)
 
     @property
     def control(self) -> Control:
@@ -109,7 +117,8 @@ class ReportData:
         """The beginnings of the tasks' texts."""
         ids = list(tasks)
         whole = self.pulled.texts(ids)
-        return {task: cut(whole.get(task)) for task in ids}
+        images = self.thumbnails.of(self.pulled, ids) if self.thumbnails is not None else {}
+        return {task: replace(cut(whole.get(task)), image=images.get(task, b"")) for task in ids}
 
     def probability(self, task: int, label: str) -> float:
         """The model's probability of the label. For a set of classes, that of its least certain class."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connector.backend import Backend
+from connector.demo import images as drawings
 from connector.demo import servers, texts
 from connector.demo.dataset import Corpus, read_corpus
 from connector.demo.measure import Measure
@@ -52,6 +53,7 @@ _directory = click.option(
 @click.option(
     "--data", type=click.Path(path_type=Path), help="tasks.csv, annotations.csv and test.csv [generated texts]."
 )
+@click.option("--images", is_flag=True, help="Label drawn images instead of texts.")
 @_directory
 @click.option("--rounds", type=WholeNumber(0), help=f"Rounds [{ROUNDS}, with --data {ROUNDS_WITH_DATA}].")
 @click.option("--batch", type=WholeNumber(), default=25, show_default=True, help="Labels in a round.")
@@ -61,7 +63,14 @@ _directory = click.option(
 @click.option("--exit", "end", is_flag=True, help="Stop both servers at the end.")
 @click.pass_context
 def demo(
-    context: click.Context, data: Path | None, directory: Path, rounds: int | None, batch: int, seed: int, end: bool
+    context: click.Context,
+    data: Path | None,
+    images: bool,
+    directory: Path,
+    rounds: int | None,
+    batch: int,
+    seed: int,
+    end: bool,
 ) -> None:
     """Label with simulated people in a real Label Studio, sync between batches, and print a table of rounds."""
     if context.invoked_subcommand is not None:
@@ -69,15 +78,19 @@ def demo(
     started = time.monotonic()
     # A proxy from the environment could not reach the servers on this machine.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = servers.HOST
-    texts_to_label = texts.generate(seed=seed) if data is None else read_corpus(data)
+    if images and data is not None:
+        raise click.UsageError("Give --images or --data, not both.")
+    to_label = texts.generate(seed=seed) if data is None else read_corpus(data)
     rounds = rounds if rounds is not None else (ROUNDS if data is None else ROUNDS_WITH_DATA)
     _stop(directory)
     _empty(directory)
+    if images:
+        to_label = drawings.generate(directory / "images", seed=seed)
     login = servers.Login(EMAIL, PASSWORD, secrets.token_hex(20))
     keep = False
     try:
         label_studio, ml_backend = _start(directory, login)
-        run = _Run(directory, texts_to_label, label_studio, ml_backend, login)
+        run = _Run(directory, to_label, label_studio, ml_backend, login)
         rows, random_order = run.rounds(rounds, batch, seed)
         keep = not end
     finally:
@@ -118,18 +131,18 @@ class _Run:
     def __init__(
         self,
         directory: Path,
-        texts_to_label: Corpus,
+        corpus: Corpus,
         label_studio: servers.Server,
         ml_backend: servers.Server,
         login: servers.Login,
     ) -> None:
         self.reporter = Reporter()
         with self.reporter.stage("project", "Creating a project and signing people up"):
-            self.project: Project = create_project(label_studio, login, texts_to_label)
-            size = len(texts_to_label.annotators) or texts_to_label.labels_a_task
+            self.project: Project = create_project(label_studio, login, corpus)
+            size = len(corpus.annotators) or corpus.labels_a_task
             people = [Person.sign_up(label_studio.url, f"annotator{n + 1}@example.com") for n in range(size)]
-        self.crowd = Crowd(people, self.project, texts_to_label)
-        self.measure = Measure(ml_backend.url, self.project.config, texts_to_label.test)
+        self.crowd = Crowd(people, self.project, corpus)
+        self.measure = Measure(ml_backend.url, self.project.config, corpus.test_data)
         self.connector = Connector(label_studio.url, login.token, ml_backend.url, directory / "connector.sqlite")
         self.backend = Backend(ml_backend.url, poll_seconds=0.05)
 
@@ -175,7 +188,8 @@ def _start(directory: Path, login: servers.Login) -> tuple[servers.Server, serve
     with Reporter().stage("servers", "Starting Label Studio (most of a minute) and the ML backend"):
         label_studio = servers.start_label_studio(directory, login, port=servers.free_port(LABEL_STUDIO_PORT))
         # Without the default's fine-tuning in the background: the demo would end before it does.
-        quick = {"ML_BACKEND_CLASSIFIER": QUICK_CLASSIFIER}
+        # Drawn images need no encoder that has seen photographs.
+        quick = {"ML_BACKEND_CLASSIFIER": QUICK_CLASSIFIER, "ML_BACKEND_IMAGE_ENCODER": "pixels"}
         port = servers.free_port(ML_BACKEND_PORT)
         ml_backend = servers.start_ml_backend(directory, port=port, environment=quick)
     return label_studio, ml_backend
@@ -201,7 +215,7 @@ def _empty(directory: Path) -> None:
 
 
 def _table(rows: list[Round], random_order: list[float]) -> Table:
-    table = Table(title="Accuracy on test texts, by number of labels", caption="random: mean of three offline replays")
+    table = Table(title="Accuracy on test tasks, by number of labels", caption="random: mean of three offline replays")
     for heading in ("round", "labels", "window: new", "second opinions", "accuracy", "random order"):
         table.add_column(heading, justify="right")
     for number, (row, random) in enumerate(zip(rows, random_order, strict=True)):

@@ -14,6 +14,13 @@ MOST_PEOPLE = 5
 class Corpus(LabelledCorpus):
     """A corpus whose labels at most MOST_PEOPLE people give."""
 
+    @property
+    def test_data(self) -> list[tuple[dict[str, str], str]]:
+        """The data and the label of each test task. Images are in the data themselves."""
+        if self.kind == "text":
+            return [({"text": text}, label) for text, label in self.test]
+        return [({"image": self.data_uri(path)}, label) for path, label in self.test]
+
     @cached_property
     def labels_a_task(self) -> int:
         """How many labels every task gets, at most as many as the demo has people."""
@@ -39,4 +46,4 @@ class Corpus(LabelledCorpus):
 def read_corpus(directory: Path) -> Corpus:
     """The corpus in a directory of tables. Raises UsageError if it is none."""
     corpus = read_labelled(directory)
-    return Corpus(corpus.tasks, corpus.annotations, corpus.test)
+    return Corpus(corpus.tasks, corpus.annotations, corpus.test, kind=corpus.kind)

@@ -1,4 +1,4 @@
-"""Accuracy on the test texts, with the same request to the ML backend that Label Studio makes."""
+"""Accuracy on the test tasks, with the same request to the ML backend that Label Studio makes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from connector._compat import batched
 from connector.demo.servers import local_session
 from connector.errors import ConnectorError
 
-TEXTS_A_CALL = 100
+TASKS_A_CALL = 100
 
 
 @dataclass(frozen=True)
 class Measure:
-    """The ML backend at `url`, a labelling config and `test` [(text, label), …]."""
+    """The ML backend at `url`, a labelling config and `test` [(data of a task, label), …]."""
 
     url: str
     config: str
-    test: list[tuple[str, str]]
+    test: list[tuple[dict[str, str], str]]
 
     def accuracy(self, project: str) -> float:
-        """The share of test texts that the current model of `project` (its key in the ML backend) labels correctly."""
+        """The share of test tasks that the current model of `project` (its key in the ML backend) labels correctly."""
         right = 0
-        for part in batched(self.test, TEXTS_A_CALL):
-            answers = self._predict(project, [text for text, _ in part])
+        for part in batched(self.test, TASKS_A_CALL):
+            answers = self._predict(project, [data for data, _ in part])
             right += sum(answer == label for answer, (_, label) in zip(answers, part, strict=True))
         return right / len(self.test)
 
-    def _predict(self, project: str, texts: list[str]) -> list[str]:
+    def _predict(self, project: str, rows: list[dict[str, str]]) -> list[str]:
         body = {
-            "tasks": [{"id": number, "data": {"text": text}} for number, text in enumerate(texts)],
+            "tasks": [{"id": number, "data": data} for number, data in enumerate(rows)],
             "project": f"{project}.{int(time.time())}",
             "label_config": self.config,
             "params": {"context": None},

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
 
 import requests
 
+from connector._compat import batched
 from connector.annotations.label_config import packaged_label_config
 from connector.demo.dataset import Corpus
 from connector.demo.servers import Login, Server, local_session
@@ -21,7 +23,8 @@ from connector.errors import ConnectorError
 from connector.label_studio.client import LabelStudio
 from connector.queue.views import QUEUE_TAB
 
-TITLE = "Demo: polite or not?"
+TITLE, TITLE_OF_IMAGES = "Demo: polite or not?", "Demo: which shape?"
+FILES_A_CALL = 100  # Label Studio takes no more
 
 
 @dataclass(frozen=True)
@@ -78,20 +81,37 @@ class Connector:
 
 def create_project(server: Server, login: Login, corpus: Corpus) -> Project:
     """A new project with the corpus's classes and tasks, through Label Studio's API."""
-    empty = create_project_of(server, login, corpus.classes)
+    empty = create_project_of(server, login, corpus.classes, corpus.kind)
     with local_session() as api:
+        if corpus.kind == "image":
+            return replace(empty, tasks=_upload(api, server, login, empty.id, corpus))
         rows = [{"text": text} for text in corpus.tasks.values()]
         imported = _post(api, server, login, f"/api/projects/{empty.id}/import", rows, return_task_ids="true")
     # Label Studio numbers tasks in the order of the import.
     return replace(empty, tasks=dict(zip(sorted(imported["task_ids"]), corpus.tasks, strict=True)))
 
 
-def create_project_of(server: Server, login: Login, classes: list[str]) -> Project:
-    """A new project for these classes, without tasks."""
-    config = label_config(classes)
+def create_project_of(server: Server, login: Login, classes: list[str], kind: str = "text") -> Project:
+    """A new project for these classes, without tasks. `kind`: of the contents, "text" or "image"."""
+    config = label_config(classes) if kind == "text" else image_config(classes)
+    title = TITLE if kind == "text" else TITLE_OF_IMAGES
     with local_session() as api:
-        project = _post(api, server, login, "/api/projects", {"title": TITLE, "label_config": config})["id"]
+        project = _post(api, server, login, "/api/projects", {"title": title, "label_config": config})["id"]
     return Project(project, config, {})
+
+
+def _upload(api: requests.Session, server: Server, login: Login, project: int, corpus: Corpus) -> dict[int, str]:
+    """Uploads the images of the corpus as a person does. Returns {Label Studio's task id: the corpus's task id}."""
+    headers = {"Authorization": f"Token {login.token}"}
+    for part in batched(corpus.tasks.items(), FILES_A_CALL):
+        files = [(name, (f"{name}{Path(path).suffix}", Path(path).read_bytes())) for name, path in part]
+        response = api.post(f"{server.url}/api/projects/{project}/import", files=files, headers=headers, timeout=300)
+        if not response.ok:
+            raise ConnectorError(f"Label Studio answered {response.status_code} to an upload: {response.text[:300]}")
+    with closing(LabelStudio(server.url, login.token)) as gateway:
+        rows = [raw for page in gateway.tasks(project) for raw in page]
+    # Label Studio puts a prefix before the name of a file.
+    return {raw["id"]: Path(raw["data"]["image"]).stem.rpartition("-")[2] for raw in rows}
 
 
 def address(server: Server, login: Login, project: Project) -> str:
@@ -122,6 +142,15 @@ def label_config(classes: list[str]) -> str:
     choices.set("name", "label")
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def image_config(classes: list[str]) -> str:
+    """A labelling config for images of these classes."""
+    choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in classes)
+    return f"""<View>
+  <Image name="image" value="$image"/>
+  <Choices name="label" toName="image" showInline="true">{choices}</Choices>
+</View>"""
 
 
 def _choices(root: ElementTree.Element) -> ElementTree.Element:

@@ -13,11 +13,11 @@ import numpy as np
 
 from connector.active_learning.labels import Labels as LabelArrays
 from connector.active_learning.majority_vote import majority_vote
-from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.demo.dataset import Corpus
 from connector.demo.measure import Measure
 from connector.demo.project import Project
+from connector.simulation.replay import send_contents
 
 Labels = dict[tuple[int, int], str]
 KEY = "demo-random"
@@ -85,7 +85,7 @@ def replay_at_random(
         progress: called with the number of steps done and of all steps.
     """
     texts = {task: corpus.tasks[name] for task, name in project.tasks.items()}
-    backend.put_items(KEY, list(texts), [digest(text) for text in texts.values()], lambda ids: texts)
+    send_contents(corpus, backend, KEY, texts)
     accuracies = np.zeros((RUNS, len(label_counts)))
     for run in range(RUNS):
         order = RandomOrder(project, corpus, backend, dict(start), np.random.default_rng([seed, run]))

@@ -1,10 +1,11 @@
-"""Texts with the labels of several people, and a test set, from tables."""
+"""Texts or images with the labels of several people, and a test set, from tables."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +22,7 @@ COLUMNS = {
     "truth.csv": ("id", "label"),
 }
 SIDES = ("left", "right")  # of a pair: columns instead of `text`, and the labels
+IMAGE = "image"  # a column instead of `text`, with the path of a file
 REQUIRED = ("tasks.csv", "annotations.csv", "test.csv")
 HELD_OUT = 5  # one of so many tasks is held out if there is no test set
 
@@ -29,11 +31,11 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts to label, the labels of several people, and texts to test on.
+    """Texts or images to label, the labels of several people, and more of them to test on.
 
-    `tasks`: {id: text}. `annotations`: {id: [(annotator, label), …]} in their order, at most one by an annotator.
-    `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that a reader of results
-    on it needs.
+    `tasks`: {id: text}, or of images {id: path}. `annotations`: {id: [(annotator, label), …]} in their order, at most
+    one by an annotator. `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that
+    a reader of results on it needs. `kind`: what the contents are, "text" or "image".
     """
 
     tasks: dict[str, str]
@@ -41,6 +43,23 @@ class Corpus:
     test: list[tuple[str, str]]
     truth: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    kind: str = "text"
+
+    def content(self, path: str) -> bytes:
+        """The small copy of an image, as the connector brings it to the ML backend. Raises UsageError."""
+        from connector.media.failures import Unusable
+        from connector.media.images import small_copy
+
+        try:
+            return small_copy([Path(path).read_bytes()])
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+        except Unusable as error:
+            raise UsageError(f"{path} cannot be used: {error.problem}.") from error
+
+    def data_uri(self, path: str) -> str:
+        """The small copy of an image as an address that contains it."""
+        return f"data:image/*;base64,{b64encode(self.content(path)).decode()}"
 
     @cached_property
     def classes(self) -> list[str]:
@@ -56,7 +75,11 @@ class Corpus:
     @cached_property
     def digest(self) -> str:
         """BLAKE2b-128 of everything that a replay depends on, in hexadecimal digits."""
-        content = json.dumps([self.tasks, self.annotations, self.test, self.truth], ensure_ascii=True)
+        tasks: list[object] = [self.tasks, self.test]
+        if self.kind != "text":
+            tasks = [{task: _of_file(path) for task, path in self.tasks.items()}]
+            tasks.append([(_of_file(path), label) for path, label in self.test])
+        content = json.dumps([tasks[0], self.annotations, tasks[1], self.truth], ensure_ascii=True)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def startable(self, labels: int) -> list[str]:
@@ -158,13 +181,44 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
             f"{count(known, 'text')} of test.csv {verb(known)} also in tasks.csv, so the accuracy on "
             f"{verb(known, 'it', 'them')} says nothing about new texts."
         )
+    kinds = {_kind(directory / name) for name in tables if "text" in COLUMNS[name]}
+    if len(kinds) > 1:
+        raise UsageError(f"{directory} has images in one of its tables and texts in the other.")
+    kind = kinds.pop()
+    if kind == IMAGE:
+        tasks = {task: str(_inside(directory, path)) for task, path in tasks.items()}
+        test = [(str(_inside(directory, path)), label) for path, label in test]
     return Corpus(
         tasks,
         {task: list(rows.items()) for task, rows in labels_of.items()},
         test,
         truth,
         tuple(notes),
+        kind,
     )
+
+
+def _inside(directory: Path, path: str) -> Path:
+    """The file of an image. Raises UsageError if there is none, or if it is not in the folder."""
+    file = directory / path
+    if not file.resolve().is_relative_to(directory.resolve()):
+        raise UsageError(f"{path} is not in {directory}: put the images into that folder.")
+    if not file.is_file():
+        raise UsageError(f"There is no {file}.")
+    return file
+
+
+def _of_file(path: str) -> str:
+    """BLAKE2b-128 of a file, in hexadecimal digits."""
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+
+
+def _kind(path: Path) -> str:
+    """What a table is about: "text", or "image" if it has such a column and no text."""
+    import pandas as pd
+
+    header = [str(name).strip() for name in pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig").columns]
+    return IMAGE if IMAGE in header and "text" not in header else "text"
 
 
 def _checked(corpus: Corpus, directory: Path) -> Corpus:
@@ -232,6 +286,8 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
     paired = "text" in columns and "text" not in header and set(SIDES) <= set(header)
     if paired:
         columns = tuple(part for column in columns for part in (SIDES if column == "text" else (column,)))
+    if "text" in columns and "text" not in header and IMAGE in header:
+        columns = tuple(IMAGE if column == "text" else column for column in columns)
     missing = [column for column in columns if column not in header]
     if missing:
         raise UsageError(f"{path} has no column {missing[0]!r}. It needs {', '.join(columns)}.")

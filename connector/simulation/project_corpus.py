@@ -54,6 +54,11 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
     Skips are left out. `read_project` describes the test set, ground truth and errors.
     """
     name = f"Project {project_id}"
+    if control.kind != "text":
+        raise UsageError(
+            f"{name} has images. A project of images cannot be replayed: put its files into a folder with a tasks.csv "
+            "that has the column image, and use --data."
+        )
     if control.multiple:
         raise UsageError(f"{name} is multiple choice. Only projects with one class per text can be replayed.")
     rows = [row for task in tasks.values() if task.digest is not None for row in task.annotations]

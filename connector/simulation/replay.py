@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from rich.console import Console
 
+from connector._compat import batched
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
@@ -25,6 +27,7 @@ from connector.sync.scoring import Scored, choose, score
 
 AT = "2000-01-01T00:00:00Z"  # all answers have this time, so that all annotators count as active
 DATA_KEY = "text"
+COPIES_A_CALL = 200
 
 Round = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -99,7 +102,7 @@ class Run:
             self._waiting[number] = [(annotator[rows[at][0]], rows[at][1]) for at in rng.permutation(len(rows))]
         self._state = ReplayMemory()
         self._scored: Scored | None = None
-        backend.put_items(options.project, list(names), [digest(text) for text in self._texts.values()], self._some)
+        send_contents(corpus, backend, options.project)
         backend.forget_model(options.project)
 
     def play(self, progress: Progress) -> list[Round]:
@@ -202,12 +205,18 @@ class Run:
 
     def _accuracy(self) -> float:
         """The share of the test texts that the current model labels correctly."""
-        keys, most = self._questions.data_keys, len(self._questions.data_keys) - 1
-        data = [dict(zip(keys, text.split(PAIR_SEPARATOR, most), strict=True)) for text, _ in self._corpus.test]
-        answers = self._backend.predict(self._options.project, data, self._config)
+        answers = self._backend.predict(self._options.project, self._test_data, self._config)
         labels = [label for _, label in self._corpus.test]
         right = [self._questions.read(row["result"]).label == label for row, label in zip(answers, labels, strict=True)]
         return sum(right) / len(right)
+
+    @cached_property
+    def _test_data(self) -> list[dict[str, str]]:
+        """The data of the test tasks. Images are in them, because they belong to no item of the project."""
+        if self._corpus.kind != "text":
+            return [{DATA_KEY: self._corpus.data_uri(path)} for path, _ in self._corpus.test]
+        keys, most = self._questions.data_keys, len(self._questions.data_keys) - 1
+        return [dict(zip(keys, text.split(PAIR_SEPARATOR, most), strict=True)) for text, _ in self._corpus.test]
 
     def _pulled(self, tasks: dict[int, Task]) -> ProjectSnapshot:
         """The project as a sync would find it."""
@@ -216,6 +225,22 @@ class Run:
 
     def _some(self, tasks: Iterable[int]) -> dict[int, str]:
         return {task: self._texts[task] for task in tasks}
+
+
+def send_contents(corpus: Corpus, backend: Backend, project: str, texts: Mapping[int, str] | None = None) -> None:
+    """Makes the tasks of a corpus the items of a project in the ML backend.
+
+    `texts`: {item: a text or path of the corpus}. None: all, numbered from 1 in their order.
+    """
+    texts = dict(enumerate(corpus.tasks.values(), start=1)) if texts is None else texts
+    digests = [digest(text) for text in texts.values()]
+    if corpus.kind == "text":
+        backend.put_items(project, list(texts), digests, lambda ids: texts)
+        return
+    paths = list(texts.values())
+    missing = backend.missing_items(project, list(texts), digests, corpus.kind)
+    for part in batched(missing, COPIES_A_CALL):
+        backend.send_media(project, {digests[place]: corpus.content(paths[place]) for place in part})
 
 
 class ReplayMemory:
@@ -240,6 +265,8 @@ def label_config(corpus: Corpus) -> str:
         texts = "".join(f'<Text name="{side}" value="${side}"/>' for side in SIDES)
         return f'<View>{texts}<Pairwise name="label" toName="{",".join(SIDES)}"/></View>'
     choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in corpus.classes)
+    shown = "Text" if corpus.kind == "text" else "Image"
     return (
-        f'<View><Text name="text" value="${DATA_KEY}"/><Choices name="label" toName="text">{choices}</Choices></View>'
+        f'<View><{shown} name="text" value="${DATA_KEY}"/>'
+        f'<Choices name="label" toName="text">{choices}</Choices></View>'
     )

@@ -106,7 +106,7 @@ def simulate(
     if missing:
         processes = min(jobs or _processes(), len(missing))
         with contextlib.ExitStack() as stack:
-            with reporter.stage("prepare", f"Embedding {count(len(corpus.tasks), 'text')}") as stage:
+            with reporter.stage("prepare", f"Embedding {count(len(corpus.tasks), corpus.kind)}") as stage:
                 embedded = out / "embedded"
                 project = plan.options.project
                 urls = stack.enter_context(serve(corpus, project, plan.classifiers, processes, embedded, stage.count))

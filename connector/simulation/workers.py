@@ -20,14 +20,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.retry import Retries
 from connector.simulation.corpus import Corpus
 from connector.simulation.local_backend import model_directory, start_ml_backend, stop_ml_backend
 from connector.simulation.processes import HOST, free_port, signals_later
-from connector.simulation.replay import ReplayOptions, Round
+from connector.simulation.replay import ReplayOptions, Round, send_contents
 from connector.sync.signals import Stopped
 
 POLL_SECONDS = 0.02  # a training takes about a tenth of a second
@@ -129,7 +128,7 @@ def check_classifiers(backend: Backend, names: Sequence[str]) -> None:
 def prepare(corpus: Corpus, backend: Backend, project: str, progress: Count) -> None:
     """Makes the ML backend embed the texts of all tasks, which are numbered from 1 in their order."""
     texts = dict(enumerate(corpus.tasks.values(), start=1))
-    backend.put_items(project, list(texts), [digest(text) for text in texts.values()], lambda ids: texts)
+    send_contents(corpus, backend, project)
     # A training computes the features of all texts. Any two labels of two different texts are enough.
     first, text = next(iter(texts.items()))
     second = next(number for number, other in texts.items() if other != text)

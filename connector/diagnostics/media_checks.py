@@ -45,7 +45,7 @@ def media(
     if not parts:
         return None
     causes: dict[int, str] = {}
-    tried = fine = 0
+    tried = 0
     reasons: set[str] = set()
     with closing(fetcher()) as fetching:
         for part in parts:
@@ -55,8 +55,6 @@ def media(
                 if isinstance(found, Failure):
                     causes[task] = found.problem
                     reasons.add(found.cause)
-                else:
-                    fine += 1
     known = {
         task: failures[key].problem
         for part in parts

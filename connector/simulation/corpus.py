@@ -55,7 +55,7 @@ class Corpus:
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
         except Unusable as error:
-            raise UsageError(f"{path} cannot be used: {error.problem}.") from error
+            raise UsageError(f"{path} cannot be used: it {error.problem}.") from error
 
     def data_uri(self, path: str) -> str:
         """The small copy of an image as an address that contains it."""

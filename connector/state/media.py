@@ -56,8 +56,3 @@ class MediaRows(ProjectRows):
             for part in batched([*failed, *fetched], IDS_A_STATEMENT):
                 db.execute(schema.media.delete().where(self._rows(schema.media) & schema.media.c.digest.in_(part)))
             self._insert(db, schema.media, ({"digest": key, **one._asdict()} for key, one in failed.items()))
-
-    def keep_media(self, digests: Collection[str]) -> None:
-        """Forgets the failures of all other addresses, which no task has any more."""
-        gone = [key for key in self.media_failures() if key not in digests]
-        self.store_media({}, gone)

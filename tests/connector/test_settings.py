@@ -246,3 +246,12 @@ def test_every_setting_has_a_variable_in_capitals() -> None:
     credentials = ["ML_BACKEND_TOKEN", "ML_BACKEND_USERNAME", "ML_BACKEND_PASSWORD"]
     others = ["STATE", "RETRY_SECONDS", "SCORER", "MEDIA_HOSTS"]
     assert aliases == [*addresses, *credentials, *(f"CONNECTOR_{name}" for name in others)]
+
+
+def test_hosts_of_images_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().allowed_hosts == ()
+    monkeypatch.setenv("CONNECTOR_MEDIA_HOSTS", "images.lan, 10.0.0.7:9000 *.example.com,[::1]:80")
+    assert load_settings().allowed_hosts == ("images.lan", "10.0.0.7:9000", "*.example.com", "[::1]:80")
+    monkeypatch.setenv("CONNECTOR_MEDIA_HOSTS", "http://images.lan/a")
+    with pytest.raises(UsageError, match="CONNECTOR_MEDIA_HOSTS is no list of hosts, such as images"):
+        load_settings()

@@ -7,6 +7,7 @@ TEST_ARTEFACTS names, or else among pytest's own.
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page, expect
 from support.browser_pages import Profile
+from support.drawn_images import png
 from support.label_studio_server import MakeProject
 
-from connector.annotations.label_config import find_control, find_questions
+from connector.annotations.label_config import Control, find_control, find_questions
 from connector.annotations.records import read_annotation
 from connector.label_studio.client import LabelStudio as Gateway
 
@@ -38,6 +40,7 @@ DATA = {
     "page": "<p>Hello <b>you</b></p><p>two</p>",
     "turns": [{"author": "Anna", "text": "Hello"}, {"author": "Ben", "text": "Goodbye"}],
     "table": {"price": 5, "Name": "Lamp"},
+    "image": "data:image/png;base64," + base64.b64encode(png(1)).decode(),
 }
 
 
@@ -121,15 +124,17 @@ CASES: dict[str, tuple[str, Act, list[str]]] = {
     "a side": (f'<Pairwise name="c" toName="t,u"/>{TEXT}{OTHER}', press("Right words"), ["right"]),
     "a page": ('<HyperText name="t" value="$page"/>' + choices(""), check("B"), ["B"]),
     "turns": ('<Paragraphs name="t" value="$turns" layout="dialogue"/>' + choices(""), check("B"), ["B"]),
+    "an image": ('<Image name="t" value="$image"/>' + choices(""), check("B"), ["B"]),
     "a table": ('<Table name="t" value="$table"/>' + choices(""), check("B"), ["B"]),
 }
-ALWAYS = ("a choice inside another", "a path of a tree", "stars", "a side")
+ALWAYS = ("a choice inside another", "a path of a tree", "stars", "a side", "an image")
 # What the form shows of the contents, by the kind of content.
 WORDS = {
     "Text": ["Left words"],
     "HyperText": ["Hello you", "two"],
     "Paragraphs": ["Anna", "Hello", "Ben", "Goodbye"],
     "Table": ["Name", "Lamp", "price", "5"],
+    "Image": [],
 }
 
 
@@ -167,8 +172,8 @@ def test_forms_answer_what_is_read_and_show_what_is_written(
     page = admin.page
 
     page.goto(f"{label_studio.url}/projects/{project.id}/data?task={project.tasks[0]}")
+    expect_content(page, control)
     for words in WORDS[control.content]:
-        expect(shown(page, control.content)).to_contain_text(words)
         assert words in (control.shown(DATA).text or "")
     page.wait_for_load_state("networkidle")  # until then the form may forget an answer: no person is that quick
     act(page)
@@ -188,7 +193,7 @@ def test_forms_answer_what_is_read_and_show_what_is_written(
     settings = {"model_version": "ours", "show_collab_predictions": True}
     label_studio.call("PATCH", f"/api/projects/{project.id}/", json=settings)
     page.goto(f"{label_studio.url}/projects/{project.id}/data?labeling=1")
-    expect(shown(page, control.content)).to_contain_text(WORDS[control.content][0])
+    expect_content(page, control)
     page.wait_for_load_state("networkidle")
     keep(f"{name}, predicted")
     submit(page)
@@ -246,6 +251,15 @@ def shown(page: Page, content: str) -> Any:
     page.get_by_test_id("bottombar-submit-button").wait_for()
     view = page.locator(".lsf-main-view")
     return view.locator("iframe").content_frame.locator("body") if content == "HyperText" else view
+
+
+def expect_content(page: Page, control: Control) -> None:
+    """Waits until the form shows the content of DATA."""
+    form = shown(page, control.content)
+    for words in WORDS[control.content]:
+        expect(form).to_contain_text(words)
+    if control.kind == "image":
+        expect(form.locator("img").first).to_have_js_property("naturalWidth", 48)
 
 
 def annotation(label_studio: LabelStudio, task: int) -> dict[str, Any]:

@@ -203,8 +203,8 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(
             ["Labels 'span' (another kind", 'perRegion="true"'],
         ),
         (
-            ['<Image name="text" value="$text"/>', SINGLE],
-            ["Choices 'politeness'", "on Image"],
+            ['<Video name="text" value="$text"/>', SINGLE],
+            ["Choices 'politeness'", "on Video"],
         ),
         (
             [TEXT, '<TextArea name="note" toName="text"/>'],
@@ -212,7 +212,7 @@ def test_wanted_annotations_a_task_come_first_in_the_window_as_second_opinions(
         ),
         ([TEXT], ["no control at all"]),
     ],
-    ids=["per item", "per region", "image", "no choices", "no control"],
+    ids=["per item", "per region", "video", "no choices", "no control"],
 )
 def test_config_that_cannot_be_served_is_refused_with_what_was_found(
     start: StartProject, tags: list[str], found: list[str]

@@ -476,9 +476,13 @@ def test_an_unused_fetcher_begins_nothing(make: Make) -> None:
     assert media_threads() == []
 
 
+# Started from a job in the background, Python would ignore Ctrl-C.
 PROGRAM = """
+import signal
 import sys
 from connector.media import Fetcher, Source
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def begin():
     fetcher = Fetcher(sys.argv[1], lambda: "Token 1")

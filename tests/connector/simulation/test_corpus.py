@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.drawn_images import png
 
 from connector.annotations.controls.choices import Choices
 from connector.annotations.form.data import PAIR_SEPARATOR
@@ -14,6 +15,7 @@ from connector.annotations.records import Annotation, Task, digest
 from connector.errors import UsageError
 from connector.simulation.corpus import Corpus, hold_out, read_corpus, read_or_hold_out
 from connector.simulation.project_corpus import corpus_of
+from connector.simulation.replay import label_config
 
 TASKS = "id,text\nt1,Could you look?\nt2,Look now.\n"
 ANNOTATIONS = "id,annotator,label\nt1,a7,Polite\nt1,a3,Impolite\nt2,a9,Impolite\nt2,a3,Impolite\n"
@@ -55,6 +57,48 @@ def test_texts_of_the_test_set_that_are_labelled_are_counted(write: Callable[...
     assert [one[: len(note)] for one in read.notes] == [note]
     assert len(read.test) == 2
     assert read_corpus(write()).notes == ()
+
+
+def test_a_column_of_paths_makes_images(write: Callable[..., Path]) -> None:
+    directory = write(tasks="id,image\nt1,a.png\nt2,b.png\n", test="id,image,label\nx1,c.png,Polite\n")
+    for number, name in enumerate("abc"):
+        (directory / f"{name}.png").write_bytes(png(number))
+    read = read_corpus(directory)
+    assert (read.kind, read.paired) == ("image", False)
+    assert read.tasks == {"t1": str(directory / "a.png"), "t2": str(directory / "b.png")}
+    assert read.content(read.tasks["t1"]).startswith(b"\x89PNG")
+    assert read.data_uri(read.test[0][0]).startswith("data:image/*;base64,")
+    assert '<Image name="text" value="$text"/>' in label_config(read)
+    before = read.digest
+    (directory / "b.png").write_bytes(png(7))
+    assert read_corpus(directory).digest != before  # the files count, not their names
+
+
+@pytest.mark.parametrize(
+    ("tasks", "test", "problem"),
+    [
+        ("id,image\nt1,a.png\nt2,none.png\n", "id,image,label\nx1,a.png,Polite\n", "There is no "),
+        ("id,image\nt1,a.png\nt2,../b.png\n", "id,image,label\nx1,a.png,Polite\n", "is not in "),
+        ("id,image\nt1,a.png\nt2,/etc/passwd\n", "id,image,label\nx1,a.png,Polite\n", "is not in "),
+        ("id,image\nt1,a.png\nt2,a.png\n", TEST, "has images in one of its tables and texts in the other"),
+    ],
+)
+def test_images_that_are_not_in_the_folder_are_refused(
+    write: Callable[..., Path], tasks: str, test: str, problem: str
+) -> None:
+    directory = write(tasks=tasks, test=test)
+    (directory / "a.png").write_bytes(png(0))
+    with pytest.raises(UsageError, match=problem):
+        read_corpus(directory)
+
+
+def test_a_file_that_is_no_image_is_refused(write: Callable[..., Path]) -> None:
+    directory = write(tasks="id,image\nt1,a.png\nt2,b.png\n", test="id,image,label\nx1,a.png,Polite\n")
+    (directory / "a.png").write_bytes(png(0))
+    (directory / "b.png").write_text("<html>")
+    read = read_corpus(directory)
+    with pytest.raises(UsageError, match=r"b.png cannot be used: it is no image that can be read"):
+        read.content(read.tasks["t2"])
 
 
 def test_two_columns_make_a_pair(write: Callable[..., Path]) -> None:

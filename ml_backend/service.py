@@ -321,6 +321,7 @@ class Service:
         opened = self._project(project)
         digests = opened.dataset.digests_of_items()
         items = [item for item in dict.fromkeys(ids) if item in digests]
+        similarity = self._duplicate_similarity(opened)
         chosen: list[int] = []
         seen: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(items), _DISTINCT_PART):
@@ -329,7 +330,7 @@ class Service:
             part = items[start : start + _DISTINCT_PART]
             points, positions = opened.features.embeddings([digests[item] for item in part])
             before = np.concatenate(seen) if seen else points[:0]
-            rows = first_distinct(points, before, count - len(chosen), self._duplicate_similarity(opened))
+            rows = first_distinct(points, before, count - len(chosen), similarity)
             chosen += [part[positions[row]] for row in rows]
             seen.append(points[rows])
         return chosen

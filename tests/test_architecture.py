@@ -200,7 +200,7 @@ def test_the_command_line_answers_before_anything_large_is_loaded(code: str) -> 
 def test_a_sync_with_nothing_to_do_loads_no_numbers() -> None:
     loaded = loaded_after("import connector.sync.cycle, connector.settings")
     assert "sqlalchemy" in loaded
-    assert loaded & {"numpy", "pandas", "cleanlab", "torch", "sklearn"} == set()
+    assert loaded & {"numpy", "pandas", "cleanlab", "torch", "sklearn", "anyio", "httpcore", "PIL"} == set()
 
 
 def test_no_test_changes_the_clock_of_other_threads() -> None:

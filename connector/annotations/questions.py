@@ -85,6 +85,11 @@ class Questions:
         return kinds.pop() if len(kinds) == 1 else "content"
 
     @property
+    def has_images(self) -> bool:
+        """Whether a model reads images."""
+        return any(control.kind == "image" for control in self.controls)
+
+    @property
     def shown_keys(self) -> str:
         """The keys in a sentence."""
         return " and ".join(f"'{key}'" for key in self.data_keys)

@@ -19,7 +19,8 @@ class Corpus(LabelledCorpus):
         """The data and the label of each test task. Images are in the data themselves."""
         if self.kind == "text":
             return [({"text": text}, label) for text, label in self.test]
-        return [({"image": self.data_uri(path)}, label) for path, label in self.test]
+        labels = (label for _, label in self.test)
+        return [({"image": address}, label) for address, label in zip(self.test_addresses, labels, strict=True)]
 
     @cached_property
     def labels_a_task(self) -> int:

@@ -102,12 +102,9 @@ def create_project_of(server: Server, login: Login, classes: list[str], kind: st
 
 def _upload(api: requests.Session, server: Server, login: Login, project: int, corpus: Corpus) -> dict[int, str]:
     """Uploads the images of the corpus as a person does. Returns {Label Studio's task id: the corpus's task id}."""
-    headers = {"Authorization": f"Token {login.token}"}
     for part in batched(corpus.tasks.items(), FILES_A_CALL):
         files = [(name, (f"{name}{Path(path).suffix}", Path(path).read_bytes())) for name, path in part]
-        response = api.post(f"{server.url}/api/projects/{project}/import", files=files, headers=headers, timeout=300)
-        if not response.ok:
-            raise ConnectorError(f"Label Studio answered {response.status_code} to an upload: {response.text[:300]}")
+        _post(api, server, login, f"/api/projects/{project}/import", files=files)
     with closing(LabelStudio(server.url, login.token)) as gateway:
         rows = [raw for page in gateway.tasks(project) for raw in page]
     # Label Studio puts a prefix before the name of a file.
@@ -122,9 +119,18 @@ def address(server: Server, login: Login, project: Project) -> str:
     return f"{server.url}/projects/{project.id}/data" + (f"?tab={tabs[0]}" if tabs else "")
 
 
-def _post(api: requests.Session, server: Server, login: Login, path: str, body: Any, **query: str) -> dict[str, Any]:
+def _post(
+    api: requests.Session,
+    server: Server,
+    login: Login,
+    path: str,
+    body: Any = None,
+    *,
+    files: Any = None,
+    **query: str,
+) -> dict[str, Any]:
     headers = {"Authorization": f"Token {login.token}"}
-    response = api.post(server.url + path, json=body, params=query, headers=headers, timeout=300)
+    response = api.post(server.url + path, json=body, files=files, params=query, headers=headers, timeout=300)
     if not response.ok:
         raise ConnectorError(f"Label Studio answered {response.status_code} to {path}: {response.text[:300]}")
     answer: dict[str, Any] = response.json()

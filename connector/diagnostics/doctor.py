@@ -191,21 +191,17 @@ class _Examination:
         yield queue_checks.stuck_tasks(window, self.gateway.url)
         yield queue_checks.second_opinions(window, self.gateway.url)
         yield content_checks.texts(pulled, self.gateway.url, self._data_keys)
-        if finding := self._of_media(pulled):
-            yield finding
+        if pulled.questions.has_images:
+            yield self._of_media(pulled)
         yield content_checks.choices(pulled)
         yield content_checks.answers(pulled, self.gateway.url)
 
-    def _of_media(self, pulled: ProjectSnapshot) -> Finding | None:
-        if all(control.kind == "text" for control in pulled.questions.controls):
-            return None
+    def _of_media(self, pulled: ProjectSnapshot) -> Finding:
         from connector.diagnostics import media_checks
-        from connector.media import Fetcher
+        from connector.sync.media import open_fetcher
 
-        def fetcher() -> Fetcher:
-            return Fetcher(self.gateway.url, self.gateway.authorization, hosts=self.settings.allowed_hosts)
-
-        return media_checks.media(pulled, self.state.media_failures(), fetcher)
+        with open_fetcher(self.gateway, self.settings.allowed_hosts) as fetcher:
+            return media_checks.media(pulled, self.state.media_failures(), fetcher)
 
     def _data_keys(self, tasks: Collection[int]) -> list[str]:
         """The keys that the data of these tasks has."""

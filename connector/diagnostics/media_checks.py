@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 
 from connector.annotations.left_out import with_causes
-from connector.annotations.objects.image import PAGE_SEPARATOR
 from connector.diagnostics.finding import Finding, ok, warning
 from connector.formatting import count
 from connector.media import Failure, Fetcher, Source
 from connector.state.media import MediaFailure
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.media import image_parts, sources
 from connector.sync.scoring import task_digests
 
 _SAMPLE = 20  # images that are tried, half of them failed before
@@ -30,31 +29,25 @@ _REMEDIES = {
 }
 
 
-def media(
-    pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher: Callable[[], Fetcher], seed: int = 0
-) -> Finding | None:
-    """Can the images be fetched? Tries some. None: the project has none.
+def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher: Fetcher, seed: int = 0) -> Finding:
+    """Can the images of a project be fetched? Tries some.
 
     Args:
         pulled: the project.
         failures: {digest of an address: why it could not be fetched at the last sync}.
-        fetcher: makes what fetches them.
+        fetcher: fetches them.
         seed: chooses which to try.
     """
-    parts = [part for part in pulled.complete.by_question() if part.control.kind != "text"]
-    if not parts:
-        return None
+    parts = image_parts(pulled)
     causes: dict[int, str] = {}
     tried = 0
     reasons: set[str] = set()
-    with closing(fetcher()) as fetching:
-        for part in parts:
-            sample = _sample(part, failures, seed)
-            for task, found in fetching.fetch(sample):
-                tried += 1
-                if isinstance(found, Failure):
-                    causes[task] = found.problem
-                    reasons.add(found.cause)
+    for part in parts:
+        for task, found in fetcher.fetch(_sample(part, failures, seed)):
+            tried += 1
+            if isinstance(found, Failure):
+                causes[task] = found.problem
+                reasons.add(found.cause)
     known = {
         task: failures[key].problem
         for part in parts
@@ -63,17 +56,17 @@ def media(
     }
     if not causes and not known:
         return ok("media", f"{count(tried, 'image')} of {len(pulled.tasks):,} tasks tried: all can be fetched.")
-    parts_of_cause = []
+    sentences = []
     if causes:
         of_tried = f"{len(causes)} of {count(tried, 'image')} that were tried now"
-        parts_of_cause.append(f"{of_tried} failed: {with_causes(causes)}.")
+        sentences.append(f"{of_tried} failed: {with_causes(causes)}.")
     if known:
         reasons |= {failure.cause for failure in failures.values()}
-        parts_of_cause.append(f"{count(len(known), 'task')} failed at the last sync: {with_causes(known)}.")
+        sentences.append(f"{count(len(known), 'task')} failed at the last sync: {with_causes(known)}.")
     remedies = list(dict.fromkeys(_REMEDIES[reason] for reason in sorted(reasons) if reason in _REMEDIES))
     return warning(
         "media",
-        " ".join(parts_of_cause),
+        " ".join(sentences),
         " ".join([*remedies, "The next syncs try again: an hour after the first attempt, then less and less often."]),
     )
 
@@ -86,5 +79,4 @@ def _sample(part: ProjectSnapshot, failures: Mapping[str, MediaFailure], seed: i
     others = sorted(digests.keys() - set(failed))
     chosen = choose.sample(failed, min(len(failed), _SAMPLE // 2))
     chosen += choose.sample(others, min(len(others), _SAMPLE - len(chosen)))
-    texts = part.texts(chosen)
-    return {task: Source(task, tuple(texts[task].split(PAGE_SEPARATOR))) for task in chosen if task in texts}
+    return sources(part, chosen)

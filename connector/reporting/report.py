@@ -130,13 +130,13 @@ def _thumbnails(
     pulled: ProjectSnapshot, gateway: LabelStudio, media_hosts: Collection[str]
 ) -> Iterator[Thumbnails | None]:
     """What makes small images of the tasks. None: they have no images."""
-    if all(control.kind == "text" for control in pulled.questions.controls):
+    if not pulled.questions.has_images:
         yield None
         return
-    from connector.media import Fetcher
     from connector.reporting.thumbnails import Thumbnails
+    from connector.sync.media import open_fetcher
 
-    with contextlib.closing(Fetcher(gateway.url, gateway.authorization, hosts=media_hosts)) as fetcher:
+    with open_fetcher(gateway, media_hosts) as fetcher:
         yield Thumbnails(fetcher)
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.errors import UsageError
@@ -57,9 +58,10 @@ class Corpus:
         except Unusable as error:
             raise UsageError(f"{path} cannot be used: it {error.problem}.") from error
 
-    def data_uri(self, path: str) -> str:
-        """The small copy of an image as an address that contains it."""
-        return f"data:image/*;base64,{b64encode(self.content(path)).decode()}"
+    @cached_property
+    def test_addresses(self) -> list[str]:
+        """Of each test image, an address that contains its small copy."""
+        return [f"data:image/*;base64,{b64encode(self.content(path)).decode()}" for path, _ in self.test]
 
     @cached_property
     def classes(self) -> list[str]:
@@ -75,11 +77,11 @@ class Corpus:
     @cached_property
     def digest(self) -> str:
         """BLAKE2b-128 of everything that a replay depends on, in hexadecimal digits."""
-        tasks: list[object] = [self.tasks, self.test]
-        if self.kind != "text":
-            tasks = [{task: _of_file(path) for task, path in self.tasks.items()}]
-            tasks.append([(_of_file(path), label) for path, label in self.test])
-        content = json.dumps([tasks[0], self.annotations, tasks[1], self.truth], ensure_ascii=True)
+        tasks, test = self.tasks, self.test
+        if self.kind != "text":  # the files count, not their names
+            tasks = {task: _of_file(path) for task, path in tasks.items()}
+            test = [(_of_file(path), label) for path, label in test]
+        content = json.dumps([tasks, self.annotations, test, self.truth], ensure_ascii=True)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def startable(self, labels: int) -> list[str]:
@@ -155,7 +157,8 @@ def _consensus(corpus: Corpus, task: str) -> str | None:
 def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
     """The tables as a corpus. `truth.csv` is the only optional file."""
     names = [*required, *(["truth.csv"] if (directory / "truth.csv").exists() else [])]
-    tables = {name: _table(directory / name, required) for name in names}
+    read = {name: _table(directory / name, required) for name in names}
+    tables = {name: table.rows for name, table in read.items()}
     tasks: dict[str, str] = {}
     for task, text in tables["tasks.csv"]:
         if task in tasks:
@@ -181,7 +184,7 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
             f"{count(known, 'text')} of test.csv {verb(known)} also in tasks.csv, so the accuracy on "
             f"{verb(known, 'it', 'them')} says nothing about new texts."
         )
-    kinds = {_kind(directory / name) for name in tables if "text" in COLUMNS[name]}
+    kinds = {read[name].kind for name in tables if "text" in COLUMNS[name]}
     if len(kinds) > 1:
         raise UsageError(f"{directory} has images in one of its tables and texts in the other.")
     kind = kinds.pop()
@@ -211,14 +214,6 @@ def _inside(directory: Path, path: str) -> Path:
 def _of_file(path: str) -> str:
     """BLAKE2b-128 of a file, in hexadecimal digits."""
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
-
-
-def _kind(path: Path) -> str:
-    """What a table is about: "text", or "image" if it has such a column and no text."""
-    import pandas as pd
-
-    header = [str(name).strip() for name in pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig").columns]
-    return IMAGE if IMAGE in header and "text" not in header else "text"
 
 
 def _checked(corpus: Corpus, directory: Path) -> Corpus:
@@ -264,8 +259,15 @@ def _is_list(label: str) -> bool:
         return False
 
 
-def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
-    """The rows of a CSV file, their fields in the order of its columns."""
+class _Table(NamedTuple):
+    """The rows of a table, their fields in the order of its columns, and the kind of what it is about."""
+
+    rows: list[Row]
+    kind: str
+
+
+def _table(path: Path, required: tuple[str, ...]) -> _Table:
+    """Reads a CSV file. It is about images if it has such a column in place of texts."""
     import pandas as pd  # which takes half a second
 
     columns = COLUMNS[path.name]
@@ -286,7 +288,8 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
     paired = "text" in columns and "text" not in header and set(SIDES) <= set(header)
     if paired:
         columns = tuple(part for column in columns for part in (SIDES if column == "text" else (column,)))
-    if "text" in columns and "text" not in header and IMAGE in header:
+    kind = IMAGE if "text" in columns and "text" not in header and IMAGE in header else "text"
+    if kind == IMAGE:
         columns = tuple(IMAGE if column == "text" else column for column in columns)
     missing = [column for column in columns if column not in header]
     if missing:
@@ -298,4 +301,6 @@ def _table(path: Path, required: tuple[str, ...]) -> list[Row]:
     for number, row in enumerate(rows, start=1):
         if not all(row):
             raise UsageError(f"{path}: row {number} has no {columns[row.index('')]}.")
-    return [(row[0], PAIR_SEPARATOR.join(row[1:3]), *row[3:]) for row in rows] if paired else rows
+    if paired:
+        rows = [(row[0], PAIR_SEPARATOR.join(row[1:3]), *row[3:]) for row in rows]
+    return _Table(rows, kind)

@@ -214,7 +214,7 @@ class Run:
     def _test_data(self) -> list[dict[str, str]]:
         """The data of the test tasks. Images are in them, because they belong to no item of the project."""
         if self._corpus.kind != "text":
-            return [{DATA_KEY: self._corpus.data_uri(path)} for path, _ in self._corpus.test]
+            return [{DATA_KEY: address} for address in self._corpus.test_addresses]
         keys, most = self._questions.data_keys, len(self._questions.data_keys) - 1
         return [dict(zip(keys, text.split(PAIR_SEPARATOR, most), strict=True)) for text, _ in self._corpus.test]
 

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from connector._compat import batched
-from connector.media.failures import PRIVATE
 from connector.state import schema
 from connector.state.rows import IDS_A_STATEMENT, ProjectRows
 
@@ -34,6 +33,8 @@ class MediaFailure(NamedTuple):
 
         A private host costs nothing to try, and may be allowed by now.
         """
+        from connector.media.failures import PRIVATE  # its room takes a while to load, and few projects have images
+
         if self.cause == PRIVATE:
             return True
         wait: float = min(_HOUR * 2 ** min(self.attempts - 1, 10), _LONGEST_WAIT)

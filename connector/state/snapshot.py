@@ -48,7 +48,7 @@ class ProjectSnapshot:
 
     def without_failed(self, failed: Mapping[str, str]) -> ProjectSnapshot:
         """The snapshot without these images, {digest of the address: why it could not be fetched}."""
-        if not failed or all(control.kind == "text" for control in self.questions.controls):
+        if not failed or not self.questions.has_images:
             return self
         texts = partial(self._texts_without, failed)
         return replace(self, tasks=self._without(failed), texts=texts, failed=failed, with_failed=self)

@@ -277,20 +277,16 @@ class _Cycle:
 
     def _with_media(self, snapshot: ProjectSnapshot, backend: Backend) -> ProjectSnapshot:
         """Brings the images that models read to the ML backend. Returns the project without those it cannot get."""
-        complete = snapshot.complete  # what failed before may be there now
-        parts = [part for part in complete.by_question() if part.control.kind != "text"]
-        if not parts:
+        if not snapshot.questions.has_images:
             return snapshot
-        from connector.media import Fetcher
-        from connector.sync.media import bring_media
+        from connector.sync.media import bring_media, image_parts, open_fetcher
 
         failed: dict[str, str] = {}
-        fetcher = Fetcher(self.gateway.url, self.gateway.authorization, hosts=self.options.media_hosts)
-        with contextlib.closing(fetcher):
-            for part in parts:
+        with open_fetcher(self.gateway, self.options.media_hosts) as fetcher:
+            for part in image_parts(snapshot):
                 reporter = self.reporter.of(part.control.name) if snapshot.questions.several else self.reporter
                 failed |= bring_media(part, backend, fetcher, self.state, reporter)
-        return complete.without_failed(failed)
+        return snapshot.complete.without_failed(failed)
 
     def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.

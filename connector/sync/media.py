@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from connector.annotations.objects.image import PAGE_SEPARATOR
 from connector.backend import Backend
+from connector.label_studio.client import LabelStudio
 from connector.media import Failure, Fetcher, Source
 from connector.progress import Reporter
 from connector.state.lock import KEEP_SECONDS
@@ -42,6 +43,21 @@ def bring_media(
     return _Delivery(pulled, backend, fetcher, state, reporter).bring()
 
 
+def open_fetcher(gateway: LabelStudio, hosts: Collection[str]) -> Fetcher:
+    """What fetches the images of a Label Studio. `hosts`: those that may be private. The caller closes it."""
+    return Fetcher(gateway.url, gateway.authorization, hosts=hosts)
+
+
+def image_parts(pulled: ProjectSnapshot) -> list[ProjectSnapshot]:
+    """The questions on images, with those that could not be fetched before: they may be there now."""
+    return [part for part in pulled.complete.by_question() if part.control.kind == "image"]
+
+
+def sources(part: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, Source]:
+    """{task: its image} of those of the tasks that have one. `part`: of one question."""
+    return {task: Source(task, tuple(text.split(PAGE_SEPARATOR))) for task, text in part.texts(tasks).items()}
+
+
 class _Delivery:
     def __init__(
         self, pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter
@@ -74,11 +90,9 @@ class _Delivery:
 
     def _bring_part(self, wanted: Mapping[str, int], done: int, total: int, count: Callable[[int, int], None]) -> None:
         """Fetches and sends some images, {digest of the address: a task that has it}. `done` of `total` are there."""
-        texts = self._pulled.texts(list(wanted.values()))
-        sources = {
-            key: Source(task, tuple(texts[task].split(PAGE_SEPARATOR))) for key, task in wanted.items() if task in texts
-        }
-        for key, found in self._fetcher.fetch(sources):
+        by_task = sources(self._pulled, wanted.values())
+        by_key = {key: by_task[task] for key, task in wanted.items() if task in by_task}
+        for key, found in self._fetcher.fetch(by_key):
             if isinstance(found, Failure):
                 self._fail(key, found.cause, found.problem)
             else:

@@ -31,16 +31,12 @@ class FeatureSpec:
         """The keys of the features that the model of a fold, or FINAL, reads side by side."""
         if self.transformers:
             return (self.transformers[member],)
-        return self._of(self.finetuned[member] if self.finetuned else self.encoder)
+        return _present(self.finetuned[member] if self.finetuned else self.encoder, self.lexical)
 
     @property
     def all_feature_keys(self) -> tuple[str, ...]:
         """The keys of everything that is computed for any text."""
-        return self.transformers or self._of(self.encoder, *self.finetuned)
-
-    def _of(self, *embeddings: str) -> tuple[str, ...]:
-        """The keys of embeddings, and of the terms if there are some."""
-        return (*embeddings[:1], self.lexical, *embeddings[1:]) if self.lexical else embeddings
+        return self.transformers or _present(self.encoder, self.lexical, *self.finetuned)
 
     @property
     def ensemble_keys(self) -> tuple[str, ...]:
@@ -53,6 +49,11 @@ class FeatureSpec:
         if self.transformers:
             return "transformer"
         return "fine-tuned" if self.finetuned else "frozen"
+
+
+def _present(*keys: str) -> tuple[str, ...]:
+    """The keys without empty ones: images have no terms."""
+    return tuple(filter(None, keys))
 
 
 class Block(NamedTuple):

@@ -90,12 +90,13 @@ def _answer(
         return answers
     read = control.with_fields(model.fields)
     texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, read))}
-    if not texts or features.are_texts != (read.kind == "text"):
+    are_texts = features.are_texts
+    if not texts or are_texts != (read.kind == "text"):
         return answers
     if not features.matches(model.feature_spec):
         message = f"Model version {model.version} was trained with another encoder. Train again."
         return answers._replace(message=message)
-    if features.are_texts:
+    if are_texts:
         vectors = features.of_texts(model.feature_spec, list(texts.values()))
         places = list(texts)
     else:

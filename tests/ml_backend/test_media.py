@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import requests
 from support.drawn_images import KINDS, png
 from support.in_process_worker import InProcessWorker
+from support.training_jobs import trained
 from support.webhook_events import ANNOTATED
 
 from ml_backend.errors import InvalidRequest, NotFound
@@ -53,12 +53,7 @@ def train(service: Service, project: str, numbers: list[int], **options: Any) ->
     labels = [number % 2 for number in numbers]
     options = {"classes": KINDS, "folds": 2, "control": "shape", **options}
     job = service.train(project, TrainRequest(ids=numbers, labels=labels, **options))
-    while job.active:
-        time.sleep(0.02)
-        job = service.job(project, job.job)
-    assert job.state == "done", job
-    assert job.model_version is not None
-    return job.model_version
+    return trained(service, project, job)
 
 
 def as_tasks(addresses: list[str]) -> list[dict[str, Any]]:
@@ -168,11 +163,7 @@ def test_annotations_that_events_report_train_too(service: Service) -> None:
     answer = service.webhook(
         json.dumps({"action": "START_TRAINING", "project": {"id": 70, "label_config": CONFIG}}).encode()
     )
-    job = service.job("70", answer["job"])
-    while job.active:
-        time.sleep(0.02)
-        job = service.job("70", job.job)
-    assert job.state == "done", job
+    trained(service, "70", service.job("70", answer["job"]))
     assert service.model("70").labels == 8
 
 

@@ -1,6 +1,5 @@
 """Several classes a text: the classifier, the folds, training, and what the service answers."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from support.training_jobs import trained
 
 from ml_backend.errors import InvalidRequest
 from ml_backend.schemas import TrainRequest
@@ -56,11 +56,7 @@ class Bench:
 
     def train(self, labels: list[Any], multilabel: bool = True) -> Any:
         request = TrainRequest(classes=CLASSES, ids=list(range(len(labels))), labels=labels, multilabel=multilabel)
-        job = self.service.train("p", request)
-        while job.active:
-            time.sleep(0.02)
-            job = self.service.job("p", job.job)
-        assert job.state == "done", job
+        trained(self.service, "p", self.service.train("p", request))
         return self.service.model("p")
 
     def predict(self, texts: list[str], config: str = MULTIPLE) -> list[Any]:

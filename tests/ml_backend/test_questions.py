@@ -13,6 +13,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 from support.in_process_worker import InProcessWorker
+from support.training_jobs import trained
 from support.webhook_events import ANNOTATED, EventHarness
 
 from ml_backend.cli import main
@@ -52,13 +53,7 @@ def train(service: Service, project: str, texts: list[str], labels: list[int], *
     service.set_items(project, np.arange(len(texts)), hashes)
     service.add_texts(project, texts)
     request = TrainRequest(ids=list(range(len(texts))), labels=labels, folds=2, **options)
-    job = service.train(project, request)
-    while job.active:
-        time.sleep(0.02)
-        job = service.job(project, job.job)
-    assert job.state == "done", job
-    assert job.model_version is not None
-    return job.model_version
+    return trained(service, project, service.train(project, request))
 
 
 # -- over HTTP -------------------------------------------------------------------------------------------------------

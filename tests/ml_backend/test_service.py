@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.in_process_worker import InProcessWorker
+from support.training_jobs import trained
 
 from ml_backend.errors import Conflict, NotFound
 from ml_backend.features.encoder import Encoder
@@ -25,10 +25,7 @@ def train(service: Service, texts: list[str], labels: list[int]) -> None:
     service.add_texts("p", texts)
     classes = ["Polite", "Impolite"]
     job = service.train("p", TrainRequest(classes=classes, ids=list(range(len(texts))), labels=labels))
-    while job.active:
-        time.sleep(0.05)
-        job = service.job("p", job.job)
-    assert job.state == "done", job
+    trained(service, "p", job)
 
 
 def test_a_model_of_another_encoder_says_nothing_until_it_is_trained_again(

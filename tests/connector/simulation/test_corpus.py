@@ -67,7 +67,8 @@ def test_a_column_of_paths_makes_images(write: Callable[..., Path]) -> None:
     assert (read.kind, read.paired) == ("image", False)
     assert read.tasks == {"t1": str(directory / "a.png"), "t2": str(directory / "b.png")}
     assert read.content(read.tasks["t1"]).startswith(b"\x89PNG")
-    assert read.data_uri(read.test[0][0]).startswith("data:image/*;base64,")
+    (address,) = read.test_addresses
+    assert address.startswith("data:image/*;base64,")
     assert '<Image name="text" value="$text"/>' in label_config(read)
     before = read.digest
     (directory / "b.png").write_bytes(png(7))

@@ -16,6 +16,7 @@ import pytest
 import torch
 from support.in_process_worker import InProcessWorker
 from support.training_harness import TrainingHarness
+from support.training_jobs import trained
 
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest
 from ml_backend.features.encoder import Encoder
@@ -273,13 +274,7 @@ def test_a_training_answers_at_once_and_fine_tunes_behind_it(
 
     def train(labels: list[int]) -> str:
         request = TrainRequest(classes=["Polite", "Impolite"], ids=list(range(len(labels))), labels=labels)
-        job = service.train("p", request)
-        while job.active:
-            time.sleep(0.02)
-            job = service.job("p", job.job)
-        assert job.state == "done", job
-        assert job.model_version is not None
-        return job.model_version
+        return trained(service, "p", service.train("p", request))
 
     first = train(labels)
     latest = train([*labels[:-2], 0])  # one label is taken back while encoders are fine-tuned

@@ -3,7 +3,6 @@
 import gc
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.training_harness import TrainingHarness
+from support.training_jobs import trained
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import (
@@ -312,10 +312,7 @@ def test_over_the_service_the_model_is_read_that_a_worker_has_made(
     service.set_items("p", np.arange(30), np.frombuffer(b"".join(map(digest, texts)), np.uint8).reshape(30, -1))
     service.add_texts("p", texts)
     job = service.train("p", TrainRequest(classes=["Polite", "Impolite"], ids=list(range(20)), labels=labels))
-    while job.active:
-        time.sleep(0.05)
-        job = service.job("p", job.job)
-    assert job.state == "done", job
+    trained(service, "p", job)
     assert service.probabilities("p")["fold"].tolist()[20:] == [-1] * 10
     tasks = [{"data": {"text": text}} for text in (texts[0], "a text of no item")]
     assert all(entry.result for entry in service.predict("p", label_config, tasks).results)

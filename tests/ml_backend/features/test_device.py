@@ -1,4 +1,4 @@
-"""How many texts a device takes at a time. That it ran out of memory is feigned: a CPU has no memory of its own."""
+"""How many items a device takes at a time. That it ran out of memory is feigned: a CPU has no memory of its own."""
 
 import pytest
 
@@ -23,6 +23,18 @@ def test_after_it_ran_out_of_memory_batches_are_smaller_from_then_on() -> None:
     assert tried == [256, 128, 64, 64]
     assert device.chunk_size("cuda") == 256
     assert device.batch_size("cpu") == 16
+
+
+def test_images_have_batches_of_their_own() -> None:
+    def embed(size: int) -> int:
+        if size > 20:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return size
+
+    assert device.batch_size("cpu", "images") == 4
+    assert device.compute("cuda", embed, "images") == 16
+    assert device.chunk_size("cuda", "images") == 64
+    assert device.batch_size("cuda") == 256, "those of texts stay"
 
 
 def test_other_errors_and_a_text_that_does_not_fit_are_raised() -> None:

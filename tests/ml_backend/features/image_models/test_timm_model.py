@@ -17,7 +17,7 @@ CONFIG = {
     "interpolation": "bicubic",
     "mean": (0.5, 0.5, 0.5),
     "std": (0.25, 0.25, 0.25),
-    "crop_pct": 1.0,
+    "crop_pct": 0.9,
     "crop_mode": "center",
 }
 

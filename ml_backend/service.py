@@ -22,6 +22,7 @@ from ml_backend.jobs.worker import TrainingTask, Worker
 from ml_backend.labeling.label_config import cached_conditions, cached_controls
 from ml_backend.labeling.predictions import predict_tasks
 from ml_backend.labeling.webhook import WebhookHandler
+from ml_backend.media import TaskMedia
 from ml_backend.models.out_of_sample import out_of_sample
 from ml_backend.models.registry import Registry, TrainedModel
 from ml_backend.project import Project, Projects, registry_of
@@ -63,6 +64,7 @@ class Service:
         self._projects = Projects(settings.model_copy(update={"ray": None}), encoder)
         self._trainer = Trainer(settings, self._projects, make_worker)
         self._controls, self._conditions = cached_controls(), cached_conditions()
+        self._media = TaskMedia(settings)
         self._warn_once = lru_cache(maxsize=1024)(_warn)
         self._webhook = WebhookHandler(settings, self._projects, self._controls, self._conditions, self.start)
 
@@ -87,7 +89,7 @@ class Service:
             # The only question is always answered, whatever the answers to others would be.
             conditions = self._conditions(config) if len(models) > 1 else {}
             try:
-                response = predict_tasks(models, self._controls(config), conditions, tasks)
+                response = predict_tasks(models, self._controls(config), conditions, tasks, self._media)
             except CorruptModel:
                 if all(project.model is model for project, model in serving):
                     raise

@@ -17,7 +17,9 @@ DEFAULT_IMAGE_ENCODER = "facebook/dinov2-small"
 class Settings(BaseSettings):
     """All settings, from the environment (`ML_BACKEND_FOLDS=5`) or by keyword."""
 
-    model_config = SettingsConfigDict(env_prefix="ML_BACKEND_", frozen=True, extra="ignore", protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="ML_BACKEND_", frozen=True, extra="ignore", protected_namespaces=(), populate_by_name=True
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(9090, ge=0, le=65535, description="port to listen on (0: a free one)")
@@ -57,6 +59,14 @@ class Settings(BaseSettings):
     processes: int = Field(0, ge=0, description="largest number of processes for folds and shards (0: one per core)")
     divide_seconds: float = Field(20.0, ge=0, description="shorter work stays in one process")
     ray: str | None = Field(None, description="address of a Ray cluster for folds and shards, such as auto")
+    label_studio_url: str | None = Field(
+        None, validation_alias="LABEL_STUDIO_URL", description="where /predict fetches images that it does not know"
+    )
+    label_studio_api_key: SecretStr | None = Field(
+        None, validation_alias="LABEL_STUDIO_API_KEY", description="token of a user who sees the projects"
+    )
+    media_hosts: str = Field("", description="hosts with private addresses that such images may come from")
+    media_seconds: float = Field(10.0, gt=0, le=600, description="longest time that one /predict fetches")
     max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")
     max_tasks: int = Field(100_000, ge=1, description="largest number of tasks per call of /predict")
     username: str | None = Field(None, max_length=1000, description="user name of HTTP basic authentication")
@@ -65,7 +75,12 @@ class Settings(BaseSettings):
     )
     token: SecretStr | None = Field(None, max_length=1000, description="bearer token of the connector")
 
-    @field_validator("ray")
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """The hosts of `media_hosts`."""
+        return tuple(filter(None, re.split(r"[\s,]+", self.media_hosts)))
+
+    @field_validator("ray", "label_studio_url")
     @classmethod
     def _none_if_empty(cls, value: str | None) -> str | None:
         return value or None

@@ -76,7 +76,12 @@ def test_the_reader_of_imports_finds_them() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_the_two_packages_meet_over_http_alone(name: str) -> None:
     (other,) = (package for package in PACKAGES if not within(name, package))
-    assert [full for full in imports(name) if within(full, other)] == []
+    used = {full for full in imports(name) if within(full, other)}
+    # Only one fetcher of media is safe against hostile addresses.
+    if name == "ml_backend.media":
+        assert {full.split(".")[1] for full in used} == {"errors", "label_studio", "media", "retry", "settings"}
+        used = set()
+    assert used == set()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -120,7 +125,7 @@ ORDER = {
         {"cli"},
         {"rest", "model"},
         {"service"},
-        {"labeling"},
+        {"labeling", "media"},
         {"jobs"},
         {"project"},
         {"training"},
@@ -155,7 +160,7 @@ def test_rooms_import_downwards_only(name: str) -> None:
     upwards = [
         other
         for other in modules_imported(name)
-        if room_of(other) not in ("", room) and level[room_of(other)] <= level[room]
+        if within(other, package) and room_of(other) not in ("", room) and level[room_of(other)] <= level[room]
     ]
     assert upwards == []
 

@@ -100,7 +100,10 @@ def test_every_command_has_help_with_an_example(name: str, command: click.Comman
 
 def test_every_setting_is_on_its_page_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    there = [(f"ML_BACKEND_{name.upper()}", default(field)) for name, field in BackendSettings.model_fields.items()]
+    there = [
+        (str(field.validation_alias or f"ML_BACKEND_{name.upper()}"), default(field))
+        for name, field in BackendSettings.model_fields.items()
+    ]
     there += [(variable(name), default(field)) for name, field in ConnectorSettings.model_fields.items()]
     assert sorted(documented_settings()) == sorted(there)
 

@@ -1,6 +1,6 @@
 """Contents as numbers, each computed once and stored: an embedding, and of texts reduced TF-IDF beside it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ml_backend.storage import Dataset, digest
 
 Report = Callable[[int, int], None]  # done, total
 Compute = Callable[[Sequence[Any]], Matrix]
+Fetch = Callable[[Sequence[int]], Mapping[int, bytes]]
 TFIDF_SAMPLE = 20_000
 SECONDS_A_TEXT = 0.01  # to embed it on two cores, roughly
 _TFIDF_CHUNK = 1_000
@@ -170,10 +171,13 @@ class FeatureStore:
             features[positions] = stored
         return features
 
-    def of_addresses(self, spec: FeatureSpec, addresses: Sequence[str]) -> tuple[Matrix, list[int]]:
+    def of_addresses(
+        self, spec: FeatureSpec, addresses: Sequence[str], fetch: Fetch = lambda positions: {}
+    ) -> tuple[Matrix, list[int]]:
         """The features of images for FINAL: float32 (n, d), and the positions in `addresses` of its n rows.
 
-        They are stored ones. An image that is in its address itself (a data: URI) needs none. Raises CorruptModel.
+        They are stored ones. An image that is in its address itself (a data: URI) needs none. `fetch` gives those of
+        the others that it can, by their positions. Raises CorruptModel.
         """
         digests = self._dataset.digests_of_sources([digest(address) for address in addresses])
         known = [position for position, key in enumerate(digests) if key is not None]
@@ -181,6 +185,7 @@ class FeatureStore:
         positions = [known[row] for row in found]
         left = sorted(set(range(len(addresses))) - set(positions))
         contents = {place: content for place in left if (content := image_in(addresses[place])) is not None}
+        contents |= fetch([place for place in left if place not in contents])
         if not contents:
             return features, positions
         computed = self.of_texts(spec, list(contents.values()))

@@ -1,6 +1,6 @@
 """Answers tasks of Label Studio with the predictions of a model."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,12 @@ from ml_backend.features.feature_store import FeatureStore
 from ml_backend.labeling.controls import Control
 from ml_backend.labeling.form.conditions import Condition, shown_labels
 from ml_backend.labeling.label_config import describe_changes, match_models
+from ml_backend.labeling.objects.image import PAGE_SEPARATOR
 from ml_backend.models.registry import TrainedModel
 from ml_backend.schemas import PredictResponse
+
+# {key: the id of a task and the addresses of the pages that it shows} → {key: its small copy}
+FetchMedia = Callable[[Mapping[int, tuple[int, Sequence[str]]]], Mapping[int, bytes]]
 
 
 class _Answer(NamedTuple):
@@ -35,6 +39,7 @@ def predict_tasks(
     controls: Sequence[Control],
     conditions: Mapping[str, Sequence[Condition]],
     tasks: Sequence[Any],
+    fetch: FetchMedia = lambda wanted: {},
 ) -> PredictResponse:
     """Predict the classes of tasks. Only classes that the labelling config still has are predicted.
 
@@ -43,6 +48,7 @@ def predict_tasks(
         controls: The controls of the project's labelling config.
         conditions: When the form shows each control, by its name. A question that it hides is not answered.
         tasks: Tasks of Label Studio.
+        fetch: Gives small copies of the media that are not stored, as far as it can.
 
     Returns:
         One entry per task, with the answers to all questions in the order of the config. It is empty without an answer,
@@ -58,7 +64,7 @@ def predict_tasks(
     matched = match_models(only_models, controls)
     changes = describe_changes(only_models, controls, matched)
     answers = [
-        _answer(model, features, control, change, tasks)
+        _answer(model, features, control, change, tasks, fetch)
         for (model, features), control, change in zip(models, matched, changes, strict=True)
     ]
     version = max(model.version for model in only_models)  # names sort by time
@@ -82,7 +88,12 @@ def _decidable(conditions: Iterable[Condition], answered: Collection[str]) -> li
 
 
 def _answer(
-    model: TrainedModel, features: FeatureStore, control: Control | None, message: str, tasks: Sequence[Any]
+    model: TrainedModel,
+    features: FeatureStore,
+    control: Control | None,
+    message: str,
+    tasks: Sequence[Any],
+    fetch: FetchMedia,
 ) -> _Answers:
     """The answers of one model in a control."""
     answers = _Answers(control, {}, message)
@@ -100,8 +111,13 @@ def _answer(
         vectors = features.of_texts(model.feature_spec, list(texts.values()))
         places = list(texts)
     else:
-        vectors, known = features.of_addresses(model.feature_spec, list(texts.values()))
-        places = [list(texts)[position] for position in known]
+        owners, addresses = list(texts), list(texts.values())
+
+        def missing(positions: Sequence[int]) -> Mapping[int, bytes]:
+            return fetch({at: (_id_of(tasks[owners[at]]), addresses[at].split(PAGE_SEPARATOR)) for at in positions})
+
+        vectors, known = features.of_addresses(model.feature_spec, addresses, missing)
+        places = [owners[position] for position in known]
         if not places:
             return answers
     probabilities = model.final.predict_proba(vectors)
@@ -110,6 +126,12 @@ def _answer(
         chosen, score = _choose(row[valid], model.multilabel)
         answers.by_task[place] = _Answer([model.classes[valid[index]] for index in chosen], score)
     return answers
+
+
+def _id_of(task: Any) -> int:
+    """The id of a task, or 0: Label Studio's addresses of its storages need it."""
+    found = task.get("id")
+    return found if isinstance(found, int) else 0
 
 
 def text_of(task: Any, control: Control) -> str:

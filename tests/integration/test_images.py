@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from pydantic import SecretStr
 from support.command_runner import Commands
 from support.doctor_helpers import not_fine
 from support.drawn_images import KINDS, png
@@ -23,6 +24,9 @@ from support.project_driver import ProjectDriver, StartProject, personal_access_
 from connector.annotations.label_config import find_control
 from connector.backend import Backend
 from connector.errors import TryAgainLater
+from ml_backend.features.images import check_image
+from ml_backend.media import TaskMedia
+from ml_backend.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
 CONFIG = (
@@ -132,6 +136,13 @@ def test_both_kinds_of_tokens_fetch(commands: Commands, start: StartProject, kin
     synced = commands.run(loop, "sync", LABEL_STUDIO_API_KEY=token)
     assert synced.code == 0, synced.said
     assert "Left out" not in synced.out
+
+    upload(loop, [2])
+    (new,) = [row for row in loop.rows() if number_of(row) == 2]
+    settings = Settings(label_studio_url=loop.server.url, label_studio_api_key=SecretStr(token))
+    copies = TaskMedia(settings)({5: (new["id"], [new["data"]["image"]]), 6: (new["id"], ["/data/upload/0/gone.png"])})
+    assert list(copies) == [5]
+    assert check_image(copies[5]) == ""
 
 
 def bomb() -> bytes:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import logging
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from pydantic import SecretStr
 from support.drawn_images import KINDS, png
 from support.in_process_worker import InProcessWorker
+from support.media_server import MediaServer, Reply
 from support.training_jobs import trained
 from support.webhook_events import ANNOTATED
 
@@ -93,6 +97,43 @@ def test_known_tasks_are_answered_from_their_vectors_and_others_with_nothing(ser
     ]
     assert response.results[1].score == 0.0
     assert response.message == ""
+
+
+def test_images_of_new_tasks_are_fetched_if_the_server_knows_label_studio(
+    tmp_path: Path, tiny_encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(MediaServer()) as label_studio:
+        label_studio.replies["/data/upload/1/new.png"] = Reply(png(20))
+        label_studio.replies["/data/upload/1/silent.png"] = Reply(how="silent")
+        settings = Settings(
+            model_dir=tmp_path,
+            image_encoder="pixels",
+            label_studio_url=f"{label_studio.url}/projects/1",  # as people copy it
+            label_studio_api_key=SecretStr("0123456789abcdef0123456789abcdef01234567"),
+            media_seconds=3,
+        )
+        running = Service(settings, tiny_encoder, partial(InProcessWorker, encoder=tiny_encoder))
+        bring(running, "7", list(range(16)))
+        train(running, "7", list(range(16)))
+        label_studio.requests.clear()
+        private = "http://127.0.0.2:1/a.png"
+        addresses = ["/data/upload/1/new.png", address(3), "/data/upload/1/silent.png", private, "file:///etc/passwd"]
+        with caplog.at_level(logging.INFO):
+            response = running.predict("7.1700000000", CONFIG, as_tasks(addresses))
+        assert [entry.result[0]["value"]["choices"] if entry.result else None for entry in response.results] == [
+            ["circle"],
+            ["square"],
+            None,
+            None,
+            None,
+        ]
+        assert sorted(label_studio.paths) == ["/data/upload/1/new.png", "/data/upload/1/silent.png"]
+        assert {request.headers["authorization"] for request in label_studio.requests} == {
+            "Token 0123456789abcdef0123456789abcdef01234567"
+        }
+        assert "Task 2 gets no prediction" in caplog.text
+        assert running.set_items("7", np.array([50]), hashes(["/data/upload/1/new.png"]), "image").tolist() == [0]
+        running.close()
 
 
 def test_the_same_image_at_two_addresses_is_one_content(service: Service) -> None:

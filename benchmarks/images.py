@@ -82,7 +82,9 @@ class Bench:
     def __init__(self, directory: Path, count: int, encoder: str, address: str) -> None:
         self.label_studio = servers.start_label_studio(directory, LOGIN)
         shutil.rmtree(model_directory(directory), ignore_errors=True)
-        backend = servers.start_ml_backend(directory, environment={"ML_BACKEND_IMAGE_ENCODER": encoder})
+        # Nothing is fine-tuned in the background of what is measured.
+        settings = {"ML_BACKEND_IMAGE_ENCODER": encoder, "ML_BACKEND_CLASSIFIER": "logistic"}
+        backend = servers.start_ml_backend(directory, environment=settings)
         self.watched = Watched(backend)
         state = directory / "state.sqlite"
         state.unlink(missing_ok=True)

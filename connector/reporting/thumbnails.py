@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from connector.annotations.objects.image import PAGE_SEPARATOR
+from connector.annotations.objects.medium import PAGE_SEPARATOR
 from connector.media import Fetcher, Source
 from connector.media.images import thumbnail
 from connector.state.snapshot import ProjectSnapshot

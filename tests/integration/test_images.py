@@ -156,7 +156,7 @@ BROKEN: dict[str, tuple[str, Reply]] = {
     "403": ("/403.png", Reply(b"", 403)),
     "404": ("/404.png", Reply(b"", 404)),
     "503": ("/503.png", Reply(b"", 503)),
-    "no image": ("/page.jpg", Reply(b"<html>Sign in</html>", headers={"Content-Type": "image/jpeg"})),
+    "unreadable": ("/page.jpg", Reply(b"<html>Sign in</html>", headers={"Content-Type": "image/jpeg"})),
     "too large": ("/bomb.png", Reply(bomb())),
     "cut off": ("/cut.png", Reply(png(1)[:300], how="cut")),
     "redirects": ("/loop.png", redirect("/loop.png")),

@@ -12,6 +12,7 @@ ClassifierName = Literal["auto", "logistic", "logistic-cv", "transformer"]
 FineTune = Literal["background", "now"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_IMAGE_ENCODER = "facebook/dinov2-small"
+DEFAULT_AUDIO_ENCODER = "MIT/ast-finetuned-audioset-10-10-0.4593"
 
 
 class Settings(BaseSettings):
@@ -28,6 +29,9 @@ class Settings(BaseSettings):
         min_length=1,
         description="an image model: a name, a folder, timm:NAME, efficientnet-lite0 or pixels",
     )
+    audio_encoder: str = Field(
+        DEFAULT_AUDIO_ENCODER, min_length=1, description="an audio model: a name, a folder, or melstats"
+    )
     classifier: ClassifierName = Field("auto", description="the classifier, if a call names none")
     c: float = Field(10.0, gt=0, description="inverse strength of the penalty of `logistic`")
     folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, if a call names none")
@@ -39,6 +43,9 @@ class Settings(BaseSettings):
     )
     image_duplicate_similarity: float = Field(
         0.97, gt=0, le=1, description="cosine similarity of embeddings from which two images are near-duplicates"
+    )
+    audio_duplicate_similarity: float = Field(
+        0.99, gt=0, le=1, description="cosine similarity of embeddings from which two recordings are near-duplicates"
     )
     finetune: FineTune = Field("background", description="`auto` fine-tunes in the background, or within the training")
     finetune_steps: int = Field(100, ge=1, description="steps of the fine-tuning of an encoder")

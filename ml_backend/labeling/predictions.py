@@ -90,13 +90,13 @@ def _answer(
         return answers
     read = control.with_fields(model.fields)
     texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, read))}
-    are_texts = features.are_texts
-    if not texts or are_texts != (read.kind == "text"):
+    kind = features.kind
+    if not texts or kind != read.kind:
         return answers
     if not features.matches(model.feature_spec):
         message = f"Model version {model.version} was trained with another encoder. Train again."
         return answers._replace(message=message)
-    if are_texts:
+    if kind == "text":
         vectors = features.of_texts(model.feature_spec, list(texts.values()))
         places = list(texts)
     else:
@@ -113,7 +113,7 @@ def _answer(
 
 
 def text_of(task: Any, control: Control) -> str:
-    """What a task of Label Studio shows in a control: a text, or the address of an image. Empty if there is nothing."""
+    """What a task of Label Studio shows in a control: a text, or the address of a medium. Empty if there is nothing."""
     return control.shown(task.get("data") if isinstance(task, dict) else None).text or ""
 
 

@@ -314,9 +314,9 @@ class Service:
     def distinct(self, project: str, ids: list[int], count: int) -> list[int]:
         """The first `count` of the items, in their order, that are no near-duplicates of one chosen before.
 
-        Near-duplicates have embeddings that are as similar as `duplicate_similarity`, or the like setting for the kind of
-        content. No more items are embedded than it takes. Unknown items, and those whose content is not stored, are left
-        out. Raises NotFound before the first `set_items`, and EncoderUnavailable.
+        Near-duplicates have embeddings that are as similar as the setting for their kind of content says. No more items
+        are embedded than it takes. Unknown items, and those whose content is not stored, are left out. Raises NotFound
+        before the first `set_items`, and EncoderUnavailable.
         """
         opened = self._project(project)
         digests = opened.dataset.digests_of_items()

@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Twenty people who label by the clock: beside other tests they wait for the processor.
 ON_IDLE_CORES := tests/integration/test_load.py
-EXTRAS := ml-backend weights images image-weights ray postgresql export simulate report benchmark peers dev
+EXTRAS := ml-backend weights images image-weights audio ray postgresql export simulate report benchmark peers dev
 
 .PHONY: setup demo demo-stop check test test-all lint constraints clean
 
@@ -22,7 +22,7 @@ setup: $(VENV)/.done $(LS_VENV)/.done
 # The version in connector/__init__.py is known to the environment as of the last installation.
 $(VENV)/.done: pyproject.toml constraints.txt connector/__init__.py
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ml-backend,weights,images,image-weights,dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[ml-backend,weights,images,image-weights,audio,dev]'
 	touch $@
 
 # Label Studio pins nearly all it needs itself, and other versions than ours: hence an environment of its own.

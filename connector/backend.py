@@ -146,8 +146,8 @@ class Backend:
         Args:
             project: The project's key in the backend.
             ids: (n,) The items.
-            digests: (n,) Of each item's text, or of an image's address, in 32 hexadecimal digits.
-            kind: What the contents are: "text" or "image".
+            digests: (n,) Of each item's text, or of a medium's address, in 32 hexadecimal digits.
+            kind: What the contents are: "text", "image" or "audio".
         """
         body = _pack(ids=np.asarray(ids, np.int64), hashes=_hashes(digests))
         path = f"/api/projects/{project}/items"

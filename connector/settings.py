@@ -96,7 +96,7 @@ class Settings(BaseSettings):
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
-        """The hosts with private addresses from which images may be fetched."""
+        """The hosts with private addresses from which media may be fetched."""
         return tuple(filter(None, re.split(r"[\s,]+", self.media_hosts)))
 
     @field_validator("media_hosts")

@@ -117,7 +117,7 @@ class Project:
             self.features.forget()
 
     def _fitting(self, request: TrainingRequest) -> TrainingRequest:
-        """The request with a classifier that can be trained on the contents: nothing is fine-tuned on images."""
+        """The request with a classifier that can be trained on the contents: nothing is fine-tuned on media."""
         return request if self.features.are_texts else replace(request, classifier="logistic")
 
     def _load(self) -> None:

@@ -96,7 +96,7 @@ class TextsResponse(_Wire):
 
 
 class MediaResponse(_Wire):
-    """Answer of POST …/media: the positions of what is no image, and is not stored."""
+    """Answer of POST …/media: the positions of what cannot be used, and is not stored."""
 
     unusable: list[int]
 

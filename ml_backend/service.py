@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ml_backend.classifiers.logistic import LogisticClassifier
 from ml_backend.errors import Conflict, CorruptModel, InvalidRequest, NotFound
+from ml_backend.features.data_uri import check_medium
 from ml_backend.features.diversity import cluster_centres, first_distinct
 from ml_backend.features.encoder import Encoder
-from ml_backend.features.images import check_image
 from ml_backend.jobs.queue import TrainingWorker
 from ml_backend.jobs.records import Job
 from ml_backend.jobs.trainer import Trainer
@@ -122,7 +122,7 @@ class Service:
         return len(texts)
 
     def add_media(self, project: str, sources: Array, sizes: Array, contents: Array) -> list[int]:
-        """Store small copies of images. Returns the positions of those that are no images, which are left out.
+        """Store small copies of media. Returns the positions of those that cannot be used, which are left out.
 
         Raises NotFound before the first `set_items`, and InvalidRequest.
 
@@ -136,15 +136,15 @@ class Service:
         count = len(sources)
         if sources.shape != (count, DIGEST_BYTES) or sizes.shape != (count,) or contents.shape != (int(sizes.sum()),):
             raise InvalidRequest("Send 'sources' (n, 16), 'sizes' (n,) and 'contents' of the sum of the sizes.")
-        if dataset.kind == "text":
-            raise InvalidRequest("The items of this project are texts. Put its items with kind=image first.")
+        if (kind := dataset.kind) == "text":
+            raise InvalidRequest("The items of this project are texts. Put its items with kind=image or audio first.")
         if (sizes < 0).any():
             raise InvalidRequest("A size is negative. Send the number of bytes of each content.")
         ends = np.cumsum(sizes)
         parts = [contents[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
-        problems = {place: problem for place, content in enumerate(parts) if (problem := check_image(content))}
+        problems = {place: problem for place, content in enumerate(parts) if (problem := check_medium(kind, content))}
         for problem in problems.values():
-            log.warning("Project %s: an image is left out: %s.", project, problem)
+            log.warning("Project %s: a content (%s) is left out: %s.", project, kind, problem)
         usable = [place for place in range(count) if place not in problems]
         dataset.add_media([sources[place].tobytes() for place in usable], [parts[place] for place in usable])
         return list(problems)
@@ -316,13 +316,14 @@ class Service:
     def distinct(self, project: str, ids: list[int], count: int) -> list[int]:
         """The first `count` of the items, in their order, that are no near-duplicates of one chosen before.
 
-        Near-duplicates have embeddings that are as similar as the setting `duplicate_similarity`, or that of images. No
-        more items are embedded than it takes. Unknown items, and those whose content is not stored, are left out.
-        Raises NotFound before the first `set_items`, and EncoderUnavailable.
+        Near-duplicates have embeddings that are as similar as the setting for their kind of content says. No more items
+        are embedded than it takes. Unknown items, and those whose content is not stored, are left out. Raises NotFound
+        before the first `set_items`, and EncoderUnavailable.
         """
         opened = self._project(project)
         digests = opened.dataset.digests_of_items()
         items = [item for item in dict.fromkeys(ids) if item in digests]
+        similarity = self._duplicate_similarity(opened)
         chosen: list[int] = []
         seen: list[npt.NDArray[np.float32]] = []
         for start in range(0, len(items), _DISTINCT_PART):
@@ -331,10 +332,15 @@ class Service:
             part = items[start : start + _DISTINCT_PART]
             points, positions = opened.features.embeddings([digests[item] for item in part])
             before = np.concatenate(seen) if seen else points[:0]
-            rows = first_distinct(points, before, count - len(chosen), self._settings.duplicate_similarity)
+            rows = first_distinct(points, before, count - len(chosen), similarity)
             chosen += [part[positions[row]] for row in rows]
             seen.append(points[rows])
         return chosen
+
+    def _duplicate_similarity(self, project: Project) -> float:
+        settings = self._settings
+        is_audio = project.features.kind == "audio"
+        return settings.audio_duplicate_similarity if is_audio else settings.duplicate_similarity
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

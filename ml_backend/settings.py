@@ -12,6 +12,7 @@ ClassifierName = Literal["auto", "logistic", "logistic-cv", "transformer"]
 FineTune = Literal["background", "now"]
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_IMAGE_ENCODER = "facebook/dinov2-small"
+DEFAULT_AUDIO_ENCODER = "MIT/ast-finetuned-audioset-10-10-0.4593"
 
 
 class Settings(BaseSettings):
@@ -30,6 +31,9 @@ class Settings(BaseSettings):
         min_length=1,
         description="an image model: a name, a folder, timm:NAME, efficientnet-lite0 or pixels",
     )
+    audio_encoder: str = Field(
+        DEFAULT_AUDIO_ENCODER, min_length=1, description="an audio model: a name, a folder, or melstats"
+    )
     classifier: ClassifierName = Field("auto", description="the classifier, if a call names none")
     c: float = Field(10.0, gt=0, description="inverse strength of the penalty of `logistic`")
     folds: int = Field(3, ge=2, le=20, description="folds of the out-of-sample probabilities, if a call names none")
@@ -41,6 +45,9 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="cosine similarity of embeddings from which two texts or images are near-duplicates",
+    )
+    audio_duplicate_similarity: float = Field(
+        0.99, gt=0, le=1, description="cosine similarity of embeddings from which two recordings are near-duplicates"
     )
     finetune: FineTune = Field("background", description="`auto` fine-tunes in the background, or within the training")
     finetune_steps: int = Field(100, ge=1, description="steps of the fine-tuning of an encoder")
@@ -60,12 +67,12 @@ class Settings(BaseSettings):
     divide_seconds: float = Field(20.0, ge=0, description="shorter work stays in one process")
     ray: str | None = Field(None, description="address of a Ray cluster for folds and shards, such as auto")
     label_studio_url: str | None = Field(
-        None, validation_alias="LABEL_STUDIO_URL", description="where /predict fetches images that it does not know"
+        None, validation_alias="LABEL_STUDIO_URL", description="where /predict fetches media that it does not know"
     )
     label_studio_api_key: SecretStr | None = Field(
         None, validation_alias="LABEL_STUDIO_API_KEY", description="token of a user who sees the projects"
     )
-    media_hosts: str = Field("", description="hosts with private addresses that such images may come from")
+    media_hosts: str = Field("", description="hosts with private addresses that such media may come from")
     media_seconds: float = Field(10.0, gt=0, le=600, description="longest time that one /predict fetches")
     max_body_mb: int = Field(256, ge=1, description="largest request body, in MiB")
     max_tasks: int = Field(100_000, ge=1, description="largest number of tasks per call of /predict")

@@ -107,6 +107,9 @@ SERVED = {
     "no object": (view(choices()), None),
     "an image": (view('<Image name="t" value="$text"/>', choices()), ["A", "B"]),
     "pages": (view('<Image name="t" valueList="$pages"/>', choices()), ["A", "B"]),
+    "a recording": (view('<Audio name="t" value="$text"/>', choices()), ["A", "B"]),
+    "a recording by its former name": (view('<AudioPlus name="t" value="$text"/>', choices()), ["A", "B"]),
+    "recordings": (view('<Audio name="t" valueList="$pages"/>', choices()), None),
     "a video": (view('<Video name="t" value="$text"/>', choices()), None),
     "hypertext": (view('<HyperText name="t" value="$text"/>', choices()), ["A", "B"]),
     "a path": (view('<Text name="t" value="$llm.outputs[0].text"/>', choices()), ["A", "B"]),
@@ -725,7 +728,7 @@ def configs(draw: st.DrawFn) -> str:
         for _ in range(draw(st.integers(0, 4)))
     )
     control = tag("Choices", "Labels", "Taxonomy", "Rating", "Number")
-    text = tag("Text", "Image", "HyperText", "Paragraphs", "Chat", "List", "Table")
+    text = tag("Text", "Image", "Audio", "HyperText", "Paragraphs", "Chat", "List", "Table")
     around = tag("View", "Repeater")
     found = f'<{control} name="c" toName="t"{attributes()}>{inner}</{control}>'
     return f'<{around}><{text} name="t"{attributes()}/>{found}</{around}>'

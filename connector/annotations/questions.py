@@ -14,6 +14,7 @@ from connector.annotations.controls import Control, from_json
 from connector.annotations.controls.control import ReadLabel, Target
 from connector.annotations.form.conditions import Condition, shown_labels
 from connector.annotations.form.data import CONTENT_SEPARATOR, Shown
+from connector.annotations.objects.content import NOUNS
 from connector.annotations.records import digest
 from connector.formatting import listed
 
@@ -80,14 +81,14 @@ class Questions:
 
     @property
     def content(self) -> str:
-        """What the models read of a task, in a word: "text", "image", or "content" of both."""
+        """What the models read of a task, in a word: "text", "image", "recording", or "content" of several kinds."""
         kinds = {control.kind for control in self.controls}
-        return kinds.pop() if len(kinds) == 1 else "content"
+        return NOUNS[kinds.pop()] if len(kinds) == 1 else "content"
 
     @property
-    def has_images(self) -> bool:
-        """Whether a model reads images."""
-        return any(control.kind == "image" for control in self.controls)
+    def has_media(self) -> bool:
+        """Whether a model reads images or recordings."""
+        return any(control.kind != "text" for control in self.controls)
 
     @property
     def shown_keys(self) -> str:
@@ -153,10 +154,10 @@ class Questions:
         alike = (_reads_alike(self.controls[place], reader) for reader in self._readers)
         return joint.split(CONTENT_SEPARATOR)[list(alike).index(True)] or None
 
-    def without_images(self, joint: str, failed: Mapping[str, str]) -> tuple[str, list[str]]:
-        """A joint text without the images that could not be fetched, and why they could not.
+    def without_media(self, joint: str, failed: Mapping[str, str]) -> tuple[str, list[str]]:
+        """A joint text without the media that could not be fetched, and why they could not.
 
-        `failed`: {digest of an image's address: why}.
+        `failed`: {digest of a medium's address: why}.
         """
         contents, gone = joint.split(CONTENT_SEPARATOR), list[str]()
         for place, (reader, content) in enumerate(zip(self._readers, contents, strict=True)):

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import named_output, open_backend, open_servers, project_option, say, server_options
+from connector.cli.options import (
+    media_option,
+    named_output,
+    open_backend,
+    open_servers,
+    project_option,
+    say,
+    server_options,
+)
 
 
 @click.command(short_help="Write a table of tasks, annotations and consensus labels.")
@@ -21,10 +29,18 @@ from connector.cli.options import named_output, open_backend, open_servers, proj
     type=click.Choice(["csv", "jsonl", "parquet", "label-studio", "datasets"]),
     help="The format. Without it, the ending of --out decides: .csv, .jsonl or .parquet.",
 )
+@click.option("--media", "with_media", is_flag=True, help="Write images and recordings, too (--format datasets).")
 @click.option("--no-model", is_flag=True, help="Do not ask the ML backend: majority votes and no probabilities.")
+@media_option
 @server_options
 def export(
-    project_id: int, out: Path, file_format: str | None, no_model: bool, as_json: bool, **servers: str | None
+    project_id: int,
+    out: Path,
+    file_format: str | None,
+    with_media: bool,
+    no_model: bool,
+    as_json: bool,
+    **servers: str | None,
 ) -> None:
     """Write every task with its annotations, consensus label, the model's prediction and its rank.
 
@@ -40,7 +56,18 @@ def export(
     settings, gateway, state = open_servers(servers)
     backend = None if no_model else open_backend(click.get_current_context(), settings, gateway)
     project = open_project(project_id, gateway, state)
-    done = write(project_id, gateway, backend, project, out, chosen, Reporter(), settings.scorer)
+    done = write(
+        project_id,
+        gateway,
+        backend,
+        project,
+        out,
+        chosen,
+        Reporter(),
+        settings.scorer,
+        with_media=with_media,
+        media_hosts=settings.allowed_hosts,
+    )
     if as_json:
         click.echo(json.dumps(done))
         return
@@ -48,6 +75,7 @@ def export(
         f"Wrote {count(done['tasks'], 'task')} with {count(done['annotations'], 'annotation')} to {out}.",
         f"{count(done['consensus'], 'task')} {verb(done['consensus'], 'has', 'have')} a consensus label.",
         done["note"],
+        f"{count(missing, 'medium', 'media')} could not be fetched." if (missing := done.get("media_missing")) else "",
         *(f"Left out: {left_out}." for left_out in done["left_out"]),
     ]
     say(" ".join(filter(None, sentences)))

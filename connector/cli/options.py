@@ -61,7 +61,7 @@ def media_option(command: _Command) -> _Command:
         metavar="HOST",
         multiple=True,
         callback=joined,
-        help="Fetch images from this host though its address is private. May be repeated [env CONNECTOR_MEDIA_HOSTS].",
+        help="Fetch media from this host though its address is private. May be repeated [env CONNECTOR_MEDIA_HOSTS].",
     )(command)
 
 

@@ -42,7 +42,7 @@ def served(questions: Questions, project: Mapping[str, Any]) -> Finding:
 
 
 def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int]], list[str]]) -> Finding:
-    """Are there tasks without a text, or without the address of an image?
+    """Are there tasks without a text, or without the address of a medium?
 
     `url`: Label Studio's address. `data_keys` gives the keys that the data of some tasks has.
     """

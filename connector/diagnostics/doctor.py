@@ -191,7 +191,7 @@ class _Examination:
         yield queue_checks.stuck_tasks(window, self.gateway.url)
         yield queue_checks.second_opinions(window, self.gateway.url)
         yield content_checks.texts(pulled, self.gateway.url, self._data_keys)
-        if pulled.questions.has_images:
+        if pulled.questions.has_media:
             yield self._of_media(pulled)
         yield content_checks.choices(pulled)
         yield content_checks.answers(pulled, self.gateway.url)

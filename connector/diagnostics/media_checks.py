@@ -1,4 +1,4 @@
-"""Doctor's check of images: can the connector fetch them, and if not, why."""
+"""Doctor's check of images and recordings: can the connector fetch them, and if not, why."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from connector.annotations.left_out import with_causes
 from connector.diagnostics.finding import Finding, ok, warning
 from connector.formatting import count
 from connector.media import Failure, Fetcher, Source
+from connector.media.kinds import KINDS
 from connector.state.media import MediaFailure
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync.media import image_parts, sources
+from connector.sync.media import media_parts, sources
 from connector.sync.scoring import task_digests
 
-_SAMPLE = 20  # images that are tried, half of them failed before
-# What to do about each cause. Those of the server that has the image need no word.
+_SAMPLE = 20  # media that are tried, half of them failed before
+# What to do about each cause. Those of the server that has the medium need no word.
 _REMEDIES = {
-    "401": "Label Studio, or the server that has the image, wants other credentials: open the task in Label Studio.",
-    "403": "The server that has the image forbids it. The connector sends credentials to Label Studio only.",
+    "401": "Label Studio, or the server that has the file, wants other credentials: open the task in Label Studio.",
+    "403": "The server that has the file forbids it. The connector sends credentials to Label Studio only.",
     "404": "Correct the address in the task's data, or import the file again.",
     "500": "Open the address in a browser. Label Studio answers 500 for an upload that is not there any more.",
     "too large": "Import a smaller copy.",
-    "no image": "Import it as PNG, JPEG, WebP, GIF or BMP.",
+    "unreadable": "Import an image as PNG, JPEG, WebP, GIF or BMP, and a recording as WAV, FLAC, MP3 or OGG.",
     "timed out": "See whether the server is up, and whether this machine reaches it.",
     "unreachable": "See whether the server is up, and whether this machine reaches it.",
     "private address": "If you trust that host, name it with --media-host, or in CONNECTOR_MEDIA_HOSTS.",
@@ -30,7 +31,7 @@ _REMEDIES = {
 
 
 def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher: Fetcher, seed: int = 0) -> Finding:
-    """Can the images of a project be fetched? Tries some.
+    """Can the media of a project be fetched? Tries some.
 
     Args:
         pulled: the project.
@@ -38,12 +39,14 @@ def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher
         fetcher: fetches them.
         seed: chooses which to try.
     """
-    parts = image_parts(pulled)
+    parts = media_parts(pulled)
+    nouns = {KINDS[part.control.kind].noun for part in parts}
+    noun = nouns.pop() if len(nouns) == 1 else "file"
     causes: dict[int, str] = {}
     tried = 0
     reasons: set[str] = set()
     for part in parts:
-        for task, found in fetcher.fetch(_sample(part, failures, seed)):
+        for task, found in fetcher.fetch(_sample(part, failures, seed), KINDS[part.control.kind]):
             tried += 1
             if isinstance(found, Failure):
                 causes[task] = found.problem
@@ -55,10 +58,10 @@ def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher
         if key in failures and task not in causes
     }
     if not causes and not known:
-        return ok("media", f"{count(tried, 'image')} of {len(pulled.tasks):,} tasks tried: all can be fetched.")
+        return ok("media", f"{count(tried, noun)} of {len(pulled.tasks):,} tasks tried: all can be fetched.")
     sentences = []
     if causes:
-        of_tried = f"{len(causes)} of {count(tried, 'image')} that were tried now"
+        of_tried = f"{len(causes)} of {count(tried, noun)} that were tried now"
         sentences.append(f"{of_tried} failed: {with_causes(causes)}.")
     if known:
         reasons |= {failure.cause for failure in failures.values()}
@@ -72,7 +75,7 @@ def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher
 
 
 def _sample(part: ProjectSnapshot, failures: Mapping[str, MediaFailure], seed: int) -> dict[int, Source]:
-    """{task: its image} of some tasks, those first that failed before."""
+    """{task: its medium} of some tasks, those first that failed before."""
     choose = random.Random(seed)
     digests = task_digests(part)
     failed = sorted(task for task, key in digests.items() if key in failures)

@@ -1,8 +1,8 @@
-"""Fetches the images that tasks name, safely, and makes small copies of them. Needs no torch.
+"""Fetches the images and recordings that tasks name, safely, and makes small copies of them. Needs no torch.
 
 `fetcher` is the face. `addresses` says what an address of a task means and what may be asked, `network` to which hosts
-a connection may go, and `download` reads one address within the limits. `images` makes the small copies. Another kind
-of media, such as sound, is one more file beside it, with a `Kind`.
+a connection may go, and `download` reads one address within the limits. `images` and `recordings` make the small
+copies. Another kind of media is one more file beside them, with a `Kind`, and a line in `kinds`.
 """
 
 from connector.media.failures import Failure

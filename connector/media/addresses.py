@@ -17,7 +17,7 @@ import httpx
 
 from connector.errors import UsageError
 from connector.formatting import one_line
-from connector.media.failures import NO_IMAGE, NOT_ALLOWED, TOO_LARGE, Unusable
+from connector.media.failures import NOT_ALLOWED, TOO_LARGE, UNREADABLE, Unusable
 
 LONGEST = 8_192  # characters of an address that is to be asked
 SHOWN = 100  # characters of an address in a message
@@ -156,9 +156,9 @@ def data_of(address: str, most: int) -> bytes:
         try:
             decoded = base64.b64decode(decoded.rstrip(b"=") + b"=" * (-len(decoded.rstrip(b"=")) % 4), validate=True)
         except binascii.Error as error:
-            raise Unusable(NO_IMAGE, "cannot be decoded") from error
+            raise Unusable(UNREADABLE, "cannot be decoded") from error
     if not comma:
-        raise Unusable(NO_IMAGE, "cannot be decoded")
+        raise Unusable(UNREADABLE, "cannot be decoded")
     if len(decoded) > most:
         raise too_large(most)
     return decoded

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 # Beside these, a cause is the status of an HTTP answer: "401", "403", "404", "500", …
 CUT_OFF = "cut off"  # the answer ended before its announced end
-NO_IMAGE = "no image"  # the bytes are no image that can be read
 NOT_ALLOWED = "not allowed"  # the address, or where it redirects to, is of a kind that is never asked
 PRIVATE = "private address"  # the host is in a private network and not on the list of allowed hosts
 REDIRECTS = "redirects"  # too many
 TIMED_OUT = "timed out"  # no connection, or no complete answer, within the limits
-TOO_LARGE = "too large"  # in bytes or in pixels
+TOO_LARGE = "too large"  # in bytes, pixels or channels
 UNREACHABLE = "unreachable"  # no such host, no connection, or no answer in HTTP
-CAUSES = frozenset({CUT_OFF, NO_IMAGE, NOT_ALLOWED, PRIVATE, REDIRECTS, TIMED_OUT, TOO_LARGE, UNREACHABLE})
+UNREADABLE = "unreadable"  # the bytes are no image, or no recording, that can be read
+CAUSES = frozenset({CUT_OFF, NOT_ALLOWED, PRIVATE, REDIRECTS, TIMED_OUT, TOO_LARGE, UNREACHABLE, UNREADABLE})
 
 
 class Failure(NamedTuple):

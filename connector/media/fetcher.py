@@ -56,7 +56,6 @@ class Fetcher:
         parallel: Media that are read at once.
         resolve: Looks up a host.
         network: Connects to the addresses found. By default, as httpcore does.
-        kind: What the media are.
 
     Raises:
         UsageError: `url` is no web address, or one of `hosts` is no host.
@@ -72,14 +71,12 @@ class Fetcher:
         parallel: int = 8,
         resolve: Resolve = resolve,
         network: httpcore.AsyncNetworkBackend | None = None,
-        kind: Kind = IMAGES,
     ) -> None:
         site, allowed = Site(url), AllowedHosts(hosts)
         allowed.add(site.origin.host, site.origin.port)
         guarded = GuardedNetwork(allowed, resolve, network)
-        self._work = partial(_Work, site, guarded, authorization, limits=limits, parallel=parallel, kind=kind)
+        self._work = partial(_Work, site, guarded, authorization, limits=limits, parallel=parallel)
         self._parallel = parallel
-        self._kind = kind
         self._background: _Background | None = None
 
     def __enter__(self) -> Fetcher:
@@ -90,17 +87,17 @@ class Fetcher:
     ) -> None:
         self.close()
 
-    def fetch(self, sources: Mapping[Key, Source]) -> Iterator[tuple[Key, bytes | Failure]]:
+    def fetch(self, sources: Mapping[Key, Source], kind: Kind = IMAGES) -> Iterator[tuple[Key, bytes | Failure]]:
         """The small copy of each source, or why there is none, in the order in which they are ready.
 
         `sources` is read as far as needed, and at most 2 `parallel` media are begun or waiting to be taken. Media are
-        fetched in the background while the caller works.
+        fetched in the background while the caller works. `kind`: what they are.
 
         Raises:
             UsageError: What this kind of media needs is not installed, or the token is none.
             ConnectorError: `authorization` raised it.
         """
-        self._kind.check()
+        kind.check()
         if self._background is None:
             self._background = _Background(self._work)
         background, items = self._background, iter(sources.items())
@@ -108,7 +105,7 @@ class Fetcher:
         try:
             while True:
                 while len(begun) < AHEAD * self._parallel and (item := next(items, None)) is not None:
-                    begun[background.start(item[1])] = item[0]
+                    begun[background.start(item[1], kind)] = item[0]
                 if not begun:
                     return
                 future = next(iter(wait(begun, return_when=FIRST_COMPLETED).done))
@@ -135,12 +132,10 @@ class _Work:
         *,
         limits: Limits,
         parallel: int,
-        kind: Kind,
     ) -> None:
         self.parallel = parallel
         self._authorization = authorization
         self._limits = limits
-        self._kind = kind
         self._slots = anyio.CapacityLimiter(parallel)
         self._one_token_at_a_time = anyio.Lock()
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="media-decoder")
@@ -156,7 +151,7 @@ class _Work:
         await self._pool.aclose()
         self._decoders.shutdown(wait=True, cancel_futures=True)
 
-    async def copy(self, source: Source) -> bytes | Failure:
+    async def copy(self, source: Source, kind: Kind) -> bytes | Failure:
         """The small copy of one medium."""
         async with self._slots:
             address, left = "", self._limits.seconds
@@ -168,11 +163,11 @@ class _Work:
                     began = anyio.current_time()
                     original = await self._downloads.read(address, source.task, left)
                     left -= anyio.current_time() - began
-                    parts.append(await self._in_thread(self._decoders, self._kind.part, original, self._limits))
-                whole: bytes = await self._in_thread(self._decoders, self._kind.whole, parts)
+                    parts.append(await self._in_thread(self._decoders, kind.part, original, self._limits))
+                whole: bytes = await self._in_thread(self._decoders, kind.whole, parts)
                 return whole
             except Unusable as error:
-                return Failure(error.cause, f"its {self._kind.noun} {error.problem}", shown(address))
+                return Failure(error.cause, f"its {kind.noun} {error.problem}", shown(address))
 
     async def _token(self) -> str:
         # Shielded, because a failure of the token is not one of the medium that was to be read with it.
@@ -197,9 +192,9 @@ class _Background:
         self._thread.start()
         self._portal, self._work = self._ready.result()
 
-    def start(self, source: Source) -> Future[bytes | Failure]:
+    def start(self, source: Source, kind: Kind) -> Future[bytes | Failure]:
         """Begins to fetch one medium."""
-        return self._portal.start_task_soon(self._work.copy, source)
+        return self._portal.start_task_soon(self._work.copy, source, kind)
 
     def close(self) -> None:
         """Gives up what is under way, and waits until nothing is left of it."""

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from connector.errors import UsageError
-from connector.media.failures import NO_IMAGE, TOO_LARGE, Unusable
+from connector.media.failures import TOO_LARGE, UNREADABLE, Unusable
 from connector.media.limits import DEFAULT_LIMITS, Kind, Limits
+from connector.media.looks import look
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,20 +37,12 @@ _ORIENTATION = 0x0112  # in EXIF
 
 # How other things begin that are taken for images.
 _LOOKS = (
-    (rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body|script)", "an HTML page"),
-    (rb"\s*(?:<\?xml.{0,200}?>|<!--.*?-->|<!doctype svg.{0,200}?>|\s)*<svg", "an SVG drawing"),
-    (rb"\s*<", "an XML document"),
-    (rb"\s*[{\[]", "JSON"),
-    (rb"%PDF", "a PDF document"),
-    (rb"PK\x03\x04", "a ZIP archive"),
-    (rb"\x1f\x8b", "a gzip archive"),
     (rb"II\*\0|MM\0\*", "a TIFF image, which browsers do not show"),
     (rb"....ftyp(?:hei|mif1|msf1)", "a HEIC image, which browsers do not show"),
     (rb"....ftypavi", "an AVIF image, which this Pillow does not read"),
     (rb"....ftyp", "a film"),
     (rb"\xff\x0a|\0\0\0\x0cJXL", "a JPEG XL image, which most browsers do not show"),
     (rb".{128}DICM", "a DICOM image, which browsers do not show"),
-    (rb"[\t\n\r\x20-\x7e]+\Z", "a text"),
 )
 
 
@@ -92,7 +85,7 @@ def small_page(original: bytes, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     from PIL import Image
 
     if not original:
-        raise Unusable(NO_IMAGE, "is empty")
+        raise Unusable(UNREADABLE, "is empty")
     _check_markers(original)
     with _pillow_errors(original, limits), Image.open(io.BytesIO(original), formats=_formats()) as opened:
         width, height = opened.size
@@ -133,23 +126,15 @@ def _pillow_errors(original: bytes, limits: Limits) -> Iterator[None]:
     except Unusable:
         raise
     except UnidentifiedImageError as error:
-        raise Unusable(NO_IMAGE, f"is no image that can be read{_look(original)}") from error
+        raise Unusable(UNREADABLE, f"is no image that can be read{look(original, _LOOKS)}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise _too_many_pixels("far too many", limits) from error
     except Exception as error:  # on damaged files, Pillow raises errors of many types
-        raise Unusable(NO_IMAGE, "is an image that is damaged or cut off") from error
+        raise Unusable(UNREADABLE, "is an image that is damaged or cut off") from error
 
 
 def _too_many_pixels(size: str, limits: Limits) -> Unusable:
     return Unusable(TOO_LARGE, f"has {size} pixels, where {limits.pixels:,} are allowed")
-
-
-def _look(original: bytes) -> str:
-    start = original[:1_024].removeprefix(b"\xef\xbb\xbf")
-    for pattern, look in _LOOKS:
-        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
-            return f": it is {look}"
-    return ""
 
 
 def _check_markers(original: bytes) -> None:

@@ -17,6 +17,8 @@ class Limits:
         connect_seconds: To look up a host and connect to it.
         redirects: In a row.
         pixels: Of an image, width times height.
+        channels: Of a recording.
+        sample_rates: Of a recording, in Hz, the least and the most.
         pages: Of a medium. More are left out.
         failures_in_a_row: After so many, the other media of a host fail at once.
         waits: Seconds before each further attempt, if one failed in a way that may pass.
@@ -27,6 +29,8 @@ class Limits:
     connect_seconds: float = 10.0
     redirects: int = 5
     pixels: int = 50_000_000
+    channels: int = 32
+    sample_rates: tuple[int, int] = (1_000, 192_000)
     pages: int = 16
     failures_in_a_row: int = 5
     waits: tuple[float, ...] = (0.5, 1.5)
@@ -39,7 +43,7 @@ class Kind(NamedTuple):
     """A kind of media: how originals become small copies. `part` and `whole` are called in other threads.
 
     Attributes:
-        noun: What a message calls one, such as "image".
+        noun: What a message calls one: "image" or "recording".
         check: Raises UsageError if what the kind needs is not installed.
         part: Makes one page small, as `whole` takes it. Raises Unusable if the bytes are not of this kind.
         whole: Joins the pages of a medium to its small copy.

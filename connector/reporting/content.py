@@ -24,8 +24,8 @@ class Interval:
 class Text:
     """The beginning of a task's text, `left_out` characters before its end. None: the task has no text.
 
-    `image`: a small PNG or JPEG of the task. Empty: it has no image, or none that could be fetched. The text of an
-    image is its address.
+    `image`: a small PNG or JPEG of the task, or the waveform of its recording as SVG. Empty: it has neither, or none
+    that could be fetched. The text of these is the address.
     """
 
     shown: str | None

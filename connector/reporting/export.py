@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.active_learning.window import open_places
 from connector.annotations.form.data import MISSING, find_value
@@ -34,6 +35,9 @@ from connector.state.pull import Progress, questions_of, read_snapshot
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import reviews
 
+if TYPE_CHECKING:
+    from connector.reporting.media import MediaColumns
+
 __all__ = ["export", "format_of"]
 
 # The files in a folder that `datasets` wrote.
@@ -49,6 +53,9 @@ def export(
     file_format: str,
     reporter: Reporter,
     scorer: str = "activelab",
+    *,
+    with_media: bool = False,
+    media_hosts: Collection[str] = (),
 ) -> dict[str, Any]:
     """Writes the project's results to `out` and returns counts, the object that `--json` prints.
 
@@ -63,13 +70,17 @@ def export(
         file_format: "csv", "jsonl", "parquet", "label-studio" or "datasets".
         reporter: shows the progress.
         scorer: a key of SCORERS.
+        with_media: whether small copies of images and recordings are written, too. Only for "datasets".
+        media_hosts: private hosts from which media may be fetched.
 
     Raises:
-        UsageError: the project is not set up, or `out` cannot be written.
+        UsageError: the project is not set up, it has no media to write, or `out` cannot be written.
         TryAgainLater: a server is unavailable or the disk is full.
     """
     state.require_initialized()
     require(file_format)
+    if with_media and file_format != "datasets":
+        raise UsageError(f"--media needs --format datasets. {file_format} has the addresses of images and recordings.")
     with translate_os_errors(out):
         target = _target(out, file_format)
     if backend is not None:
@@ -85,9 +96,14 @@ def export(
                 pulled = read_snapshot(project_id, gateway, state, stage.count)
         if file_format == "datasets" and not pulled.tasks:  # load_from_disk fails on such a folder
             raise UsageError(f"Project {project_id} has no tasks, and a datasets folder without rows cannot be read.")
+        if with_media and not pulled.questions.has_media:
+            raise UsageError(f"Project {project_id} has texts only. Run the command without --media.")
         with suggest_no_model("export"):
             reviewed, joined = reviews(pulled, backend, reporter, scorer)
-        with reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage:
+        with (
+            reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage,
+            _media_columns(pulled, gateway, media_hosts, with_media) as media,
+        ):
             rows: Iterable[dict[str, Any]]
             if whole:
                 rows = (label_studio_task(raw, pulled.questions, joined) for raw in _spooled(spool))
@@ -95,9 +111,11 @@ def export(
                 extras = _extras(pulled, gateway, state)
                 tasks = pulled.tasks.values()
                 rows = task_rows(tasks, pulled.questions, reviewed, joined.scores, extras, pulled.texts)
+            if media is not None:
+                rows = media.added_to(rows)
             counted = _counted(rows, len(pulled.tasks), stage.count)
             with translate_os_errors(out):
-                write(file_format, counted, pulled.questions, new)
+                write(file_format, counted, pulled.questions, new, media.kinds if media is not None else ())
                 _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
     model_version = joined.model_version
@@ -113,8 +131,24 @@ def export(
         "unreadable_annotations": sum(row.unreadable for row in answers),
         "left_out": pulled.left_out_sentences(LeftOut.of(pulled.tasks.values())),
         "model_version": model_version,
+        **({"media_missing": media.missing} if media is not None else {}),
         "note": no_model_note(project_id, state.record()) if backend is not None and model_version is None else "",
     }
+
+
+@contextlib.contextmanager
+def _media_columns(
+    pulled: ProjectSnapshot, gateway: LabelStudio, hosts: Collection[str], wanted: bool
+) -> Iterator[MediaColumns | None]:
+    """What adds images and recordings to rows. None: they are not wanted."""
+    if not wanted:
+        yield None
+        return
+    from connector.reporting.media import MediaColumns
+    from connector.sync.media import open_fetcher
+
+    with open_fetcher(gateway, hosts) as fetcher:
+        yield MediaColumns(pulled, fetcher)
 
 
 def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) -> Extras:

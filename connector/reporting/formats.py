@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +17,7 @@ Rows = Iterable[dict[str, Any]]
 
 ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 BATCH = 1000  # rows in memory at a time
+_MEDIA_BATCH = 50  # with their images or recordings
 _NEEDED = {"parquet": ("pyarrow",), "datasets": ("pyarrow", "datasets")}
 
 
@@ -39,7 +40,7 @@ def require(file_format: str) -> None:
         )
 
 
-def write(file_format: str, rows: Rows, questions: Questions, path: Path) -> None:
+def write(file_format: str, rows: Rows, questions: Questions, path: Path, media: Sequence[str] = ()) -> None:
     """Writes rows to the file `path`, or for "datasets" to the folder `path`.
 
     Args:
@@ -47,8 +48,12 @@ def write(file_format: str, rows: Rows, questions: Questions, path: Path) -> Non
         rows: as `task_rows` gives them, or for "label-studio" as `label_studio_task` does.
         questions: those of the project.
         path: where to write.
+        media: columns of the rows with the bytes of images or recordings, "image" or "audio". Only for "datasets".
     """
-    _WRITERS[file_format](rows, questions, path)
+    if media:
+        _datasets(rows, questions, path, media)
+    else:
+        _WRITERS[file_format](rows, questions, path)
 
 
 def _open(path: Path) -> IO[str]:
@@ -89,9 +94,11 @@ def _parquet(rows: Rows, questions: Questions, path: Path) -> None:
             writer.write_batch(batch)
 
 
-def _datasets(rows: Rows, questions: Questions, path: Path) -> None:
+def _datasets(rows: Rows, questions: Questions, path: Path, media: Sequence[str] = ()) -> None:
     import datasets
     import pyarrow
+
+    from connector.media.recordings import SAMPLE_RATE
 
     features = datasets.Features.from_arrow_schema(_schema(questions))
     positions: dict[str, dict[str, int]] = {}
@@ -102,18 +109,24 @@ def _datasets(rows: Rows, questions: Questions, path: Path) -> None:
             features[column] = datasets.Sequence(feature) if control.multiple else feature
             positions[column] = {class_: index for index, class_ in enumerate(control.classes)}
 
+    # To decode sound, datasets needs torchcodec, which not everyone has. The bytes are there in any case.
+    of_media = {"image": datasets.Image(), "audio": datasets.Audio(sampling_rate=SAMPLE_RATE, decode=False)}
+    features.update({kind: of_media[kind] for kind in media})
+
     def number(label: str | list[str] | None, position: Mapping[str, int]) -> int | list[int] | None:
         if label is None:
             return None
         return position[label] if isinstance(label, str) else [position[name] for name in label]
 
     def numbered(row: dict[str, Any]) -> dict[str, Any]:
-        return {**flat(row), **{name: number(row[name], position) for name, position in positions.items()}}
+        labels = {name: number(row[name], position) for name, position in positions.items()}
+        files = {kind: row[kind] and {"bytes": row[kind], "path": None} for kind in media}
+        return {**flat(row), **labels, **files}
 
     # Through a file that is mapped into memory, so that at most one batch is held.
     stream, schema = path.with_name(path.name + ".arrow"), features.arrow_schema
     with pyarrow.OSFile(str(stream), "wb") as file, pyarrow.ipc.new_stream(file, schema) as writer:
-        for batch in _batches(map(numbered, rows), schema):
+        for batch in _batches(map(numbered, rows), schema, _MEDIA_BATCH if media else BATCH):
             writer.write_batch(batch)
     progress_bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
@@ -174,9 +187,9 @@ def _schema(questions: Questions) -> Any:
     return pa.schema([(name, types.get(name, pa.string())) for name in columns(questions)])
 
 
-def _batches(rows: Rows, schema: Any) -> Iterator[Any]:
+def _batches(rows: Rows, schema: Any, size: int = BATCH) -> Iterator[Any]:
     import pyarrow
 
     rest = iter(rows)
-    while part := list(islice(rest, BATCH)):
+    while part := list(islice(rest, size)):
         yield pyarrow.RecordBatch.from_pylist(part, schema=schema)

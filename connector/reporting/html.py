@@ -143,6 +143,7 @@ def _environment() -> Environment:
     }
     environment.globals["asked_for"] = asked_for
     environment.tests["long"] = _is_long
+    environment.tests["drawing"] = _is_drawing
     return environment
 
 
@@ -154,9 +155,14 @@ def _markup(trusted: str) -> Any:
 
 
 def _data_uri(image: bytes) -> str:
-    """A PNG or a JPEG as an address that holds it."""
-    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    """A PNG, a JPEG or an SVG drawing as an address that holds it."""
+    kind = "png" if image.startswith(b"\x89PNG") else "svg+xml" if _is_drawing(image) else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+def _is_drawing(image: bytes) -> bool:
+    """Whether a picture is a waveform, not an image of the task."""
+    return image.startswith(b"<svg")
 
 
 def _is_long(text: str) -> bool:

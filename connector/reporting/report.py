@@ -69,7 +69,7 @@ def report(
         draw: makes HTML of the content.
         scorer: a key of SCORERS.
         simulated: the folder that `connector simulate` has written, for the learning curve.
-        media_hosts: private hosts from which images may be fetched.
+        media_hosts: private hosts from which media may be fetched.
         clock: gives an aware datetime, in whose time zone a day begins.
 
     Raises:
@@ -129,8 +129,8 @@ def report(
 def _thumbnails(
     pulled: ProjectSnapshot, gateway: LabelStudio, media_hosts: Collection[str]
 ) -> Iterator[Thumbnails | None]:
-    """What makes small images of the tasks. None: they have no images."""
-    if not pulled.questions.has_images:
+    """What makes small pictures of the tasks. None: they have texts alone."""
+    if not pulled.questions.has_media:
         yield None
         return
     from connector.reporting.thumbnails import Thumbnails

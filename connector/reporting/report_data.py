@@ -56,7 +56,7 @@ class ReportData:
     ) -> ReportData:
         """The data of a project.
 
-        `reviewed`: the review of each question. `joined`: what they are together. `thumbnails`: makes small images.
+        `reviewed`: the review of each question. `joined`: what they are together. `thumbnails`: makes small pictures.
         """
         if not pulled.questions.several:
             return cls(pulled, reviewed[0], emails, record, rounds, thumbnails=thumbnails)

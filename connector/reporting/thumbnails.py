@@ -1,41 +1,46 @@
-"""Small images of tasks, for a page that holds all it shows."""
+"""Small pictures of tasks, for a page that holds all it shows: images made smaller, and waveforms of recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from connector.annotations.objects.image import PAGE_SEPARATOR
+from connector.annotations.objects.medium import PAGE_SEPARATOR
 from connector.media import Fetcher, Source
 from connector.media.images import thumbnail
+from connector.media.kinds import KINDS
+from connector.reporting.waveform import waveform
 from connector.state.snapshot import ProjectSnapshot
 
 _PIXELS = 192  # the longer side: twice what the page shows, for displays with many pixels
+# What makes a picture of a small copy, by the kind of media.
+_PICTURES: dict[str, Callable[[bytes], bytes]] = {"image": lambda copy: thumbnail(copy, _PIXELS), "audio": waveform}
 
 
 class Thumbnails:
-    """Fetches each image once. One that cannot be fetched has none."""
+    """Fetches each medium once. One that cannot be fetched has no picture."""
 
     def __init__(self, fetcher: Fetcher) -> None:
-        """`fetcher`: what fetches the images. The caller closes it."""
+        """`fetcher`: what fetches the media. The caller closes it."""
         self._fetcher = fetcher
         self._known: dict[str, bytes] = {}
 
     def of(self, pulled: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, bytes]:
-        """{task: its image, small} of those of the tasks that have one. Of several images, the first."""
-        addresses = _addresses(pulled, list(tasks))
+        """{task: its picture} of those of the tasks that have a medium. Of several pages, the first."""
+        controls = pulled.questions.controls
+        place = next((place for place, control in enumerate(controls) if control.kind in KINDS), None)
+        if place is None:
+            return {}
+        kind = controls[place].kind
+        addresses = _addresses(pulled, place, list(tasks))
         new = ((task, address) for task, address in addresses.items() if address not in self._known)
         missing = {address: Source(task, (address,)) for task, address in new}
-        for address, found in self._fetcher.fetch(missing):
+        for address, found in self._fetcher.fetch(missing, KINDS[kind]):
             if isinstance(found, bytes):
-                self._known[address] = thumbnail(found, _PIXELS)
+                self._known[address] = _PICTURES[kind](found)
         return {task: self._known[address] for task, address in addresses.items() if address in self._known}
 
 
-def _addresses(pulled: ProjectSnapshot, tasks: list[int]) -> dict[int, str]:
-    """{task: the address of its image, or of its first page}."""
-    questions = pulled.questions
-    place = next((place for place, control in enumerate(questions.controls) if control.kind == "image"), None)
-    if place is None:
-        return {}
-    contents = {task: questions.text_of(text, place) for task, text in pulled.texts(tasks).items()}
+def _addresses(pulled: ProjectSnapshot, place: int, tasks: list[int]) -> dict[int, str]:
+    """{task: the address of its medium, or of the first page}. `place`: of the question."""
+    contents = {task: pulled.questions.text_of(text, place) for task, text in pulled.texts(tasks).items()}
     return {task: content.split(PAGE_SEPARATOR)[0] for task, content in contents.items() if content}

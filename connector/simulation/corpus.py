@@ -1,4 +1,4 @@
-"""Texts or images with the labels of several people, and a test set, from tables."""
+"""Texts, images or recordings with the labels of several people, and a test set, from tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from connector.annotations.form.data import PAIR_SEPARATOR
+from connector.annotations.objects.content import NOUNS
 from connector.errors import UsageError
 from connector.formatting import count, verb
 
@@ -23,7 +24,7 @@ COLUMNS = {
     "truth.csv": ("id", "label"),
 }
 SIDES = ("left", "right")  # of a pair: columns instead of `text`, and the labels
-IMAGE = "image"  # a column instead of `text`, with the path of a file
+MEDIA = ("image", "audio")  # columns instead of `text`, with the path of a file: kinds of content
 REQUIRED = ("tasks.csv", "annotations.csv", "test.csv")
 HELD_OUT = 5  # one of so many tasks is held out if there is no test set
 
@@ -32,11 +33,11 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts or images to label, the labels of several people, and more of them to test on.
+    """Texts, images or recordings to label, the labels of several people, and more of them to test on.
 
-    `tasks`: {id: text}, or of images {id: path}. `annotations`: {id: [(annotator, label), …]} in their order, at most
+    `tasks`: {id: text}, or of media {id: path}. `annotations`: {id: [(annotator, label), …]} in their order, at most
     one by an annotator. `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that
-    a reader of results on it needs. `kind`: what the contents are, "text" or "image".
+    a reader of results on it needs. `kind`: what the contents are, "text", "image" or "audio".
     """
 
     tasks: dict[str, str]
@@ -47,12 +48,15 @@ class Corpus:
     kind: str = "text"
 
     def content(self, path: str) -> bytes:
-        """The small copy of an image, as the connector brings it to the ML backend. Raises UsageError."""
+        """The small copy of a medium, as the connector brings it to the ML backend. Raises UsageError."""
         from connector.media.failures import Unusable
-        from connector.media.images import small_copy
+        from connector.media.kinds import KINDS
+        from connector.media.limits import DEFAULT_LIMITS
 
+        kind = KINDS[self.kind]
+        kind.check()
         try:
-            return small_copy([Path(path).read_bytes()])
+            return kind.whole([kind.part(Path(path).read_bytes(), DEFAULT_LIMITS)])
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
         except Unusable as error:
@@ -60,8 +64,8 @@ class Corpus:
 
     @cached_property
     def test_addresses(self) -> list[str]:
-        """Of each test image, an address that contains its small copy."""
-        return [f"data:image/*;base64,{b64encode(self.content(path)).decode()}" for path, _ in self.test]
+        """Of each test medium, an address that contains its small copy."""
+        return [f"data:{self.kind}/*;base64,{b64encode(self.content(path)).decode()}" for path, _ in self.test]
 
     @cached_property
     def classes(self) -> list[str]:
@@ -186,9 +190,10 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
         )
     kinds = {read[name].kind for name in tables if "text" in COLUMNS[name]}
     if len(kinds) > 1:
-        raise UsageError(f"{directory} has images in one of its tables and texts in the other.")
+        one, other = (NOUNS[kind] for kind in sorted(kinds))
+        raise UsageError(f"{directory} has {one}s in one of its tables and {other}s in the other.")
     kind = kinds.pop()
-    if kind == IMAGE:
+    if kind in MEDIA:
         tasks = {task: str(_inside(directory, path)) for task, path in tasks.items()}
         test = [(str(_inside(directory, path)), label) for path, label in test]
     return Corpus(
@@ -202,10 +207,10 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
 
 
 def _inside(directory: Path, path: str) -> Path:
-    """The file of an image. Raises UsageError if there is none, or if it is not in the folder."""
+    """The file of a medium. Raises UsageError if there is none, or if it is not in the folder."""
     file = directory / path
     if not file.resolve().is_relative_to(directory.resolve()):
-        raise UsageError(f"{path} is not in {directory}: put the images into that folder.")
+        raise UsageError(f"{path} is not in {directory}: put the files into that folder.")
     if not file.is_file():
         raise UsageError(f"There is no {file}.")
     return file
@@ -267,7 +272,7 @@ class _Table(NamedTuple):
 
 
 def _table(path: Path, required: tuple[str, ...]) -> _Table:
-    """Reads a CSV file. It is about images if it has such a column in place of texts."""
+    """Reads a CSV file. It is about media if it has the column of such a kind in place of texts."""
     import pandas as pd  # which takes half a second
 
     columns = COLUMNS[path.name]
@@ -288,9 +293,11 @@ def _table(path: Path, required: tuple[str, ...]) -> _Table:
     paired = "text" in columns and "text" not in header and set(SIDES) <= set(header)
     if paired:
         columns = tuple(part for column in columns for part in (SIDES if column == "text" else (column,)))
-    kind = IMAGE if "text" in columns and "text" not in header and IMAGE in header else "text"
-    if kind == IMAGE:
-        columns = tuple(IMAGE if column == "text" else column for column in columns)
+    kind = "text"
+    if "text" in columns and "text" not in header:
+        kind = next((medium for medium in MEDIA if medium in header), "text")
+    if kind != "text":
+        columns = tuple(kind if column == "text" else column for column in columns)
     missing = [column for column in columns if column not in header]
     if missing:
         raise UsageError(f"{path} has no column {missing[0]!r}. It needs {', '.join(columns)}.")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from connector.annotations.ground_truth import TEST_SHARE, ground_truths
 from connector.annotations.label_config import Control, find_control
+from connector.annotations.objects.content import NOUNS
 from connector.annotations.records import Task, latest_labels, read_task, read_text
 from connector.errors import UsageError
 from connector.label_studio.client import LabelStudio
@@ -56,8 +57,8 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
     name = f"Project {project_id}"
     if control.kind != "text":
         raise UsageError(
-            f"{name} has images. A project of images cannot be replayed: put its files into a folder with a tasks.csv "
-            "that has the column image, and use --data."
+            f"{name} has {NOUNS[control.kind]}s. Such a project cannot be replayed: put its files into a folder with a "
+            f"tasks.csv that has the column {control.kind}, and use --data."
         )
     if control.multiple:
         raise UsageError(f"{name} is multiple choice. Only projects with one class per text can be replayed.")

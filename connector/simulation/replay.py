@@ -18,6 +18,7 @@ from connector.active_learning.strategies import STRATEGIES
 from connector.active_learning.window import Slot
 from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.annotations.label_config import find_questions
+from connector.annotations.objects import OBJECTS
 from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Backend
 from connector.progress import Reporter
@@ -212,7 +213,7 @@ class Run:
 
     @cached_property
     def _test_data(self) -> list[dict[str, str]]:
-        """The data of the test tasks. Images are in them, because they belong to no item of the project."""
+        """The data of the test tasks. Media are in them, because they belong to no item of the project."""
         if self._corpus.kind != "text":
             return [{DATA_KEY: address} for address in self._corpus.test_addresses]
         keys, most = self._questions.data_keys, len(self._questions.data_keys) - 1
@@ -265,7 +266,7 @@ def label_config(corpus: Corpus) -> str:
         texts = "".join(f'<Text name="{side}" value="${side}"/>' for side in SIDES)
         return f'<View>{texts}<Pairwise name="label" toName="{",".join(SIDES)}"/></View>'
     choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in corpus.classes)
-    shown = "Text" if corpus.kind == "text" else "Image"
+    shown = next(tag for tag, content in OBJECTS.items() if content.kind == corpus.kind)
     return (
         f'<View><{shown} name="text" value="${DATA_KEY}"/>'
         f'<Choices name="label" toName="text">{choices}</Choices></View>'

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from connector import __version__
+from connector.annotations.objects.content import NOUNS
 from connector.errors import UsageError
 from connector.formatting import count, verb
 from connector.progress import Reporter
@@ -106,7 +107,7 @@ def simulate(
     if missing:
         processes = min(jobs or _processes(), len(missing))
         with contextlib.ExitStack() as stack:
-            with reporter.stage("prepare", f"Embedding {count(len(corpus.tasks), corpus.kind)}") as stage:
+            with reporter.stage("prepare", f"Embedding {count(len(corpus.tasks), NOUNS[corpus.kind])}") as stage:
                 embedded = out / "embedded"
                 project = plan.options.project
                 urls = stack.enter_context(serve(corpus, project, plan.classifiers, processes, embedded, stage.count))

@@ -1,4 +1,4 @@
-"""What could not be fetched: the images of a project whose addresses do not give one."""
+"""What could not be fetched: the images and recordings of a project whose addresses do not give one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_WAIT = 7 * 24 * _HOUR
 
 
 class MediaFailure(NamedTuple):
-    """Why an image could not be fetched.
+    """Why a medium could not be fetched.
 
     Attributes:
         cause: For counting, such as "404".
@@ -33,7 +33,7 @@ class MediaFailure(NamedTuple):
 
         A private host costs nothing to try, and may be allowed by now.
         """
-        from connector.media.failures import PRIVATE  # its room takes a while to load, and few projects have images
+        from connector.media.failures import PRIVATE  # its room takes a while to load, and few projects have media
 
         if self.cause == PRIVATE:
             return True
@@ -42,10 +42,10 @@ class MediaFailure(NamedTuple):
 
 
 class MediaRows(ProjectRows):
-    """The images of a project that could not be fetched."""
+    """The media of a project that could not be fetched."""
 
     def media_failures(self) -> dict[str, MediaFailure]:
-        """{digest of an address: why it gave no image}."""
+        """{digest of an address: why it gave no medium}."""
         return {
             row["digest"]: MediaFailure(row["cause"], row["problem"], row["attempts"], row["tried_at"])
             for row in self._all(schema.media)

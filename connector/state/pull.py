@@ -232,7 +232,7 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
 
 
 def _failed(state: ProjectState) -> dict[str, str]:
-    """{digest of an image's address: why it could not be fetched}."""
+    """{digest of a medium's address: why it could not be fetched}."""
     return {key: failure.problem for key, failure in state.media_failures().items()}
 
 

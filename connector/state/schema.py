@@ -126,7 +126,7 @@ consensus = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("quality", sa.Float, nullable=False),
 )
-# Images that could not be fetched, by the digest of their address, until they can.
+# Media that could not be fetched, by the digest of their address, until they can.
 media = sa.Table(
     "media",
     metadata,

@@ -32,8 +32,8 @@ class ProjectSnapshot:
         changed: Whether an annotation, a text or the set of tasks differs from the last sync.
         texts: Reads the texts of some tasks, {id: text}, because all of them are many times larger than the rest.
         key: The key of the model in the ML backend. "": that of the project.
-        failed: {digest of an image's address: why it could not be fetched}. Such an image counts as missing content.
-        with_failed: The same project with these images. None: none failed.
+        failed: {digest of a medium's address: why it could not be fetched}. Such a medium counts as missing content.
+        with_failed: The same project with these media. None: none failed.
     """
 
     project: dict[str, Any]
@@ -47,15 +47,15 @@ class ProjectSnapshot:
     with_failed: ProjectSnapshot | None = None
 
     def without_failed(self, failed: Mapping[str, str]) -> ProjectSnapshot:
-        """The snapshot without these images, {digest of the address: why it could not be fetched}."""
-        if not failed or not self.questions.has_images:
+        """The snapshot without these media, {digest of the address: why it could not be fetched}."""
+        if not failed or not self.questions.has_media:
             return self
         texts = partial(self._texts_without, failed)
         return replace(self, tasks=self._without(failed), texts=texts, failed=failed, with_failed=self)
 
     @property
     def complete(self) -> ProjectSnapshot:
-        """The project as its tasks describe it, with images that could not be fetched."""
+        """The project as its tasks describe it, with media that could not be fetched."""
         return self.with_failed or self
 
     @property
@@ -104,7 +104,7 @@ class ProjectSnapshot:
         ]
 
     def _without(self, failed: Mapping[str, str]) -> dict[int, Task]:
-        """The tasks, with why images are missing. Those of which no content is left have no digest."""
+        """The tasks, with why media are missing. Those of which no content is left have no digest."""
         if self.questions.read_alike:
             digests = ((number, task.digest or "") for number, task in self.tasks.items())
             problems = {number: (failed[key], False) for number, key in digests if key in failed}
@@ -112,7 +112,7 @@ class ProjectSnapshot:
             problems = {}
             for part in batched(self.tasks, TEXTS_AT_ONCE):
                 for number, joint in self.texts(part).items():
-                    left, gone = self.questions.without_images(joint, failed)
+                    left, gone = self.questions.without_media(joint, failed)
                     if gone:
                         words = " and ".join(dict.fromkeys(filter(None, [self.tasks[number].problem, *gone])))
                         problems[number] = words, bool(left.replace(CONTENT_SEPARATOR, ""))
@@ -123,11 +123,11 @@ class ProjectSnapshot:
         return tasks
 
     def _texts_without(self, failed: Mapping[str, str], ids: Iterable[int]) -> dict[int, str]:
-        """The joint texts of tasks, without images that could not be fetched."""
+        """The joint texts of tasks, without media that could not be fetched."""
         texts = self.texts(ids)
         if self.questions.read_alike:
             return texts
-        return {task: self.questions.without_images(joint, failed)[0] for task, joint in texts.items()}
+        return {task: self.questions.without_media(joint, failed)[0] for task, joint in texts.items()}
 
     def _of(self, place: int) -> ProjectSnapshot:
         questions, control = self.questions, self.questions.controls[place]

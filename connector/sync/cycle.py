@@ -48,7 +48,7 @@ class SyncOptions:
     strategy: str = DEFAULT_STRATEGY
     ground_truth: bool = False
     publish_consensus: bool = False
-    media_hosts: tuple[str, ...] = ()  # private hosts from which images may be fetched
+    media_hosts: tuple[str, ...] = ()  # private hosts from which media may be fetched
 
     def most_annotations(self, wanted: int) -> int:
         """How many annotations a task may get, if `wanted` are to be on every task."""
@@ -68,7 +68,7 @@ class SyncOptions:
             **({"publish_consensus": True} if self.publish_consensus else {}),
             # Without a training the window may be another one than with it: the next sync that may train is to do so.
             **({"train": "never"} if self.train == "never" else {}),
-            # Images that could not be fetched may be, now.
+            # Media that could not be fetched may be, now.
             **({"media_hosts": sorted(self.media_hosts)} if self.media_hosts else {}),
         }
 
@@ -276,14 +276,14 @@ class _Cycle:
             self.state.put(found={**found, "former_models": left})
 
     def _with_media(self, snapshot: ProjectSnapshot, backend: Backend) -> ProjectSnapshot:
-        """Brings the images that models read to the ML backend. Returns the project without those it cannot get."""
-        if not snapshot.questions.has_images:
+        """Brings the media that models read to the ML backend. Returns the project without those that it cannot get."""
+        if not snapshot.questions.has_media:
             return snapshot
-        from connector.sync.media import bring_media, image_parts, open_fetcher
+        from connector.sync.media import bring_media, media_parts, open_fetcher
 
         failed: dict[str, str] = {}
         with open_fetcher(self.gateway, self.options.media_hosts) as fetcher:
-            for part in image_parts(snapshot):
+            for part in media_parts(snapshot):
                 reporter = self.reporter.of(part.control.name) if snapshot.questions.several else self.reporter
                 failed |= bring_media(part, backend, fetcher, self.state, reporter)
         return snapshot.complete.without_failed(failed)

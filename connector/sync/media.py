@@ -1,4 +1,4 @@
-"""Brings the ML backend small copies of the images that it lacks, and remembers those that cannot be fetched."""
+"""Brings the ML backend small copies of the media that it lacks, and remembers those that cannot be fetched."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from connector.annotations.objects.image import PAGE_SEPARATOR
+from connector.annotations.objects.content import NOUNS
+from connector.annotations.objects.medium import PAGE_SEPARATOR
 from connector.backend import Backend
 from connector.label_studio.client import LabelStudio
 from connector.media import Failure, Fetcher, Source
+from connector.media.failures import UNREADABLE
+from connector.media.kinds import KINDS
 from connector.progress import Reporter
 from connector.state.lock import KEEP_SECONDS
 from connector.state.media import MediaFailure
@@ -21,7 +24,7 @@ _COPIES, _BYTES = 200, 8 << 20  # that are sent in one call
 
 
 class Memory(Protocol):
-    """What is remembered of images (connector.state.project_state.ProjectState)."""
+    """What is remembered of media (connector.state.project_state.ProjectState)."""
 
     def media_failures(self) -> dict[str, MediaFailure]: ...
 
@@ -33,9 +36,9 @@ class Memory(Protocol):
 def bring_media(
     pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter
 ) -> dict[str, str]:
-    """Fetches the images that the ML backend lacks, and sends it small copies.
+    """Fetches the images or recordings of one question that the ML backend lacks, and sends it small copies.
 
-    What was sent is not fetched again, so a sync that is killed goes on where it was. An image that could not be
+    What was sent is not fetched again, so a sync that is killed goes on where it was. A medium that could not be
     fetched is tried again after an hour, and then less and less often.
 
     Returns {digest of an address: why it could not be fetched}.
@@ -44,17 +47,17 @@ def bring_media(
 
 
 def open_fetcher(gateway: LabelStudio, hosts: Collection[str]) -> Fetcher:
-    """What fetches the images of a Label Studio. `hosts`: those that may be private. The caller closes it."""
+    """What fetches the media of a Label Studio. `hosts`: those that may be private. The caller closes it."""
     return Fetcher(gateway.url, gateway.authorization, hosts=hosts)
 
 
-def image_parts(pulled: ProjectSnapshot) -> list[ProjectSnapshot]:
-    """The questions on images, with those that could not be fetched before: they may be there now."""
-    return [part for part in pulled.complete.by_question() if part.control.kind == "image"]
+def media_parts(pulled: ProjectSnapshot) -> list[ProjectSnapshot]:
+    """The questions on media, with those that could not be fetched before: they may be there now."""
+    return [part for part in pulled.complete.by_question() if part.control.kind in KINDS]
 
 
 def sources(part: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, Source]:
-    """{task: its image} of those of the tasks that have one. `part`: of one question."""
+    """{task: its medium} of those of the tasks that have one. `part`: of one question."""
     return {task: Source(task, tuple(text.split(PAGE_SEPARATOR))) for task, text in part.texts(tasks).items()}
 
 
@@ -74,7 +77,7 @@ class _Delivery:
     def bring(self) -> dict[str, str]:
         pulled, kind = self._pulled, self._pulled.control.kind
         digests = task_digests(pulled)
-        with self._reporter.stage("media", "Bringing new images to the ML backend") as stage:
+        with self._reporter.stage("media", f"Bringing new {NOUNS[kind]}s to the ML backend") as stage:
             self._backend.check()
             tasks = list(digests)
             missing = self._backend.missing_items(pulled.model_key, tasks, list(digests.values()), kind)
@@ -89,10 +92,10 @@ class _Delivery:
         return {key: failure.problem for key, failure in self._failures.items()}
 
     def _bring_part(self, wanted: Mapping[str, int], done: int, total: int, count: Callable[[int, int], None]) -> None:
-        """Fetches and sends some images, {digest of the address: a task that has it}. `done` of `total` are there."""
+        """Fetches and sends some media, {digest of the address: a task that has it}. `done` of `total` are there."""
         by_task = sources(self._pulled, wanted.values())
         by_key = {key: by_task[task] for key, task in wanted.items() if task in by_task}
-        for key, found in self._fetcher.fetch(by_key):
+        for key, found in self._fetcher.fetch(by_key, KINDS[self._pulled.control.kind]):
             if isinstance(found, Failure):
                 self._fail(key, found.cause, found.problem)
             else:
@@ -107,8 +110,9 @@ class _Delivery:
     def _send(self) -> None:
         """Sends what was fetched, and records what was not."""
         if self._copies:
+            noun = NOUNS[self._pulled.control.kind]
             for key in self._backend.send_media(self._pulled.model_key, self._copies):
-                self._fail(key, "no image", "its image cannot be read by the ML backend")
+                self._fail(key, UNREADABLE, f"its {noun} cannot be read by the ML backend")
         fetched = [key for key in self._copies if key not in self._failed]
         self._state.store_media(self._failed, [key for key in fetched if key in self._failures])
         for key in fetched:

@@ -188,7 +188,7 @@ def task_digests(pulled: ProjectSnapshot) -> dict[int, str]:
 def fetch_probabilities(pulled: ProjectSnapshot, backend: Backend, reporter: Reporter) -> Probabilities | None:
     """Sends the backend the texts it lacks. Returns its probabilities, or None while it has no model.
 
-    The images that it lacks are left out: `media.bring_media` brings them.
+    The media that it lacks are left out: `media.bring_media` brings them.
     """
     project, digests = pulled.model_key, task_digests(pulled)
     if pulled.control.kind != "text":

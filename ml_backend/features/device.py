@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 if TYPE_CHECKING:
     import torch
 
-Content = Literal["texts", "images"]
-# Short texts of similar lengths stay in the cache. An image is some 200 tokens, so a few fill it.
-_ON_CPU: dict[Content, int] = {"texts": 16, "images": 4}
-_ON_GPU: dict[Content, int] = {"texts": 256, "images": 64}  # at first
+Content = Literal["texts", "images", "recordings"]
+# Short texts of similar lengths stay in the cache. An image is some 200 tokens, so a few fill it. Ten seconds of sound
+# are 500 or 1,200 tokens.
+_ON_CPU: dict[Content, int] = {"texts": 16, "images": 4, "recordings": 1}
+_ON_GPU: dict[Content, int] = {"texts": 256, "images": 64, "recordings": 16}  # at first
 _BATCHES_A_CHUNK = 4
 
 T = TypeVar("T")

@@ -52,7 +52,7 @@ class FeatureSpec:
 
 
 def _present(*keys: str) -> tuple[str, ...]:
-    """The keys without empty ones: images have no terms."""
+    """The keys without empty ones: media have no terms."""
     return tuple(filter(None, keys))
 
 

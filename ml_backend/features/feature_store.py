@@ -10,7 +10,7 @@ import numpy as np
 
 from ml_backend.errors import CorruptModel, EncoderUnavailable
 from ml_backend.features import device, tfidf
-from ml_backend.features.data_uri import image_in
+from ml_backend.features.data_uri import medium_in
 from ml_backend.features.encoder_ensembles import EncoderEnsembles, is_finetuned
 from ml_backend.features.encoders import AnyEncoder, Encoders
 from ml_backend.features.feature_spec import FINAL, FeatureSpec, Matrix
@@ -21,6 +21,7 @@ from ml_backend.features.transformer_ensembles import TransformerEnsembles, is_o
 from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.settings import Settings
 from ml_backend.storage import Dataset, digest
+from ml_backend.storage.dataset import Kind
 
 Report = Callable[[int, int], None]  # done, total
 Compute = Callable[[Sequence[Any]], Matrix]
@@ -85,9 +86,14 @@ class FeatureStore:
         return FeatureSpec(fingerprint, fitted.id)
 
     @property
+    def kind(self) -> Kind:
+        """What the contents are."""
+        return self._dataset.kind
+
+    @property
     def are_texts(self) -> bool:
         """Whether the contents are texts. Only of these there are terms, and encoders to fine-tune."""
-        return self._dataset.kind == "text"
+        return self.kind == "text"
 
     @property
     def loaded(self) -> str | None:
@@ -174,9 +180,9 @@ class FeatureStore:
     def of_addresses(
         self, spec: FeatureSpec, addresses: Sequence[str], fetch: Fetch = lambda positions: {}
     ) -> tuple[Matrix, list[int]]:
-        """The features of images for FINAL: float32 (n, d), and the positions in `addresses` of its n rows.
+        """The features of media for FINAL: float32 (n, d), and the positions in `addresses` of its n rows.
 
-        They are stored ones. An image that is in its address itself (a data: URI) needs none. `fetch` gives those of
+        They are stored ones. A medium that is in its address itself (a data: URI) needs none. `fetch` gives those of
         the others that it can, by their positions. Raises CorruptModel.
         """
         digests = self._dataset.digests_of_sources([digest(address) for address in addresses])
@@ -184,7 +190,8 @@ class FeatureStore:
         features, found = self.matrix(spec, [digests[position] or b"" for position in known])
         positions = [known[row] for row in found]
         left = sorted(set(range(len(addresses))) - set(positions))
-        contents = {place: content for place in left if (content := image_in(addresses[place])) is not None}
+        kind = self.kind
+        contents = {place: content for place in left if (content := medium_in(addresses[place], kind)) is not None}
         contents |= fetch([place for place in left if place not in contents])
         if not contents:
             return features, positions
@@ -261,7 +268,7 @@ class FeatureStore:
 
     @property
     def _encoder(self) -> AnyEncoder:
-        return self._encoders.of(self._dataset.kind)
+        return self._encoders.of(self.kind)
 
     def _fill(self, feature_keys: Sequence[str], report: Report, digests: Collection[bytes] | None = None) -> None:
         lacking = {key: self._dataset.lacking(key, digests) for key in feature_keys}

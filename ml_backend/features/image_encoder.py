@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,34 +11,18 @@ import numpy.typing as npt
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features import image_models
 from ml_backend.features.images import frames, require_pillow
-from ml_backend.features.lazy_encoder import Identity, LazyEncoder
+from ml_backend.features.lazy_encoder import Identity
+from ml_backend.features.media_encoder import MediaEncoder
 from ml_backend.parallel import RemoteCall
 
 log = logging.getLogger(__name__)
 
 
-class ImageEncoder(LazyEncoder[image_models.ImageModel]):
-    """Computes float32 embeddings of images. Safe to share between threads."""
+class ImageEncoder(MediaEncoder[image_models.ImageModel]):
+    """Computes float32 embeddings of images. Their parts are the frames of a file."""
 
     kind = "image encoder"
-
-    def encode(self, contents: Sequence[bytes]) -> npt.NDArray[np.float32]:
-        """The embeddings, float32 (n, d), in the order of `contents`. Raises EncoderUnavailable.
-
-        Args:
-            contents: Files that `check_image` found usable. Of a file with several frames, such as the pages of a
-                document, the embedding is the mean over the frames.
-        """
-        model = self._model()
-        pages = ((place, frame) for place, content in enumerate(contents) for frame in frames(content))
-        owners, vectors = [], []
-        # A prediction waits for one chunk of a training only. Images are read and resized while another computes.
-        while chunk := list(islice(pages, model.chunk_size)):
-            prepared = model.prepare([frame for _, frame in chunk])
-            with self._lock:
-                vectors.append(model.vectors(prepared))
-            owners += [place for place, _ in chunk]
-        return _means(np.concatenate(vectors), owners) if vectors else np.zeros((0, 0), dtype=np.float32)
+    parts = staticmethod(frames)
 
     def remote_call(self) -> RemoteCall:
         """A call that embeds images as this encoder does, in any process that can load it."""
@@ -62,15 +45,6 @@ class ImageEncoder(LazyEncoder[image_models.ImageModel]):
                 " Without weights: set it to pixels."
             ) from error
         return model, model.fingerprint
-
-
-def _means(vectors: npt.NDArray[np.float32], owners: list[int]) -> npt.NDArray[np.float32]:
-    """The mean of the vectors of each owner, in the order of the owners, who are numbered without a gap."""
-    if len(owners) == owners[-1] + 1:
-        return vectors
-    sums = np.zeros((owners[-1] + 1, vectors.shape[1]), dtype=np.float32)
-    np.add.at(sums, owners, vectors)
-    return sums / np.bincount(owners).astype(np.float32)[:, None]
 
 
 def same_encoder(identity: Identity) -> ImageEncoder:

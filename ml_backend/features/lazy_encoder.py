@@ -1,4 +1,4 @@
-"""What the encoders of texts and of images share: a model that is loaded once, on first need, and its fingerprint."""
+"""What the encoders of all kinds of contents share: a model that is loaded once, on first need, and its fingerprint."""
 
 import hashlib
 from abc import ABC, abstractmethod

@@ -11,12 +11,12 @@ from ml_backend.features.feature_store import FeatureStore
 from ml_backend.labeling.controls import Control
 from ml_backend.labeling.form.conditions import Condition, shown_labels
 from ml_backend.labeling.label_config import describe_changes, match_models
-from ml_backend.labeling.objects.image import PAGE_SEPARATOR
+from ml_backend.labeling.objects.medium import PAGE_SEPARATOR
 from ml_backend.models.registry import TrainedModel
 from ml_backend.schemas import PredictResponse
 
-# {key: the id of a task and the addresses of the pages that it shows} → {key: its small copy}
-FetchMedia = Callable[[Mapping[int, tuple[int, Sequence[str]]]], Mapping[int, bytes]]
+# A kind, {key: the id of a task and the addresses of the parts that it shows} → {key: its small copy}
+FetchMedia = Callable[[str, Mapping[int, tuple[int, Sequence[str]]]], Mapping[int, bytes]]
 
 
 class _Answer(NamedTuple):
@@ -39,7 +39,7 @@ def predict_tasks(
     controls: Sequence[Control],
     conditions: Mapping[str, Sequence[Condition]],
     tasks: Sequence[Any],
-    fetch: FetchMedia = lambda wanted: {},
+    fetch: FetchMedia = lambda kind, wanted: {},
 ) -> PredictResponse:
     """Predict the classes of tasks. Only classes that the labelling config still has are predicted.
 
@@ -101,20 +101,21 @@ def _answer(
         return answers
     read = control.with_fields(model.fields)
     texts = {place: text for place, task in enumerate(tasks) if (text := text_of(task, read))}
-    are_texts = features.are_texts
-    if not texts or are_texts != (read.kind == "text"):
+    kind = features.kind
+    if not texts or kind != read.kind:
         return answers
     if not features.matches(model.feature_spec):
         message = f"Model version {model.version} was trained with another encoder. Train again."
         return answers._replace(message=message)
-    if are_texts:
+    if kind == "text":
         vectors = features.of_texts(model.feature_spec, list(texts.values()))
         places = list(texts)
     else:
         owners, addresses = list(texts), list(texts.values())
 
         def missing(positions: Sequence[int]) -> Mapping[int, bytes]:
-            return fetch({at: (_id_of(tasks[owners[at]]), addresses[at].split(PAGE_SEPARATOR)) for at in positions})
+            of_tasks = {at: (_id_of(tasks[owners[at]]), addresses[at].split(PAGE_SEPARATOR)) for at in positions}
+            return fetch(read.kind, of_tasks)
 
         vectors, known = features.of_addresses(model.feature_spec, addresses, missing)
         places = [owners[position] for position in known]
@@ -135,7 +136,7 @@ def _id_of(task: Any) -> int:
 
 
 def text_of(task: Any, control: Control) -> str:
-    """What a task of Label Studio shows in a control: a text, or the address of an image. Empty if there is nothing."""
+    """What a task of Label Studio shows in a control: a text, or the address of a medium. Empty if there is nothing."""
     return control.shown(task.get("data") if isinstance(task, dict) else None).text or ""
 
 

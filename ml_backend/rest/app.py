@@ -130,7 +130,7 @@ class Routes:
         return await run_in_threadpool(self._service.webhook, await request.body())
 
     async def put_items(self, project: str, request: Request, kind: Kind = "text") -> Response:
-        """Replace a project's items. Returns which texts, or images, are needed."""
+        """Replace a project's items. Returns which texts, images or recordings are needed."""
         body = await request.body()
 
         def work() -> bytes:
@@ -144,7 +144,7 @@ class Routes:
         return schemas.TextsResponse(stored=self._service.add_texts(project, request.texts))
 
     async def post_media(self, project: str, request: Request) -> schemas.MediaResponse:
-        """Store small copies of images."""
+        """Store small copies of images or recordings."""
         body = await request.body()
 
         def work() -> list[int]:

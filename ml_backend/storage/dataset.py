@@ -1,7 +1,8 @@
 """The items of a project in an SQLite file: ids, digests, contents, cached features and labels.
 
-A content is a text, or a small copy of an image. A text has the digest that its item came with. An image's item comes
-with the digest of its address, its source: `media` maps that to the digest of its content, once it is here.
+A content is a text, or a small copy of a medium: an image, or a recording. A text has the digest that its item came
+with. A medium's item comes with the digest of its address, its source: `media` maps that to the digest of its content,
+once it is here.
 
 The labels have two sources: the consensus labels that the connector last sent for training, and the annotations that
 Label Studio's events reported.
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 DIGEST_BYTES = 16
-Kind = Literal["text", "image"]
+Kind = Literal["text", "image", "audio"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (id INTEGER PRIMARY KEY, digest BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS items_digest ON items (digest);
@@ -57,7 +58,7 @@ class ConsensusLabel(NamedTuple):
 class Annotation(NamedTuple):
     """An annotation as an event reported it.
 
-    `text` is what the task shows under `data_key`, the address of an image, or empty if it is unknown. `answers` maps
+    `text` is what the task shows under `data_key`, the address of a medium, or empty if it is unknown. `answers` maps
     the name of a control to the choices, and is None for a skip. `updated_at` is in seconds since 1970.
     """
 
@@ -106,6 +107,9 @@ class Dataset:
             kind: What their contents are.
         """
         with self._connection() as connection, connection:
+            before = connection.execute("SELECT value FROM meta WHERE name = 'kind'").fetchone()
+            if before is not None and before[0] != kind:  # what was read as an image is not read as a recording
+                connection.execute("DELETE FROM media")
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('kind', ?)", (kind,))
             connection.execute("DELETE FROM items")
             if kind != "text":

@@ -59,8 +59,9 @@ def label_studio_on_postgresql(postgresql: PostgreSQL) -> Iterator[LabelStudio]:
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running ML backend with the packaged weights, for the projects of both Label Studios."""
     directory = tmp_path_factory.mktemp("ml-backend")
-    # The default encoder of images comes from a model hub.
-    yield servers.start_ml_backend(directory, environment={"ML_BACKEND_IMAGE_ENCODER": "efficientnet-lite0"}).url
+    # The default encoders of images and recordings come from a model hub.
+    encoders = {"ML_BACKEND_IMAGE_ENCODER": "efficientnet-lite0", "ML_BACKEND_AUDIO_ENCODER": "melstats"}
+    yield servers.start_ml_backend(directory, environment=encoders).url
     servers.stop(directory, servers.ML_BACKEND)
 
 

@@ -140,7 +140,9 @@ def test_both_kinds_of_tokens_fetch(commands: Commands, start: StartProject, kin
     upload(loop, [2])
     (new,) = [row for row in loop.rows() if number_of(row) == 2]
     settings = Settings(label_studio_url=loop.server.url, label_studio_api_key=SecretStr(token))
-    copies = TaskMedia(settings)({5: (new["id"], [new["data"]["image"]]), 6: (new["id"], ["/data/upload/0/gone.png"])})
+    copies = TaskMedia(settings)(
+        "image", {5: (new["id"], [new["data"]["image"]]), 6: (new["id"], ["/data/upload/0/gone.png"])}
+    )
     assert list(copies) == [5]
     assert check_image(copies[5]) == ""
 
@@ -167,7 +169,7 @@ BROKEN: dict[str, tuple[str, Reply]] = {
     "403": ("/403.png", Reply(b"", 403)),
     "404": ("/404.png", Reply(b"", 404)),
     "503": ("/503.png", Reply(b"", 503)),
-    "no image": ("/page.jpg", Reply(b"<html>Sign in</html>", headers={"Content-Type": "image/jpeg"})),
+    "unreadable": ("/page.jpg", Reply(b"<html>Sign in</html>", headers={"Content-Type": "image/jpeg"})),
     "too large": ("/bomb.png", Reply(bomb())),
     "cut off": ("/cut.png", Reply(png(1)[:300], how="cut")),
     "redirects": ("/loop.png", redirect("/loop.png")),

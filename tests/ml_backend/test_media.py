@@ -1,5 +1,6 @@
-"""Images: brought as small copies, by the digests of their addresses."""
+"""Images and recordings: brought as small copies, by the digests of their addresses."""
 
+import base64
 import io
 import json
 import logging
@@ -15,6 +16,7 @@ import requests
 from pydantic import SecretStr
 from support.drawn_images import KINDS, png
 from support.in_process_worker import InProcessWorker
+from support.made_recordings import as_bytes, make, wav
 from support.media_server import MediaServer, Reply
 from support.training_jobs import trained
 from support.webhook_events import ANNOTATED
@@ -235,3 +237,74 @@ def test_copies_are_sent_over_http(server: Any) -> None:
     assert (answer.status_code, answer.json()) == (200, {"unusable": [1]})
     assert requests.put(f"{client.base}/items", params={"kind": "film"}, data=b"", timeout=5).status_code == 422
     assert requests.post(f"{client.base}/media", data=b"", timeout=5).status_code == 422
+
+
+SOUNDS = (
+    '<View><Audio name="a" value="$sound"/><Choices name="kind" toName="a">'
+    '<Choice value="tone"/><Choice value="noise"/></Choices></View>'
+)
+
+
+def bring_recordings(service: Service, project: str, numbers: list[int]) -> None:
+    """Put the items and send what is missing: tones for even numbers, noises for odd ones."""
+    addresses = [f"/data/upload/1/{number}.wav" for number in numbers]
+    missing = service.set_items(project, np.array(numbers), hashes(addresses), "audio")
+    contents = packed([recording(numbers[place]) for place in missing])
+    assert service.add_media(project, hashes([addresses[place] for place in missing]), *contents) == []
+
+
+def recording(number: int) -> bytes:
+    return as_bytes(make(number, ("tone", "noise")[number % 2]), "FLAC")
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Encoder) -> Iterator[Service]:
+    """A service whose project "7" has a model of recordings, by their bands."""
+    settings = Settings(model_dir=tmp_path_factory.mktemp("sounds"), audio_encoder="melstats")
+    running = Service(settings, tiny_encoder, partial(InProcessWorker, encoder=tiny_encoder))
+    bring_recordings(running, "7", list(range(COUNT)))
+    train(running, "7", list(range(16)), classes=["tone", "noise"], control="kind")
+    yield running
+    running.close()
+
+
+def test_a_model_of_recordings_tells_them_apart(listening: Service) -> None:
+    arrays = listening.probabilities("7")
+    assert arrays["ids"].tolist() == list(range(COUNT))
+    assert (arrays["pred_probs"].argmax(axis=1) == np.arange(COUNT) % 2).mean() > 0.9
+    assert listening.model("7").embedding == "frozen"
+
+
+def test_recordings_that_were_brought_or_are_in_the_task_are_answered(listening: Service) -> None:
+    inside = base64.b64encode(recording(101)).decode()
+    addresses = ["/data/upload/1/20.wav", f"data:audio/flac;base64,{inside}", "/data/upload/1/unknown.wav"]
+    addresses += [f"data:audio/mpeg;base64,{base64.b64encode(as_bytes(make(0), 'MP3')).decode()}"]
+    tasks = [{"id": number, "data": {"sound": one}} for number, one in enumerate(addresses)]
+    response = listening.predict("7.1700000000", SOUNDS, tasks)
+    found = [entry.result[0]["value"]["choices"] if entry.result else None for entry in response.results]
+    assert found == [["tone"], ["noise"], None, None]
+
+
+def test_a_model_of_recordings_does_not_answer_about_images(listening: Service) -> None:
+    config = SOUNDS.replace("<Audio", "<Image")
+    response = listening.predict("7.1700000000", config, [{"id": 1, "data": {"sound": "/data/upload/1/20.wav"}}])
+    assert response.results[0].result == []
+
+
+def test_what_is_no_recording_is_left_out_and_named(listening: Service) -> None:
+    addresses = [address(number) for number in range(3)]
+    listening.set_items("odd", np.arange(3), hashes(addresses), "audio")
+    assert listening.add_media("odd", hashes(addresses), *packed([wav(0), png(0), b""])) == [1, 2]
+    assert listening.set_items("odd", np.arange(3), hashes(addresses), "audio").tolist() == [1, 2]
+    # The same addresses as those of images are read anew.
+    assert listening.set_items("odd", np.arange(3), hashes(addresses), "image").tolist() == [0, 1, 2]
+    assert listening._projects.create("odd").dataset.count_texts() == 0
+
+
+def test_near_duplicates_among_recordings_wait(listening: Service) -> None:
+    again = (make(4, "tone") * 0.5).astype(np.float32)
+    contents = [recording(4), recording(6), as_bytes(again), recording(8)]
+    addresses = [f"/data/upload/2/{number}.wav" for number in range(4)]
+    listening.set_items("twice", np.arange(4), hashes(addresses), "audio")
+    assert listening.add_media("twice", hashes(addresses), *packed(contents)) == []
+    assert listening.distinct("twice", [0, 1, 2, 3], 4) == [0, 1, 3]

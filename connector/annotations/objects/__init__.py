@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from connector.annotations.objects.audio import Audio
 from connector.annotations.objects.content import Content
 from connector.annotations.objects.hypertext import HyperText
 from connector.annotations.objects.image import Image
@@ -19,4 +20,6 @@ OBJECTS: dict[str, Content] = {
     "List": Listing(),
     "Table": Table(),
     "Image": Image(),
+    "Audio": Audio(),
+    "AudioPlus": Audio(),  # its former name, which forms still take
 }

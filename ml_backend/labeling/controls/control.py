@@ -124,7 +124,7 @@ class Control(ABC):
 
     @property
     def kind(self) -> str:
-        """What models read: "text", or "image" if `shown` gives addresses of images."""
+        """What models read: "text", or "image" or "audio" if `shown` gives addresses of such media."""
         return "text" if self.fields else OBJECTS[self.content].kind
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ml_backend.labeling.objects.audio import Audio
 from ml_backend.labeling.objects.content import Content
 from ml_backend.labeling.objects.hypertext import HyperText
 from ml_backend.labeling.objects.image import Image
@@ -19,4 +20,6 @@ OBJECTS: dict[str, Content] = {
     "List": Listing(),
     "Table": Table(),
     "Image": Image(),
+    "Audio": Audio(),
+    "AudioPlus": Audio(),  # its former name, which forms still take
 }

@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 from ml_backend.labeling.form.config import Field, NotServable, Tag
 from ml_backend.labeling.form.data import Shown
 
+# What messages call one of each kind of content.
+NOUNS = {"text": "text", "image": "image", "audio": "recording"}
+
 
 class Content(ABC):
     """The content that an object of the labelling config shows, from one field of a task's data."""
 
     words: ClassVar[str] = "a text"  # what a task's data should have
-    kind: ClassVar[str] = "text"  # what models read: the text itself, or the "image" at the address that it is
+    kind: ClassVar[str] = "text"  # what models read: the text itself, or the "image" or "audio" at the address it is
 
     @abstractmethod
     def field(self, tag: Tag) -> Field:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ml_backend.labeling.form.config import Field, NotServable, Tag, key_of
-from ml_backend.labeling.form.data import Shown, found_value, plain
-from ml_backend.labeling.objects.content import Content
-
-PAGE_SEPARATOR = "\n"  # between the addresses of several pages: no address has a line break
-# What Label Studio makes of an address in one of its storages: the address itself is in it, in base64.
-_RESOLVED = re.compile(
-    r"(?:https?://[^/\s]+)?(?:/[^?\s]*)?/(?:tasks|projects)/\d+/(?:resolve|presign)/\?fileuri=([\w=-]+)", re.ASCII
-)
-_STORED = re.compile(r"(?:s3s?|gs|azure-blob|azure_spi|dbx)://", re.IGNORECASE)
+from ml_backend.labeling.objects.medium import Medium
 
 
-class Image(Content):
+class Image(Medium):
     """An image, of which a task's data have the address. Models read the image."""
 
     words: ClassVar[str] = "the address of an image"
@@ -28,43 +17,8 @@ class Image(Content):
     def field(self, tag: Tag) -> Field:
         """The field with the address, or with the list of addresses that `valueList` names."""
         if not tag.get("valueList"):
-            return Field(key_of(tag), {})
+            return super().field(tag)
         if tag.get("value"):
             raise NotServable(f"its {tag.tag} has both value and valueList")
         attributes = {**tag.attributes, "value": tag.get("valueList")}
         return Field(key_of(tag._replace(attributes=attributes)), {"list": "true"})
-
-    def read(self, data: Any, field: Field) -> Shown:
-        """The address of the image, or those of its pages, one a line."""
-        value, problem = found_value(data, field.key)
-        if problem:
-            return Shown(None, problem)
-        pages = value if "list" in field.options else [value]
-        if not isinstance(pages, list):
-            return Shown(None, f"'{field.key}' is no list of addresses")
-        if not pages:
-            return Shown(None, f"'{field.key}' is empty")
-        if not all(isinstance(page, str) for page in pages):
-            return Shown(None, f"'{field.key}' is no address")
-        addresses = [_written(page) for page in pages]
-        if not all(addresses):
-            return Shown(None, f"'{field.key}' is blank")
-        return Shown(PAGE_SEPARATOR.join(addresses))
-
-
-def _written(address: str) -> str:
-    """An address as the task has it, also where Label Studio has replaced one in a storage by a link of its own."""
-    found = _RESOLVED.fullmatch(address.strip())
-    if found is not None:
-        try:
-            stored = base64.urlsafe_b64decode(found[1]).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            stored = ""
-        if _STORED.match(stored):
-            return plain_line(stored)
-    return plain_line(address)
-
-
-def plain_line(text: str) -> str:
-    """A text in one line, as every database can have it."""
-    return plain(re.sub(r"[\r\n\t]", "", text).strip(), "").text or ""

@@ -11,7 +11,7 @@ from connector.errors import UsageError
 
 TEXT = '<Text name="text" value="$text"/>'
 KINDS = "Choices, Taxonomy, Rating, Number or Pairwise"
-OBJECTS = "Text, HyperText, Paragraphs, Chat, List, Table or Image"
+OBJECTS = "Text, HyperText, Paragraphs, Chat, List, Table, Image, Audio or AudioPlus"
 TWO = '<Choice value="Polite"/><Choice value="Impolite"/>'
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connector.errors import UsageError
 from connector.media.addresses import Site, data_of, shown
-from connector.media.failures import NO_IMAGE, NOT_ALLOWED, TOO_LARGE, Unusable
+from connector.media.failures import NOT_ALLOWED, TOO_LARGE, UNREADABLE, Unusable
 
 ROOT = "https://studio.example"
 SITE = Site(f"{ROOT}/label/")
@@ -223,7 +223,7 @@ def test_a_data_address_holds_bytes(address: str, content: bytes) -> None:
 def test_a_damaged_data_address_is_no_image(address: str) -> None:
     with pytest.raises(Unusable) as refused:
         data_of(address, 100)
-    assert refused.value.cause == NO_IMAGE
+    assert refused.value.cause == UNREADABLE
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from support.small_internet import PUBLIC, SmallInternet
 from connector.media import Failure, Source
 from connector.media.failures import (
     CUT_OFF,
-    NO_IMAGE,
     NOT_ALLOWED,
     PRIVATE,
     REDIRECTS,
     TIMED_OUT,
     TOO_LARGE,
     UNREACHABLE,
+    UNREADABLE,
 )
 from connector.media.limits import Limits
 
@@ -301,7 +301,7 @@ def test_nothing_is_decompressed(one: One, pictures: MediaServer, encoding: str)
     pictures.replies["/a.jpg"] = [Reply(body, headers={"Content-Encoding": encoding}) for body in bodies]
     for _ in bodies:
         found = one("http://pictures.example/a.jpg")
-        assert cause(found) == NO_IMAGE
+        assert cause(found) == UNREADABLE
         assert "comes compressed" in str(found)
     assert pictures.requests[0].headers["accept-encoding"] == "identity"
 
@@ -327,7 +327,7 @@ def archive() -> bytes:
 def test_content_is_judged_by_its_bytes(one: One, pictures: MediaServer, body: bytes, look: str) -> None:
     pictures.replies["/a.jpg"] = Reply(body, headers={"Content-Type": "image/jpeg"})
     found = one("http://pictures.example/a.jpg")
-    assert cause(found) == NO_IMAGE
+    assert cause(found) == UNREADABLE
     assert look in str(found)
 
 

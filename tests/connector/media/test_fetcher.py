@@ -22,7 +22,7 @@ from support.waiting import until
 
 from connector.errors import TryAgainLater, UsageError
 from connector.media import Failure, Fetcher, Source
-from connector.media.failures import NO_IMAGE, NOT_ALLOWED, TIMED_OUT, TOO_LARGE, UNREACHABLE
+from connector.media.failures import NOT_ALLOWED, TIMED_OUT, TOO_LARGE, UNREACHABLE, UNREADABLE
 from connector.media.limits import Limits
 
 GOOD = Reply(picture(colour=GREEN))
@@ -531,5 +531,5 @@ def test_pillow_is_asked_for_before_anything_is_fetched(
 def test_no_image_says_what_it_is_instead(one: One) -> None:
     found = one("data:text/html,<html>")
     assert found == Failure(
-        NO_IMAGE, "its image is no image that can be read: it is an HTML page", "in a data: address"
+        UNREADABLE, "its image is no image that can be read: it is an HTML page", "in a data: address"
     )

@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import IFDRational
 from support.pictures import BLUE, GREEN, RED, corners, encoded, nearest, opened, picture, png, quarters
 
 from connector.errors import UsageError
-from connector.media.failures import NO_IMAGE, TOO_LARGE, Unusable
+from connector.media.failures import TOO_LARGE, UNREADABLE, Unusable
 from connector.media.images import SIDE, TINY, small_copy, thumbnail
 from connector.media.limits import Limits
 
@@ -268,7 +268,7 @@ def test_a_thumbnail_of_a_tiny_copy_is_not_larger() -> None:
 )
 def test_what_is_no_image_is_called_by_what_it_looks_like(original: bytes, words: str) -> None:
     refused = refusal(original)
-    assert refused.cause == NO_IMAGE
+    assert refused.cause == UNREADABLE
     assert refused.problem == words
 
 
@@ -276,7 +276,7 @@ def test_what_is_no_image_is_called_by_what_it_looks_like(original: bytes, words
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
 def test_the_beginning_of_an_image_is_no_image(form: str, share: float) -> None:
     original = encoded(Image.effect_noise((300, 200), 80).convert("RGB"), form)
-    assert refusal(original[: int(len(original) * share)]).cause == NO_IMAGE
+    assert refusal(original[: int(len(original) * share)]).cause == UNREADABLE
 
 
 @pytest.mark.parametrize("size", [(50_000, 50_000), (30_000, 30_000), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
@@ -315,7 +315,7 @@ def test_text_that_is_compressed_in_a_png_is_not_unpacked_without_limit() -> Non
     original = picture("PNG")
     text = b"a\0\0" + zlib.compress(b"\0" * 50_000_000, 9)
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
-    assert refusal(original[:33] + chunk + original[33:]).cause == NO_IMAGE
+    assert refusal(original[:33] + chunk + original[33:]).cause == UNREADABLE
 
 
 @given(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.drawn_images import png
+from support.made_recordings import wav
 
 from connector.annotations.controls.choices import Choices
 from connector.annotations.form.data import PAIR_SEPARATOR
@@ -75,6 +76,21 @@ def test_a_column_of_paths_makes_images(write: Callable[..., Path]) -> None:
     assert read_corpus(directory).digest != before  # the files count, not their names
 
 
+def test_a_column_of_paths_makes_recordings(write: Callable[..., Path]) -> None:
+    directory = write(tasks="id,audio\nt1,a.wav\nt2,b.wav\n", test="id,audio,label\nx1,c.wav,Polite\n")
+    for number, name in enumerate("abc"):
+        (directory / f"{name}.wav").write_bytes(wav(number))
+    read = read_corpus(directory)
+    assert read.kind == "audio"
+    assert read.content(read.tasks["t1"]).startswith(b"fLaC")
+    (address,) = read.test_addresses
+    assert address.startswith("data:audio/*;base64,")
+    assert '<Audio name="text" value="$text"/>' in label_config(read)
+    (directory / "a.wav").write_text("<html>")
+    with pytest.raises(UsageError, match=r"a.wav cannot be used: it is no recording that can be read: it is an HTML"):
+        read.content(read.tasks["t1"])
+
+
 @pytest.mark.parametrize(
     ("tasks", "test", "problem"),
     [
@@ -82,6 +98,7 @@ def test_a_column_of_paths_makes_images(write: Callable[..., Path]) -> None:
         ("id,image\nt1,a.png\nt2,../b.png\n", "id,image,label\nx1,a.png,Polite\n", "is not in "),
         ("id,image\nt1,a.png\nt2,/etc/passwd\n", "id,image,label\nx1,a.png,Polite\n", "is not in "),
         ("id,image\nt1,a.png\nt2,a.png\n", TEST, "has images in one of its tables and texts in the other"),
+        ("id,audio\nt1,a.png\nt2,a.png\n", TEST, "has recordings in one of its tables and texts in the other"),
     ],
 )
 def test_images_that_are_not_in_the_folder_are_refused(

@@ -26,7 +26,7 @@ class LeftOut:
         answered: Those tasks without a text on which people have answered all the same.
         unreadable: {annotation: why its answer, or a part of it, cannot be read}.
         unknown: {annotation: its choices that the labelling config no longer has}.
-        unanswered: Annotations without an answer in any control, skips aside.
+        unanswered: Annotations without an answer in any control that their form shows, skips aside.
     """
 
     without_text: dict[int, str]
@@ -51,12 +51,13 @@ class LeftOut:
             sorted(row.id for row in rows if row.label is None and not row.problem),
         )
 
-    def sentences(self, controls: Sequence[str], content: str = "text") -> list[str]:
+    def sentences(self, controls: Sequence[str], content: str = "text", *, hides: bool = False) -> list[str]:
         """How many there are of each kind, with the first ids and their causes.
 
         Args:
             controls: Their names.
             content: What a task should have.
+            hides: Whether the form hides some controls by the answers to others.
         """
         parts = []
         if self.without_text:
@@ -71,7 +72,8 @@ class LeftOut:
             parts.append(f"{what}: {with_causes(self.unknown)}")
         if self.unanswered:
             named = " or ".join(map(quoted, controls))
-            what = f"{count(len(self.unanswered), 'annotation')} without an answer in {named}"
+            shown = " that the form shows" if hides else ""
+            what = f"{count(len(self.unanswered), 'annotation')} without an answer in {named}{shown}"
             parts.append(f"{what}: {with_causes(dict.fromkeys(self.unanswered, ''))}")
         return parts
 

@@ -131,7 +131,10 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
         parts.append(f"{count(len(left_out.unknown), 'annotation')} {_have(left_out.unknown)} an unknown answer")
     if blank:
         names = " or ".join(f"'{name}'" for name in pulled.questions.names)
-        parts.append(f"{count(len(blank), 'annotation')} {_have(blank)} no answer in {names}: {with_causes(blank)}")
+        shown = " that the form shows" if pulled.questions.conditions else ""
+        parts.append(
+            f"{count(len(blank), 'annotation')} {_have(blank)} no answer in {names}{shown}: {with_causes(blank)}"
+        )
     if left_out.answered:
         bare = f"{count(len(left_out.answered), 'task')} with annotations {_have(left_out.answered)}"
         parts.append(f"{bare} no {pulled.questions.content}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from connector.annotations.records import annotator_of, moment
 from connector.errors import StaleTasks, TryAgainLater
@@ -15,8 +15,8 @@ from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import Original, ProjectState
 
 PASSES = 3
-# Up to so many second opinions are closed with a call each. For more, Label Studio is made to close all tasks at once,
-# which takes it as long as a few calls, and longer in a large project.
+# Up to so many tasks take a call each. For more, Label Studio is made to set the overlap of all tasks at once, which
+# takes it as long as a few calls, and longer in a large project.
 ONE_BY_ONE = 10
 
 
@@ -44,7 +44,7 @@ def close_second_opinions(project: Mapping[str, Any], gateway: LabelStudio, stat
     """Closes the tasks that were reopened. Their overlaps would keep Label Studio from restoring all others at once."""
     reopened = state.reopened()
     if len(reopened) > ONE_BY_ONE and _all_have_one_overlap(project, state):
-        _close_at_once(project, gateway)
+        _set_at_once(1, project, gateway)
         state.close_tasks(reopened)
         return len(reopened)
     present = {raw["id"]: raw for raw in gateway.tasks_by_id(project["id"], sorted(reopened))}
@@ -67,29 +67,53 @@ def restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proje
     """
     originals, since = state.originals(), state.record().adopted_at
     restored: set[int] = set()
+    found = _differing(project, gateway, state)
+    most = project["maximum_annotations"]
+    of_their_own = sum(wanted.overlap != most for wanted in found.wanted.values())
+    if len(found.wrong) - of_their_own > ONE_BY_ONE:
+        _set_at_once(most, project, gateway)
+        found = _differing(project, gateway, state)
     for _ in range(PASSES):
-        wrong: dict[int, tuple[Flags, dict[str, Any]]] = {}
-        still_open = 0
-        for page in gateway.tasks(project["id"]):
-            for raw in page:
-                wanted = _wanted(raw, originals.get(raw["id"]), since, project)
-                if wanted != Flags(raw["overlap"], raw["is_labeled"]):
-                    wrong[raw["id"]] = (wanted, raw)
-                still_open += _asks_for_more(raw, wanted, project)
-            state.renew_lock(at_most_every=KEEP_SECONDS)
-        if not wrong:
-            return RestoredTasks(len(restored), still_open)
-        for number, (task, (wanted, raw)) in enumerate(wrong.items(), start=1):
+        if not found.wrong:
+            return RestoredTasks(len(restored), found.open)
+        for number, (task, raw) in enumerate(found.wrong.items(), start=1):
+            wanted = found.wanted[task]
             with contextlib.suppress(StaleTasks):  # deleted since
                 answer = gateway.update_task(task, overlap=wanted.overlap, is_labeled=wanted.is_labeled)
                 now = _wanted({**raw, "annotations": answer["annotations"]}, originals.get(task), since, project)
                 if now != wanted:  # it was annotated since it was read
                     gateway.update_task(task, overlap=now.overlap, is_labeled=now.is_labeled)
             restored.add(task)
-            stage.count(number, len(wrong))
+            stage.count(number, len(found.wrong))
+        found = _differing(project, gateway, state)
+    if not found.wrong:
+        return RestoredTasks(len(restored), found.open)
     raise TryAgainLater(
         f"Tasks of project {project['id']} change as fast as they are restored: run undo again when fewer people label."
     )
+
+
+class _Found(NamedTuple):
+    """All tasks as they should be, those that are not, as Label Studio has them, and how many are open for more."""
+
+    wanted: dict[int, Flags]
+    wrong: dict[int, dict[str, Any]]
+    open: int
+
+
+def _differing(project: Mapping[str, Any], gateway: LabelStudio, state: ProjectState) -> _Found:
+    originals, since = state.originals(), state.record().adopted_at
+    wanted: dict[int, Flags] = {}
+    wrong: dict[int, dict[str, Any]] = {}
+    still_open = 0
+    for page in gateway.tasks(project["id"]):
+        for raw in page:
+            flags = wanted[raw["id"]] = _wanted(raw, originals.get(raw["id"]), since, project)
+            if flags != Flags(raw["overlap"], raw["is_labeled"]):
+                wrong[raw["id"]] = raw
+            still_open += _asks_for_more(raw, flags, project)
+        state.renew_lock(at_most_every=KEEP_SECONDS)
+    return _Found(wanted, wrong, still_open)
 
 
 def _all_have_one_overlap(project: Mapping[str, Any], state: ProjectState) -> bool:
@@ -100,14 +124,14 @@ def _all_have_one_overlap(project: Mapping[str, Any], state: ProjectState) -> bo
     return original["maximum_annotations"] > 1 or all(task.overlap == 1 for task in state.originals().values())
 
 
-def _close_at_once(project: Mapping[str, Any], gateway: LabelStudio) -> None:
-    """Sets the overlap of all tasks to 1, and is_labeled by it, in two calls however many tasks are reopened.
+def _set_at_once(overlap: int, project: Mapping[str, Any], gateway: LabelStudio) -> None:
+    """Sets the overlap of all tasks, and is_labeled by it, in two calls. `overlap`: that of the project now.
 
-    Label Studio does so whenever maximum_annotations changes to 1. The change to 2 before it sets the overlap of
-    reopened tasks alone, because Label Studio leaves tasks with overlap 1 as they are.
+    If maximum_annotations changes, Label Studio sets the tasks with an overlap above 1, or all if there are none. So a
+    change to 1 leaves every task at 1, and one from 1 to more sets every task.
     """
     keep = {"model_version": project["model_version"]} if project["model_version"] else {}
-    for number in (2, 1):
+    for number in (2, 1) if overlap == 1 else (1, overlap):
         gateway.update_project(project["id"], maximum_annotations=number, **keep)
 
 

@@ -97,7 +97,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
         state.forget_adoption()
     return UndoResult(
         project_id,
-        settings=settings,
+        settings=[name for name in settings if name != "model_version" or version == (original["model_version"] or "")],
         second_opinions=closed,
         tasks=tasks.one_by_one,
         predictions=deleted.windows,
@@ -173,7 +173,13 @@ def _what_is_left(done: UndoResult) -> list[str]:
         )
         why = ", because another connector had asked for second opinions" if done.taken_over else ""
         left.append(f"{tasks} asks for. {verb(done.still_open, 'It was', 'They were')} so at init{why}.")
-    if done.version_gone and not is_ours(done.version_gone):
+    if done.version_gone and is_ours(done.version_gone):
+        if done.taken_over:
+            left.append(
+                f"The window '{done.version_gone}' of the other connector is removed, too, and with it the project's "
+                "model version."
+            )
+    elif done.version_gone:
         left.append(f"The model version '{done.version_gone}' is gone from Label Studio, so the project has none.")
     if done.other_predictions:
         numbers = sorted(done.other_predictions.items())

@@ -95,7 +95,7 @@ class ProjectSnapshot:
     def left_out_sentences(self, left_out: LeftOut) -> list[str]:
         """What is left out of learning and of the queue. `left_out`: what is, of the tasks."""
         return [
-            *left_out.sentences(self.questions.names, self.questions.content),
+            *left_out.sentences(self.questions.names, self.questions.content, hides=bool(self.questions.conditions)),
             *without_content(self.answers_without_content()),
             *(
                 f"the question {quoted(name)}, which the labelling config no longer has"

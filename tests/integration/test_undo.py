@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.command_runner import Commands
 from support.connector_commands import connector, start_connector
 from support.label_studio_server import Annotators
 from support.project_driver import ProjectDriver, StartProject, new, second, texts
@@ -456,6 +458,42 @@ def test_many_second_opinions_are_closed_in_few_calls(
     assert (done["second_opinions"], done["tasks"]) == (ONE_BY_ONE + 3, 1)
     assert loop.gateway.calls - calls - len(recounted) < 20
     assert comparable(loop.dump()) == before
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+def test_an_answered_second_opinion_costs_no_call_for_every_other_task(
+    start: StartProject, people: Annotators, asked: int
+) -> None:
+    loop = start(labelled(ONE_BY_ONE + 4), adopted=False, maximum_annotations=asked)
+    before = comparable(loop.dump())
+    loop.adopt()
+    second_opinions = loop.tasks[: ONE_BY_ONE + 2] if asked == 1 else loop.tasks[:1]
+    loop.publish(second(*second_opinions))
+    for task in second_opinions:
+        loop.label(people(1)[0], task)
+    calls = loop.gateway.calls
+    done = give_back(loop)
+    assert done["tasks"] == 0
+    assert loop.gateway.calls - calls < 30
+    after = comparable(loop.dump())
+    assert [task["overlap"] for task in after["tasks"]] == [task["overlap"] for task in before["tasks"]]
+    assert loop.flags(*loop.tasks) == [(asked, asked == 1) for _ in loop.tasks]
+
+
+def test_a_window_of_another_connector_that_undo_removes_is_named(
+    commands: Commands, start: StartProject, tmp_path: Path
+) -> None:
+    loop = start(texts(8), adopted=False)
+    assert commands.run(loop, "init").code == 0
+    assert commands.run(loop, "sync", "--window", "4").code == 0
+    theirs = loop.project()["model_version"]
+    other = {"CONNECTOR_STATE": f"sqlite:///{tmp_path / 'other.sqlite'}"}
+    assert commands.run(loop, "init", **other).code == 0
+    undone = commands.run(loop, "undo", **other)
+    assert undone.code == 0, undone.said
+    assert f"The window '{theirs}' of the other connector is removed, too" in undone.out
+    assert "Undo restored no setting" in undone.out
+    assert not loop.project()["model_version"]
 
 
 def test_what_label_studio_retrieved_from_our_backend_goes_and_what_others_predicted_is_named(

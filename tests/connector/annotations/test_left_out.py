@@ -18,4 +18,6 @@ def test_annotations_without_an_answer_in_the_control_are_counted() -> None:
         "1 annotation with an answer that cannot be read: 4 (its value is null)",
         "2 annotations without an answer in 'z': 2, 5",
     ]
+    hidden = left_out.sentences("z", hides=True)
+    assert "2 annotations without an answer in 'z' that the form shows: 2, 5" in hidden
     assert "without an answer" not in " ".join(LeftOut.of([Task(1, "digest", True, 1, AT, rows[:1])]).sentences("z"))

@@ -44,6 +44,8 @@ CRON = "If cron runs connector sync for the project, remove that line."
                 KEPT,
                 "4 labelled tasks are open for more labels than the project asks for. They were so at init, "
                 "because another connector had asked for second opinions.",
+                "The window 'activelab-20260301-100000-000000' of the other connector is removed, too, and with it the "
+                "project's model version.",
                 CRON,
             ],
         ),

@@ -19,6 +19,7 @@ from playwright.sync_api import Page, expect
 from support.browser_pages import Profile
 from support.drawn_images import png
 from support.label_studio_server import MakeProject
+from support.made_recordings import as_bytes, make
 
 from connector.annotations.label_config import Control, find_control, find_questions
 from connector.annotations.records import read_annotation
@@ -41,6 +42,7 @@ DATA = {
     "turns": [{"author": "Anna", "text": "Hello"}, {"author": "Ben", "text": "Goodbye"}],
     "table": {"price": 5, "Name": "Lamp"},
     "image": "data:image/png;base64," + base64.b64encode(png(1)).decode(),
+    "sound": "data:audio/wav;base64," + base64.b64encode(as_bytes(make(1, seconds=1.0))).decode(),
 }
 
 
@@ -125,9 +127,15 @@ CASES: dict[str, tuple[str, Act, list[str]]] = {
     "a page": ('<HyperText name="t" value="$page"/>' + choices(""), check("B"), ["B"]),
     "turns": ('<Paragraphs name="t" value="$turns" layout="dialogue"/>' + choices(""), check("B"), ["B"]),
     "an image": ('<Image name="t" value="$image"/>' + choices(""), check("B"), ["B"]),
+    "a recording": (
+        '<Labels name="l" toName="t"><Label value="Speech"/></Labels><Audio name="t" value="$sound"/>' + choices(""),
+        check("B"),
+        ["B"],
+    ),
+    "a recording by its former name": ('<AudioPlus name="t" value="$sound"/>' + choices(""), check("B"), ["B"]),
     "a table": ('<Table name="t" value="$table"/>' + choices(""), check("B"), ["B"]),
 }
-ALWAYS = ("a choice inside another", "a path of a tree", "stars", "a side", "an image")
+ALWAYS = ("a choice inside another", "a path of a tree", "stars", "a side", "an image", "a recording")
 # What the form shows of the contents, by the kind of content.
 WORDS = {
     "Text": ["Left words"],
@@ -135,6 +143,8 @@ WORDS = {
     "Paragraphs": ["Anna", "Hello", "Ben", "Goodbye"],
     "Table": ["Name", "Lamp", "price", "5"],
     "Image": [],
+    "Audio": [],
+    "AudioPlus": [],
 }
 
 
@@ -260,6 +270,8 @@ def expect_content(page: Page, control: Control) -> None:
         expect(form).to_contain_text(words)
     if control.kind == "image":
         expect(form.locator("img").first).to_have_js_property("naturalWidth", 48)
+    if control.kind == "audio":
+        expect(form.locator("audio").first).to_have_js_property("duration", 1)
 
 
 def annotation(label_studio: LabelStudio, task: int) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def expect_content(page: Page, control: Control) -> None:
     if control.kind == "image":
         expect(form.locator("img").first).to_have_js_property("naturalWidth", 48)
     if control.kind == "audio":
-        length = form.get_by_label("__:__:__:___").last  # once the recording is there
+        length = form.get_by_role("textbox", name="__:__:__:___").last  # once the recording is there
         expect(length).not_to_have_value("00:00:00:000", timeout=15_000)
         expect(form).not_to_contain_text("error")
 

@@ -41,6 +41,7 @@ DATA = {
     "turns": [{"author": "Anna", "text": "Hello"}, {"author": "Ben", "text": "Goodbye"}],
     "table": {"price": 5, "Name": "Lamp"},
     "image": "data:image/png;base64," + base64.b64encode(png(1)).decode(),
+    "sound": "/static/samples/game.wav",  # of Label Studio itself. Its form plays no data: addresses
 }
 
 
@@ -125,9 +126,15 @@ CASES: dict[str, tuple[str, Act, list[str]]] = {
     "a page": ('<HyperText name="t" value="$page"/>' + choices(""), check("B"), ["B"]),
     "turns": ('<Paragraphs name="t" value="$turns" layout="dialogue"/>' + choices(""), check("B"), ["B"]),
     "an image": ('<Image name="t" value="$image"/>' + choices(""), check("B"), ["B"]),
+    "a recording": (
+        '<Labels name="l" toName="t"><Label value="Speech"/></Labels><Audio name="t" value="$sound"/>' + choices(""),
+        check("B"),
+        ["B"],
+    ),
+    "a recording by its former name": ('<AudioPlus name="t" value="$sound"/>' + choices(""), check("B"), ["B"]),
     "a table": ('<Table name="t" value="$table"/>' + choices(""), check("B"), ["B"]),
 }
-ALWAYS = ("a choice inside another", "a path of a tree", "stars", "a side", "an image")
+ALWAYS = ("a choice inside another", "a path of a tree", "stars", "a side", "an image", "a recording")
 # What the form shows of the contents, by the kind of content.
 WORDS = {
     "Text": ["Left words"],
@@ -135,6 +142,8 @@ WORDS = {
     "Paragraphs": ["Anna", "Hello", "Ben", "Goodbye"],
     "Table": ["Name", "Lamp", "price", "5"],
     "Image": [],
+    "Audio": [],
+    "AudioPlus": [],
 }
 
 
@@ -260,6 +269,10 @@ def expect_content(page: Page, control: Control) -> None:
         expect(form).to_contain_text(words)
     if control.kind == "image":
         expect(form.locator("img").first).to_have_js_property("naturalWidth", 48)
+    if control.kind == "audio":
+        length = form.get_by_role("textbox", name="__:__:__:___").last  # once the recording is there
+        expect(length).not_to_have_value("00:00:00:000", timeout=15_000)
+        expect(form).not_to_contain_text("error")
 
 
 def annotation(label_studio: LabelStudio, task: int) -> dict[str, Any]:

@@ -7,15 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import requests
 from support.command_runner import Commands
 from support.doctor_helpers import not_fine
+from support.drawn_images import KINDS as SHAPES
 from support.drawn_images import png
 from support.made_recordings import KINDS, as_bytes, make
 from support.project_driver import ProjectDriver, StartProject
 
-from connector.annotations.label_config import find_control
+from connector.annotations.label_config import find_control, find_questions
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
 # A form as people have it: regions of speech, and a question about the whole recording.
@@ -102,12 +104,13 @@ def test_a_project_of_uploaded_recordings_from_init_to_undo(commands: Commands, 
     folder = commands.folder / "dataset"
     written = commands.run(loop, "export", "--out", str(folder), "--format", "datasets", "--media")
     assert written.code == 0, written.said
-    import datasets
-
     table = datasets.load_from_disk(str(folder))
     assert table.features["audio"] == datasets.Audio(sampling_rate=16_000, decode=False)
     assert table["text"] == [row["data"]["audio"] for row in rows]
     assert all(entry["bytes"].startswith(b"fLaC") for entry in table["audio"])
+    refused = commands.run(loop, "export", "--out", str(out), "--media")
+    assert refused.code == 2
+    assert "--media needs --format datasets. jsonl has the addresses" in refused.err
     assert commands.run(loop, "undo").code == 0
     assert loop.dump()["project"]["model_version"] == before["project"]["model_version"]
     assert loop.predictions() == []
@@ -131,3 +134,43 @@ def test_recordings_that_cannot_be_used_are_left_out_with_their_causes(commands:
     doctor = commands.run(loop, "doctor")
     assert "6 of 8 recordings that were tried now failed" in doctor.out
     assert "a recording as WAV, FLAC, MP3 or OGG" in doctor.out
+
+
+BOTH = (
+    '<View><Image name="i" value="$image"/><Audio name="a" value="$audio"/>'
+    '<Choices name="shape" toName="i"><Choice value="circle"/><Choice value="square"/></Choices>'
+    '<Choices name="kind" toName="a"><Choice value="tone"/><Choice value="noise"/></Choices></View>'
+)
+
+
+def inside(content: bytes, kind: str) -> str:
+    """An address that holds a file."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def test_a_form_may_ask_about_an_image_and_a_recording(commands: Commands, start: StartProject) -> None:
+    questions, made = find_questions(BOTH), []
+    for number in range(12):
+        labels = {"shape": SHAPES[number % 2], "kind": KINDS[number % 2]}
+        sound = as_bytes(make(number, labels["kind"]))
+        data = {"image": inside(png(number), "image/png"), "audio": inside(sound, "audio/wav")}
+        result = questions.result(questions.joint(labels))
+        made.append({"data": data, "annotations": [{"result": result, "ground_truth": False}] if number < 10 else []})
+    made[-1]["data"]["audio"] = inside(b"<html>", "audio/wav")
+    made[-2]["data"]["image"] = inside(b"<html>", "image/png")
+    loop = start(made, config=BOTH, adopted=False)
+    assert commands.run(loop, "init").code == 0
+    synced = commands.run(loop, "sync", "--train", "always", "--prelabel", "new")
+    assert synced.code == 0, synced.said
+    failed = sorted(failure.problem for failure in loop.state.media_failures().values())
+    assert [problem.split()[1] for problem in failed] == ["image", "recording"]
+    body = {"tasks": [{"id": 0, "data": made[0]["data"]}], "project": f"{loop.id}.17", "label_config": BOTH}
+    (answer,) = requests.post(f"{loop.backend}/predict", json=body, timeout=30).json()["results"]
+    assert [region["from_name"] for region in answer["result"]] == ["shape", "kind"]
+    folder = commands.folder / "both"
+    written = commands.run(loop, "export", "--out", str(folder), "--format", "datasets", "--media")
+    assert written.code == 0, written.said
+    assert "2 media could not be fetched." in written.out
+    table = datasets.load_from_disk(str(folder))
+    assert [entry is None for entry in table["audio"]] == [False] * 11 + [True]
+    assert [entry is None for entry in table["image"]] == [False] * 10 + [True, False]

@@ -15,8 +15,13 @@ RATE = 16_000
 Samples = npt.NDArray[np.float32]
 
 
-def make(number: int, kind: str | None = None, seconds: float | None = None, rate: int = RATE) -> Samples:
-    """The samples of a number, float32 (n,): a tone, noise or a chirp by its rest by 3, with noise over it."""
+def make(
+    number: int, kind: str | None = None, seconds: float | None = None, rate: int = RATE, grain: float = 0.02
+) -> Samples:
+    """The samples of a number, float32 (n,): a tone, noise or a chirp by its rest by 3.
+
+    Over it is noise whose deviation is `grain`.
+    """
     random = np.random.default_rng(number)
     kind = kind or KINDS[number % 3]
     seconds = seconds or float(random.uniform(0.5, 1.5))
@@ -30,7 +35,7 @@ def make(number: int, kind: str | None = None, seconds: float | None = None, rat
         sound = random.normal(0, 0.5, len(time))
         sound = np.convolve(sound, np.ones(int(random.integers(1, 6))), "same")
     sound = sound / np.abs(sound).max() * random.uniform(0.2, 0.8)
-    return (sound + random.normal(0, 0.02, len(time))).clip(-1, 1).astype(np.float32)
+    return (sound + random.normal(0, grain, len(time))).clip(-1, 1).astype(np.float32)
 
 
 def as_bytes(samples: npt.NDArray[Any], form: str = "WAV", coding: str | None = None, rate: int = RATE) -> bytes:

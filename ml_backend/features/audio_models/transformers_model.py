@@ -1,6 +1,7 @@
 """Any audio model of transformers, by its name on the hub or from a folder."""
 
 import json
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,9 @@ def load(name: str) -> AudioTorchModel:
     needed = {prefix + key for key in network.state_dict() if key not in _OF_TRAINING}
     if new := needed & set(loading["missing_keys"]):
         raise ValueError(f"These weights are missing: {', '.join(sorted(new))}.")
-    extractor = AutoFeatureExtractor.from_pretrained(name, **options)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():  # of bands without a frequency, which AST was trained with
+        warnings.simplefilter("ignore", UserWarning)
+        extractor = AutoFeatureExtractor.from_pretrained(name, **options)  # type: ignore[no-untyped-call]
 
     def forward(**inputs: "torch.Tensor") -> "torch.Tensor":
         return recording_vectors(network(**inputs))

@@ -25,7 +25,9 @@ def test_the_limits_are_on_the_page() -> None:
         f"{limits.redirects} redirects",
         f"{limits.pixels // 1_000_000} million pixels",
         f"{limits.pages} pages",
-        f"{limits.failures_in_a_row} images",
+        f"{limits.failures_in_a_row} files",
+        f"{limits.channels} channels",
+        f"{limits.sample_rates[0]:,} to {limits.sample_rates[1]:,} samples per second",
     ):
         assert words in PAGE
 

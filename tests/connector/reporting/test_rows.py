@@ -13,6 +13,9 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from support.drawn_images import png
+from support.made_recordings import as_bytes, make
+from support.made_recordings import read as read_sound
 
 from connector.active_learning.window import Slot, open_places
 from connector.annotations.controls.choices import Choices
@@ -284,6 +287,20 @@ def test_odd_class_names_and_many_rows_come_back(file_format: str, tmp_path: Pat
     if file_format != "csv":  # where an empty class and no class look the same
         assert [one["consensus"] for one in found] == [one["consensus"] for one in written]
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_dataset_has_images_and_recordings_if_they_are_given(tmp_path: Path) -> None:
+    picture, sound = png(1), as_bytes(make(1), "FLAC")
+    written = [{**row, "image": picture, "audio": sound} for row in many(120, ODD)]
+    written[1] |= {"image": None, "audio": None}
+    questions = Questions((control_of(ODD),))
+    write("datasets", iter(written), questions, tmp_path / "new", ("image", "audio"))
+    loaded = datasets.load_from_disk(tmp_path / "new")
+    assert loaded.features["audio"] == datasets.Audio(sampling_rate=16_000, decode=False)
+    assert (loaded.num_rows, loaded[1]["image"], loaded[1]["audio"]) == (120, None, None)
+    assert loaded[119]["image"].size == (48, 48)
+    assert read_sound(loaded[119]["audio"]["bytes"])[1] == 16_000
+    assert loaded[0]["consensus"] is not None
 
 
 TWO = find_questions(

@@ -61,7 +61,8 @@ def media_option(command: _Command) -> _Command:
         metavar="HOST",
         multiple=True,
         callback=joined,
-        help="Fetch images from this host though its address is private. May be repeated [env CONNECTOR_MEDIA_HOSTS].",
+        help="Fetch images and texts from this host though its address is private. May be repeated "
+        "[env CONNECTOR_MEDIA_HOSTS].",
     )(command)
 
 

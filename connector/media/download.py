@@ -17,11 +17,11 @@ from connector.formatting import one_line
 from connector.media.addresses import Origin, Site, data_of, is_data, too_large
 from connector.media.failures import (
     CUT_OFF,
-    NO_IMAGE,
     NOT_ALLOWED,
     REDIRECTS,
     TIMED_OUT,
     UNREACHABLE,
+    UNREADABLE,
     Unusable,
 )
 from connector.media.limits import Limits
@@ -184,7 +184,7 @@ class Downloads:
         """The whole body, and never more than the limit of it."""
         encoding = headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
-            raise Unusable(NO_IMAGE, f"comes compressed ({one_line(encoding)[:20]}), although that was not asked for")
+            raise Unusable(UNREADABLE, f"comes compressed ({one_line(encoding)[:20]}), although that was not asked for")
         if headers.get("Content-Length", "").isdecimal() and int(headers["Content-Length"]) > self._limits.bytes:
             raise too_large(self._limits.bytes)
         body = io.BytesIO()

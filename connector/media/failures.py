@@ -13,7 +13,8 @@ REDIRECTS = "redirects"  # too many
 TIMED_OUT = "timed out"  # no connection, or no complete answer, within the limits
 TOO_LARGE = "too large"  # in bytes or in pixels
 UNREACHABLE = "unreachable"  # no such host, no connection, or no answer in HTTP
-CAUSES = frozenset({CUT_OFF, NO_IMAGE, NOT_ALLOWED, PRIVATE, REDIRECTS, TIMED_OUT, TOO_LARGE, UNREACHABLE})
+UNREADABLE = "unreadable"  # the bytes are no text, or come compressed
+CAUSES = frozenset({CUT_OFF, NO_IMAGE, NOT_ALLOWED, PRIVATE, REDIRECTS, TIMED_OUT, TOO_LARGE, UNREACHABLE, UNREADABLE})
 
 
 class Failure(NamedTuple):

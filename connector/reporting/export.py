@@ -30,7 +30,7 @@ from connector.reporting.formats import format_of, require, write
 from connector.reporting.no_model import no_model_note, suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
-from connector.state.pull import Progress, questions_of, read_snapshot
+from connector.state.pull import Progress, fetched, questions_of, read_snapshot
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import reviews
 
@@ -155,7 +155,8 @@ def _read_whole(
         read = ((raw["id"], read_text(raw, questions)) for raw in gateway.tasks_by_id(project_id, list(ids)))
         return {task: text for task, text in read if text is not None}
 
-    return ProjectSnapshot(project, questions, tasks, versions={}, changed=False, texts=texts)
+    snapshot = ProjectSnapshot(project, questions, tasks, versions={}, changed=False, texts=texts)
+    return fetched(snapshot, state)
 
 
 def _spooled(spool: Path) -> Iterator[dict[str, Any]]:

@@ -171,7 +171,7 @@ class FeatureStore:
         return features
 
     def of_addresses(self, spec: FeatureSpec, addresses: Sequence[str]) -> tuple[Matrix, list[int]]:
-        """The features of images for FINAL: float32 (n, d), and the positions in `addresses` of its n rows.
+        """The features of images, or of texts in files, for FINAL: float32 (n, d), and the positions of its n rows.
 
         They are stored ones. An image that is in its address itself (a data: URI) needs none. Raises CorruptModel.
         """

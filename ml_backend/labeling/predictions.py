@@ -10,6 +10,7 @@ from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD
 from ml_backend.features.feature_store import FeatureStore
 from ml_backend.labeling.controls import Control
 from ml_backend.labeling.form.conditions import Condition, shown_labels
+from ml_backend.labeling.form.data import LINK_MARK
 from ml_backend.labeling.label_config import describe_changes, match_models
 from ml_backend.models.registry import TrainedModel
 from ml_backend.schemas import PredictResponse
@@ -96,14 +97,9 @@ def _answer(
     if not features.matches(model.feature_spec):
         message = f"Model version {model.version} was trained with another encoder. Train again."
         return answers._replace(message=message)
-    if are_texts:
-        vectors = features.of_texts(model.feature_spec, list(texts.values()))
-        places = list(texts)
-    else:
-        vectors, known = features.of_addresses(model.feature_spec, list(texts.values()))
-        places = [list(texts)[position] for position in known]
-        if not places:
-            return answers
+    places, vectors = _vectors(model, features, texts)
+    if not places:
+        return answers
     probabilities = model.final.predict_proba(vectors)
     valid = [index for index, class_ in enumerate(model.classes) if class_ in control.classes]
     for place, row in zip(places, probabilities, strict=True):
@@ -112,8 +108,26 @@ def _answer(
     return answers
 
 
+def _vectors(
+    model: TrainedModel, features: FeatureStore, contents: Mapping[int, str]
+) -> tuple[list[int], npt.NDArray[np.float32]]:
+    """The places of those contents that are known, and their features (n, d). `contents`: by place, at least one."""
+    are_texts = features.are_texts
+    is_plain = {place: are_texts and LINK_MARK not in content for place, content in contents.items()}
+    plain, named = ([place for place in contents if is_plain[place] == wanted] for wanted in (True, False))
+    places, parts = [*plain], []
+    if plain:
+        parts.append(features.of_texts(model.feature_spec, [contents[place] for place in plain]))
+    if named:
+        vectors, known = features.of_addresses(model.feature_spec, [contents[place] for place in named])
+        if known:
+            parts.append(vectors)
+            places += [named[position] for position in known]
+    return places, np.vstack(parts) if parts else np.zeros((0, 0), np.float32)
+
+
 def text_of(task: Any, control: Control) -> str:
-    """What a task of Label Studio shows in a control: a text, or the address of an image. Empty if there is nothing."""
+    """What a task of Label Studio shows in a control: a text, a link, or an address. Empty if there is nothing."""
     return control.shown(task.get("data") if isinstance(task, dict) else None).text or ""
 
 

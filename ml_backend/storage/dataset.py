@@ -1,7 +1,8 @@
 """The items of a project in an SQLite file: ids, digests, contents, cached features and labels.
 
 A content is a text, or a small copy of an image. A text has the digest that its item came with. An image's item comes
-with the digest of its address, its source: `media` maps that to the digest of its content, once it is here.
+with the digest of its address, its source: `media` maps that to the digest of its content, once it is here. For a text
+in a file, it maps the digest of what the task shows to that of the text.
 
 The labels have two sources: the consensus labels that the connector last sent for training, and the annotations that
 Label Studio's events reported.
@@ -97,13 +98,20 @@ class Dataset:
             found = connection.execute("SELECT value FROM meta WHERE name = 'kind'").fetchone()
         return found[0] if found else "text"
 
-    def set_items(self, ids: Sequence[int], digests: Sequence[bytes], kind: Kind = "text") -> list[int]:
+    def set_items(
+        self,
+        ids: Sequence[int],
+        digests: Sequence[bytes],
+        kind: Kind = "text",
+        sources: Sequence[bytes] | None = None,
+    ) -> list[int]:
         """Replace all items, and remove what belongs to none. Returns the positions whose content is not stored.
 
         Args:
             ids: Of the items (n,).
             digests: Of their texts, or of their sources (n,).
             kind: What their contents are.
+            sources: The digests of what tasks show in place of their texts (n,). None: they show the texts.
         """
         with self._connection() as connection, connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('kind', ?)", (kind,))
@@ -111,6 +119,9 @@ class Dataset:
             if kind != "text":
                 known = dict(connection.execute("SELECT source, digest FROM media"))
                 digests = [known.get(source, source) for source in digests]
+            if sources is not None:
+                shown = [pair for pair in zip(sources, digests, strict=True) if pair[0] != pair[1]]
+                connection.executemany("INSERT OR REPLACE INTO media VALUES (?, ?)", shown)
             connection.executemany("INSERT INTO items VALUES (?, ?)", zip(ids, digests, strict=True))
             connection.execute("DELETE FROM annotations WHERE item NOT IN (SELECT id FROM items)")
             _remove_texts_of_no_item(connection)

@@ -23,6 +23,7 @@ from connector.media.failures import (
     TIMED_OUT,
     TOO_LARGE,
     UNREACHABLE,
+    UNREADABLE,
 )
 from connector.media.limits import Limits
 
@@ -301,7 +302,7 @@ def test_nothing_is_decompressed(one: One, pictures: MediaServer, encoding: str)
     pictures.replies["/a.jpg"] = [Reply(body, headers={"Content-Encoding": encoding}) for body in bodies]
     for _ in bodies:
         found = one("http://pictures.example/a.jpg")
-        assert cause(found) == NO_IMAGE
+        assert cause(found) == UNREADABLE
         assert "comes compressed" in str(found)
     assert pictures.requests[0].headers["accept-encoding"] == "identity"
 

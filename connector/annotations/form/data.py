@@ -11,7 +11,7 @@ from connector.annotations.form.numbers import written
 
 PAIR_SEPARATOR = "\n\x1e\n"  # between the two sides of a pair: the ML backend computes features of each
 CONTENT_SEPARATOR = "\n\x1d\n"  # between the contents that different questions read
-LINK_MARK = "\x1a"  # around a link to a text that is in a file
+LINK_MARK = "\x1alink\x1a"  # around a link to a text that is in a file. Nothing that joins contents can make one
 _NOT_IN_A_TEXT = re.compile("|".join((PAIR_SEPARATOR, CONTENT_SEPARATOR, LINK_MARK)))
 ENCODINGS = ("none", "base64", "base64unicode")
 _DEEPEST = 100  # lists in lists

@@ -13,7 +13,7 @@ from ml_backend.labeling.objects import OBJECTS
 from ml_backend.labeling.objects.image import written
 
 LONGEST = 20_000  # characters that are kept of a text: models read no more
-_MARKED = re.compile(f"{LINK_MARK}[^{LINK_MARK}]*{LINK_MARK}")
+_MARKED = re.compile(f"{LINK_MARK}[^\x1a]*{LINK_MARK}")
 # What the form fetches, and addresses in storages, which Label Studio replaces by such an address.
 _FETCHED = re.compile(r"/|https?://|(?:s3s?|gs|azure-blob|azure_spi|dbx)://")
 
@@ -39,7 +39,7 @@ class Link(NamedTuple):
     @classmethod
     def of(cls, marked: str) -> Link:
         """The link that `marked` has written."""
-        content, key, options, address = json.loads(marked.strip(LINK_MARK))
+        content, key, options, address = json.loads(marked.removeprefix(LINK_MARK).removesuffix(LINK_MARK))
         return cls(content, Field(key, options), address)
 
     def read(self, file: bytes) -> Shown:

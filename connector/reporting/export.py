@@ -11,6 +11,7 @@ from typing import Any
 from connector.active_learning.window import open_places
 from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.left_out import LeftOut
+from connector.annotations.objects.linked import Link, links_in
 from connector.annotations.records import Task, read_task, read_text
 from connector.backend import Backend
 from connector.errors import UsageError
@@ -131,7 +132,16 @@ def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) 
         for row in raw["annotations"]:
             choices[row["id"]] = {control.name: control.answer(row["result"]) for control in controls}
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
-    return Extras(places, gateway.emails(), texts, choices)
+    return Extras(places, gateway.emails(), texts, choices, _addresses(pulled))
+
+
+def _addresses(pulled: ProjectSnapshot) -> dict[int, str]:
+    """{task: the addresses of its texts, with spaces between them}. Empty if its data have the texts themselves."""
+    if not pulled.questions.has_links:
+        return {}
+    contents = pulled.complete.texts(pulled.tasks)
+    found = {task: [Link.of(marked).address for marked in links_in(text)] for task, text in contents.items()}
+    return {task: " ".join(dict.fromkeys(addresses)) for task, addresses in found.items() if addresses}
 
 
 def _read_whole(

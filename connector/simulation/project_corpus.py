@@ -59,6 +59,11 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
             f"{name} has images. A project of images cannot be replayed: put its files into a folder with a tasks.csv "
             "that has the column image, and use --data."
         )
+    if control.has_links:
+        raise UsageError(
+            f"{name} has its texts in files. Such a project cannot be replayed: write the texts into a folder with "
+            "tasks.csv, annotations.csv and test.csv, and use --data. connector export has them in the column text."
+        )
     if control.multiple:
         raise UsageError(f"{name} is multiple choice. Only projects with one class per text can be replayed.")
     rows = [row for task in tasks.values() if task.digest is not None for row in task.annotations]

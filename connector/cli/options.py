@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from connector.settings import Settings
     from connector.state.project_state import State
 
+MAX_FIELDS = 100  # that the ML backend takes
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _LABEL_STUDIO = click.option(
@@ -114,6 +116,14 @@ def open_backend(context: click.Context, settings: Settings, gateway: LabelStudi
     backend = Backend.of(settings, gateway.retries)
     context.call_on_close(backend.close)
     return backend
+
+
+def keys_of(fields: str | None) -> list[str] | None:
+    """The keys in the value of --fields. None: it was not given. Raises UsageError."""
+    keys = None if fields is None else list(dict.fromkeys(filter(None, map(str.strip, fields.split(",")))))
+    if keys and len(keys) > MAX_FIELDS:
+        raise click.UsageError(f"--fields takes at most {MAX_FIELDS} keys.")
+    return keys
 
 
 def say(text: str, *, err: bool = False) -> None:

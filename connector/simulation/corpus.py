@@ -36,7 +36,8 @@ class Corpus:
 
     `tasks`: {id: text}, or of images {id: path}. `annotations`: {id: [(annotator, label), …]} in their order, at most
     one by an annotator. `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that
-    a reader of results on it needs. `kind`: what the contents are, "text" or "image".
+    a reader of results on it needs. `kind`: what the contents are, "text" or "image". `control`: of a project with
+    several questions, the one that was replayed.
     """
 
     tasks: dict[str, str]
@@ -45,6 +46,7 @@ class Corpus:
     truth: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     kind: str = "text"
+    control: str = ""
 
     def content(self, path: str) -> bytes:
         """The small copy of an image, as the connector brings it to the ML backend. Raises UsageError."""

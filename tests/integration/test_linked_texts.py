@@ -14,6 +14,8 @@ from support.media_server import MediaServer, Reply, redirect
 from support.project_driver import ProjectDriver, StartProject
 
 from connector.annotations.label_config import find_control
+from connector.errors import UsageError
+from connector.simulation.project_corpus import read_project as read_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
 CONFIG = (
@@ -96,9 +98,8 @@ def test_a_project_of_uploaded_files_from_init_to_undo(commands: Commands, start
     with (commands.folder / "tasks.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["address"], row["text"]) for row in rows] == [(a, text(n)) for n, a in enumerate(addresses)]
-    replayed = commands.run(loop, "simulate", "--out", str(commands.folder / "simulated"))
-    assert replayed.code == 2
-    assert "has its texts in files" in replayed.err
+    with pytest.raises(UsageError, match="has its texts in files"):
+        read_corpus(loop.id, loop.gateway)
     undone = commands.run(loop, "undo")
     assert undone.code == 0, undone.said
     assert loop.state.linked() == {}

@@ -122,6 +122,8 @@ class Backend:
         digests: Sequence[str],
         texts: Callable[[Sequence[int]], Mapping[int, str]],
         progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        sources: Sequence[str] | None = None,
     ) -> None:
         """Replaces the project's items and sends the texts that the backend lacks.
 
@@ -131,8 +133,9 @@ class Backend:
             digests: (n,) Of each item's text, in 32 hexadecimal digits.
             texts: Reads the texts of some items, {id: text}. Called for a part of the missing ones at a time.
             progress: Called with the number of texts sent so far, and in total.
+            sources: (n,) The digest of what each item's data show, if that is links in place of texts.
         """
-        missing = self.missing_items(project, ids, digests)
+        missing = self.missing_items(project, ids, digests, sources=sources)
         for start in range(0, len(missing), TEXTS_A_CALL):
             lacking = [ids[index] for index in missing[start : start + TEXTS_A_CALL]]
             by_item = texts(lacking)
@@ -140,7 +143,14 @@ class Backend:
             self._call("POST", f"/api/projects/{project}/texts", json={"texts": part})
             progress(start + len(part), len(missing))
 
-    def missing_items(self, project: str, ids: Sequence[int], digests: Sequence[str], kind: str = "text") -> list[int]:
+    def missing_items(
+        self,
+        project: str,
+        ids: Sequence[int],
+        digests: Sequence[str],
+        kind: str = "text",
+        sources: Sequence[str] | None = None,
+    ) -> list[int]:
         """Replaces the project's items. Returns the positions of those whose contents the backend lacks.
 
         Args:
@@ -148,8 +158,10 @@ class Backend:
             ids: (n,) The items.
             digests: (n,) Of each item's text, or of a medium's address, in 32 hexadecimal digits.
             kind: What the contents are: "text", "image" or "audio".
+            sources: As `put_items` takes them.
         """
-        body = _pack(ids=np.asarray(ids, np.int64), hashes=_hashes(digests))
+        more = {} if sources is None else {"sources": _hashes(sources)}
+        body = _pack(ids=np.asarray(ids, np.int64), hashes=_hashes(digests), **more)
         path = f"/api/projects/{project}/items"
         answer = self._call("PUT", path, data=body, headers=NPZ, params={} if kind == "text" else {"kind": kind})
         return [int(place) for place in _unpack(answer)["missing"]]

@@ -103,17 +103,27 @@ class Service:
         """Handle an event of Label Studio, whatever its body is. Returns the answer."""
         return self._webhook.handle(body)
 
-    def set_items(self, project: str, ids: Array, hashes: Array, kind: Kind = "text") -> npt.NDArray[np.int64]:
-        """Replace all items, int64 (n,) and uint8 (n, 16). Returns the positions whose content is needed.
+    def set_items(
+        self, project: str, ids: Array, hashes: Array, kind: Kind = "text", sources: Array | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Replace all items. Returns the positions whose content is needed. Raises InvalidRequest.
 
-        Raises InvalidRequest.
+        Args:
+            project: The project.
+            ids: Of the items, int64 (n,).
+            hashes: The digests of their texts, or of their sources, uint8 (n, 16).
+            kind: What their contents are.
+            sources: The digests of what tasks show in place of their texts, uint8 (n, 16). None: they show the texts.
         """
         if ids.ndim != 1 or hashes.shape != (len(ids), DIGEST_BYTES):
             raise InvalidRequest(f"Send 'ids' of shape (n,) and 'hashes' of shape (n, {DIGEST_BYTES}).")
         if len(np.unique(ids)) != len(ids):
             raise InvalidRequest("An id occurs twice in 'ids'. Send each item once.")
+        if sources is not None and (sources.shape != hashes.shape or kind != "text"):
+            raise InvalidRequest(f"Send 'sources' of shape (n, {DIGEST_BYTES}), of texts only.")
         digests = [row.tobytes() for row in hashes]
-        missing = self._projects.create(project).dataset.set_items(ids.tolist(), digests, kind)
+        shown = None if sources is None else [row.tobytes() for row in sources]
+        missing = self._projects.create(project).dataset.set_items(ids.tolist(), digests, kind, shown)
         return np.array(missing, dtype=np.int64)
 
     def add_texts(self, project: str, texts: list[str]) -> int:

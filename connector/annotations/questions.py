@@ -15,6 +15,7 @@ from connector.annotations.controls.control import ReadLabel, Target
 from connector.annotations.form.conditions import Condition, shown_labels
 from connector.annotations.form.data import CONTENT_SEPARATOR, Shown
 from connector.annotations.objects.content import NOUNS
+from connector.annotations.objects.linked import links_in
 from connector.annotations.records import digest
 from connector.formatting import listed
 
@@ -91,6 +92,11 @@ class Questions:
         return any(control.kind != "text" for control in self.controls)
 
     @property
+    def has_links(self) -> bool:
+        """Whether texts that models read are in files."""
+        return any(control.has_links for control in self.controls)
+
+    @property
     def shown_keys(self) -> str:
         """The keys in a sentence."""
         return " and ".join(f"'{key}'" for key in self.data_keys)
@@ -155,16 +161,17 @@ class Questions:
         return joint.split(CONTENT_SEPARATOR)[list(alike).index(True)] or None
 
     def without_media(self, joint: str, failed: Mapping[str, str]) -> tuple[str, list[str]]:
-        """A joint text without the media that could not be fetched, and why they could not.
+        """A joint text without the media and the texts in files that could not be fetched, and why they could not.
 
-        `failed`: {digest of a medium's address: why}.
+        `failed`: {digest of a medium's address, or of a link: why}.
         """
         contents, gone = joint.split(CONTENT_SEPARATOR), list[str]()
         for place, (reader, content) in enumerate(zip(self._readers, contents, strict=True)):
-            key = digest(content) if content and reader.kind != "text" else ""
-            if key in failed:
+            parts = [content] if content and reader.kind != "text" else links_in(content)
+            problems = [failed[key] for part in parts if (key := digest(part)) in failed]
+            if problems:
                 contents[place] = ""
-                gone.append(failed[key])
+                gone += problems
         return CONTENT_SEPARATOR.join(contents), gone
 
     # -- labels ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from connector.annotations.controls.control import ReadLabel
 from connector.annotations.form.data import CONTENT_SEPARATOR, PAIR_SEPARATOR, Shown
+from connector.annotations.objects.linked import with_addresses
 
 
 class Reader(Protocol):
@@ -86,7 +87,8 @@ def read_content(raw: Mapping[str, Any], reader: Reader) -> Shown:
 
 def readable(text: str) -> str:
     """A content as people read it: of a pair, both sides with an arrow between them."""
-    return " | ".join(filter(None, text.split(CONTENT_SEPARATOR))).replace(PAIR_SEPARATOR, " ⇄ ")
+    shown = " | ".join(filter(None, text.split(CONTENT_SEPARATOR))).replace(PAIR_SEPARATOR, " ⇄ ")
+    return with_addresses(shown)
 
 
 def read_text(raw: Mapping[str, Any], reader: Reader) -> str | None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import open_servers, project_option, say, server_options
+from connector.cli.options import keys_of, open_servers, project_option, say, server_options
 from connector.whole_number import WholeNumber
 
 TITLE_LENGTHS = (3, 50)  # what Label Studio takes
-MAX_FIELDS = 100  # that the ML backend takes
 
 
 @click.command(short_help="Set up a project, or create one.")
@@ -67,9 +66,7 @@ def init(
         )
     if title is not None and not TITLE_LENGTHS[0] <= len(title.strip()) <= TITLE_LENGTHS[1]:
         raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
-    keys = None if fields is None else list(dict.fromkeys(filter(None, map(str.strip, fields.split(",")))))
-    if keys and len(keys) > MAX_FIELDS:
-        raise click.UsageError(f"--fields takes at most {MAX_FIELDS} keys.")
+    keys = keys_of(fields)
     settings, gateway, state = open_servers(servers)
     if project_id is None:
         config = _label_config(label_config, control_names)

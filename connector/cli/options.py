@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from connector.settings import Settings
     from connector.state.project_state import State
 
+MAX_FIELDS = 100  # that the ML backend takes
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _LABEL_STUDIO = click.option(
@@ -61,7 +63,7 @@ def media_option(command: _Command) -> _Command:
         metavar="HOST",
         multiple=True,
         callback=joined,
-        help="Fetch media from this host though its address is private. May be repeated [env CONNECTOR_MEDIA_HOSTS].",
+        help="Fetch files from this host though its address is private. May be repeated [env CONNECTOR_MEDIA_HOSTS].",
     )(command)
 
 
@@ -113,6 +115,14 @@ def open_backend(context: click.Context, settings: Settings, gateway: LabelStudi
     backend = Backend.of(settings, gateway.retries)
     context.call_on_close(backend.close)
     return backend
+
+
+def keys_of(fields: str | None) -> list[str] | None:
+    """The keys in the value of --fields. None: it was not given. Raises UsageError."""
+    keys = None if fields is None else list(dict.fromkeys(filter(None, map(str.strip, fields.split(",")))))
+    if keys and len(keys) > MAX_FIELDS:
+        raise click.UsageError(f"--fields takes at most {MAX_FIELDS} keys.")
+    return keys
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import label_studio_options, named_output, open_label_studio, project_option
+from connector.cli.options import keys_of, label_studio_options, named_output, open_label_studio, project_option
 from connector.whole_number import WholeNumber
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ WIDTH_IN_A_FILE = 200
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with tasks.csv, annotations.csv and test.csv.")
 @project_option("Instead: replay this project.", required=False)
 @click.option("--control", "control_name", help="The control to use, if the config has several.")
+@click.option("--fields", metavar="KEYS", help="With --project, as of init: keys of the tasks' data that models read.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -83,6 +84,7 @@ def simulate(
     data: Path | None,
     project_id: int | None,
     control_name: str | None,
+    fields: str | None,
     out: Path,
     strategies: tuple[str, ...],
     classifiers: tuple[str, ...],
@@ -104,6 +106,10 @@ def simulate(
     """
     if (data is None) == (project_id is None):
         raise click.UsageError("Give --data DIR, or --project ID for what a project's people have labelled.")
+    if data is not None and (control_name is not None or fields is not None):
+        raise click.UsageError(
+            "--control and --fields are for --project: --data has one question and one text per task."
+        )
     from connector.progress import Reporter
     from connector.simulation.replay import ReplayOptions, replay
     from connector.simulation.simulate import Plan
@@ -117,7 +123,7 @@ def simulate(
         options = replace(options, project=str(project_id))
     plan = Plan(_checked(strategies) or STRATEGY_NAMES, classifiers, DEFAULT_STRATEGY, seeds, options)
     reporter = Reporter()
-    corpus = _corpus(data, project_id, control_name, label_studio_url, reporter)
+    corpus = _corpus(data, project_id, control_name, keys_of(fields) or (), label_studio_url, reporter)
     done = run(corpus, plan, out, replay, reporter, jobs=jobs, with_plot=not no_plot)
     click.echo(json.dumps(done.to_json()) if as_json else _words(done), nl=as_json)
 
@@ -131,7 +137,12 @@ def _checked(strategies: Sequence[str]) -> Sequence[str]:
 
 
 def _corpus(
-    data: Path | None, project_id: int | None, control_name: str | None, url: str | None, reporter: Reporter
+    data: Path | None,
+    project_id: int | None,
+    control_name: str | None,
+    fields: Sequence[str],
+    url: str | None,
+    reporter: Reporter,
 ) -> Corpus:
     """The corpus of a folder or a project."""
     from connector.simulation.corpus import read_or_hold_out
@@ -141,7 +152,7 @@ def _corpus(
         if project_id is None:
             return read_or_hold_out(Path(str(data)))
         _, gateway = open_label_studio({"label_studio_url": url})
-        return read_project(project_id, gateway, control_name, stage.count)
+        return read_project(project_id, gateway, control_name, stage.count, fields)
 
 
 def _words(done: SimulationResult) -> str:

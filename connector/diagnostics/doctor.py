@@ -193,6 +193,8 @@ class _Examination:
         yield content_checks.texts(pulled, self.gateway.url, self._data_keys)
         if pulled.questions.has_media:
             yield self._of_media(pulled)
+        if pulled.questions.has_links:
+            yield self._of_linked(pulled)
         yield content_checks.choices(pulled)
         yield content_checks.answers(pulled, self.gateway.url)
 
@@ -202,6 +204,13 @@ class _Examination:
 
         with open_fetcher(self.gateway, self.settings.allowed_hosts) as fetcher:
             return media_checks.media(pulled, self.state.media_failures(), fetcher)
+
+    def _of_linked(self, pulled: ProjectSnapshot) -> Finding:
+        from connector.diagnostics import media_checks
+        from connector.sync.linked import open_fetcher
+
+        with open_fetcher(self.gateway, self.settings.allowed_hosts) as fetcher:
+            return media_checks.linked(pulled, self.state.media_failures(), fetcher)
 
     def _data_keys(self, tasks: Collection[int]) -> list[str]:
         """The keys that the data of these tasks has."""

@@ -1,9 +1,10 @@
-"""Doctor's check of images and recordings: can the connector fetch them, and if not, why."""
+"""Doctor's check of media and of texts in files: can the connector fetch them, and if not, why."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from connector.annotations.left_out import with_causes
 from connector.diagnostics.finding import Finding, ok, warning
@@ -12,18 +13,22 @@ from connector.media import Failure, Fetcher, Source
 from connector.media.kinds import KINDS
 from connector.state.media import MediaFailure
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.linked import fetch_texts
 from connector.sync.media import media_parts, sources
 from connector.sync.scoring import task_digests
 
-_SAMPLE = 20  # media that are tried, half of them failed before
-# What to do about each cause. Those of the server that has the medium need no word.
+_Item = TypeVar("_Item", int, str)
+
+_SAMPLE = 20  # that are tried, half of them failed before
+# What to do about each cause. Those of the server that has the file need no word.
 _REMEDIES = {
     "401": "Label Studio, or the server that has the file, wants other credentials: open the task in Label Studio.",
     "403": "The server that has the file forbids it. The connector sends credentials to Label Studio only.",
     "404": "Correct the address in the task's data, or import the file again.",
     "500": "Open the address in a browser. Label Studio answers 500 for an upload that is not there any more.",
     "too large": "Import a smaller copy.",
-    "unreadable": "Import an image as PNG, JPEG, WebP, GIF or BMP, and a recording as WAV, FLAC, MP3 or OGG.",
+    "unreadable": "Import an image as PNG, JPEG, WebP, GIF or BMP, a recording as WAV, FLAC, MP3 or OGG, and a text in "
+    "UTF-8, which the form shows.",
     "timed out": "See whether the server is up, and whether this machine reaches it.",
     "unreachable": "See whether the server is up, and whether this machine reaches it.",
     "private address": "If you trust that host, name it with --media-host, or in CONNECTOR_MEDIA_HOSTS.",
@@ -42,26 +47,47 @@ def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher
     parts = media_parts(pulled)
     nouns = {KINDS[part.control.kind].noun for part in parts}
     noun = nouns.pop() if len(nouns) == 1 else "file"
-    causes: dict[int, str] = {}
-    tried = 0
-    reasons: set[str] = set()
-    for part in parts:
-        for task, found in fetcher.fetch(_sample(part, failures, seed), KINDS[part.control.kind]):
-            tried += 1
-            if isinstance(found, Failure):
-                causes[task] = found.problem
-                reasons.add(found.cause)
-    known = {
-        task: failures[key].problem
+    tried = [
+        (task, found if isinstance(found, Failure) else None)
         for part in parts
-        for task, key in task_digests(part).items()
-        if key in failures and task not in causes
-    }
+        for task, found in fetcher.fetch(_sample(part, failures, seed), KINDS[part.control.kind])
+    ]
+    keys = [(task, key) for part in parts for task, key in task_digests(part).items()]
+    return _finding(pulled, failures, noun, tried, keys)
+
+
+def linked(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher: Fetcher, seed: int = 0) -> Finding:
+    """Can the texts of a project that are in files be fetched? Tries some. The arguments are those of `media`."""
+    links = pulled.complete.links()
+    chosen = _chosen(links, links.keys() & failures.keys(), seed)
+    tried = [(links[key][1], found.failure) for key, found in fetch_texts({key: links[key] for key in chosen}, fetcher)]
+    return _finding(pulled, failures, "text", tried, [(task, key) for key, (_, task) in links.items()])
+
+
+def _finding(
+    pulled: ProjectSnapshot,
+    failures: Mapping[str, MediaFailure],
+    noun: str,
+    tried: Sequence[tuple[int, Failure | None]],
+    keys: Iterable[tuple[int, str]],
+) -> Finding:
+    """What was found.
+
+    Args:
+        pulled: the project.
+        failures: {digest of an address or link: why it could not be fetched at the last sync}.
+        noun: what was tried.
+        tried: tasks, each with why its medium cannot be fetched. None: it can.
+        keys: tasks, each with such a digest.
+    """
+    causes = {task: failure.problem for task, failure in tried if failure is not None}
+    reasons = {failure.cause for _, failure in tried if failure is not None}
+    known = {task: failures[key].problem for task, key in keys if key in failures and task not in causes}
     if not causes and not known:
-        return ok("media", f"{count(tried, noun)} of {len(pulled.tasks):,} tasks tried: all can be fetched.")
+        return ok("media", f"{count(len(tried), noun)} of {len(pulled.tasks):,} tasks tried: all can be fetched.")
     sentences = []
     if causes:
-        of_tried = f"{len(causes)} of {count(tried, noun)} that were tried now"
+        of_tried = f"{len(causes)} of {count(len(tried), noun)} that were tried now"
         sentences.append(f"{of_tried} failed: {with_causes(causes)}.")
     if known:
         reasons |= {failure.cause for failure in failures.values()}
@@ -76,10 +102,13 @@ def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher
 
 def _sample(part: ProjectSnapshot, failures: Mapping[str, MediaFailure], seed: int) -> dict[int, Source]:
     """{task: its medium} of some tasks, those first that failed before."""
-    choose = random.Random(seed)
     digests = task_digests(part)
-    failed = sorted(task for task, key in digests.items() if key in failures)
-    others = sorted(digests.keys() - set(failed))
-    chosen = choose.sample(failed, min(len(failed), _SAMPLE // 2))
-    chosen += choose.sample(others, min(len(others), _SAMPLE - len(chosen)))
-    return sources(part, chosen)
+    return sources(part, _chosen(digests, [task for task, key in digests.items() if key in failures], seed))
+
+
+def _chosen(items: Iterable[_Item], failed: Collection[_Item], seed: int) -> list[_Item]:
+    """Some of the items, at most half of them `failed` before."""
+    choose = random.Random(seed)
+    others = sorted(set(items).difference(failed))
+    chosen = choose.sample(sorted(failed), min(len(failed), _SAMPLE // 2))
+    return chosen + choose.sample(others, min(len(others), _SAMPLE - len(chosen)))

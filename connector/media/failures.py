@@ -12,7 +12,7 @@ REDIRECTS = "redirects"  # too many
 TIMED_OUT = "timed out"  # no connection, or no complete answer, within the limits
 TOO_LARGE = "too large"  # in bytes, pixels or channels
 UNREACHABLE = "unreachable"  # no such host, no connection, or no answer in HTTP
-UNREADABLE = "unreadable"  # the bytes are no image, or no recording, that can be read
+UNREADABLE = "unreadable"  # the bytes are no image, no recording or no text that can be read
 CAUSES = frozenset({CUT_OFF, NOT_ALLOWED, PRIVATE, REDIRECTS, TIMED_OUT, TOO_LARGE, UNREACHABLE, UNREADABLE})
 
 

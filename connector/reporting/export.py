@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from connector.active_learning.window import open_places
 from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.left_out import LeftOut
+from connector.annotations.objects.linked import Link, links_in
 from connector.annotations.records import Task, read_task, read_text
 from connector.backend import Backend
 from connector.errors import UsageError
@@ -31,7 +32,7 @@ from connector.reporting.formats import format_of, require, write
 from connector.reporting.no_model import no_model_note, suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
-from connector.state.pull import Progress, questions_of, read_snapshot
+from connector.state.pull import Progress, fetched, questions_of, read_snapshot
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.review import reviews
 
@@ -165,7 +166,16 @@ def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) 
         for row in raw["annotations"]:
             choices[row["id"]] = {control.name: control.answer(row["result"]) for control in controls}
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
-    return Extras(places, gateway.emails(), texts, choices)
+    return Extras(places, gateway.emails(), texts, choices, _addresses(pulled))
+
+
+def _addresses(pulled: ProjectSnapshot) -> dict[int, str]:
+    """{task: the addresses of its texts, with spaces between them}. Empty if its data have the texts themselves."""
+    if not pulled.questions.has_links:
+        return {}
+    contents = pulled.complete.texts(pulled.tasks)
+    found = {task: [Link.of(marked).address for marked in links_in(text)] for task, text in contents.items()}
+    return {task: " ".join(dict.fromkeys(addresses)) for task, addresses in found.items() if addresses}
 
 
 def _read_whole(
@@ -189,7 +199,8 @@ def _read_whole(
         read = ((raw["id"], read_text(raw, questions)) for raw in gateway.tasks_by_id(project_id, list(ids)))
         return {task: text for task, text in read if text is not None}
 
-    return ProjectSnapshot(project, questions, tasks, versions={}, changed=False, texts=texts)
+    snapshot = ProjectSnapshot(project, questions, tasks, versions={}, changed=False, texts=texts)
+    return fetched(snapshot, state)
 
 
 def _spooled(spool: Path) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from connector import __version__
 from connector.active_learning.stopping import sentence
 from connector.active_learning.window import Slot
+from connector.annotations.form.regions import quoted
+from connector.annotations.questions import Questions
 from connector.annotations.statistics import LabelCounts, label_counts, task_counts
 from connector.backend import Backend
+from connector.errors import UsageError
 from connector.formatting import count, embedding_words, now_here, verb
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
@@ -88,6 +92,7 @@ def report(
     with staging_directory(target, out, "report") as folder:
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
             pulled = read_snapshot(project_id, gateway, state, stage.count)
+        _require_question(replay, pulled.questions)
         with suggest_no_model("report"):
             reviewed, joined = reviews(pulled, backend, reporter, scorer)
         with (
@@ -140,6 +145,17 @@ def _thumbnails(
         yield Thumbnails(fetcher)
 
 
+def _require_question(replay: Replay | None, questions: Questions) -> None:
+    """Raises UsageError if a replay is about none of several questions."""
+    if replay is None or not questions.several or replay.control in questions.names:
+        return
+    of = f"of the question {quoted(replay.control)}" if replay.control else "of no question of this project"
+    controls = " or ".join(f"--control {shlex.quote(name)}" for name in questions.names)
+    raise UsageError(
+        f"--simulated is a replay {of}. The project has several: make one with connector simulate and {controls}."
+    )
+
+
 def format_report_result(result: Mapping[str, Any]) -> str:
     """What `report` returned, as a sentence."""
     labels = count(result["annotations"], "label")
@@ -155,6 +171,7 @@ def build_content(
     now: datetime,
     replay: Replay | None = None,
     asked_model: bool = True,
+    question: str = "",
 ) -> Content:
     """Everything that the page shows.
 
@@ -166,11 +183,21 @@ def build_content(
         now: an aware datetime, in whose time zone a day begins.
         replay: the replay of this project, if there is one.
         asked_model: whether the ML backend was asked.
+        question: of several questions, the one that it is about.
     """
     questions = [
         Question(
             shorten(part.control.name, NAME_LENGTH),
-            build_content(part, (), {}, label_studio=label_studio, now=now, asked_model=asked_model),
+            build_content(
+                part,
+                (),
+                {},
+                label_studio=label_studio,
+                now=now,
+                replay=replay if replay is not None and replay.control == part.control.name else None,
+                asked_model=asked_model,
+                question=part.control.name,
+            ),
         )
         for part in data.parts
     ]
@@ -183,6 +210,7 @@ def build_content(
             data.pulled.project["id"],
             multiple=any(control.multiple for control in data.pulled.questions.controls),
             replayable=data.replayable,
+            question=question,
         ),
         window=window_section(data, window, answers),
         consensus=ConsensusSection([], [], 0) if questions else consensus_section(data),

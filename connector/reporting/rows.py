@@ -48,6 +48,7 @@ def columns(questions: Questions) -> list[str]:
     """The names of a row's columns in order. Raises UsageError if two would have the same name."""
     names = [
         *("task_id", "text"),
+        *(("address",) if questions.has_links else ()),
         *(name for control in questions.controls for name in question_columns(questions, control)),
         *("score", "rank", "second_opinion", "annotations"),
     ]
@@ -82,13 +83,14 @@ class Extras:
 
     `places`: {task: (rank, whether it is a second opinion)}. `emails`: {annotator: e-mail address}. `texts`: {task: the
     value that is there instead of a text}. `choices`: {annotation: what was chosen by control}, including choices that
-    the labelling config no longer has.
+    the labelling config no longer has. `addresses`: {task: where its texts are}, of projects whose texts are in files.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
     emails: Mapping[int, str] = field(default_factory=dict)
     texts: Mapping[int, Any] = field(default_factory=dict)
     choices: Mapping[int, Mapping[str, str | list[str] | None]] = field(default_factory=dict)
+    addresses: Mapping[int, str] = field(default_factory=dict)
 
 
 def task_rows(
@@ -118,6 +120,7 @@ def task_rows(
         row = {
             "task_id": task.id,
             "text": extras.texts.get(task.id) if task.digest is None else text and readable(text),
+            "address": extras.addresses.get(task.id),
             "score": scores.get(task.id),
             "rank": rank,
             "second_opinion": relabel,

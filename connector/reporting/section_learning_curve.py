@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +28,14 @@ _T = TypeVar("_T")
 class Replay:
     """The results of `connector simulate` with `classifier`: its default strategy, and random order if it has that.
 
-    `data`: what was replayed, such as " of 896 texts".
+    `data`: what was replayed, such as " of 896 texts". `control`: of several questions, the one that was replayed. "":
+    there was one.
     """
 
     classifier: str
     strategies: list[ReplayedStrategy]
     data: str
+    control: str = ""
 
 
 def read_replay(folder: Path, project: int) -> Replay:
@@ -48,6 +51,7 @@ def read_replay(folder: Path, project: int) -> Replay:
             raise ValueError("there is no run in it")
         data = results.get("data") or {}
         replayed = f" of {count(int(data['tasks']), 'text')}" if "tasks" in data else ""
+        control = str(data.get("control", ""))
         source = str((results.get("options") or {}).get("project"))  # not a number if a folder of data was replayed
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
@@ -68,7 +72,7 @@ def read_replay(folder: Path, project: int) -> Replay:
         default = min(strategies - {RANDOM}, default=RANDOM)
     names = [default, *({RANDOM} & strategies - {default})]
     strategies_drawn = [_replayed(name, [run for run in runs if run["strategy"] == name]) for name in names]
-    return Replay(classifiers[0], strategies_drawn, replayed)
+    return Replay(classifiers[0], strategies_drawn, replayed, control)
 
 
 def _run(raw: Mapping[str, Any]) -> Run:
@@ -88,7 +92,13 @@ def _replayed(strategy: str, runs: Sequence[Run]) -> ReplayedStrategy:
 
 
 def curve_section(
-    rounds: Sequence[Mapping[str, Any]], replay: Replay | None, project: int, *, multiple: bool, replayable: int = 0
+    rounds: Sequence[Mapping[str, Any]],
+    replay: Replay | None,
+    project: int,
+    *,
+    multiple: bool,
+    replayable: int = 0,
+    question: str = "",
 ) -> CurveSection:
     """The learning curve.
 
@@ -98,6 +108,7 @@ def curve_section(
         project: Label Studio's id of the project.
         multiple: whether a task may have several classes.
         replayable: number of tasks with labels by two people.
+        question: of several questions, the one that it is about.
     """
     points = [
         CurvePoint(
@@ -111,7 +122,9 @@ def curve_section(
     ]
     drawn = [_thinned(strategy) for strategy in replay.strategies] if replay else []
     saved = _saved(replay.strategies) if replay else None
-    return CurveSection(thin(points, POINTS), len(points), drawn, saved, _note(replay, project, multiple, replayable))
+    return CurveSection(
+        thin(points, POINTS), len(points), drawn, saved, _note(replay, project, multiple, replayable, question)
+    )
 
 
 def thin(values: Sequence[_T], most: int) -> list[_T]:
@@ -150,7 +163,8 @@ def _rounds(replayed: ReplayedStrategy) -> list[dict[str, float]]:
     return [{"labels": labels, "accuracy": mean} for labels, mean in zip(replayed.labels, replayed.mean, strict=True)]
 
 
-def _note(replay: Replay | None, project: int, multiple: bool, replayable: int) -> str:
+def _note(replay: Replay | None, project: int, multiple: bool, replayable: int, question: str) -> str:
+    option = f" --control {shlex.quote(question)}" if question else ""
     if replay is not None:
         seeds = " and ".join(f"{replayed.seeds} of {replayed.strategy}" for replayed in replay.strategies)
         return (
@@ -168,6 +182,6 @@ def _note(replay: Replay | None, project: int, multiple: bool, replayable: int) 
         )
     return (
         f"For a comparison with random order, replay the labels: {replayable:,} tasks have labels of two people, and "
-        f"{REPLAYABLE} are enough. Run connector simulate --project {project} --out simulated, and then this report "
-        "with --simulated simulated."
+        f"{REPLAYABLE} are enough. Run connector simulate --project {project}{option} --out simulated, and then this "
+        "report with --simulated simulated."
     )

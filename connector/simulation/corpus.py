@@ -37,7 +37,8 @@ class Corpus:
 
     `tasks`: {id: text}, or of media {id: path}. `annotations`: {id: [(annotator, label), …]} in their order, at most
     one by an annotator. `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that
-    a reader of results on it needs. `kind`: what the contents are, "text", "image" or "audio".
+    a reader of results on it needs. `kind`: what the contents are, "text", "image" or "audio". `control`: of a project
+    with several questions, the one that was replayed.
     """
 
     tasks: dict[str, str]
@@ -46,6 +47,7 @@ class Corpus:
     truth: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     kind: str = "text"
+    control: str = ""
 
     def content(self, path: str) -> bytes:
         """The small copy of a medium, as the connector brings it to the ML backend. Raises UsageError."""

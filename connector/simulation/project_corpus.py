@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from connector.annotations.form.regions import quoted
 from connector.annotations.ground_truth import TEST_SHARE, ground_truths
-from connector.annotations.label_config import Control, find_control
+from connector.annotations.label_config import Control, find_control, servable
 from connector.annotations.objects.content import NOUNS
+from connector.annotations.objects.linked import links_in
 from connector.annotations.records import Task, latest_labels, read_task, read_text
 from connector.errors import UsageError
+from connector.formatting import listed
 from connector.label_studio.client import LabelStudio
 from connector.simulation.corpus import Corpus, hold_out, require_trainable
 from connector.state.pull import Progress
@@ -22,6 +25,7 @@ def read_project(
     gateway: LabelStudio,
     control_name: str | None = None,
     progress: Progress = lambda done, total: None,
+    fields: Sequence[str] = (),
 ) -> Corpus:
     """The corpus of a project, whether `init` has set it up or not.
 
@@ -34,19 +38,26 @@ def read_project(
         gateway: Label Studio.
         control_name: the control, if the labelling config has several.
         progress: called with the number of tasks read and of all tasks.
+        fields: keys of the tasks' data that models read. Without any, they read what the form shows.
 
     Raises:
         UsageError: the labels cannot be replayed.
         TryAgainLater: Label Studio is unavailable.
     """
-    control = find_control(gateway.get_project(project_id)["label_config"], control_name)
+    config = gateway.get_project(project_id)["label_config"]
+    control = find_control(config, control_name).with_fields(fields)
     tasks: dict[int, Task] = {}
     texts: dict[int, str] = {}
     for page in gateway.tasks(project_id, None, progress):
         for raw in page:
             tasks[raw["id"]] = read_task(raw, control)
             texts[raw["id"]] = read_text(raw, control) or ""
-    return corpus_of(project_id, control, dict(sorted(tasks.items())), texts)
+    corpus = corpus_of(project_id, control, dict(sorted(tasks.items())), texts)
+    others = [name for name in servable(config) if name != control.name]
+    if not others:
+        return corpus
+    note = f"Only the question {quoted(control.name)} was replayed, without {listed(list(map(quoted, others)))}."
+    return replace(corpus, control=control.name, notes=(note, *corpus.notes))
 
 
 def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], texts: Mapping[int, str]) -> Corpus:
@@ -59,6 +70,11 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
         raise UsageError(
             f"{name} has {NOUNS[control.kind]}s. Such a project cannot be replayed: put its files into a folder with a "
             f"tasks.csv that has the column {control.kind}, and use --data."
+        )
+    if any(map(links_in, texts.values())):
+        raise UsageError(
+            f"{name} has its texts in files. Such a project cannot be replayed: write the texts into a folder with "
+            "tasks.csv, annotations.csv and test.csv, and use --data. connector export has them in the column text."
         )
     if control.multiple:
         raise UsageError(f"{name} is multiple choice. Only projects with one class per text can be replayed.")

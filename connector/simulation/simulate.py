@@ -164,6 +164,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "annotations": len(rows),
         "annotators": len({annotator for annotator, _ in rows}),
         "classes": corpus.classes,
+        **({"control": corpus.control} if corpus.control else {}),
         "test": len(corpus.test),
         "truth": len(corpus.truth),
         "digest": corpus.digest,

@@ -21,6 +21,7 @@ from connector.annotations.questions import Questions
 from connector.annotations.records import Task
 from connector.errors import UsageError
 from connector.state import database, schema
+from connector.state.linked import LinkedRows
 from connector.state.lock import KEEP_SECONDS, ProjectLock
 from connector.state.media import MediaRows
 from connector.state.mirror import MirrorRows
@@ -142,7 +143,7 @@ def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
     return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
 
-class ProjectState(MirrorRows, MediaRows):
+class ProjectState(MirrorRows, MediaRows, LinkedRows):
     """The state of one project: the mirror, what `init` found, what the model was trained on, what is published."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
@@ -338,7 +339,7 @@ class ProjectState(MirrorRows, MediaRows):
         """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
         with self._engine.begin() as db:
             found_and_made = (schema.originals, schema.window, schema.reopened, schema.consensus, schema.rounds)
-            for table in (*found_and_made, schema.media):
+            for table in (*found_and_made, schema.media, schema.linked_texts):
                 db.execute(table.delete().where(self._rows(table)))
             blank = (
                 *("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size"),

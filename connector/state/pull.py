@@ -80,7 +80,7 @@ def pull(
     if asked_at is None:
         state.put(bookmark=_latest(tasks).isoformat())
     snapshot = ProjectSnapshot(project, questions, tasks, reading.versions, config_changed or changed, state.texts)
-    return snapshot.without_failed(_failed(state))
+    return fetched(snapshot, state)
 
 
 def read_all(
@@ -228,11 +228,20 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
     changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)
     changed = changed or project["label_config"] != record.label_config
     snapshot = ProjectSnapshot(project, questions, tasks, gateway.model_versions(project_id), changed, texts)
-    return snapshot.without_failed(_failed(state))
+    return fetched(snapshot, state)
+
+
+def fetched(snapshot: ProjectSnapshot, state: ProjectState) -> ProjectSnapshot:
+    """The snapshot with the texts that were fetched, and without what could not be.
+
+    `snapshot`: as the tasks describe the project.
+    """
+    known = state.linked() if snapshot.questions.has_links else {}
+    return snapshot.without_failed(_failed(state)).with_linked(known, state.linked_texts)
 
 
 def _failed(state: ProjectState) -> dict[str, str]:
-    """{digest of a medium's address: why it could not be fetched}."""
+    """{digest of a medium's address, or of a link: why it could not be fetched}."""
     return {key: failure.problem for key, failure in state.media_failures().items()}
 
 

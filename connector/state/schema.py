@@ -139,6 +139,15 @@ media = sa.Table(
     # When it was tried last, in seconds since 1970.
     sa.Column("tried_at", sa.Float, nullable=False),
 )
+# Texts at addresses that tasks have, by the digest of the link that is in the task's content.
+linked_texts = sa.Table(
+    "linked_texts",
+    metadata,
+    _project_column(),
+    sa.Column("digest", sa.String(32), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("text_digest", sa.String(32), nullable=False),
+)
 rounds = sa.Table(
     "rounds",
     metadata,

@@ -12,12 +12,15 @@ from connector.annotations.controls import Control
 from connector.annotations.form.data import CONTENT_SEPARATOR
 from connector.annotations.form.regions import quoted
 from connector.annotations.left_out import LeftOut, without_content
+from connector.annotations.objects.linked import links_in, with_texts
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, digest
 
 Texts = Callable[[Iterable[int]], dict[int, str]]
+LinkedTexts = Callable[[Iterable[str]], dict[str, str]]
 
 TEXTS_AT_ONCE = 5_000
+_LINKED_AT_ONCE = 500  # texts, each of which may be long
 
 
 @dataclass
@@ -32,8 +35,9 @@ class ProjectSnapshot:
         changed: Whether an annotation, a text or the set of tasks differs from the last sync.
         texts: Reads the texts of some tasks, {id: text}, because all of them are many times larger than the rest.
         key: The key of the model in the ML backend. "": that of the project.
-        failed: {digest of a medium's address: why it could not be fetched}. Such a medium counts as missing content.
-        with_failed: The same project with these media. None: none failed.
+        failed: {digest of a medium's address, or of a link: why it could not be fetched}. Such a medium or text counts
+            as missing content.
+        with_failed: The same project with these, and with links in place of texts. None: it is the same.
     """
 
     project: dict[str, Any]
@@ -47,16 +51,52 @@ class ProjectSnapshot:
     with_failed: ProjectSnapshot | None = None
 
     def without_failed(self, failed: Mapping[str, str]) -> ProjectSnapshot:
-        """The snapshot without these media, {digest of the address: why it could not be fetched}."""
-        if not failed or not self.questions.has_media:
+        """The snapshot without these media and links, {digest of the address, or of the link: why}."""
+        if not failed or not (self.questions.has_media or self.questions.has_links):
             return self
         texts = partial(self._texts_without, failed)
         return replace(self, tasks=self._without(failed), texts=texts, failed=failed, with_failed=self)
 
+    def with_linked(self, known: Mapping[str, str], read: LinkedTexts) -> ProjectSnapshot:
+        """The snapshot with texts in place of links.
+
+        Args:
+            known: {digest of a link: digest of its text}. Other links stay.
+            read: Reads the texts of some links, {digest of a link: text}.
+        """
+        if not known or not self.questions.has_links:
+            return self
+        tasks, texts = dict(self.tasks), partial(self._texts_with, read)
+        if self.questions.read_alike:
+            others = []  # their content is not a link alone
+            for number, task in self.tasks.items():
+                if task.digest is not None and task.digest in known:
+                    tasks[number] = task._replace(digest=known[task.digest])
+                elif task.digest is not None:
+                    others.append(number)
+            for part in batched(others, _LINKED_AT_ONCE):
+                tasks |= {number: tasks[number]._replace(digest=digest(text)) for number, text in texts(part).items()}
+        return replace(self, tasks=tasks, texts=texts, with_failed=self.complete)
+
     @property
     def complete(self) -> ProjectSnapshot:
-        """The project as its tasks describe it, with media that could not be fetched."""
+        """The project as its tasks describe it, with links and with media that could not be fetched."""
         return self.with_failed or self
+
+    def links(self) -> dict[str, tuple[str, int]]:
+        """{digest of a link: the link as contents have it, and a task with it}."""
+        found: dict[str, tuple[str, int]] = {}
+        for part in batched(self.tasks if self.questions.has_links else (), TEXTS_AT_ONCE):
+            for number, text in self.texts(part).items():
+                for marked in links_in(text):
+                    found.setdefault(digest(marked), (marked, number))
+        return found
+
+    @property
+    def sources(self) -> dict[int, str]:
+        """{task with content: the digest of what its data show, which has links in place of texts}."""
+        described = self.complete.tasks
+        return {number: described[number].digest or "" for number, task in self.tasks.items() if task.digest}
 
     @property
     def control(self) -> Control:
@@ -105,7 +145,7 @@ class ProjectSnapshot:
 
     def _without(self, failed: Mapping[str, str]) -> dict[int, Task]:
         """The tasks, with why media are missing. Those of which no content is left have no digest."""
-        if self.questions.read_alike:
+        if self.questions.read_alike and not self.questions.has_links:
             digests = ((number, task.digest or "") for number, task in self.tasks.items())
             problems = {number: (failed[key], False) for number, key in digests if key in failed}
         else:
@@ -129,6 +169,14 @@ class ProjectSnapshot:
             return texts
         return {task: self.questions.without_media(joint, failed)[0] for task, joint in texts.items()}
 
+    def _texts_with(self, read: LinkedTexts, ids: Iterable[int]) -> dict[int, str]:
+        """The joint texts of tasks, with texts in place of links that were fetched."""
+        texts = self.texts(ids)
+        links = {marked: digest(marked) for text in texts.values() for marked in links_in(text)}
+        found = read(links.values())
+        known = {marked: found[key] for marked, key in links.items() if key in found}
+        return {task: with_texts(text, known) for task, text in texts.items()}
+
     def _of(self, place: int) -> ProjectSnapshot:
         questions, control = self.questions, self.questions.controls[place]
         digests = None if questions.read_alike else self._digests(place)
@@ -147,7 +195,7 @@ class ProjectSnapshot:
             tasks=tasks,
             texts=partial(self._texts, place),
             key=questions.model_key(self.project["id"], control.name),
-            with_failed=None,
+            with_failed=self.with_failed._of(place) if self.with_failed and control.has_links else None,
         )
 
     def _texts(self, place: int, ids: Iterable[int]) -> dict[int, str]:

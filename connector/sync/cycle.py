@@ -20,7 +20,7 @@ from connector.queue.settings import restore
 from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, unknown_newer
 from connector.queue.views import OwnTabs, restore_tab_order
 from connector.state.project_state import ProjectState, now
-from connector.state.pull import pull, read_project
+from connector.state.pull import fetched, pull, read_project
 from connector.state.recognition import explain_deleted
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.summary import ModelSummary, QuestionSummary, SyncSummary, WindowSummary
@@ -48,7 +48,7 @@ class SyncOptions:
     strategy: str = DEFAULT_STRATEGY
     ground_truth: bool = False
     publish_consensus: bool = False
-    media_hosts: tuple[str, ...] = ()  # private hosts from which media may be fetched
+    media_hosts: tuple[str, ...] = ()  # private hosts from which files may be fetched
 
     def most_annotations(self, wanted: int) -> int:
         """How many annotations a task may get, if `wanted` are to be on every task."""
@@ -276,17 +276,22 @@ class _Cycle:
             self.state.put(found={**found, "former_models": left})
 
     def _with_media(self, snapshot: ProjectSnapshot, backend: Backend) -> ProjectSnapshot:
-        """Brings the media that models read to the ML backend. Returns the project without those that it cannot get."""
+        """Fetches what models read. Returns the project with it, and without what cannot be fetched."""
+        if snapshot.questions.has_links:
+            from connector.sync import linked
+
+            with linked.open_fetcher(self.gateway, self.options.media_hosts) as fetcher:
+                linked.bring_texts(snapshot.complete, fetcher, self.state, self.reporter)
+            snapshot = fetched(snapshot.complete, self.state)
         if not snapshot.questions.has_media:
             return snapshot
         from connector.sync.media import bring_media, media_parts, open_fetcher
 
-        failed: dict[str, str] = {}
         with open_fetcher(self.gateway, self.options.media_hosts) as fetcher:
             for part in media_parts(snapshot):
                 reporter = self.reporter.of(part.control.name) if snapshot.questions.several else self.reporter
-                failed |= bring_media(part, backend, fetcher, self.state, reporter)
-        return snapshot.complete.without_failed(failed)
+                bring_media(part, backend, fetcher, self.state, reporter)
+        return fetched(snapshot.complete, self.state)
 
     def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.

@@ -33,17 +33,13 @@ class Memory(Protocol):
     def renew_lock(self, *, at_most_every: float = 0.0) -> None: ...
 
 
-def bring_media(
-    pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter
-) -> dict[str, str]:
+def bring_media(pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter) -> None:
     """Fetches the images or recordings of one question that the ML backend lacks, and sends it small copies.
 
     What was sent is not fetched again, so a sync that is killed goes on where it was. A medium that could not be
     fetched is tried again after an hour, and then less and less often.
-
-    Returns {digest of an address: why it could not be fetched}.
     """
-    return _Delivery(pulled, backend, fetcher, state, reporter).bring()
+    _Delivery(pulled, backend, fetcher, state, reporter).bring()
 
 
 def open_fetcher(gateway: LabelStudio, hosts: Collection[str]) -> Fetcher:
@@ -74,7 +70,7 @@ class _Delivery:
         self._copies: dict[str, bytes] = {}
         self._failed: dict[str, MediaFailure] = {}
 
-    def bring(self) -> dict[str, str]:
+    def bring(self) -> None:
         pulled, kind = self._pulled, self._pulled.control.kind
         digests = task_digests(pulled)
         with self._reporter.stage("media", f"Bringing new {NOUNS[kind]}s to the ML backend") as stage:
@@ -89,7 +85,6 @@ class _Delivery:
             for start in range(0, len(due), _SOURCES):
                 part = {key: wanted[key] for key in due[start : start + _SOURCES]}
                 self._bring_part(part, start, len(due), stage.count)
-        return {key: failure.problem for key, failure in self._failures.items()}
 
     def _bring_part(self, wanted: Mapping[str, int], done: int, total: int, count: Callable[[int, int], None]) -> None:
         """Fetches and sends some media, {digest of the address: a task that has it}. `done` of `total` are there."""

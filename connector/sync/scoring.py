@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from connector.active_learning.strategies import Strategy, find_strategy
 from connector.active_learning.window import Candidate, Slot, active_annotators, choose_window, eligible
 from connector.annotations.ground_truth import accuracy, ground_truths, warning
 from connector.annotations.label_config import Control
+from connector.annotations.objects.linked import links_in
 from connector.annotations.records import is_answered, latest_labels
 from connector.backend import Backend, Probabilities
 from connector.formatting import count
@@ -196,11 +197,20 @@ def fetch_probabilities(pulled: ProjectSnapshot, backend: Backend, reporter: Rep
         backend.missing_items(project, list(digests), list(digests.values()), pulled.control.kind)
         with reporter.stage("probabilities", "Fetching class probabilities"):
             return backend.probabilities(project)
+    texts, more = pulled.texts, dict[str, Any]()
+    if pulled.control.has_links:
+        texts, sources = partial(_fetched_texts, pulled), pulled.sources
+        more = {"sources": [sources[task] for task in digests]}
     with reporter.stage("texts", "Bringing new texts to the ML backend") as stage:
         backend.check()
-        backend.put_items(project, list(digests), list(digests.values()), pulled.texts, stage.count)
+        backend.put_items(project, list(digests), list(digests.values()), texts, stage.count, **more)
     with reporter.stage("probabilities", "Fetching class probabilities"):
         return backend.probabilities(project)
+
+
+def _fetched_texts(pulled: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, str]:
+    """The texts of tasks, without those that are still to be fetched."""
+    return {task: text for task, text in pulled.texts(tasks).items() if not links_in(text)}
 
 
 def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) -> bool:

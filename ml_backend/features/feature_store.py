@@ -180,7 +180,7 @@ class FeatureStore:
     def of_addresses(
         self, spec: FeatureSpec, addresses: Sequence[str], fetch: Fetch = lambda positions: {}
     ) -> tuple[Matrix, list[int]]:
-        """The features of media for FINAL: float32 (n, d), and the positions in `addresses` of its n rows.
+        """The features of media, or of texts in files, for FINAL: float32 (n, d), and the positions of its n rows.
 
         They are stored ones. A medium that is in its address itself (a data: URI) needs none. `fetch` gives those of
         the others that it can, by their positions. Raises CorruptModel.

@@ -10,6 +10,7 @@ from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD
 from ml_backend.features.feature_store import FeatureStore
 from ml_backend.labeling.controls import Control
 from ml_backend.labeling.form.conditions import Condition, shown_labels
+from ml_backend.labeling.form.data import LINK_MARK
 from ml_backend.labeling.label_config import describe_changes, match_models
 from ml_backend.labeling.objects.medium import PAGE_SEPARATOR
 from ml_backend.models.registry import TrainedModel
@@ -107,26 +108,41 @@ def _answer(
     if not features.matches(model.feature_spec):
         message = f"Model version {model.version} was trained with another encoder. Train again."
         return answers._replace(message=message)
-    if kind == "text":
-        vectors = features.of_texts(model.feature_spec, list(texts.values()))
-        places = list(texts)
-    else:
-        owners, addresses = list(texts), list(texts.values())
-
-        def missing(positions: Sequence[int]) -> Mapping[int, bytes]:
-            of_tasks = {at: (_id_of(tasks[owners[at]]), addresses[at].split(PAGE_SEPARATOR)) for at in positions}
-            return fetch(read.kind, of_tasks)
-
-        vectors, known = features.of_addresses(model.feature_spec, addresses, missing)
-        places = [owners[position] for position in known]
-        if not places:
-            return answers
+    places, vectors = _vectors(model, features, texts, tasks, fetch)
+    if not places:
+        return answers
     probabilities = model.final.predict_proba(vectors)
     valid = [index for index, class_ in enumerate(model.classes) if class_ in control.classes]
     for place, row in zip(places, probabilities, strict=True):
         chosen, score = _choose(row[valid], model.multilabel)
         answers.by_task[place] = _Answer([model.classes[valid[index]] for index in chosen], score)
     return answers
+
+
+def _vectors(
+    model: TrainedModel, features: FeatureStore, contents: Mapping[int, str], tasks: Sequence[Any], fetch: FetchMedia
+) -> tuple[list[int], npt.NDArray[np.float32]]:
+    """The places of those contents that are known, and their features (n, d). `contents`: by place, at least one."""
+    kind = features.kind
+    is_plain = {place: kind == "text" and LINK_MARK not in content for place, content in contents.items()}
+    plain, named = ([place for place in contents if is_plain[place] == wanted] for wanted in (True, False))
+    places, parts = [*plain], []
+
+    def missing(positions: Sequence[int]) -> Mapping[int, bytes]:
+        if kind == "text":
+            return {}
+        owners = {position: named[position] for position in positions}
+        media = {at: (_id_of(tasks[own]), contents[own].split(PAGE_SEPARATOR)) for at, own in owners.items()}
+        return fetch(kind, media)
+
+    if plain:
+        parts.append(features.of_texts(model.feature_spec, [contents[place] for place in plain]))
+    if named:
+        vectors, known = features.of_addresses(model.feature_spec, [contents[place] for place in named], missing)
+        if known:
+            parts.append(vectors)
+            places += [named[position] for position in known]
+    return places, np.vstack(parts) if parts else np.zeros((0, 0), np.float32)
 
 
 def _id_of(task: Any) -> int:
@@ -136,7 +152,7 @@ def _id_of(task: Any) -> int:
 
 
 def text_of(task: Any, control: Control) -> str:
-    """What a task of Label Studio shows in a control: a text, or the address of a medium. Empty if there is nothing."""
+    """What a task of Label Studio shows in a control: a text, a link, or an address. Empty if there is nothing."""
     return control.shown(task.get("data") if isinstance(task, dict) else None).text or ""
 
 

@@ -140,7 +140,7 @@ class WebhookHandler:
                 )
                 for row in event.annotation
             ]
-            are_texts = control is None or control.kind == "text"
+            are_texts = control is None or (control.kind == "text" and not control.has_links)
             self._projects.create(question.name).dataset.add_annotations(annotations, are_texts=are_texts)
 
     def _forget_annotations(self, event: _AnnotationsDeleted) -> None:

@@ -134,8 +134,10 @@ class Routes:
         body = await request.body()
 
         def work() -> bytes:
-            arrays = unpack(body, {"ids": "int64", "hashes": "uint8"}, self._max_bytes)
-            return pack({"missing": self._service.set_items(project, arrays["ids"], arrays["hashes"], kind)})
+            expected = {"ids": "int64", "hashes": "uint8", "sources": "uint8"}
+            arrays = unpack(body, expected, self._max_bytes, optional=["sources"])
+            missing = self._service.set_items(project, arrays["ids"], arrays["hashes"], kind, arrays.get("sources"))
+            return pack({"missing": missing})
 
         return Npz(await run_in_threadpool(work))
 

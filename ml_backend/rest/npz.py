@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,12 @@ def pack(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(body: bytes, expected: Mapping[str, str], max_bytes: int) -> dict[str, Array]:
+def unpack(
+    body: bytes, expected: Mapping[str, str], max_bytes: int, optional: Collection[str] = ()
+) -> dict[str, Array]:
     """Read the arrays named in `expected` (name to dtype, such as `{"ids": "int64"}`) from an `.npz`.
+
+    Those in `optional` may be missing.
 
     Raises InvalidRequest if it is no such file, if it unpacks to more than `max_bytes`, or if an array is missing or
     has another type.
@@ -42,6 +46,8 @@ def unpack(body: bytes, expected: Mapping[str, str], max_bytes: int) -> dict[str
     except Exception as error:  # zipfile, zlib and numpy have a dozen ways to reject bytes from outside
         raise InvalidRequest("The body is not a readable .npz file without pickled objects. Send one.") from error
     for name, dtype in expected.items():
+        if name in optional and name not in arrays:
+            continue
         if not isinstance(arrays.get(name), np.ndarray):  # NumPy returns a file that is no array as bytes
             raise InvalidRequest(f"The .npz has no array {name!r}. Add it, of type {dtype}.")
         if arrays[name].dtype != np.dtype(dtype):

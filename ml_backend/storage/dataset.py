@@ -2,7 +2,7 @@
 
 A content is a text, or a small copy of a medium: an image, or a recording. A text has the digest that its item came
 with. A medium's item comes with the digest of its address, its source: `media` maps that to the digest of its content,
-once it is here.
+once it is here. For a text in a file, it maps the digest of what the task shows to that of the text.
 
 The labels have two sources: the consensus labels that the connector last sent for training, and the annotations that
 Label Studio's events reported.
@@ -98,13 +98,20 @@ class Dataset:
             found = connection.execute("SELECT value FROM meta WHERE name = 'kind'").fetchone()
         return found[0] if found else "text"
 
-    def set_items(self, ids: Sequence[int], digests: Sequence[bytes], kind: Kind = "text") -> list[int]:
+    def set_items(
+        self,
+        ids: Sequence[int],
+        digests: Sequence[bytes],
+        kind: Kind = "text",
+        sources: Sequence[bytes] | None = None,
+    ) -> list[int]:
         """Replace all items, and remove what belongs to none. Returns the positions whose content is not stored.
 
         Args:
             ids: Of the items (n,).
             digests: Of their texts, or of their sources (n,).
             kind: What their contents are.
+            sources: The digests of what tasks show in place of their texts (n,). None: they show the texts.
         """
         with self._connection() as connection, connection:
             before = connection.execute("SELECT value FROM meta WHERE name = 'kind'").fetchone()
@@ -115,6 +122,9 @@ class Dataset:
             if kind != "text":
                 known = dict(connection.execute("SELECT source, digest FROM media"))
                 digests = [known.get(source, source) for source in digests]
+            if sources is not None:
+                shown = [pair for pair in zip(sources, digests, strict=True) if pair[0] != pair[1]]
+                connection.executemany("INSERT OR REPLACE INTO media VALUES (?, ?)", shown)
             connection.executemany("INSERT INTO items VALUES (?, ?)", zip(ids, digests, strict=True))
             connection.execute("DELETE FROM annotations WHERE item NOT IN (SELECT id FROM items)")
             _remove_texts_of_no_item(connection)

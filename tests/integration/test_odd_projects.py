@@ -141,7 +141,7 @@ def test_where_no_task_has_the_text_init_names_the_keys(commands: Commands, star
 @pytest.mark.parametrize(
     ("accepted", "found"),
     [
-        (config('value="$text" valuetype="url"'), "its Text holds a URL"),
+        (config('value="$text" valuetype="Url"'), 'its Text has valueType="Url"'),
         (
             f'<View><Text name="text" value="$text"/><Repeater on="$list">{CHOICES.format("", "")}</Repeater></View>',
             "inside a Repeater",

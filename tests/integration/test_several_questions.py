@@ -16,6 +16,7 @@ from support.project_driver import ProjectDriver, StartProject
 
 from connector.annotations.label_config import find_questions
 from connector.backend import Backend
+from connector.simulation.results import results_json
 
 CONFIG = """<View>
   <Text name="t" value="$text"/>
@@ -139,6 +140,29 @@ def test_an_annotation_without_a_usable_answer_is_a_label_for_no_command(
     assert (exported["annotations"], exported["consensus"]) == (10, 6)
     report = json.loads(commands.run(loop, "report", "--no-model", "--json").out)
     assert (report["tasks"], report["annotations"]) == (14, 6)
+
+
+def test_a_replay_of_one_question_is_drawn_beside_it(commands: Commands, start: StartProject) -> None:
+    loop = start([{"a": "Salmon", "b": "Trout"}], config=TWO_TEXTS)
+    rounds = [{"labels": 100 * step, "accuracy": 0.2 * step} for step in (1, 2, 3)]
+    runs = [{"strategy": "random", "classifier": "logistic", "seed": 0, "rounds": rounds}]
+
+    def report(**data: str) -> tuple[int, str, str]:
+        more = {"options": {"project": str(loop.id)}, "data": {"tasks": 300, **data}}
+        (commands.folder / "results.json").write_text(results_json("random", runs, **more))
+        out = commands.folder / "report.html"
+        done = commands.run(loop, "report", "--no-model", "--simulated", str(commands.folder), "--out", str(out))
+        return done.code, out.read_text(encoding="utf-8") if done.code == 0 else "", done.err
+
+    code, html, _ = report(control="q2")
+    assert code == 0
+    assert html.count("connector simulate made the replay of 300 texts") == 1
+    assert html.index("made the replay") > html.index('id="question-2"')
+    for data, of in (({}, "of no question of this project"), ({"control": "q3"}, "of the question 'q3'")):
+        code, _, said = report(**data)
+        assert code == 2
+        assert f"--simulated is a replay {of}." in said
+        assert "--control q1 or --control q2" in said
 
 
 def test_a_question_that_is_removed_and_comes_back_counts_again(commands: Commands, start: StartProject) -> None:

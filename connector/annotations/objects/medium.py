@@ -38,13 +38,13 @@ class Medium(Content):
             return Shown(None, f"'{field.key}' is empty")
         if not all(isinstance(page, str) for page in pages):
             return Shown(None, f"'{field.key}' is no address")
-        addresses = [_written(page) for page in pages]
+        addresses = [written(page) for page in pages]
         if not all(addresses):
             return Shown(None, f"'{field.key}' is blank")
         return Shown(PAGE_SEPARATOR.join(addresses))
 
 
-def _written(address: str) -> str:
+def written(address: str) -> str:
     """An address as the task has it, also where Label Studio has replaced one in a storage by a link of its own."""
     found = _RESOLVED.fullmatch(address.strip())
     if found is not None:

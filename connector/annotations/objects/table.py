@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, ClassVar
 
 from connector.annotations.form.config import Field, Tag, key_of
 from connector.annotations.form.data import Shown, found_value, plain, string_of
 from connector.annotations.objects.content import Content, check_value_type
+
+_WITH_OPTIONS = re.compile(r"json([^\w])")  # the type, and what separates the options: "json|url"
 
 
 class Table(Content):
@@ -16,7 +19,11 @@ class Table(Content):
     words: ClassVar[str] = "an object"
 
     def field(self, tag: Tag) -> Field:
-        """The field with the object."""
+        """The field with the object or its address."""
+        value_type = tag.get("valueType")
+        separator = _WITH_OPTIONS.match(value_type)
+        if separator and "url" in value_type.split(separator[1])[1:]:
+            return Field(key_of(tag), {"url": "true"})
         check_value_type(tag, "json")
         return Field(key_of(tag), {})
 

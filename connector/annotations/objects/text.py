@@ -1,4 +1,4 @@
-"""`Text`: a text in the task's data."""
+"""`Text`: a text in the task's data, or in a file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from connector.annotations.objects.content import Content
 
 
 class Text(Content):
-    """A text that is in the task's data itself, not behind a URL."""
+    """A text in the task's data, or in a file, of which the task's data have the address."""
 
     def field(self, tag: Tag) -> Field:
-        """The field with the text, and its encoding."""
-        if tag.get("valueType").lower() == "url":
-            raise NotServable(f"its {tag.tag} holds a URL")
+        """The field with the text or its address, and its encoding."""
+        value_type = tag.get("valueType")
+        if value_type.lower() == "url" and value_type != "url":  # the form takes small letters alone
+            raise NotServable(f'its {tag.tag} has valueType="{value_type}"')
         encoding = tag.attributes.get("encoding", "none")
         if encoding not in ENCODINGS:
             raise NotServable(f'its {tag.tag} has encoding="{encoding}"')
-        return Field(key_of(tag), {} if encoding == "none" else {"encoding": encoding})
+        options = {"url": "true"} if value_type == "url" else {}
+        return Field(key_of(tag), options if encoding == "none" else {**options, "encoding": encoding})
 
     def read(self, data: Any, field: Field) -> Shown:
         """The text that the form shows."""

@@ -24,9 +24,11 @@ class Turns(Content):
         self.text_key = text_key
 
     def field(self, tag: Tag) -> Field:
-        """The field with the list, and the keys in its items if they are not the usual ones."""
-        check_value_type(tag, "json")
-        options = {name: tag.get(name) for name in ("nameKey", "textKey") if tag.get(name)}
+        """The field with the list or its address, and the keys in its items if they are not the usual ones."""
+        is_link = tag.is_a("Paragraphs") and tag.get("valueType") == "url"
+        check_value_type(tag, "json", *(["url"] if is_link else []))
+        options = {"url": "true"} if is_link else {}
+        options |= {name: tag.get(name) for name in ("nameKey", "textKey") if tag.get(name)}
         return Field(key_of(tag), options)
 
     def read(self, data: Any, field: Field) -> Shown:

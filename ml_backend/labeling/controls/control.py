@@ -12,6 +12,7 @@ from ml_backend.labeling.form.config import Field, Tag
 from ml_backend.labeling.form.data import Shown
 from ml_backend.labeling.form.regions import answer_in, quoted, read_regions
 from ml_backend.labeling.objects import OBJECTS
+from ml_backend.labeling.objects.linked import link_in
 
 _NAMED = 3  # names that a problem gives
 
@@ -44,8 +45,21 @@ class Target(NamedTuple):
     field: Field
 
     def read(self, data: Any) -> Shown:
-        """What it shows of a task's data as a text."""
+        """What it shows of a task's data as a text, or the link to that."""
+        if self.is_link:
+            return link_in(data, self.content, self.field)
         return OBJECTS[self.content].read(data, self.field)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether the task's data have the address of a text."""
+        return "url" in self.field.options
+
+    @property
+    def words(self) -> str:
+        """What the task's data should have: "a text"."""
+        words = OBJECTS[self.content].words
+        return f"the address of {words}" if self.is_link else words
 
 
 class Chosen(NamedTuple):
@@ -120,12 +134,17 @@ class Control(ABC):
         """What a task's data should have under the keys: "a text"."""
         if self.fields:
             return ["a text"]
-        return list(dict.fromkeys(OBJECTS[target.content].words for target in self.targets))
+        return list(dict.fromkeys(target.words for target in self.targets))
 
     @property
     def kind(self) -> str:
         """What models read: "text", or "image" or "audio" if `shown` gives addresses of such media."""
         return "text" if self.fields else OBJECTS[self.content].kind
+
+    @property
+    def has_links(self) -> bool:
+        """Whether `shown` gives links in place of texts."""
+        return any(target.is_link for target in self.targets)
 
     @property
     def shown_keys(self) -> str:

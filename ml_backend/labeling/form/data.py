@@ -11,6 +11,8 @@ from ml_backend.labeling.form.numbers import written
 
 PAIR_SEPARATOR = "\n\x1e\n"  # between the two sides of a pair: the ML backend computes features of each
 CONTENT_SEPARATOR = "\n\x1d\n"  # between the contents that different questions read
+LINK_MARK = "\x1alink\x1a"  # around a link to a text that is in a file. Nothing that joins contents can make one
+_NOT_IN_A_TEXT = re.compile("|".join((PAIR_SEPARATOR, CONTENT_SEPARATOR, LINK_MARK)))
 ENCODINGS = ("none", "base64", "base64unicode")
 _DEEPEST = 100  # lists in lists
 _LONGEST_LINK = 4096  # characters
@@ -60,11 +62,11 @@ def plain(text: str, problem: str) -> Shown:
     """A text as every database can have it. `problem`: why there is nothing to label, if it is blank.
 
     Characters that JSON can contain and others cannot are replaced by question marks: half a surrogate pair has no
-    UTF-8 form, and PostgreSQL accepts no NUL.
+    UTF-8 form, and PostgreSQL accepts no NUL. What separates and marks contents is replaced by a space.
     """
     if not text.strip():
         return Shown(None, problem)
-    return Shown(text.replace("\0", "?").replace(PAIR_SEPARATOR, " ").encode(errors="replace").decode())
+    return Shown(_NOT_IN_A_TEXT.sub(" ", text.replace("\0", "?")).encode(errors="replace").decode())
 
 
 def found_value(data: Any, key: str) -> tuple[Any, str]:

@@ -28,9 +28,7 @@ class Content(ABC):
 
 
 def check_value_type(tag: Tag, *taken: str) -> None:
-    """Raises NotServable if the object's content is behind an address, or of another type than those `taken`."""
+    """Raises NotServable if the object's content is of another type than those `taken`."""
     value_type = tag.get("valueType").lower()
-    if "url" in value_type:
-        raise NotServable(f"its {tag.tag} holds a URL")
     if value_type and value_type not in taken:
         raise NotServable(f'its {tag.tag} has valueType="{value_type}"')

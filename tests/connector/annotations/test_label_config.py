@@ -136,8 +136,8 @@ def test_an_alias_that_is_another_choices_value_means_the_choice_it_names() -> N
             "Choices 'politeness' (on Video)",
         ),
         (
-            view('<Text name="text" value="$text" valueType="url"/>', choices()),
-            "Choices 'politeness' (its Text holds a URL)",
+            view('<Text name="text" value="$text" valueType="URL"/>', choices()),
+            "Choices 'politeness' (its Text has valueType=\"URL\")",
         ),
         (view('<Text name="text" value="fixed"/>', choices()), "Choices 'politeness' (its Text shows no task data)"),
         (

@@ -110,7 +110,7 @@ def test_every_setting_is_on_its_page_with_its_default(monkeypatch: pytest.Monke
 
 def documented_settings() -> Iterator[tuple[str, str]]:
     """The settings of the page's tables, each with its default, or "" if it has none."""
-    for first, second in re.findall(r"^\| (`[A-Z].*?) \|(.*?)\|", SETTINGS.read_text(), re.MULTILINE):
+    for first, second in re.findall(r"^\| (`[A-Z_]+`.*?) \|(.*?)\|", SETTINGS.read_text(), re.MULTILINE):
         names, defaults = re.findall("`(.*?)`", first), re.findall("`(.*?)`", second)
         # ML_BACKEND_FINETUNE_STEPS, `_LEARNING_RATE`: those that share a beginning share a row.
         names = [names[0].rpartition("_")[0] + name if name.startswith("_") else name for name in names]

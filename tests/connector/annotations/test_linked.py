@@ -139,11 +139,11 @@ def test_links_are_parts_of_pairs_of_fields_and_of_several_contents() -> None:
     )
     joint = several.shown(data).text or ""
     assert joint == f"{link_to('/a')}{CONTENT_SEPARATOR}T"
-    assert several.without_images(joint, {digest(link_to("/a")): "its text answers 404"}) == (
+    assert several.without_media(joint, {digest(link_to("/a")): "its text answers 404"}) == (
         f"{CONTENT_SEPARATOR}T",
         ["its text answers 404"],
     )
-    assert Questions((fields,)).without_images(fields.shown(data).text or "", {digest(link_to("/a")): "gone"}) == (
+    assert Questions((fields,)).without_media(fields.shown(data).text or "", {digest(link_to("/a")): "gone"}) == (
         "",
         ["gone"],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from connector.annotations.questions import Questions
 from connector.annotations.records import digest, read_task
 from connector.media import Failure, Fetcher, Source
 from connector.media.failures import PRIVATE, TOO_LARGE, UNREADABLE
-from connector.media.texts import LIMITS, TEXTS
+from connector.media.texts import LIMITS
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
 from connector.state.pull import fetched
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync import linked
 from connector.sync.linked import bring_texts
 
 HOST = "http://pictures.example"
@@ -39,7 +41,7 @@ ONE = questions(TEXT, CHOICES.format("c", "t"))
 
 @pytest.fixture
 def fetcher(make: Make) -> Fetcher:
-    return make(kind=TEXTS, limits=LIMITS)
+    return make(limits=LIMITS)
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_what_fails_is_missing_and_tried_again_later(
     assert len(pictures.requests) == 2
     began = time.time()
     for hours, problem in ((1, "its text is no text in UTF-8"), (3, "")):
-        monkeypatch.setattr(time, "time", lambda: began + 3_700 * hours)  # noqa: B023
+        monkeypatch.setattr(linked, "time", SimpleNamespace(time=lambda: began + 3_700 * hours))  # noqa: B023
         assert brought(described, fetcher, state).tasks[1].problem == problem
     assert [failure.attempts for failure in state.media_failures().values()] == [3]
     assert fetched(described, state).texts([1]) == {1: "one"}
@@ -207,7 +209,7 @@ def test_a_compressed_file_is_no_text(one: Callable[[str], bytes | Failure], pic
 
 def test_a_host_of_this_network_is_not_asked_for_a_text(make: Make, pictures: MediaServer) -> None:
     pictures.anything = Reply(b"secret")
-    fetcher = make(kind=TEXTS, limits=LIMITS, real_network=True)
+    fetcher = make(limits=LIMITS, real_network=True)
     addresses = (f"http://127.0.0.1:{pictures.port}/", f"http://localhost:{pictures.port}/")
     found = dict(fetcher.fetch({address: Source(7, (address,)) for address in addresses}))
     assert {one.cause for one in found.values() if isinstance(one, Failure)} == {PRIVATE}

@@ -104,15 +104,19 @@ class Service:
     def set_items(self, project: str, ids: Array, hashes: Array, kind: Kind = "text") -> npt.NDArray[np.int64]:
         """Replace all items, int64 (n,) and uint8 (n, 16). Returns the positions whose content is needed.
 
-        Raises InvalidRequest.
+        Raises InvalidRequest, and EncoderUnavailable if contents were dropped for which the encoder may need a vector.
         """
         if ids.ndim != 1 or hashes.shape != (len(ids), DIGEST_BYTES):
             raise InvalidRequest(f"Send 'ids' of shape (n,) and 'hashes' of shape (n, {DIGEST_BYTES}).")
         if len(np.unique(ids)) != len(ids):
             raise InvalidRequest("An id occurs twice in 'ids'. Send each item once.")
         digests = [row.tobytes() for row in hashes]
-        missing = self._projects.create(project).dataset.set_items(ids.tolist(), digests, kind)
-        return np.array(missing, dtype=np.int64)
+        opened = self._projects.create(project)
+        missing = opened.dataset.set_items(ids.tolist(), digests, kind)
+        if again := opened.features.needed_again():
+            stored = opened.dataset.digests_of_items()
+            missing += [place for place, item in enumerate(ids.tolist()) if stored.get(item) in again]
+        return np.array(sorted(missing), dtype=np.int64)
 
     def add_texts(self, project: str, texts: list[str]) -> int:
         """Store texts, and return their number. Raises NotFound before the first `set_items`."""

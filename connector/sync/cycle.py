@@ -285,7 +285,8 @@ class _Cycle:
         with open_fetcher(self.gateway, self.options.media_hosts) as fetcher:
             for part in image_parts(snapshot):
                 reporter = self.reporter.of(part.control.name) if snapshot.questions.several else self.reporter
-                failed |= bring_media(part, backend, fetcher, self.state, reporter)
+                remember = not self.options.dry_run
+                failed |= bring_media(part, backend, fetcher, self.state, reporter, remember=remember)
         return snapshot.complete.without_failed(failed)
 
     def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:

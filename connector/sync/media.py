@@ -31,16 +31,23 @@ class Memory(Protocol):
 
 
 def bring_media(
-    pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter
+    pulled: ProjectSnapshot,
+    backend: Backend,
+    fetcher: Fetcher,
+    state: Memory,
+    reporter: Reporter,
+    *,
+    remember: bool = True,
 ) -> dict[str, str]:
     """Fetches the images that the ML backend lacks, and sends it small copies.
 
     What was sent is not fetched again, so a sync that is killed goes on where it was. An image that could not be
-    fetched is tried again after an hour, and then less and less often.
+    fetched is tried again after an hour, and then less and less often. Without `remember`, as in a dry run, the state
+    does not learn what failed or was fetched.
 
     Returns {digest of an address: why it could not be fetched}.
     """
-    return _Delivery(pulled, backend, fetcher, state, reporter).bring()
+    return _Delivery(pulled, backend, fetcher, state, reporter, remember).bring()
 
 
 def open_fetcher(gateway: LabelStudio, hosts: Collection[str]) -> Fetcher:
@@ -60,13 +67,20 @@ def sources(part: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, Source]:
 
 class _Delivery:
     def __init__(
-        self, pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter
+        self,
+        pulled: ProjectSnapshot,
+        backend: Backend,
+        fetcher: Fetcher,
+        state: Memory,
+        reporter: Reporter,
+        remember: bool,
     ) -> None:
         self._pulled = pulled
         self._backend = backend
         self._fetcher = fetcher
         self._state = state
         self._reporter = reporter
+        self._remember = remember
         self._failures = state.media_failures()
         self._copies: dict[str, bytes] = {}
         self._failed: dict[str, MediaFailure] = {}
@@ -110,7 +124,8 @@ class _Delivery:
             for key in self._backend.send_media(self._pulled.model_key, self._copies):
                 self._fail(key, "no image", "its image cannot be read by the ML backend")
         fetched = [key for key in self._copies if key not in self._failed]
-        self._state.store_media(self._failed, [key for key in fetched if key in self._failures])
+        if self._remember:
+            self._state.store_media(self._failed, [key for key in fetched if key in self._failures])
         for key in fetched:
             self._failures.pop(key, None)
         self._failures.update(self._failed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from connector.annotations.controls import Control, from_json
 from connector.annotations.controls.control import ReadLabel, Target
 from connector.annotations.form.conditions import Condition, shown_labels
 from connector.annotations.form.data import CONTENT_SEPARATOR, Shown
+from connector.annotations.objects.image import PAGE_SEPARATOR
 from connector.annotations.records import digest
 from connector.formatting import listed
 
@@ -165,6 +166,14 @@ class Questions:
                 contents[place] = ""
                 gone.append(failed[key])
         return CONTENT_SEPARATOR.join(contents), gone
+
+    def with_addresses(self, joint: str, write: Callable[[str], str]) -> str:
+        """A joint text with each address of an image as `write` gives it."""
+        contents = joint.split(CONTENT_SEPARATOR)
+        for place, reader in enumerate(self._readers):
+            if reader.kind == "image":
+                contents[place] = PAGE_SEPARATOR.join(map(write, contents[place].split(PAGE_SEPARATOR)))
+        return CONTENT_SEPARATOR.join(contents)
 
     # -- labels ----------------------------------------------------------------------------------------------------
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from connector.annotations.objects.image import PAGE_SEPARATOR
 from connector.media import Fetcher, Source
+from connector.media.addresses import is_data, shown
 from connector.media.images import thumbnail
 from connector.state.snapshot import ProjectSnapshot
 
-_PIXELS = 192  # the longer side: twice what the page shows, for displays with many pixels
+_PIXELS = 256  # the longer side: more than the page shows, for displays with many pixels
 
 
 class Thumbnails:
@@ -29,6 +30,11 @@ class Thumbnails:
             if isinstance(found, bytes):
                 self._known[address] = thumbnail(found, _PIXELS)
         return {task: self._known[address] for task, address in addresses.items() if address in self._known}
+
+
+def short_address(address: str) -> str:
+    """An address for a page that people send around: without its query, which may be a signature, or the image."""
+    return "in the task itself" if is_data(address.strip()) else shown(address)
 
 
 def _addresses(pulled: ProjectSnapshot, tasks: list[int]) -> dict[int, str]:

@@ -118,7 +118,7 @@ def test_every_address_that_is_not_in_a_storage_is_fetched(commands: Commands, s
 def test_both_kinds_of_tokens_fetch(commands: Commands, start: StartProject, kind: str) -> None:
     loop = start([], config=CONFIG, adopted=False)
     upload(loop, [0, 1])
-    token = loop.server.token if kind == "legacy" else personal_access_token(loop)
+    token = loop.server.token if kind == "legacy" else personal_access_token(loop.server)
     assert commands.run(loop, "init", LABEL_STUDIO_API_KEY=token).code == 0
     synced = commands.run(loop, "sync", LABEL_STUDIO_API_KEY=token)
     assert synced.code == 0, synced.said

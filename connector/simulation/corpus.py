@@ -36,7 +36,8 @@ class Corpus:
 
     `tasks`: {id: text}, or of images {id: path}. `annotations`: {id: [(annotator, label), …]} in their order, at most
     one by an annotator. `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that
-    a reader of results on it needs. `kind`: what the contents are, "text" or "image".
+    a reader of results on it needs. `kind`: what the contents are, "text" or "image". `are_copies`: whether the files
+    of images are small copies already.
     """
 
     tasks: dict[str, str]
@@ -45,6 +46,7 @@ class Corpus:
     truth: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     kind: str = "text"
+    are_copies: bool = False
 
     def content(self, path: str) -> bytes:
         """The small copy of an image, as the connector brings it to the ML backend. Raises UsageError."""
@@ -52,7 +54,8 @@ class Corpus:
         from connector.media.images import small_copy
 
         try:
-            return small_copy([Path(path).read_bytes()])
+            content = Path(path).read_bytes()
+            return content if self.are_copies else small_copy([content])
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
         except Unusable as error:

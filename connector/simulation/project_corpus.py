@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from connector.annotations.ground_truth import TEST_SHARE, ground_truths
 from connector.annotations.label_config import Control, find_control
+from connector.annotations.left_out import with_causes
 from connector.annotations.records import Task, latest_labels, read_task, read_text
 from connector.errors import UsageError
+from connector.formatting import count, verb
 from connector.label_studio.client import LabelStudio
+from connector.progress import Reporter
 from connector.simulation.corpus import Corpus, hold_out, require_trainable
-from connector.state.pull import Progress
 
 GROUND_TRUTH_TASKS = 50  # fewer are no test set
 
@@ -19,8 +22,11 @@ GROUND_TRUTH_TASKS = 50  # fewer are no test set
 def read_project(
     project_id: int,
     gateway: LabelStudio,
+    reporter: Reporter,
     control_name: str | None = None,
-    progress: Progress = lambda done, total: None,
+    *,
+    images: Path,
+    media_hosts: Collection[str] = (),
 ) -> Corpus:
     """The corpus of a project, whether `init` has set it up or not.
 
@@ -31,34 +37,55 @@ def read_project(
     Args:
         project_id: Label Studio's id of the project.
         gateway: Label Studio.
+        reporter: shows the stages.
         control_name: the control, if the labelling config has several.
-        progress: called with the number of tasks read and of all tasks.
+        images: the folder of small copies of the images of labelled tasks. Tasks whose image cannot be fetched are left
+            out, and a note counts them.
+        media_hosts: private hosts from which images may be fetched.
 
     Raises:
-        UsageError: the labels cannot be replayed.
+        UsageError: the labels cannot be replayed, or no image can be fetched.
         TryAgainLater: Label Studio is unavailable.
     """
     control = find_control(gateway.get_project(project_id)["label_config"], control_name)
     tasks: dict[int, Task] = {}
     texts: dict[int, str] = {}
-    for page in gateway.tasks(project_id, None, progress):
-        for raw in page:
-            tasks[raw["id"]] = read_task(raw, control)
-            texts[raw["id"]] = read_text(raw, control) or ""
-    return corpus_of(project_id, control, dict(sorted(tasks.items())), texts)
+    with reporter.stage("read", "Reading the data") as stage:
+        for page in gateway.tasks(project_id, None, stage.count):
+            for raw in page:
+                tasks[raw["id"]] = read_task(raw, control)
+                texts[raw["id"]] = read_text(raw, control) or ""
+    tasks = dict(sorted(tasks.items()))
+    if control.kind == "text":
+        return corpus_of(project_id, control, tasks, texts)
+    from connector.simulation.project_images import bring_images
+    from connector.sync.media import open_fetcher
+
+    rows = [row for task in tasks.values() if task.digest is not None for row in task.annotations]
+    addresses = {task: texts[task] for task in sorted({task for task, _ in latest_labels(rows)})}
+    with reporter.stage("media", "Fetching images") as stage, open_fetcher(gateway, media_hosts) as fetcher:
+        paths, failed = bring_images(addresses, fetcher, images, stage.count)
+    if failed and not paths:
+        raise UsageError(
+            f"Project {project_id}: no image of a labelled task can be fetched, of task {with_causes(failed)}. Run "
+            f"connector doctor --project {project_id}."
+        )
+    corpus = corpus_of(project_id, control, {task: tasks[task] for task in paths}, paths)
+    if not failed:
+        return corpus
+    note = (
+        f"{count(len(failed), 'labelled task')} {verb(len(failed))} left out, without an image: {with_causes(failed)}."
+    )
+    return replace(corpus, notes=(note, *corpus.notes))
 
 
 def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], texts: Mapping[int, str]) -> Corpus:
     """The labelled tasks by id, with each annotator's latest label, the earliest of these first.
 
-    Skips are left out. `read_project` describes the test set, ground truth and errors.
+    Skips are left out. `texts`: {task: its text, or the path of a small copy of its image}. `read_project` describes
+    the test set, ground truth and errors.
     """
     name = f"Project {project_id}"
-    if control.kind != "text":
-        raise UsageError(
-            f"{name} has images. A project of images cannot be replayed: put its files into a folder with a tasks.csv "
-            "that has the column image, and use --data."
-        )
     if control.multiple:
         raise UsageError(f"{name} is multiple choice. Only projects with one class per text can be replayed.")
     rows = [row for task in tasks.values() if task.digest is not None for row in task.annotations]
@@ -85,7 +112,8 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
         raise UsageError(f"{name} has labels of fewer than two classes, so there is nothing to replay yet.")
     test = [(texts[int(task)], label) for task, label in truth.items() if task in held and label in classes]
     kept_truth = {task: label for task, label in truth.items() if task in kept and label in classes}
-    corpus = Corpus({task: texts[int(task)] for task in kept}, kept, test, kept_truth, notes)
+    contents = {task: texts[int(task)] for task in kept}
+    corpus = Corpus(contents, kept, test, kept_truth, notes, control.kind, are_copies=control.kind != "text")
     if not test:
         return hold_out(corpus)
     note = f"Accuracy is measured on the {len(test)} tasks with a ground truth, which are used for nothing else."

@@ -114,6 +114,8 @@ class Service:
             hashes: The digests of their texts, or of their sources, uint8 (n, 16).
             kind: What their contents are.
             sources: The digests of what tasks show in place of their texts, uint8 (n, 16). None: they show the texts.
+
+        Raises InvalidRequest, and EncoderUnavailable if contents were dropped for which the encoder may need a vector.
         """
         if ids.ndim != 1 or hashes.shape != (len(ids), DIGEST_BYTES):
             raise InvalidRequest(f"Send 'ids' of shape (n,) and 'hashes' of shape (n, {DIGEST_BYTES}).")
@@ -123,8 +125,12 @@ class Service:
             raise InvalidRequest(f"Send 'sources' of shape (n, {DIGEST_BYTES}), of texts only.")
         digests = [row.tobytes() for row in hashes]
         shown = None if sources is None else [row.tobytes() for row in sources]
-        missing = self._projects.create(project).dataset.set_items(ids.tolist(), digests, kind, shown)
-        return np.array(missing, dtype=np.int64)
+        opened = self._projects.create(project)
+        missing = opened.dataset.set_items(ids.tolist(), digests, kind, shown)
+        if again := opened.features.needed_again():
+            stored = opened.dataset.digests_of_items()
+            missing += [place for place, item in enumerate(ids.tolist()) if stored.get(item) in again]
+        return np.array(sorted(missing), dtype=np.int64)
 
     def add_texts(self, project: str, texts: list[str]) -> int:
         """Store texts, and return their number. Raises NotFound before the first `set_items`."""

@@ -122,6 +122,8 @@ def default(field: FieldInfo) -> str:
     if field.default_factory is default_state_url:  # the folder alone
         folder = Path(default_state_url().removeprefix("sqlite:///")).parent
         return f"~/{folder.relative_to(Path.home())}"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     return "" if field.is_required() or field.default is None else normal(str(field.default))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from connector.annotations.form.conditions import Condition, shown_labels
 from connector.annotations.form.data import CONTENT_SEPARATOR, Shown
 from connector.annotations.objects.content import NOUNS
 from connector.annotations.objects.linked import links_in
+from connector.annotations.objects.medium import PAGE_SEPARATOR
 from connector.annotations.records import digest
 from connector.formatting import listed
 
@@ -173,6 +174,14 @@ class Questions:
                 contents[place] = ""
                 gone += problems
         return CONTENT_SEPARATOR.join(contents), gone
+
+    def with_addresses(self, joint: str, write: Callable[[str], str]) -> str:
+        """A joint text with each address of an image as `write` gives it."""
+        contents = joint.split(CONTENT_SEPARATOR)
+        for place, reader in enumerate(self._readers):
+            if reader.kind == "image":
+                contents[place] = PAGE_SEPARATOR.join(map(write, contents[place].split(PAGE_SEPARATOR)))
+        return CONTENT_SEPARATOR.join(contents)
 
     # -- labels ----------------------------------------------------------------------------------------------------
 

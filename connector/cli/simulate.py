@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import keys_of, label_studio_options, named_output, open_label_studio, project_option
+from connector.cli.options import (
+    keys_of,
+    label_studio_options,
+    media_option,
+    named_output,
+    open_label_studio,
+    project_option,
+)
 from connector.whole_number import WholeNumber
 
 if TYPE_CHECKING:
@@ -79,6 +86,7 @@ WIDTH_IN_A_FILE = 200
     help="Processes, each with its own ML backend [one per core, at most 8].",
 )
 @click.option("--no-plot", is_flag=True, help="Do not draw a plot. matplotlib is not needed then.")
+@media_option
 @label_studio_options
 def simulate(
     data: Path | None,
@@ -96,7 +104,7 @@ def simulate(
     jobs: int | None,
     no_plot: bool,
     as_json: bool,
-    label_studio_url: str | None,
+    **servers: str | None,
 ) -> None:
     """Replay the loop offline on data that several people have labelled, and compare strategies.
 
@@ -123,7 +131,7 @@ def simulate(
         options = replace(options, project=str(project_id))
     plan = Plan(_checked(strategies) or STRATEGY_NAMES, classifiers, DEFAULT_STRATEGY, seeds, options)
     reporter = Reporter()
-    corpus = _corpus(data, project_id, control_name, keys_of(fields) or (), label_studio_url, reporter)
+    corpus = _corpus(data, project_id, control_name, keys_of(fields) or (), out / "media", servers, reporter)
     done = run(corpus, plan, out, replay, reporter, jobs=jobs, with_plot=not no_plot)
     click.echo(json.dumps(done.to_json()) if as_json else _words(done), nl=as_json)
 
@@ -141,18 +149,20 @@ def _corpus(
     project_id: int | None,
     control_name: str | None,
     fields: Sequence[str],
-    url: str | None,
+    media: Path,
+    servers: dict[str, str | None],
     reporter: Reporter,
 ) -> Corpus:
-    """The corpus of a folder or a project."""
+    """The corpus of a folder or a project. `images`: the folder of copies of a project's images."""
     from connector.simulation.corpus import read_or_hold_out
     from connector.simulation.project_corpus import read_project
 
-    with reporter.stage("read", "Reading the data") as stage:
-        if project_id is None:
+    if project_id is None:
+        with reporter.stage("read", "Reading the data"):
             return read_or_hold_out(Path(str(data)))
-        _, gateway = open_label_studio({"label_studio_url": url})
-        return read_project(project_id, gateway, control_name, stage.count, fields)
+    settings, gateway = open_label_studio(servers)
+    hosts = settings.allowed_hosts
+    return read_project(project_id, gateway, reporter, control_name, fields, media=media, media_hosts=hosts)
 
 
 def _words(done: SimulationResult) -> str:

@@ -114,10 +114,16 @@ class ReportData:
         return shown(label, self.control)
 
     def texts(self, tasks: Iterable[int]) -> dict[int, Text]:
-        """The beginnings of the tasks' texts."""
+        """The beginnings of the tasks' texts. The addresses of images are without their queries."""
         ids = list(tasks)
         whole = self.pulled.texts(ids)
-        images = self.thumbnails.of(self.pulled, ids) if self.thumbnails is not None else {}
+        images: dict[int, bytes] = {}
+        if self.thumbnails is not None:
+            from connector.reporting.thumbnails import short_address
+
+            images = self.thumbnails.of(self.pulled, ids)
+            questions = self.pulled.questions
+            whole = {task: questions.with_addresses(text, short_address) for task, text in whole.items()}
         return {task: replace(cut(whole.get(task)), image=images.get(task, b"")) for task in ids}
 
     def probability(self, task: int, label: str) -> float:

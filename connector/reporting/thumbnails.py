@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 
 from connector.annotations.objects.medium import PAGE_SEPARATOR
 from connector.media import Fetcher, Source
+from connector.media.addresses import is_data, shown
 from connector.media.images import thumbnail
 from connector.media.kinds import KINDS
 from connector.reporting.waveform import waveform
 from connector.state.snapshot import ProjectSnapshot
 
-_PIXELS = 192  # the longer side: twice what the page shows, for displays with many pixels
+_PIXELS = 256  # the longer side: more than the page shows, for displays with many pixels
 # What makes a picture of a small copy, by the kind of media.
 _PICTURES: dict[str, Callable[[bytes], bytes]] = {"image": lambda copy: thumbnail(copy, _PIXELS), "audio": waveform}
 
@@ -38,6 +39,11 @@ class Thumbnails:
             if isinstance(found, bytes):
                 self._known[address] = _PICTURES[kind](found)
         return {task: self._known[address] for task, address in addresses.items() if address in self._known}
+
+
+def short_address(address: str) -> str:
+    """An address for a page that people send around: without its query, which may be a signature, or the file."""
+    return "in the task itself" if is_data(address.strip()) else shown(address)
 
 
 def _addresses(pulled: ProjectSnapshot, place: int, tasks: list[int]) -> dict[int, str]:

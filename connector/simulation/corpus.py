@@ -37,8 +37,9 @@ class Corpus:
 
     `tasks`: {id: text}, or of media {id: path}. `annotations`: {id: [(annotator, label), …]} in their order, at most
     one by an annotator. `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that
-    a reader of results on it needs. `kind`: what the contents are, "text", "image" or "audio". `control`: of a project
-    with several questions, the one that was replayed.
+    a reader of results on it needs. `kind`: what the contents are, "text", "image" or "audio". `are_copies`: whether
+    the files of media are small copies already. `control`: of a project with several questions, the one that was
+    replayed.
     """
 
     tasks: dict[str, str]
@@ -48,6 +49,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     kind: str = "text"
     control: str = ""
+    are_copies: bool = False
 
     def content(self, path: str) -> bytes:
         """The small copy of a medium, as the connector brings it to the ML backend. Raises UsageError."""
@@ -58,7 +60,8 @@ class Corpus:
         kind = KINDS[self.kind]
         kind.check()
         try:
-            return kind.whole([kind.part(Path(path).read_bytes(), DEFAULT_LIMITS)])
+            content = Path(path).read_bytes()
+            return content if self.are_copies else kind.whole([kind.part(content, DEFAULT_LIMITS)])
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
         except Unusable as error:

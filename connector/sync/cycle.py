@@ -277,12 +277,13 @@ class _Cycle:
 
     def _with_media(self, snapshot: ProjectSnapshot, backend: Backend) -> ProjectSnapshot:
         """Fetches what models read. Returns the project with it, and without what cannot be fetched."""
+        remember, failed = not self.options.dry_run, dict[str, str]()
         if snapshot.questions.has_links:
             from connector.sync import linked
 
             with linked.open_fetcher(self.gateway, self.options.media_hosts) as fetcher:
-                linked.bring_texts(snapshot.complete, fetcher, self.state, self.reporter)
-            snapshot = fetched(snapshot.complete, self.state)
+                failed |= linked.bring_texts(snapshot.complete, fetcher, self.state, self.reporter, remember=remember)
+            snapshot = fetched(snapshot.complete, self.state, failed)
         if not snapshot.questions.has_media:
             return snapshot
         from connector.sync.media import bring_media, media_parts, open_fetcher
@@ -290,8 +291,8 @@ class _Cycle:
         with open_fetcher(self.gateway, self.options.media_hosts) as fetcher:
             for part in media_parts(snapshot):
                 reporter = self.reporter.of(part.control.name) if snapshot.questions.several else self.reporter
-                bring_media(part, backend, fetcher, self.state, reporter)
-        return fetched(snapshot.complete, self.state)
+                failed |= bring_media(part, backend, fetcher, self.state, reporter, remember=remember)
+        return fetched(snapshot.complete, self.state, failed)
 
     def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.

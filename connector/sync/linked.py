@@ -47,11 +47,16 @@ def open_fetcher(gateway: LabelStudio, hosts: Collection[str]) -> Fetcher:
     return Fetcher(gateway.url, gateway.authorization, hosts=hosts, limits=LIMITS)
 
 
-def bring_texts(snapshot: ProjectSnapshot, fetcher: Fetcher, state: Memory, reporter: Reporter) -> None:
+def bring_texts(
+    snapshot: ProjectSnapshot, fetcher: Fetcher, state: Memory, reporter: Reporter, *, remember: bool = True
+) -> dict[str, str]:
     """Fetches the texts that the state lacks. `snapshot`: as the tasks describe the project.
 
     What was fetched is not fetched again, so a sync that is killed goes on where it was. A text that could not be
     fetched is tried again after an hour, and then less and less often. Texts that no task has any more are deleted.
+    Without `remember`, as in a dry run, the state does not learn what failed.
+
+    Returns {digest of a link: why it could not be fetched}.
     """
     links, known, failures, now = snapshot.links(), state.linked(), state.media_failures(), time.time()
     state.drop_linked(known.keys() - links.keys())
@@ -71,10 +76,15 @@ def bring_texts(snapshot: ProjectSnapshot, fetcher: Fetcher, state: Memory, repo
                 failed[key] = MediaFailure(found.failure.cause, found.failure.problem, attempts, time.time())
             if len(texts) + len(failed) == _STORED or done == len(due):
                 state.store_linked(texts)
-                state.store_media(failed, [key for key in texts if key in failures])
+                if remember:
+                    state.store_media(failed, [key for key in texts if key in failures])
+                for key in texts:
+                    failures.pop(key, None)
+                failures |= failed
                 texts, failed = {}, {}
             stage.count(done, len(due))
             state.renew_lock(at_most_every=KEEP_SECONDS)
+    return {key: failure.problem for key, failure in failures.items()}
 
 
 def fetch_texts(links: Mapping[str, tuple[str, int]], fetcher: Fetcher) -> Iterator[tuple[str, Found]]:

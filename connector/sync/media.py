@@ -33,13 +33,24 @@ class Memory(Protocol):
     def renew_lock(self, *, at_most_every: float = 0.0) -> None: ...
 
 
-def bring_media(pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter) -> None:
+def bring_media(
+    pulled: ProjectSnapshot,
+    backend: Backend,
+    fetcher: Fetcher,
+    state: Memory,
+    reporter: Reporter,
+    *,
+    remember: bool = True,
+) -> dict[str, str]:
     """Fetches the images or recordings of one question that the ML backend lacks, and sends it small copies.
 
     What was sent is not fetched again, so a sync that is killed goes on where it was. A medium that could not be
-    fetched is tried again after an hour, and then less and less often.
+    fetched is tried again after an hour, and then less and less often. Without `remember`, as in a dry run, the state
+    does not learn what failed or was fetched.
+
+    Returns {digest of an address: why it could not be fetched}.
     """
-    _Delivery(pulled, backend, fetcher, state, reporter).bring()
+    return _Delivery(pulled, backend, fetcher, state, reporter, remember).bring()
 
 
 def open_fetcher(gateway: LabelStudio, hosts: Collection[str]) -> Fetcher:
@@ -59,18 +70,25 @@ def sources(part: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, Source]:
 
 class _Delivery:
     def __init__(
-        self, pulled: ProjectSnapshot, backend: Backend, fetcher: Fetcher, state: Memory, reporter: Reporter
+        self,
+        pulled: ProjectSnapshot,
+        backend: Backend,
+        fetcher: Fetcher,
+        state: Memory,
+        reporter: Reporter,
+        remember: bool,
     ) -> None:
         self._pulled = pulled
         self._backend = backend
         self._fetcher = fetcher
         self._state = state
         self._reporter = reporter
+        self._remember = remember
         self._failures = state.media_failures()
         self._copies: dict[str, bytes] = {}
         self._failed: dict[str, MediaFailure] = {}
 
-    def bring(self) -> None:
+    def bring(self) -> dict[str, str]:
         pulled, kind = self._pulled, self._pulled.control.kind
         digests = task_digests(pulled)
         with self._reporter.stage("media", f"Bringing new {NOUNS[kind]}s to the ML backend") as stage:
@@ -85,6 +103,7 @@ class _Delivery:
             for start in range(0, len(due), _SOURCES):
                 part = {key: wanted[key] for key in due[start : start + _SOURCES]}
                 self._bring_part(part, start, len(due), stage.count)
+        return {key: failure.problem for key, failure in self._failures.items()}
 
     def _bring_part(self, wanted: Mapping[str, int], done: int, total: int, count: Callable[[int, int], None]) -> None:
         """Fetches and sends some media, {digest of the address: a task that has it}. `done` of `total` are there."""
@@ -109,7 +128,8 @@ class _Delivery:
             for key in self._backend.send_media(self._pulled.model_key, self._copies):
                 self._fail(key, UNREADABLE, f"its {noun} cannot be read by the ML backend")
         fetched = [key for key in self._copies if key not in self._failed]
-        self._state.store_media(self._failed, [key for key in fetched if key in self._failures])
+        if self._remember:
+            self._state.store_media(self._failed, [key for key in fetched if key in self._failures])
         for key in fetched:
             self._failures.pop(key, None)
         self._failures.update(self._failed)

@@ -123,7 +123,7 @@ def score(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
     )
     due = train == "always" or (train == "auto" and _labels_changed_enough(result, control, len(last)))
-    if due and _is_trainable(result.consensus, texts, reporter):
+    if due and _is_trainable(result.consensus, texts, control.kind, reporter):
         _train(
             pulled,
             backend,
@@ -223,12 +223,12 @@ def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) ->
     return scored.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * trained_on)
 
 
-def _is_trainable(consensus: Mapping[int, str], digests: Mapping[int, str], reporter: Reporter) -> bool:
-    """Whether a model can learn from the labels. It needs two classes and two texts, of which one is held out."""
+def _is_trainable(consensus: Mapping[int, str], digests: Mapping[int, str], kind: str, reporter: Reporter) -> bool:
+    """Whether a model can learn from the labels. It needs two classes and two contents, of which one is held out."""
     if len(set(consensus.values())) < 2:
         return False
     if len({digests[task] for task in consensus}) < 2:
-        reporter.say("All labelled tasks have the same text, so there is nothing to train on yet. Label another text.")
+        reporter.say(f"All labelled tasks have the same {kind}, so there is nothing to train on yet. Label more.")
         return False
     return True
 

@@ -62,6 +62,7 @@ class FeatureStore:
         self._dataset = dataset
         self._encoders = encoders
         self._directory = directory / "lexical"
+        self._keep_media = settings.keep_media
         self._tfidf_dims = settings.lexical_dims
         self._tfidf_maps: dict[str, tfidf.TfidfMap] = {}
         self.finetuned = EncoderEnsembles(directory / "encoders", encoders.text, Schedule.of(settings), self.parallel)
@@ -112,6 +113,12 @@ class FeatureStore:
     def matches(self, spec: FeatureSpec) -> bool:
         """Whether `spec` needs no encoder, or this one. Raises EncoderUnavailable."""
         return not spec.encoder or spec.encoder == self._encoder.fingerprint
+
+    def needed_again(self) -> set[bytes]:
+        """The digests of contents that were dropped before the encoder was another one. Raises EncoderUnavailable."""
+        if self.are_texts or not self._dataset.dropped():
+            return set()
+        return self._dataset.dropped(lacking=self._encoder.fingerprint)
 
     def count_unembedded(self) -> int:
         """The number of texts without an embedding. `embed` copies or computes them."""
@@ -211,6 +218,7 @@ class FeatureStore:
             vectors = self._encoder.encode([_as_read(content) for content in texts.values()])
             self._dataset.add_features(feature_key, list(texts), vectors)
             embedded.update(zip(texts, vectors, strict=True))
+            self._drop_copies()
         positions = [position for position, key in enumerate(digests) if key in embedded]
         vectors = np.array([embedded[digests[position]] for position in positions], dtype=np.float32)
         return vectors if positions else np.zeros((0, 0), dtype=np.float32), positions
@@ -280,6 +288,12 @@ class FeatureStore:
             compute = (self._remote_call(feature_key) if is_remote else None) or self._compute(feature_key)
             self._fill_with(compute, feature_key, keys, lambda count, _, before=done: report(before + count, total))  # type: ignore[misc]
             done += len(keys)
+        self._drop_copies()
+
+    def _drop_copies(self) -> None:
+        """Drop media whose embeddings are stored, if they are not to be kept."""
+        if not (self._keep_media or self.are_texts):
+            self._dataset.drop_contents(self._encoder.fingerprint)
 
     def _copy_embeddings(self, keys: Sequence[bytes]) -> list[bytes]:
         """Copy the embeddings that other datasets hold. Returns those of the `keys` that none holds, in their order."""

@@ -2,7 +2,8 @@
 
 A content is a text, or a small copy of a medium: an image, or a recording. A text has the digest that its item came
 with. A medium's item comes with the digest of its address, its source: `media` maps that to the digest of its content,
-once it is here. For a text in a file, it maps the digest of what the task shows to that of the text.
+once it is here. For a text in a file, it maps the digest of what the task shows to that of the text. A content may be
+dropped when its features are computed. Then its row has an empty blob, which no content is.
 
 The labels have two sources: the consensus labels that the connector last sent for training, and the annotations that
 Label Studio's events reported.
@@ -136,9 +137,26 @@ class Dataset:
         """Store the contents of sources, which items have as their digests until then."""
         digests = [digest(content) for content in contents]
         with self._connection() as connection, connection:
-            connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", zip(digests, contents, strict=True))
+            connection.executemany("INSERT OR REPLACE INTO texts VALUES (?, ?)", zip(digests, contents, strict=True))
             connection.executemany("INSERT OR REPLACE INTO media VALUES (?, ?)", zip(sources, digests, strict=True))
             connection.executemany("UPDATE items SET digest = ? WHERE digest = ?", zip(digests, sources, strict=True))
+
+    def drop_contents(self, feature_key: str) -> None:
+        """Remove the contents that have these features, and overwrite them on disk. Items and features stay."""
+        having = "text != x'' AND digest IN (SELECT digest FROM features WHERE kind = ?)"
+        with self._connection() as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            with connection:
+                found = connection.execute(f"UPDATE texts SET text = x'' WHERE {having}", (feature_key,)).rowcount
+            if found:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log has them, too
+
+    def dropped(self, lacking: str | None = None) -> set[bytes]:
+        """The digests of dropped contents, or only of those that are `lacking` features under a key."""
+        query = "SELECT digest FROM texts WHERE text = x''"
+        query += " AND digest NOT IN (SELECT digest FROM features WHERE kind = ?)" * (lacking is not None)
+        with self._connection() as connection:
+            return {row[0] for row in connection.execute(query, () if lacking is None else (lacking,))}
 
     def digests_of_sources(self, sources: Sequence[bytes]) -> list[bytes | None]:
         """The digest of each source's content. None: it is not here."""
@@ -170,8 +188,9 @@ class Dataset:
 
     def texts(self, digests: Sequence[bytes]) -> dict[bytes, Any]:
         """Digest to content, a text or bytes, for those that are stored."""
+        query = "SELECT digest, text FROM texts WHERE text != x'' AND digest IN"
         with self._connection() as connection:
-            return dict(_select(connection, "SELECT digest, text FROM texts WHERE digest IN", (), digests))
+            return dict(_select(connection, query, (), digests))
 
     def lacking(self, feature_key: str, among: Collection[bytes] | None = None) -> list[bytes]:
         """Digests of the texts without these features, short texts first (batches of similar lengths pad little).
@@ -180,8 +199,9 @@ class Dataset:
         """
         if among is None:
             query = "SELECT digest FROM texts WHERE digest NOT IN (SELECT digest FROM features WHERE kind = ?)"
+            query += " AND text != x'' ORDER BY length(text), digest"
             with self._connection() as connection:
-                return [row[0] for row in connection.execute(query + " ORDER BY length(text), digest", (feature_key,))]
+                return [row[0] for row in connection.execute(query, (feature_key,))]
         found = self.features(feature_key, among)
         texts = self.texts([key for key in among if key not in found])
         return sorted(texts, key=lambda key: (len(texts[key]), key))

@@ -23,7 +23,8 @@ from ml_backend.training.fit import Fitted, fit
 from ml_backend.training.request import LabelledItems, TrainingRequest
 
 # The stages of a job, in order.
-EMBEDDING, REDUCING, FINETUNING = "embedding texts", "reducing terms", "fine-tuning encoders"
+EMBEDDING, EMBEDDING_IMAGES, REDUCING = "embedding texts", "embedding images", "reducing terms"
+FINETUNING = "fine-tuning encoders"
 EMBEDDING_LABELLED, FITTING, EMBEDDING_ANEW = "embedding labelled texts", "training", "embedding texts anew"
 # Rough seconds on two cores. They only shape the progress, and decide whether work is divided.
 _SECONDS_A_TERM_VECTOR, _SECONDS_A_LABEL = 0.0005, 0.0005
@@ -91,21 +92,23 @@ def _prepare(
     """Compute the features that do not depend on labels, and find the labelled items whose text is stored."""
     unembedded, size = features.count_unembedded(), len(request.digests)
     finetuned = catalog.CLASSIFIERS[request.classifier].finetuned
+    embedding = EMBEDDING if features.are_texts else EMBEDDING_IMAGES
     progress.plan(
         {
-            EMBEDDING: SECONDS_A_TEXT * unembedded,
-            REDUCING: 0.5 + _SECONDS_A_TERM_VECTOR * unembedded,
+            embedding: SECONDS_A_TEXT * unembedded,
+            REDUCING: (0.5 + _SECONDS_A_TERM_VECTOR * unembedded) * features.are_texts,
             FINETUNING: SECONDS_A_STEP * features.finetuned.schedule.steps * request.fold_count * finetuning,
             EMBEDDING_LABELLED: SECONDS_A_TEXT * size * (request.fold_count + 1) * finetuning,
             FITTING: 0.5 + _SECONDS_A_LABEL * size * (request.fold_count + 1) * (1 + finetuned),
             EMBEDDING_ANEW: SECONDS_A_TEXT * features.count_texts() * finetuning,
         }
     )
-    progress.report(EMBEDDING, 0, unembedded)
-    features.embed(partial(progress.report, EMBEDDING))
-    progress.report(REDUCING)
+    progress.report(embedding, 0, unembedded)
+    features.embed(partial(progress.report, embedding))
+    if features.are_texts:
+        progress.report(REDUCING)
     spec = features.next_spec(previous.feature_spec if previous is not None else None)
-    features.fill(spec, partial(progress.report, REDUCING))
+    features.fill(spec, partial(progress.report, REDUCING if features.are_texts else embedding))
     return spec, LabelledItems.of(request, features.matrix(spec, request.digests)[1])
 
 

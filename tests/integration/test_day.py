@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, expect
 from support.browser_annotator import Album, Desk
-from support.connector_commands import connector_process
 from support.project_driver import ProjectDriver, texts
+from support.working_day import Day
 
 from connector.demo.people import Person
 from connector.label_studio.client import LabelStudio as Gateway
@@ -35,67 +33,7 @@ WINDOW = 14
 
 @pytest.fixture
 def album(tmp_path: Path) -> Album:
-    folder = Path(os.environ.get("TEST_ARTEFACTS") or tmp_path) / "day"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink()
-    return Album(folder)
-
-
-@dataclass
-class Day:
-    """The project, its two annotators, and what they said: {text: {address: class}}, None for a skip."""
-
-    loop: ProjectDriver
-    album: Album
-    anna: Desk
-    ben: Desk
-    said: dict[str, dict[str, str | None]] = field(default_factory=lambda: {text: {} for text in TEXTS})
-    window: list[int] = field(default_factory=list)
-    second_opinions: set[int] = field(default_factory=set)
-
-    def run(self, *arguments: str) -> str:
-        """One of the commands, as cron or a person runs it."""
-        done = connector_process(self.loop, *arguments)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def sync(self) -> None:
-        self.run("sync", "--project", str(self.loop.id), "--window", str(WINDOW))
-        slots = self.loop.state.window()
-        self.window = [slot.task for slot in slots]
-        self.second_opinions = {slot.task for slot in slots if slot.relabel}
-
-    def text(self, task: int) -> str:
-        return TEXTS[self.loop.tasks.index(task)]
-
-    def other(self, desk: Desk) -> Desk:
-        return self.ben if desk is self.anna else self.anna
-
-    def due(self, desk: Desk) -> int:
-        """What the person is to be served: what they hold, or the window's first that nobody holds or they have had."""
-        if desk.held is None:
-            taken = {self.other(desk).held, *desk.seen}
-            desk.held = next(task for task in self.window if task not in taken)
-        return desk.held
-
-    def turn(self, desk: Desk, label: str | None = None, *, skip: bool = False) -> None:
-        """The person answers the task before them by the keyboard, and is shown the next one."""
-        task = self.due(desk)
-        text, other = self.text(task), self.other(desk)
-        desk.expect_blank(task, text, other.email)
-        if task in self.second_opinions:
-            assert task in other.seen
-        assert task not in desk.seen
-        label = label or ("Impolite" if "now" in text else "Polite")
-        saved = desk.answer("" if skip else KEYS[label], "Control+Space" if skip else "Control+Enter")
-        assert (saved["task"], saved["was_cancelled"]) == (task, skip)
-        self.said[text][desk.email] = None if skip else label
-        desk.seen.add(task)
-        desk.held = None
-        if not skip:
-            self.window = [one for one in self.window if one != task]
-        expect(desk.text).to_have_text(self.text(self.due(desk)))
+    return Album.begin("day", tmp_path)
 
 
 @pytest.fixture
@@ -109,7 +47,7 @@ def day(label_studio: LabelStudio, backend: str, browser: Browser, album: Album,
         person = Person.sign_up(label_studio.url, address)
         person.close()
         desks.append(Desk(browser, label_studio.url, person.email, person.password))
-    day = Day(loop, album, *desks)
+    day = Day(loop, album, *desks, TITLE, TEXTS, KEYS, lambda text: "Impolite" if "now" in text else "Polite", WINDOW)
     with (tmp_path / "texts.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["text"], *([text] for text in TEXTS)])
     made = ("--title", TITLE, "--data", str(tmp_path / "texts.csv"), "--min-annotations-per-task", "2")
@@ -154,7 +92,7 @@ def morning(day: Day) -> None:
         desk.open_project(day.loop.id, TITLE)
         day.album.take(desk.page, f"{name}-data-manager")
         desk.press_label_all_tasks()
-        desk.expect_blank(day.due(desk), day.text(day.due(desk)), day.other(desk).email)
+        day.expect_form(desk)
         day.album.take(desk.page, f"{name}-first-task")
     for number in range(5):
         day.turn(day.anna)
@@ -185,10 +123,10 @@ def read_the_queue(day: Day, lead: Desk) -> None:
     lead.sign_in()
     lead.open_project(day.loop.id, TITLE)
     expect(lead.page.get_by_text(QUEUE_TAB, exact=True).first).to_be_visible()
-    lead.expect_rows([day.text(task) for task in day.window])
+    lead.expect_rows([day.content(task) for task in day.window])
     day.album.take(lead.page, "lead-queue")
     lead.page.get_by_text(SECOND_OPINIONS_TAB, exact=True).first.click()
-    lead.expect_rows([day.text(task) for task in day.window if task in day.second_opinions])
+    lead.expect_rows([day.content(task) for task in day.window if task in day.second_opinions])
     day.album.take(lead.page, "lead-second-opinions")
 
 

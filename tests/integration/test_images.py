@@ -9,7 +9,6 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from support.doctor_helpers import not_fine
 from support.drawn_images import KINDS, png
 from support.media_server import MediaServer, Reply, redirect
 from support.project_driver import ProjectDriver, StartProject, personal_access_token
+from support.uploaded_images import number_of, upload
 
 from connector.annotations.label_config import find_control
 from connector.backend import Backend
@@ -37,24 +37,12 @@ CONTROL = find_control(CONFIG)
 COUNT, LABELLED = 40, 24
 
 
-def upload(loop: ProjectDriver, numbers: list[int]) -> None:
-    """Uploads images as a person does. Each becomes a task."""
-    files = [(str(number), (f"{number}.png", png(number), "image/png")) for number in numbers]
-    headers = {"Authorization": f"Token {loop.server.token}"}
-    answer = requests.post(f"{loop.server.url}/api/projects/{loop.id}/import", files=files, headers=headers, timeout=60)
-    assert answer.status_code == 201, answer.text
-
-
-def number_of(row: dict[str, Any]) -> int:
-    """The number of the image of a task."""
-    return int(Path(row["data"]["image"]).stem.rpartition("-")[2])
-
-
 def label(loop: ProjectDriver, rows: list[dict[str, Any]]) -> None:
     """Two people label tasks: one right, the other mostly."""
     for person in loop.server.annotators(2):
         for row in rows:
-            kind = KINDS[(number_of(row) + (person is not None and number_of(row) % 11 == 3)) % 2]
+            number = number_of(row["data"]["image"])
+            kind = KINDS[(number + (person is not None and number % 11 == 3)) % 2]
             person.submit(row, "shape", "i", kind)
 
 
@@ -74,7 +62,7 @@ def test_a_project_of_uploaded_images_from_init_to_undo(commands: Commands, star
     assert "Left out" not in synced.out
     assert not_fine(loop) == {}
     shown = [row for row in loop.served() if row["result"]]
-    by_id = {row["id"]: number_of(row) for row in rows}
+    by_id = {row["id"]: number_of(row["data"]["image"]) for row in rows}
     right = [CONTROL.read(row["result"]).label == KINDS[by_id[row["task"]] % 2] for row in shown]
     assert len(right) == COUNT - LABELLED
     assert sum(right) > 0.8 * len(right)
@@ -110,6 +98,9 @@ def test_every_address_that_is_not_in_a_storage_is_fetched(commands: Commands, s
         addresses = [inside, f"{loop.server.url}{uploaded}", elsewhere, "/data/upload/1/gone.png"]
         loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"data": {"image": one}} for one in addresses])
         assert commands.run(loop, "init").code == 0
+        dry = commands.run(loop, "sync", "--dry-run")
+        assert "Left out: 2 tasks without an image:" in dry.out
+        assert loop.state.media_failures() == {}  # a dry run leaves no trace
         refused = commands.run(loop, "sync")
         assert refused.code == 0, refused.said
         assert "Left out: 2 tasks without an image:" in refused.out
@@ -131,7 +122,7 @@ def test_every_address_that_is_not_in_a_storage_is_fetched(commands: Commands, s
 def test_both_kinds_of_tokens_fetch(commands: Commands, start: StartProject, kind: str) -> None:
     loop = start([], config=CONFIG, adopted=False)
     upload(loop, [0, 1])
-    token = loop.server.token if kind == "legacy" else personal_access_token(loop)
+    token = loop.server.token if kind == "legacy" else personal_access_token(loop.server)
     assert commands.run(loop, "init", LABEL_STUDIO_API_KEY=token).code == 0
     synced = commands.run(loop, "sync", LABEL_STUDIO_API_KEY=token)
     assert synced.code == 0, synced.said

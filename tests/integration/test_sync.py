@@ -182,7 +182,7 @@ def test_sync_with_nothing_new_makes_few_calls_and_no_write(
     assert (first["trained"], first["labels_changed"], first["restored"]) == (False, 0, [])
 
     proxy.calls.clear()
-    second_time = summary(loop, ML_BACKEND_URL=NOWHERE, LABEL_STUDIO_API_KEY=personal_access_token(loop))
+    second_time = summary(loop, ML_BACKEND_URL=NOWHERE, LABEL_STUDIO_API_KEY=personal_access_token(loop.server))
     assert len(proxy.calls) <= 5
     assert ("POST", "/api/token/refresh/") in proxy.calls or ("POST", "/api/token/refresh") in proxy.calls
     assert {**second_time, "seconds": {}} == {**first, "seconds": {}}
@@ -191,7 +191,7 @@ def test_sync_with_nothing_new_makes_few_calls_and_no_write(
 
 def test_whole_sync_runs_with_a_personal_access_token(start: StartProject) -> None:
     loop = start(texts(12))
-    token = personal_access_token(loop)
+    token = personal_access_token(loop.server)
     done = connector(loop, "sync", "--project", str(loop.id), "--verbose", LABEL_STUDIO_API_KEY=token)
     assert done.returncode == 0, done.stderr
     assert "12 new" in done.stdout

@@ -18,15 +18,18 @@ from support.drawn_images import KINDS, png
 from support.in_process_worker import InProcessWorker
 from support.made_recordings import as_bytes, make, wav
 from support.media_server import MediaServer, Reply
+from support.tiny_image_models import build
 from support.training_jobs import trained
 from support.webhook_events import ANNOTATED
 
 from ml_backend.errors import InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
+from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.schemas import TrainRequest
 from ml_backend.service import Service
 from ml_backend.settings import Settings
 from ml_backend.storage.dataset import Dataset, digest
+from ml_backend.training.request import TrainingRequest
 
 CONFIG = (
     '<View><Image name="i" value="$image"/><Choices name="shape" toName="i">'
@@ -221,6 +224,60 @@ def test_contents_outlive_a_restart(tmp_path: Path) -> None:
     assert again.texts([digest(b"one")]) == {digest(b"one"): b"one"}
     assert again.set_items([2], sources[1:], "image") == [0]
     assert again.digests_of_sources(sources) == [None, None]  # of no item any more
+
+
+def copies_on_disk(directory: Path) -> int:
+    """How many of the images of `bring` are in any file below a folder."""
+    files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
+    return sum(any(png(number)[-200:] in file for file in files) for number in range(COUNT))
+
+
+def test_copies_are_dropped_when_their_vectors_are_there_and_asked_for_again_by_another_encoder(
+    tmp_path: Path, tiny_encoder: Encoder
+) -> None:
+    folder = tmp_path / "models"
+    settings = Settings(model_dir=folder, image_encoder="pixels", keep_media=False)
+    numbers, addresses = np.arange(COUNT), [address(number) for number in range(COUNT)]
+
+    def begin(settings: Settings) -> Service:
+        return Service(settings, tiny_encoder, partial(InProcessWorker, encoder=tiny_encoder))
+
+    service = begin(settings)
+    bring(service, "7", numbers.tolist())
+    assert copies_on_disk(folder) == COUNT
+    train(service, "7", list(range(16)))
+    assert copies_on_disk(folder) == 0
+    before = service.probabilities("7")["pred_probs"]
+    assert (before.argmax(axis=1) == numbers % 2).mean() > 0.9
+    assert len(service.spread("7", numbers.tolist(), 5, 0)) == 5
+    assert service.set_items("7", numbers, hashes(addresses), "image").tolist() == []
+    new = [*addresses, address(COUNT)]
+    assert service.set_items("7", np.arange(COUNT + 1), hashes(new), "image").tolist() == [COUNT]
+    train(service, "7", list(range(16)))  # on vectors alone
+    service.close()
+
+    other = begin(settings.model_copy(update={"image_encoder": str(build(tmp_path / "dinov2"))}))
+    assert other.set_items("7", numbers, hashes(addresses), "image").tolist() == numbers.tolist()
+    bring(other, "7", numbers.tolist())
+    assert other.set_items("7", numbers, hashes(addresses), "image").tolist() == []
+    train(other, "7", list(range(16)))
+    assert other.probabilities("7")["ids"].tolist() == numbers.tolist()
+    assert copies_on_disk(folder) == 0
+    other.close()
+
+
+def test_a_training_on_images_names_its_stages_after_them(service: Service) -> None:
+    bring(service, "staged", list(range(12)))
+    project = service._projects.create("staged")
+    digests = project.dataset.digests_of_items()
+    labelled = [(digests[number], number % 2, 1.0) for number in range(12)]
+    request = TrainingRequest.of(Settings(), KINDS, labelled, multilabel=False, folds=2, seed=0, classifier=None)
+    told: list[ProgressUpdate] = []
+    project.train(request, Progress(told.append))
+    assert list(dict.fromkeys(update.stage for update in told)) == ["embedding images", "training"]
+    shares = [update.progress for update in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 def test_copies_are_sent_over_http(server: Any) -> None:

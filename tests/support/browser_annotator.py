@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,17 @@ KNOWN_MESSAGES = (
 )
 
 
+# Whether the form shows the image with this SHA-256. It has fetched the file, and shows what it got.
+SHOWS_IMAGE = """async digest => {
+    const image = document.querySelector(".lsf-main-view img")
+    if (!image || !image.complete || !image.naturalWidth) return false
+    const file = await fetch(image.src).then(answer => answer.arrayBuffer(), () => null)
+    if (!file) return false
+    const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", file))
+    return [...bytes].map(byte => byte.toString(16).padStart(2, "0")).join("") === digest
+}"""
+
+
 @dataclass
 class Album:
     """Screenshots in the order in which they were taken."""
@@ -48,9 +61,19 @@ class Album:
     folder: Path
     taken: list[str] = field(default_factory=list)
 
-    def take(self, page: Page, name: str) -> None:
+    @classmethod
+    def begin(cls, name: str, otherwise: Path) -> Album:
+        """An empty one, in a folder of this name: in the folder that TEST_ARTEFACTS names, or else in `otherwise`."""
+        folder = Path(os.environ.get("TEST_ARTEFACTS") or otherwise) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("*.png"):
+            old.unlink()
+        return cls(folder)
+
+    def take(self, page: Page, name: str, *, whole: bool = False) -> None:
+        """Takes what the window shows of a page, or the `whole` page."""
         self.taken.append(f"{len(self.taken) + 1:02}-{name}.png")
-        page.screenshot(path=self.folder / self.taken[-1])
+        page.screenshot(path=self.folder / self.taken[-1], full_page=whole)
 
 
 class Desk:
@@ -143,15 +166,26 @@ class Desk:
         """The text in the form."""
         return self.page.locator(".lsf-richtext__line")
 
-    def expect_blank(self, task: int, text: str, other: str) -> None:
-        """The form shows the text, nothing chosen, and neither it nor the page knows what the `other` has said."""
-        expect(self.text).to_have_text(text)
+    def expect_content(self, content: str) -> None:
+        """The form shows a content of a task."""
+        expect(self.text).to_have_text(content)
+
+    def expect_form(self, task: int, content: str, other: str, suggested: str | None) -> None:
+        """The form shows the content, and nothing chosen but what is `suggested`.
+
+        Neither it nor the page knows what the `other` has said.
+        """
+        self.expect_content(content)
         expect(self.page.get_by_test_id("bottombar-submit-button")).to_be_enabled()
         expect(self.page.locator(".lsf-choice input")).to_have_count(2)
-        expect(self.page.locator(".lsf-choice input:checked")).to_have_count(0)
+        chosen = self.page.locator(".lsf-choice input:checked")
+        expect(chosen).to_have_count(0 if suggested is None else 1)
         assert other not in self.page.locator("body").inner_text()
         assert (self.task["id"], self.task["annotations"], self.task["drafts"]) == (task, [], [])
-        assert not any(prediction["result"] for prediction in self.task["predictions"])
+        if suggested is None:
+            assert not any(prediction["result"] for prediction in self.task["predictions"])
+        else:
+            expect(chosen).to_have_attribute("name", suggested)
 
     def answer(self, key: str, submit: str) -> dict[str, Any]:
         """Presses the class's key, if any, and the one that submits or skips; what was saved."""
@@ -164,3 +198,14 @@ class Desk:
         assert (saved.value.request.method, saved.value.status) == ("POST", 201)
         answer: dict[str, Any] = saved.value.json()
         return answer
+
+
+class ImageDesk(Desk):
+    """The desk of a person whose tasks are images. `image_of` gives the file behind an address."""
+
+    image_of: Callable[[str], bytes]
+
+    def expect_content(self, content: str) -> None:
+        """The form shows the image at an address: it is loaded, and not the one before."""
+        digest = hashlib.sha256(self.image_of(content)).hexdigest()
+        self.page.wait_for_function(SHOWS_IMAGE, arg=digest)

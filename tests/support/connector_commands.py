@@ -13,7 +13,7 @@ from support.in_process import run_in_process
 from support.project_driver import ProjectDriver
 
 
-def start_connector(loop: ProjectDriver, *arguments: str) -> subprocess.Popen[str]:
+def start_connector(loop: ProjectDriver, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Starts the real command in a process of its own, which Ctrl-C reaches.
 
     A shell has what it starts in the background ignore Ctrl-C, and whatever that starts in turn.
@@ -21,7 +21,7 @@ def start_connector(loop: ProjectDriver, *arguments: str) -> subprocess.Popen[st
     code = "import signal as s; s.signal(s.SIGINT, s.default_int_handler); import connector.cli.main as c; c.main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
-        env=command_environment(loop),
+        env=command_environment(loop, (), environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -240,7 +240,7 @@ def stages(
         warm = start(texts(20), through=proxies[0].url, adopted=False)
         cold, wide = (start(texts(count), through=proxies[0].url) for count in (16, 60))
         history(warm, crowd[0], crowd[1])
-        login = dataclasses.replace(label_studio.login, token=personal_access_token(warm))
+        login = dataclasses.replace(label_studio.login, token=personal_access_token(warm.server))
         loops = (warm, cold, wide)
         for loop in loops:
             loop.server = dataclasses.replace(label_studio, login=login)

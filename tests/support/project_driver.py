@@ -259,11 +259,11 @@ def projects_under_our_queue(
             gateway.close()
 
 
-def personal_access_token(loop: ProjectDriver) -> str:
+def personal_access_token(server: LabelStudio) -> str:
     """A personal access token of a user who has just signed up."""
-    person = Person.sign_up(loop.server.url, f"{uuid.uuid4().hex}@example.com")
-    headers = {"X-CSRFToken": person.session.cookies["csrftoken"], "Referer": loop.server.url}
-    answer = person.session.post(f"{loop.server.url}/api/token/", headers=headers, timeout=30)
+    person = Person.sign_up(server.url, f"{uuid.uuid4().hex}@example.com")
+    headers = {"X-CSRFToken": person.session.cookies["csrftoken"], "Referer": server.url}
+    answer = person.session.post(f"{server.url}/api/token/", headers=headers, timeout=30)
     person.close()
     assert answer.status_code == 201, answer.text
     token: str = answer.json()["token"]

@@ -51,7 +51,7 @@ class Pairwise(Control):
         left, right = targets
         for target in targets:
             if OBJECTS[target.content].kind != "text":
-                raise NotServable(f"its objects are no texts, but {target.content}")
+                raise NotServable(f"it compares texts, and one of its sides is the object {target.content}")
         if left.name == right.name:
             raise NotServable("toName does not name two objects")
         return cls.of(

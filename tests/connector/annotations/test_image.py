@@ -94,7 +94,7 @@ def test_every_control_on_one_object_is_served_on_an_image(tags: str) -> None:
 
 def test_sides_of_a_pair_are_texts() -> None:
     pair = '<Pairwise name="c" toName="i,j"/><Text name="j" value="$text"/>'
-    with pytest.raises(UsageError, match="its objects are no texts, but Image"):
+    with pytest.raises(UsageError, match="it compares texts, and one of its sides is the object Image"):
         control(tags=pair)
 
 

@@ -18,7 +18,7 @@ from connector.annotations.questions import Questions
 from connector.annotations.records import digest, read_task
 from connector.media import Failure, Fetcher, Source
 from connector.media.failures import PRIVATE, TOO_LARGE, UNREADABLE
-from connector.media.texts import LIMITS
+from connector.media.texts import LIMITS, TEXTS
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
 from connector.state.pull import fetched
@@ -184,7 +184,7 @@ def one(fetcher: Fetcher) -> Callable[[str], bytes | Failure]:
     """Fetches the text behind an address."""
 
     def fetch(address: str) -> bytes | Failure:
-        ((_, found),) = fetcher.fetch({"only": Source(7, (address,))})
+        ((_, found),) = fetcher.fetch({"only": Source(7, (address,))}, TEXTS)
         return found
 
     return fetch
@@ -211,7 +211,7 @@ def test_a_host_of_this_network_is_not_asked_for_a_text(make: Make, pictures: Me
     pictures.anything = Reply(b"secret")
     fetcher = make(limits=LIMITS, real_network=True)
     addresses = (f"http://127.0.0.1:{pictures.port}/", f"http://localhost:{pictures.port}/")
-    found = dict(fetcher.fetch({address: Source(7, (address,)) for address in addresses}))
+    found = dict(fetcher.fetch({address: Source(7, (address,)) for address in addresses}, TEXTS))
     assert {one.cause for one in found.values() if isinstance(one, Failure)} == {PRIVATE}
     assert pictures.requests == []
 

@@ -22,7 +22,7 @@ from connector.media import Fetcher
 from connector.media.recordings import small_copy
 from connector.reporting.content import Text
 from connector.reporting.html import page
-from connector.reporting.thumbnails import Thumbnails
+from connector.reporting.thumbnails import Thumbnails, short_address
 from connector.reporting.waveform import waveform
 from connector.state.snapshot import ProjectSnapshot
 
@@ -54,9 +54,21 @@ def test_each_image_is_fetched_once_and_small_and_of_pages_the_first() -> None:
             assert thumbnails.of(pulled, [2]) == {2: found[2]}
         assert sorted(found) == [1, 2, 4]
         assert found[2] == found[4]
-        assert Image.open(io.BytesIO(found[1])).size == (192, 192)
+        assert Image.open(io.BytesIO(found[1])).size == (256, 256)
         assert Image.open(io.BytesIO(found[2])).size == (40, 40)
         assert sorted(server.paths) == [f"/data/upload/1/{name}.png" for name in ("a", "b", "gone")]
+
+
+def test_an_address_is_shown_without_what_is_secret_or_long() -> None:
+    questions = find_questions(CONFIG)
+    addresses = [
+        "https://images.example.com/a.png?X-Amz-Signature=secret",
+        "data:image/png;base64,AAAA",
+        "s3://b/a.png",
+    ]
+    joint = questions.shown({"pages": addresses}).text or ""
+    written = questions.with_addresses(joint, short_address).splitlines()
+    assert written == ["https://images.example.com/a.png", "in the task itself", "s3://b/a.png"]
 
 
 def test_a_page_holds_its_images_itself() -> None:

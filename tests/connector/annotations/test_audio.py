@@ -77,5 +77,5 @@ def test_recordings_beside_images_and_texts_are_told_apart() -> None:
 
 def test_recordings_are_not_compared() -> None:
     pair = '<Pairwise name="c" toName="a,b"/><Audio name="b" value="$other"/>'
-    with pytest.raises(UsageError, match="its objects are no texts, but Audio"):
+    with pytest.raises(UsageError, match="it compares texts, and one of its sides is the object Audio"):
         control(tags=pair)

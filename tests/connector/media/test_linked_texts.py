@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from connector.progress import Reporter
 from connector.state.project_state import ProjectState
 from connector.state.pull import fetched
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync import linked
 from connector.sync.linked import bring_texts
 
 HOST = "http://pictures.example"
@@ -84,12 +82,9 @@ def test_a_text_is_fetched_once_and_put_in_the_place_of_its_link(
 
 
 def test_what_fails_is_missing_and_tried_again_later(
-    snapshot: Callable[..., ProjectSnapshot],
-    fetcher: Fetcher,
-    state: ProjectState,
-    pictures: MediaServer,
-    monkeypatch: pytest.MonkeyPatch,
+    snapshot: Callable[..., ProjectSnapshot], fetcher: Fetcher, state: ProjectState, pictures: MediaServer
 ) -> None:
+    failures = state.media_failures
     pictures.replies = {"/1": [Reply(b"", 404), Reply(b"\0"), Reply(b"one")]}
     described = snapshot(ONE, {"a": f"{HOST}/1"}, {"a": f"{HOST}/2.json"})
     pending = fetched(described, state)
@@ -99,11 +94,11 @@ def test_what_fails_is_missing_and_tried_again_later(
     assert [task.digest for task in whole.tasks.values()] == [None, None]
     assert brought(described, fetcher, state).tasks == whole.tasks
     assert len(pictures.requests) == 2
-    began = time.time()
-    for hours, problem in ((1, "its text is no text in UTF-8"), (3, "")):
-        monkeypatch.setattr(linked, "time", SimpleNamespace(time=lambda: began + 3_700 * hours))  # noqa: B023
+    for hours, problem in ((1, "its text is no text in UTF-8"), (2, "")):
+        before = {key: failure._replace(tried_at=time.time() - 3_601 * hours) for key, failure in failures().items()}
+        state.store_media(before, [])
         assert brought(described, fetcher, state).tasks[1].problem == problem
-    assert [failure.attempts for failure in state.media_failures().values()] == [3]
+    assert [failure.attempts for failure in failures().values()] == [3]
     assert fetched(described, state).texts([1]) == {1: "one"}
 
 

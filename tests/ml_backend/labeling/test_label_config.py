@@ -64,6 +64,7 @@ def test_an_alias_is_what_annotations_hold() -> None:
         "<View>",
         "<View/>",
         config(choices('perRegion="true"')),
+        config(choices(), text='<Text name="t" value="$body" valueType="URL"/>'),
         config(choices(), text='<Text name="t" value="a fixed text"/>'),
         config(choices(), text='<Video name="t" value="$video"/>'),
         config(choices(), text=""),

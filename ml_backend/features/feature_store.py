@@ -213,12 +213,17 @@ class FeatureStore:
         left = self._copy_embeddings(missing)
         if len(left) < len(missing):
             embedded = self._dataset.features(feature_key, digests)
-        texts = self._dataset.texts(left)
-        if texts:
-            vectors = self._encoder.encode([_as_read(content) for content in texts.values()])
-            self._dataset.add_features(feature_key, list(texts), vectors)
-            embedded.update(zip(texts, vectors, strict=True))
-            self._drop_copies()
+        chunk = max(1, len(left)) if self.are_texts else self._chunk_size  # texts take no time
+        for start in range(0, len(left), chunk):
+            # Another request may have computed them meanwhile, such as one that its client gave up.
+            part = left[start : start + chunk]
+            embedded.update(self._dataset.features(feature_key, part))
+            stored, contents = self._stored_texts([key for key in part if key not in embedded])
+            if stored:
+                vectors = self._encoder.encode(contents)
+                self._dataset.add_features(feature_key, stored, vectors)
+                embedded.update(zip(stored, vectors, strict=True))
+                self._drop_copies()
         positions = [position for position, key in enumerate(digests) if key in embedded]
         vectors = np.array([embedded[digests[position]] for position in positions], dtype=np.float32)
         return vectors if positions else np.zeros((0, 0), dtype=np.float32), positions
@@ -275,6 +280,11 @@ class FeatureStore:
         return self._stored_texts(digests)[1]
 
     @property
+    def _chunk_size(self) -> int:
+        """How many contents are computed while others wait, and stored together. A recording may take seconds."""
+        return device.chunk_size(device.name(), "recordings" if self.kind == "audio" else "texts")
+
+    @property
     def _encoder(self) -> AnyEncoder:
         return self._encoders.of(self.kind)
 
@@ -321,7 +331,7 @@ class FeatureStore:
         if isinstance(compute, RemoteCall):
             self._fill_remotely(compute, feature_key, keys, report)
             return
-        chunk = _TFIDF_CHUNK if feature_key in self._tfidf_maps else device.chunk_size(device.name())
+        chunk = _TFIDF_CHUNK if feature_key in self._tfidf_maps else self._chunk_size
         for start in range(0, len(keys), chunk):
             stored, texts = self._stored_texts(keys[start : start + chunk])
             if texts:

@@ -22,7 +22,7 @@ from support.tiny_image_models import build
 from support.training_jobs import trained
 from support.webhook_events import ANNOTATED
 
-from ml_backend.errors import InvalidRequest, NotFound
+from ml_backend.errors import EncoderUnavailable, InvalidRequest, NotFound
 from ml_backend.features.encoder import Encoder
 from ml_backend.progress import Progress, ProgressUpdate
 from ml_backend.schemas import TrainRequest
@@ -365,3 +365,26 @@ def test_near_duplicates_among_recordings_wait(listening: Service) -> None:
     listening.set_items("twice", np.arange(4), hashes(addresses), "audio")
     assert listening.add_media("twice", hashes(addresses), *packed(contents)) == []
     assert listening.distinct("twice", [0, 1, 2, 3], 4) == [0, 1, 3]
+
+
+def test_embeddings_that_were_computed_stay_if_a_request_ends_early(
+    listening: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_recordings(listening, "early", list(range(12)))
+    features = listening._projects.create("early").features
+    dataset, encode, calls = listening._projects.create("early").dataset, features._encoder.encode, list[int]()
+
+    def fail_at_the_third(contents: list[bytes]) -> np.ndarray:
+        calls.append(len(contents))
+        if len(calls) == 3:
+            raise EncoderUnavailable("The machine has no memory left.")
+        return encode(contents)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(features._encoder, "encode", fail_at_the_third)
+        with pytest.raises(EncoderUnavailable):
+            listening.spread("early", list(range(12)), 5, 0)
+    assert calls == [4, 4, 4]
+    assert len(dataset.lacking(features.fingerprint)) == 4
+    assert len(listening.spread("early", list(range(12)), 5, 0)) == 5
+    assert dataset.lacking(features.fingerprint) == []

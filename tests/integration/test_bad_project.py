@@ -45,8 +45,8 @@ def config(*tags: str) -> str:
             marks=pytest.mark.nightly,
         ),
         pytest.param(
-            config('<Image name="text" value="$text"/>', SINGLE.format("")),
-            "Found: Choices 'politeness' (on Image).",
+            config('<Video name="text" value="$text"/>', SINGLE.format("")),
+            "Found: Choices 'politeness' (on Video).",
             marks=pytest.mark.nightly,
         ),
         pytest.param(

@@ -15,6 +15,7 @@ from support.project_driver import ProjectDriver, StartProject
 
 from connector.annotations.label_config import find_control
 from connector.errors import UsageError
+from connector.progress import Reporter
 from connector.simulation.project_corpus import read_project as read_corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated")
@@ -99,7 +100,7 @@ def test_a_project_of_uploaded_files_from_init_to_undo(commands: Commands, start
         rows = list(csv.DictReader(file))
     assert [(row["address"], row["text"]) for row in rows] == [(a, text(n)) for n, a in enumerate(addresses)]
     with pytest.raises(UsageError, match="has its texts in files"):
-        read_corpus(loop.id, loop.gateway)
+        read_corpus(loop.id, loop.gateway, Reporter(), media=commands.folder)
     undone = commands.run(loop, "undo")
     assert undone.code == 0, undone.said
     assert loop.state.linked() == {}

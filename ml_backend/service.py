@@ -106,7 +106,7 @@ class Service:
     def set_items(
         self, project: str, ids: Array, hashes: Array, kind: Kind = "text", sources: Array | None = None
     ) -> npt.NDArray[np.int64]:
-        """Replace all items. Returns the positions whose content is needed. Raises InvalidRequest.
+        """Replace all items. Returns the positions whose content is needed.
 
         Args:
             project: The project.

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     audio_duplicate_similarity: float = Field(
         0.99, gt=0, le=1, description="cosine similarity of embeddings from which two recordings are near-duplicates"
     )
-    keep_media: bool = Field(True, description="keep the small copies of images when their vectors are computed")
+    keep_media: bool = Field(True, description="keep the small copies of media when their vectors are computed")
     finetune: FineTune = Field("background", description="`auto` fine-tunes in the background, or within the training")
     finetune_steps: int = Field(100, ge=1, description="steps of the fine-tuning of an encoder")
     finetune_learning_rate: float = Field(1e-4, gt=0, description="largest learning rate of the fine-tuning")

@@ -176,10 +176,10 @@ class Questions:
         return CONTENT_SEPARATOR.join(contents), gone
 
     def with_addresses(self, joint: str, write: Callable[[str], str]) -> str:
-        """A joint text with each address of an image as `write` gives it."""
+        """A joint text with each address of a medium as `write` gives it."""
         contents = joint.split(CONTENT_SEPARATOR)
         for place, reader in enumerate(self._readers):
-            if reader.kind == "image":
+            if reader.kind != "text":
                 contents[place] = PAGE_SEPARATOR.join(map(write, contents[place].split(PAGE_SEPARATOR)))
         return CONTENT_SEPARATOR.join(contents)
 

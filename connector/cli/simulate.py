@@ -153,7 +153,7 @@ def _corpus(
     servers: dict[str, str | None],
     reporter: Reporter,
 ) -> Corpus:
-    """The corpus of a folder or a project. `images`: the folder of copies of a project's images."""
+    """The corpus of a folder or a project. `media`: the folder of copies of a project's media."""
     from connector.simulation.corpus import read_or_hold_out
     from connector.simulation.project_corpus import read_project
 

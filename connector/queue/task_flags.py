@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from connector.annotations.records import annotator_of, moment
@@ -67,12 +68,13 @@ def restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proje
     """
     originals, since = state.originals(), state.record().adopted_at
     restored: set[int] = set()
-    found = _differing(project, gateway, state)
+    differing = partial(_differing, project, gateway, state, originals, since)
+    found = differing()
     most = project["maximum_annotations"]
     of_their_own = sum(wanted.overlap != most for wanted in found.wanted.values())
     if len(found.wrong) - of_their_own > ONE_BY_ONE:
         _set_at_once(most, project, gateway)
-        found = _differing(project, gateway, state)
+        found = differing()
     for _ in range(PASSES):
         if not found.wrong:
             return RestoredTasks(len(restored), found.open)
@@ -85,7 +87,7 @@ def restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proje
                     gateway.update_task(task, overlap=now.overlap, is_labeled=now.is_labeled)
             restored.add(task)
             stage.count(number, len(found.wrong))
-        found = _differing(project, gateway, state)
+        found = differing()
     if not found.wrong:
         return RestoredTasks(len(restored), found.open)
     raise TryAgainLater(
@@ -101,8 +103,14 @@ class _Found(NamedTuple):
     open: int
 
 
-def _differing(project: Mapping[str, Any], gateway: LabelStudio, state: ProjectState) -> _Found:
-    originals, since = state.originals(), state.record().adopted_at
+def _differing(
+    project: Mapping[str, Any],
+    gateway: LabelStudio,
+    state: ProjectState,
+    originals: Mapping[int, Original],
+    since: str | None,
+) -> _Found:
+    """Reads all tasks. `originals`: as init found them, which was at `since`."""
     wanted: dict[int, Flags] = {}
     wrong: dict[int, dict[str, Any]] = {}
     still_open = 0

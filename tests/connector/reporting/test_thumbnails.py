@@ -71,6 +71,12 @@ def test_an_address_is_shown_without_what_is_secret_or_long() -> None:
     assert written == ["https://images.example.com/a.png", "in the task itself", "s3://b/a.png"]
 
 
+def test_an_address_of_a_recording_is_shown_without_what_is_secret() -> None:
+    questions = find_questions(CONFIG.replace("<Image", "<Audio").replace("valueList", "value"))
+    joint = questions.shown({"pages": "https://sounds.example.com/a.wav?X-Amz-Signature=secret"}).text or ""
+    assert "secret" not in questions.with_addresses(joint, short_address)
+
+
 def test_a_page_holds_its_images_itself() -> None:
     content = report_factory.content()
     image = as_bytes(draw(3))

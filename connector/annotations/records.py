@@ -65,9 +65,12 @@ class Task(NamedTuple):
     problem: str = ""
 
 
-def answers(task: Task) -> tuple[str | None, tuple[Annotation, ...]]:
-    """The content and the annotations, without the flags that the queue itself sets."""
-    return task.digest, task.annotations
+def answers(task: Task) -> tuple[str | None, tuple[Annotation, ...], bool]:
+    """The content and the annotations, without the flags that the queue itself sets.
+
+    It sets those of answered tasks. Of others, whether they are marked as complete belongs to it: nobody is asked then.
+    """
+    return task.digest, task.annotations, task.is_labeled and not is_answered(task.annotations)
 
 
 def moment(timestamp: str) -> datetime:

@@ -187,16 +187,23 @@ def stuck_tasks(window: WindowSnapshot, url: str) -> Finding:
     tasks = window.pulled.tasks
     stuck = sorted(stale_open_tasks(tasks, asked, window.pulled.project["skip_queue"]))
     shut = sorted(task for task in asked & window.unanswered if not window.can_be_served(tasks[task]))
-    done = sorted(task.id for task in tasks.values() if task.is_labeled and not task.annotations)
+    # Under the other rules, a skip makes a task complete: the check `skip_queue` names these.
+    by_skips = window.pulled.project["skip_queue"] != "REQUEUE_FOR_OTHERS"
+    done = sorted(
+        task.id
+        for task in tasks.values()
+        if task.is_labeled and not is_answered(task.annotations) and not (by_skips and task.annotations)
+    )
     if not stuck and not shut and not done:
         return ok("stuck_tasks", "No labelled task is open and yet never served.")
     causes, remedies = [], []
     if stuck or shut:
         remedies.append(f"Run {window.sync}, which corrects this.")
     if done:
-        marked = f"{_some(done, 'task')} without any annotation {verb(len(done))} marked as complete"
+        marked = f"{_some(done, 'task')} without an answer {verb(len(done))} marked as complete"
         causes.append(f"{marked}, so Label Studio never serves {_them(done)}")
-        remedies.append(f'To have {_them(done)} labelled, PATCH {url}/api/tasks/ID/ with {{"is_labeled": false}}.')
+        patch = f'PATCH {url}/api/tasks/ID/ with {{"is_labeled": false}}'
+        remedies.append(f"To have {_them(done)} labelled, {patch}. Then run {window.sync}.")
     if stuck:
         causes.append(f"{_some(stuck, 'labelled task')} {verb(len(stuck))} open and yet never served")
     if shut:

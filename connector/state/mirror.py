@@ -27,7 +27,8 @@ class MirrorRows(ProjectRows):
         """Replaces the mirror's copies of `tasks` and their annotations.
 
         If a text or an annotation differs, a new window is due, whatever becomes of this sync: the options of the
-        published window are forgotten, except the rule for skipped tasks.
+        published window are forgotten, except the rule for skipped tasks. The labels of tasks with another text no
+        longer count among those that the model was trained on.
 
         Args:
             tasks: The tasks as Label Studio has them.
@@ -58,8 +59,12 @@ class MirrorRows(ProjectRows):
                 ),
             )
             self._insert(db, schema.annotation_rows, (row._asdict() for task in renewed for row in task.annotations))
-            pairs = ((task, before.get(task.id)) for task in renewed)
+            pairs = [(task, before.get(task.id)) for task in renewed]
             differs = bool(gone) or any(old is None or answers(old) != answers(new) for new, old in pairs)
+            # What the model learned from a task, it learned from the text before.
+            other = [new.id for new, old in pairs if old is not None and new.digest not in (None, old.digest)]
+            for part in batched(other, IDS_A_STATEMENT):
+                db.execute(schema.trained.delete().where(self._rows(schema.trained) & schema.trained.c.task.in_(part)))
             mine = schema.projects.c.key == self._key
             if differs:
                 columns["window_options"] = self._rule_alone(db)

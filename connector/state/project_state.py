@@ -224,7 +224,7 @@ class ProjectState(MirrorRows, MediaRows, LinkedRows):
         self._replace(schema.trained, ({"task": task, "label": label} for task, label in labels.items()))
 
     def trained(self) -> dict[int, str]:
-        """The consensus labels that the current model was trained on, {task: label}."""
+        """The consensus labels that the current model was trained on, {task: label}, of texts that have not changed."""
         return {row["task"]: row["label"] for row in self._all(schema.trained)}
 
     def memory_of(self, questions: Questions, name: str) -> QuestionMemory | ProjectState:

@@ -91,7 +91,7 @@ originals = sa.Table(
     sa.Column("is_labeled", sa.Boolean, nullable=False),
     sa.Column("answers", sa.Integer),
 )
-# Consensus labels that the current model was trained on.
+# Consensus labels that the current model was trained on, of tasks that have the same text since.
 trained = sa.Table(
     "trained",
     metadata,

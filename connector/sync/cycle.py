@@ -217,8 +217,12 @@ class _Cycle:
             return False
         with contextlib.closing(connect()) as backend:
             model = _newest(self._models(snapshot, backend)) or {}
-        if model and model["model_version"] != self.state.record().model_version:
+        known = self.state.record().model_version
+        if model and model["model_version"] != known:
             return True
+        if known is not None and not model:
+            self._say_that_it_is_lost(known)
+            return self.options.train != "never"
         if was_training and not model.get("in_training") and not self.options.dry_run:
             self.state.amend_last_round(model_in_training=False)
             self.reporter.say(
@@ -246,10 +250,7 @@ class _Cycle:
         described = _newest(models)
         is_lost = known is not None and described is None
         if is_lost:
-            self.reporter.say(
-                f"The ML backend has lost the project's model ({known}). Start it with the folder that it had before, "
-                "or let a sync train a new one (without --train never or --dry-run)."
-            )
+            self._say_that_it_is_lost(known)
         model = _model_summary(scored, described)
         if self.options.dry_run:
             return replace(self.summary(snapshot, restored, scored, model, window), dry_run=True)
@@ -263,6 +264,12 @@ class _Cycle:
         if restore_tab_order(self.project_id, self.gateway, OwnTabs.of(self.state.record().found)):
             self.reporter.say("The ActiveLab tab was sorted in the Data Manager. It has the queue's order again.")
         return summary
+
+    def _say_that_it_is_lost(self, model_version: str | None) -> None:
+        self.reporter.say(
+            f"The ML backend has lost the project's model ({model_version}). Start it with the folder that it had "
+            "before, or let a sync train a new one (without --train never or --dry-run)."
+        )
 
     def _forget_former_models(self, backend: Backend) -> None:
         """Deletes the models of questions that init no longer serves, or else /predict would go on answering them."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.command_runner import Commands
-from support.doctor_helpers import findings, not_fine
+from support.doctor_helpers import findings, follow, not_fine
 from support.label_studio_server import Annotators
 from support.project_driver import ProjectDriver, StartProject, texts
 
@@ -193,3 +193,50 @@ def test_tasks_whose_answers_give_no_label_are_asked_of_others(
     assert given == set(asked)
     assert loop.sync()["labels_changed"] > 0
     assert "6 labelled, 0 unlabelled" in runs(commands, loop)["status"]
+
+
+@pytest.mark.parametrize("by", ["config", "data"])
+def test_a_model_learns_anew_from_tasks_whose_texts_were_corrected(
+    start: StartProject, people: Annotators, by: str
+) -> None:
+    """The form shows another key of the tasks, or their texts are patched. The labels stay as they are."""
+    tasks = [{"data": {"text": f"Number {n}", "body": text}} for n, text in enumerate(texts(30))]
+    loop = start(tasks)
+    person = people(1)[0]
+    for place, task in enumerate(loop.tasks[:12]):
+        loop.label(person, task, "Impolite" if place % 2 else "Polite")
+    assert loop.sync()["trained"]
+    assert not loop.sync()["trained"]
+    if by == "config":
+        loop.set(label_config=config('value="$body"'))
+    else:
+        for task, row in zip(loop.tasks[:12], tasks, strict=False):
+            loop.call("PATCH", f"/api/tasks/{task}/", json={"data": {"text": row["data"]["body"]}})
+    learned = loop.sync()
+    assert (learned["trained"], learned["labels_changed"]) == (True, 12)
+    assert learned["model_agreement"] is not None
+    assert not loop.sync(train="auto")["trained"]
+
+
+def test_tasks_that_were_imported_as_skipped_are_named_and_asked_after_the_remedy(
+    commands: Commands, start: StartProject, people: Annotators
+) -> None:
+    """Label Studio takes a task with a skip alone as complete when it is imported."""
+    skip = {"result": [], "was_cancelled": True, "ground_truth": False}
+    plain = [{"data": {"text": text}} for text in texts(8)]
+    loop = start([*plain[:6], *({**row, "annotations": [skip]} for row in plain[6:])])
+    skipped, (person,) = loop.tasks[6:], people(1)
+    loop.label(person, loop.tasks[0])  # somebody else than the one who skipped is there to be asked
+    assert [done for task in skipped for _, done in loop.flags(task)] == [True, True]
+    loop.sync()
+    assert set(loop.window) == set(loop.tasks[1:6])
+    found = findings(loop)["stuck_tasks"]
+    assert found.level == "warning"
+    assert f"2 tasks ({skipped[0]}, {skipped[1]}) without an answer are marked as complete" in found.cause
+    for task in skipped:
+        follow(loop, found.remedy, ID=str(task))
+    assert set(loop.window) == set(loop.tasks[1:])
+    assert not_fine(loop) == {}
+    assert {loop.turn(person) for _ in loop.window} == set(loop.tasks[1:])
+    assert loop.sync()["window"]["size"] == 0
+    assert loop.sync()["round"] == loop.sync()["round"]

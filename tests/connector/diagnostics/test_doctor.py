@@ -336,11 +336,16 @@ def test_open_tasks_that_nobody_asked_for_are_told_from_those_that_are_never_ser
     assert queue_checks.second_opinions(healthy, "http://ls").level == "ok"
 
 
-def test_tasks_that_are_complete_without_an_annotation_are_named() -> None:
-    found = queue_checks.stuck_tasks(charted([task(1), task(2, done=True), task(3, row(3, 1), done=True)]), "http://ls")
+def test_tasks_that_are_complete_without_an_answer_are_named() -> None:
+    skipped = task(4, row(4, 1, skipped=True), done=True)
+    chart = charted([task(1), task(2, done=True), task(3, row(3, 1), done=True), skipped])
+    found = queue_checks.stuck_tasks(chart, "http://ls")
     assert found.level == "warning"
-    assert found.cause == "1 task (2) without any annotation is marked as complete, so Label Studio never serves it."
-    assert found.remedy == 'To have it labelled, PATCH http://ls/api/tasks/ID/ with {"is_labeled": false}.'
+    assert found.cause == "2 tasks (2, 4) without an answer are marked as complete, so Label Studio never serves them."
+    assert found.remedy == (
+        'To have them labelled, PATCH http://ls/api/tasks/ID/ with {"is_labeled": false}. '
+        "Then run connector sync --project 7."
+    )
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,24 @@ def test_trained_labels_replace_each_other(project: ProjectState) -> None:
     assert project.trained() == {2: "Polite"}
 
 
+def test_what_was_learned_from_another_text_is_not_known_any_more(project: ProjectState) -> None:
+    store(project, [task(number, row(number, number)) for number in (1, 2, 3)], span=(0, None))
+    learned = dict.fromkeys((1, 2, 3), "Polite")
+    project.store_trained(learned)
+    other_answer, no_text = task(2, row(2, 2, label="Impolite")), task(3, row(3, 3), text=None)
+    assert store(project, [task(1, row(1, 1)), other_answer, no_text], span=(0, None))
+    assert project.trained() == learned
+    assert store(project, [task(1, row(1, 1), text="Really?")])
+    assert project.trained() == {2: "Polite", 3: "Polite"}
+
+
+def test_a_task_that_is_marked_as_complete_without_an_answer_is_another_task(project: ProjectState) -> None:
+    store(project, [task(1), task(2, row(2, 2))])
+    assert store(project, [task(1)._replace(is_labeled=True)])
+    assert store(project, [task(1)])
+    assert not store(project, [task(2, row(2, 2))._replace(is_labeled=False)])  # the queue does that
+
+
 def test_a_reopened_task_keeps_its_first_overlap_until_it_is_closed(project: ProjectState) -> None:
     project.reopen(5, 1)
     project.reopen(5, 4)

@@ -180,3 +180,19 @@ def test_a_lost_model_is_told_and_not_forgotten(state: ProjectState, caplog: pyt
     assert f"has lost the project's model ({summary.model_version})" in caplog.text
     assert after.model_version is None
     assert state.record().model_version == summary.model_version
+
+
+@pytest.mark.parametrize("train", ["auto", "never"])
+def test_a_model_that_was_lost_while_it_went_on_training_is_told_and_trained_anew(
+    state: ProjectState, caplog: pytest.LogCaptureFixture, train: str
+) -> None:
+    model = Model()
+    model.in_training = True
+    cycle, summary = published_round(state, model, SyncOptions(train="always"))
+    again: Any = replace(cycle, options=SyncOptions(train=train))  # type: ignore[arg-type]
+    empty: Any = lambda: Model()  # noqa: E731
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level("INFO", "connector"):
+            assert again.is_model_replaced(pulled(), empty) == (train == "auto")
+        assert f"has lost the project's model ({summary.model_version})" in caplog.text

@@ -117,8 +117,10 @@ class Project:
             self.features.forget()
 
     def _fitting(self, request: TrainingRequest) -> TrainingRequest:
-        """The request with a classifier that can be trained on the contents: nothing is fine-tuned on media."""
-        return request if self.features.are_texts else replace(request, classifier="logistic")
+        """The request with a classifier that can be trained on the contents. `transformer` is for texts."""
+        if self.features.are_texts or (request.classifier == "auto" and self.features.are_trainable):
+            return request
+        return replace(request, classifier="logistic")
 
     def _load(self) -> None:
         for _ in range(_LOAD_ATTEMPTS):

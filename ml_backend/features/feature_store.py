@@ -65,7 +65,9 @@ class FeatureStore:
         self._keep_media = settings.keep_media
         self._tfidf_dims = settings.lexical_dims
         self._tfidf_maps: dict[str, tfidf.TfidfMap] = {}
-        self.finetuned = EncoderEnsembles(directory / "encoders", encoders.text, Schedule.of(settings), self.parallel)
+        self.finetuned = EncoderEnsembles(
+            directory / "encoders", lambda: self._encoder, Schedule.of(settings), self.parallel
+        )
         self.transformers = TransformerEnsembles(directory / "transformers", settings, self.parallel)
 
     def next_spec(self, previous: FeatureSpec | None) -> FeatureSpec:
@@ -93,8 +95,19 @@ class FeatureStore:
 
     @property
     def are_texts(self) -> bool:
-        """Whether the contents are texts. Only of these there are terms, and encoders to fine-tune."""
+        """Whether the contents are texts. Only of these there are terms."""
         return self.kind == "text"
+
+    @property
+    def are_trainable(self) -> bool:
+        """Whether the encoder can be fine-tuned on the contents, of which none was dropped then."""
+        is_kept = self.are_texts or (self._keep_media and not self._dataset.dropped())
+        return self._encoder.is_trainable and is_kept
+
+    @property
+    def seconds_a_step(self) -> float:
+        """How long a step of a fine-tuning takes, roughly."""
+        return self._encoder.seconds_a_step
 
     @property
     def loaded(self) -> str | None:

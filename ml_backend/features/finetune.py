@@ -3,34 +3,33 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import InvalidRequest
-from ml_backend.features import pairs
 from ml_backend.features.device import precision
+from ml_backend.features.lazy_encoder import Identity
+from ml_backend.parallel import RemoteCall
 from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
     import torch
-    from sentence_transformers import SentenceTransformer
 
+Network = TypeVar("Network", bound="torch.nn.Module")
 Weights = npt.NDArray[np.float64]
-SECONDS_A_STEP = 0.15  # of 16 texts on two cores, roughly
 _WARM_UP = 0.1  # share of the steps up to the full learning rate, which then falls to zero
 _HEAD_FASTER = 20  # the head starts at zero, the layers are trained already
 _LARGEST_GRADIENT = 1.0
-_AT_ONCE = 8  # texts of a batch: the gradients of its parts are added up, which needs less memory
-_TOKENS = 8  # texts are padded to a multiple: PyTorch keeps memory for every shape that it has met
-_BATCHES_SORTED = 8  # batches of texts that are sorted by length together, for less padding
+_AT_ONCE = 8  # contents of a batch: the gradients of its parts are added up, which needs less memory
+_BATCHES_SORTED = 8  # batches of contents that are sorted by cost together, for less padding
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a model is fine-tuned: `steps` of AdamW on `batch_size` texts of at most `max_length` tokens."""
+    """How a model is fine-tuned: `steps` of AdamW on `batch_size` contents, texts of at most `max_length` tokens."""
 
     steps: int
     learning_rate: float
@@ -48,9 +47,53 @@ class Schedule:
         )
 
 
+class Trainable(Protocol):
+    """A `variant` of an encoder's network, and how it embeds contents."""
+
+    @property
+    def network(self) -> "torch.nn.Module":
+        """The variant, whose layers are trained."""
+
+    def embed(self, contents: Sequence[Any]) -> "torch.Tensor":
+        """Embeddings (n, d) with their gradients."""
+
+    def cost(self, content: Any) -> int:
+        """How long a content takes, roughly: those that take equally long are in one batch."""
+
+
+class TrainableEncoder(Protocol):
+    """An encoder whose layers can be fitted to labels."""
+
+    seconds_a_step: float  # of a batch on two cores, roughly
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digits that depend on the weights, and on what is done before and after them."""
+
+    @property
+    def identity(self) -> Identity:
+        """What another process needs to find the same encoder."""
+
+    @staticmethod
+    def same(identity: Identity) -> "TrainableEncoder":
+        """The encoder of another process in this one. Raises EncoderUnavailable."""
+
+    def copy(self, trained: "Mapping[str, torch.Tensor] | None" = None) -> Any:
+        """A `variant` of the model. Raises EncoderUnavailable."""
+
+    def trainable(self, model: Any, max_length: int) -> Trainable:
+        """A `copy` that can be fitted. Of a text, it reads `max_length` tokens."""
+
+    def encode_with(self, model: Any, lock: Lock, contents: Sequence[Any]) -> npt.NDArray[np.float32]:
+        """Embeddings by a `copy`, float32 (n, d). `lock` protects it from other threads."""
+
+    def remote_call(self, trained: "Mapping[str, torch.Tensor] | None" = None) -> RemoteCall:
+        """A call that embeds as the encoder or its `copy` does, in any process that can load it."""
+
+
 def finetune(
-    model: "SentenceTransformer",
-    texts: Sequence[str],
+    model: Trainable,
+    contents: Sequence[Any],
     labels: npt.NDArray[np.int64],
     classes: int,
     weights: Weights,
@@ -61,8 +104,8 @@ def finetune(
     """Fit a `variant` of an encoder to labels.
 
     Args:
-        model: The variant, whose layers are trained.
-        texts: n texts.
+        model: The variant.
+        contents: n contents.
         labels: Positions of classes (n,), or for several classes per item 0 and 1 (n, `classes`).
         classes: The number of classes.
         weights: How much each label counts (n,).
@@ -76,24 +119,25 @@ def finetune(
     import torch
     from torch.nn import functional
 
-    model.eval()  # without dropout, a step takes less time, and is as good (docs/decisions/0071)
+    network = model.network.eval()  # without dropout, a step takes less time, and is as good (docs/decisions/0071)
     with torch.no_grad():
-        dimensions = _embed(model, [""], schedule.max_length).shape[1]
-    head = torch.nn.Linear(dimensions, classes).to(model.device)
+        dimensions = model.embed(contents[:1]).shape[1]
+    place = next(network.parameters()).device
+    head = torch.nn.Linear(dimensions, classes).to(place)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     scale = dimensions**0.5  # of a vector of length one, to components of about one
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     rate = schedule.learning_rate
     optimizer = torch.optim.AdamW(
         [{"params": list(trained.values()), "lr": rate}, {"params": head.parameters(), "lr": _HEAD_FASTER * rate}],
         fused=True,
     )
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, schedule.steps))
-    targets = torch.from_numpy(labels).to(model.device)
-    counts = torch.from_numpy(weights).float().to(model.device)
-    lengths = np.array([len(text) for text in texts])
-    batches = _batches(lengths, schedule.batch_size, np.random.default_rng(seed))
+    targets = torch.from_numpy(labels).to(place)
+    counts = torch.from_numpy(weights).float().to(place)
+    costs = np.array([model.cost(content) for content in contents])
+    batches = _batches(costs, schedule.batch_size, np.random.default_rng(seed))
     for step in range(schedule.steps):
         report(step, schedule.steps)
         batch = next(batches)
@@ -101,9 +145,8 @@ def finetune(
         total = counts[batch].sum()
         for start in range(0, len(batch), _AT_ONCE):
             part = batch[start : start + _AT_ONCE]
-            with precision(model.device):
-                embed = partial(_embed, model, max_length=schedule.max_length)
-                vectors = pairs.difference(embed, [texts[position] for position in part], torch.stack)
+            with precision(place):
+                vectors = model.embed([contents[position] for position in part])
                 logits = head(scale * functional.normalize(vectors.float(), dim=1)).float()
             if labels.ndim == 2:
                 losses = functional.binary_cross_entropy_with_logits(logits, targets[part].float(), reduction="none")
@@ -119,25 +162,25 @@ def finetune(
 
 
 def variant(
-    encoder: "SentenceTransformer", trained: "Mapping[str, torch.Tensor] | None" = None
-) -> "SentenceTransformer":
-    """A copy of an encoder in which only the layers require gradients, with the parameters `trained` if given.
+    encoder: Network, trained: "Mapping[str, torch.Tensor] | None" = None, *, needs_layers: bool = True
+) -> Network:
+    """A copy of a network in which only the layers require gradients, with the parameters `trained` if given.
 
     It shares everything else with `encoder`. The embeddings of tokens are most of a small encoder, and learn little
-    from few labels. Raises InvalidRequest if it has no layers.
+    from few labels. Without a list of layers, it raises InvalidRequest, or trains everything if none is needed.
     """
     from torch.nn import ModuleList
 
     stacks = [module for module in encoder.modules() if isinstance(module, ModuleList)]
-    if not stacks:
+    if not stacks and needs_layers:
         raise InvalidRequest(
             "The encoder has no layers to fine-tune. Train with another classifier, such as logistic-cv."
         )
-    own = {id(parameter) for parameter in max(stacks, key=len).parameters()}
+    own = {id(parameter) for parameter in max(stacks, key=len, default=encoder).parameters()}
     frozen: dict[int, Any] = {id(p): p for p in encoder.parameters() if id(p) not in own}
     # A card of its own would refer back to the copy. The copy would then be in memory until Python looks for cycles.
-    card = encoder.model_card_data
-    model = copy.deepcopy(encoder, {**frozen, id(card): card}).eval()
+    card = getattr(encoder, "model_card_data", None)
+    model: Network = copy.deepcopy(encoder, {**frozen, id(card): card}).eval()
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) not in frozen)
     if trained is not None:
@@ -158,31 +201,17 @@ def average(members: "Sequence[Mapping[str, torch.Tensor]]") -> "dict[str, torch
     }
 
 
-def _embed(model: "SentenceTransformer", texts: list[str], max_length: int) -> "torch.Tensor":
-    tokens = model.tokenizer(
-        texts,
-        padding=True,
-        pad_to_multiple_of=_TOKENS,
-        truncation=True,
-        max_length=max_length,
-        return_tensors="pt",
-    )
-    output = model({name: value.to(model.device) for name, value in tokens.items()})
-    vectors: torch.Tensor = output["sentence_embedding"]
-    return vectors
-
-
 def _rate(step: int, steps: int) -> float:
     return float(min((step + 1) / (_WARM_UP * steps), 1.0, (steps - step) / ((1 - _WARM_UP) * steps)))
 
 
-def _batches(lengths: npt.NDArray[np.int64], size: int, random: np.random.Generator) -> Iterator[list[int]]:
+def _batches(costs: npt.NDArray[np.int64], size: int, random: np.random.Generator) -> Iterator[list[int]]:
     """Batches of positions, in a new order in every pass over all of them."""
     while True:
-        order = random.permutation(len(lengths))
+        order = random.permutation(len(costs))
         parts = []
         for start in range(0, len(order), size * _BATCHES_SORTED):
             block = order[start : start + size * _BATCHES_SORTED]
-            block = block[np.argsort(lengths[block], kind="stable")]
+            block = block[np.argsort(costs[block], kind="stable")]
             parts += [block[at : at + size].tolist() for at in range(0, len(block), size)]
         yield from (parts[place] for place in random.permutation(len(parts)))

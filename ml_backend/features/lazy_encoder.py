@@ -2,10 +2,14 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from ml_backend.errors import EncoderUnavailable
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 
 Identity = tuple[str, int, str]
 Model = TypeVar("Model")
+AnyLazyEncoder = TypeVar("AnyLazyEncoder", bound="LazyEncoder[Any]")
 
 
 class LazyEncoder(ABC, Generic[Model]):
@@ -79,6 +84,36 @@ class LazyEncoder(ABC, Generic[Model]):
     @abstractmethod
     def _open(self) -> tuple[Model, str]:
         """Load the model, and compute its fingerprint. Raises EncoderUnavailable."""
+
+
+def same_encoder(kind: type[AnyLazyEncoder], identity: Identity) -> AnyLazyEncoder:
+    """The encoder of another process, loaded once in this one. Raises EncoderUnavailable if it is not here."""
+    name, threads, fingerprint = identity
+    encoder: AnyLazyEncoder = _encoder(kind, name, threads)
+    encoder.require(fingerprint)
+    return encoder
+
+
+@cache
+def _encoder(kind: type[LazyEncoder[Any]], name: str, threads: int) -> Any:
+    return kind(name, threads)
+
+
+def embed(
+    same: Callable[[Identity], Any],
+    identity: Identity,
+    trained: "Mapping[str, Tensor] | None",
+    contents: Sequence[Any],
+) -> npt.NDArray[np.float32]:
+    """The embeddings by an encoder of another process, or by a copy of it with the parameters `trained`."""
+    encoder = same(identity)
+    if not contents:
+        return np.zeros((0, 0), dtype=np.float32)
+    if trained is None:
+        vectors: npt.NDArray[np.float32] = encoder.encode(contents)
+    else:
+        vectors = encoder.encode_with(encoder.copy(trained), Lock(), contents)
+    return vectors
 
 
 def fingerprint_of(state: "Mapping[str, Tensor]", details: Iterable[object] = ()) -> str:

@@ -1,16 +1,24 @@
 """What the encoders of images and of recordings share: contents in parts, whose embeddings are averaged."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ml_backend.features.lazy_encoder import LazyEncoder
+from ml_backend.features.lazy_encoder import Identity, LazyEncoder, embed
+from ml_backend.parallel import RemoteCall
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 Matrix = npt.NDArray[np.float32]
+# Of a file, when a model is fine-tuned: all gradients of a batch are in memory at once.
+_TRAINED_PARTS = 4
 
 
 class MediaModel(Protocol):
@@ -31,11 +39,46 @@ class MediaModel(Protocol):
         """Vectors of length 1, float32 (n, d). One thread does this at a time."""
 
 
+class TrainableModel(MediaModel, Protocol):
+    """A model with weights. It has a `variant` that can be fine-tuned."""
+
+    @property
+    def network(self) -> "Module":
+        """The network."""
+
+    def embed(self, parts: Any) -> "Tensor":
+        """Vectors of length 1 with their gradients, float32 (n, d)."""
+
+
 Model = TypeVar("Model", bound=MediaModel)
 
 
 class MediaEncoder(LazyEncoder[Model]):
     """Computes float32 embeddings of contents. Safe to share between threads."""
+
+    def copy(self, trained: "Mapping[str, Tensor] | None" = None) -> TrainableModel:
+        """A `variant` of the model, if it is trainable, with the parameters `trained` if given.
+
+        Raises EncoderUnavailable.
+        """
+        model: Any = self._model()
+        with self._lock:
+            variant: TrainableModel = model.variant(trained)
+        return variant
+
+    @classmethod
+    def trainable(cls, model: TrainableModel, max_length: int) -> "TrainableMedia":
+        """A `copy` that can be fine-tuned. `max_length` is of texts."""
+        return TrainableMedia(model, cls.parts)
+
+    def remote_call(self, trained: "Mapping[str, Tensor] | None" = None) -> RemoteCall:
+        """A call that embeds as this encoder or its `copy` does, in any process that can load it."""
+        return RemoteCall(embed, (self.same, self.identity, trained))
+
+    @staticmethod
+    @abstractmethod
+    def same(identity: Identity) -> "MediaEncoder[Any]":
+        """The encoder of another process in this one. Raises EncoderUnavailable."""
 
     def encode(self, contents: Sequence[bytes]) -> Matrix:
         """The embeddings, float32 (n, d), in the order of `contents`. Raises EncoderUnavailable.
@@ -44,13 +87,17 @@ class MediaEncoder(LazyEncoder[Model]):
             contents: Files that were found usable. Of a file with several parts, such as the pages of a document, the
                 embedding is the mean over the parts.
         """
-        model = self._model()
-        parts = ((place, part) for place, content in enumerate(contents) for part in self.parts(content))
+        return self.encode_with(self._model(), self._lock, contents)
+
+    @classmethod
+    def encode_with(cls, model: MediaModel, lock: Lock, contents: Sequence[bytes]) -> Matrix:
+        """The embeddings by a model or a `copy` of it, float32 (n, d). `lock` protects it from other threads."""
+        parts = ((place, part) for place, content in enumerate(contents) for part in cls.parts(content))
         owners, vectors = [], []
         # A prediction waits for one chunk of a training only. Files are read and prepared while another computes.
         while chunk := list(islice(parts, model.chunk_size)):
             prepared = model.prepare([part for _, part in chunk])
-            with self._lock:
+            with lock:
                 vectors.append(model.vectors(prepared))
             owners += [place for place, _ in chunk]
         return _means(np.concatenate(vectors), owners) if vectors else np.zeros((0, 0), dtype=np.float32)
@@ -59,6 +106,37 @@ class MediaEncoder(LazyEncoder[Model]):
     @abstractmethod
     def parts(content: bytes) -> Iterable[Any]:
         """The parts of a file, at least one."""
+
+
+class TrainableMedia:
+    """A copy of a model that is fine-tuned. Of a file with many parts, it reads some."""
+
+    def __init__(self, model: TrainableModel, parts: Callable[[bytes], Iterable[Any]]) -> None:
+        """Take a `variant`, and what reads the parts of a file."""
+        self._model = model
+        self._parts = parts
+
+    @property
+    def network(self) -> "Module":
+        """The network."""
+        return self._model.network
+
+    def embed(self, contents: Sequence[bytes]) -> "Tensor":
+        """The embeddings (n, d) with their gradients: the means over the parts of each file."""
+        import torch
+
+        files = [_some(list(self._parts(content))) for content in contents]
+        vectors = self._model.embed([part for file in files for part in file])
+        return torch.stack([file.mean(dim=0) for file in torch.split(vectors, [len(file) for file in files])])
+
+    def cost(self, content: bytes) -> int:
+        """The same for all: networks get images of one size, and recordings of one length."""
+        return 1
+
+
+def _some(parts: list[Any]) -> list[Any]:
+    """At most _TRAINED_PARTS of the parts, from the first on at equal distances."""
+    return parts[:: -(-len(parts) // _TRAINED_PARTS)]
 
 
 def _means(vectors: Matrix, owners: list[int]) -> Matrix:

@@ -13,19 +13,19 @@ from ml_backend.classifiers.one_vs_rest import DECISION_THRESHOLD
 from ml_backend.errors import LabelledTextsChanged
 from ml_backend.features.feature_spec import FeatureSpec
 from ml_backend.features.feature_store import SECONDS_A_TEXT, Compute, FeatureStore
-from ml_backend.features.finetune import SECONDS_A_STEP
 from ml_backend.features.sequence_classifier import SECONDS_A_STEP as SECONDS_A_TRANSFORMER_STEP
 from ml_backend.models.registry import TrainedModel, TrainingSet
 from ml_backend.parallel import RemoteCall
 from ml_backend.progress import Progress
+from ml_backend.storage.dataset import Kind
 from ml_backend.training import encoder_schedule
 from ml_backend.training.fit import Fitted, fit
 from ml_backend.training.request import LabelledItems, TrainingRequest
 
-# The stages of a job, in order.
-EMBEDDING, EMBEDDING_IMAGES, REDUCING = "embedding texts", "embedding images", "reducing terms"
-FINETUNING = "fine-tuning encoders"
-EMBEDDING_LABELLED, FITTING, EMBEDDING_ANEW = "embedding labelled texts", "training", "embedding texts anew"
+# The stages of a job, in order. Those in braces name the contents.
+EMBEDDING, REDUCING, FINETUNING = "embedding {}", "reducing terms", "fine-tuning encoders"
+EMBEDDING_LABELLED, FITTING, EMBEDDING_ANEW = "embedding labelled {}", "training", "embedding {} anew"
+_CONTENTS: dict[Kind, str] = {"text": "texts", "image": "images", "audio": "recordings"}
 # Rough seconds on two cores. They only shape the progress, and decide whether work is divided.
 _SECONDS_A_TERM_VECTOR, _SECONDS_A_LABEL = 0.0005, 0.0005
 _TEXTS_A_STEP = 16  # of a step that takes SECONDS_A_TRANSFORMER_STEP
@@ -92,15 +92,15 @@ def _prepare(
     """Compute the features that do not depend on labels, and find the labelled items whose text is stored."""
     unembedded, size = features.count_unembedded(), len(request.digests)
     finetuned = catalog.CLASSIFIERS[request.classifier].finetuned
-    embedding = EMBEDDING if features.are_texts else EMBEDDING_IMAGES
+    embedding, embedding_labelled, embedding_anew = _embedding_stages(features)
     progress.plan(
         {
             embedding: SECONDS_A_TEXT * unembedded,
             REDUCING: (0.5 + _SECONDS_A_TERM_VECTOR * unembedded) * features.are_texts,
-            FINETUNING: SECONDS_A_STEP * features.finetuned.schedule.steps * request.fold_count * finetuning,
-            EMBEDDING_LABELLED: SECONDS_A_TEXT * size * (request.fold_count + 1) * finetuning,
+            FINETUNING: features.seconds_a_step * features.finetuned.schedule.steps * request.fold_count * finetuning,
+            embedding_labelled: SECONDS_A_TEXT * size * (request.fold_count + 1) * finetuning,
             FITTING: 0.5 + _SECONDS_A_LABEL * size * (request.fold_count + 1) * (1 + finetuned),
-            EMBEDDING_ANEW: SECONDS_A_TEXT * features.count_texts() * finetuning,
+            embedding_anew: SECONDS_A_TEXT * features.count_texts() * finetuning,
         }
     )
     progress.report(embedding, 0, unembedded)
@@ -115,7 +115,8 @@ def _prepare(
 def _finetune_encoders(
     request: TrainingRequest, features: FeatureStore, spec: FeatureSpec, labelled: LabelledItems, progress: Progress
 ) -> None:
-    on_step, on_embedded = partial(progress.report, FINETUNING), partial(progress.report, EMBEDDING_LABELLED)
+    _, embedding_labelled, _ = _embedding_stages(features)
+    on_step, on_embedded = partial(progress.report, FINETUNING), partial(progress.report, embedding_labelled)
     encoder_schedule.finetune_encoders(request, features, spec, labelled, on_step, on_embedded)
 
 
@@ -135,13 +136,14 @@ def _fit_best(
     `finetune`, and the frozen one is returned.
     """
     ensemble = None
+    _, embedding_labelled, embedding_anew = _embedding_stages(features)
     if catalog.CLASSIFIERS[request.classifier].finetuned:
         ensemble = encoder_schedule.usable_ensemble(features, request.digests, request.fold_count)
     folds = encoder_schedule.assign_folds(ensemble, labelled, request.fold_count, request.seed)
     if ensemble is None:
         return fit(request, features, spec, labelled, folds, partial(progress.report, FITTING))
     finetuned_spec = replace(spec, finetuned=ensemble.feature_keys)
-    features.fill_labelled(finetuned_spec, labelled.keys, partial(progress.report, EMBEDDING_LABELLED))
+    features.fill_labelled(finetuned_spec, labelled.keys, partial(progress.report, embedding_labelled))
 
     def report(before: int, done: int, total: int, fold: int | None = None) -> None:
         progress.report(FITTING, before * total + done, 2 * total, fold)
@@ -154,8 +156,14 @@ def _fit_best(
         return frozen
     if waiting and features.count_lacking(finetuned_spec) > max(_FEW_TEXTS, features.count_texts() // 10):
         return frozen
-    features.fill(finetuned_spec, partial(progress.report, EMBEDDING_ANEW))
+    features.fill(finetuned_spec, partial(progress.report, embedding_anew))
     return finetuned
+
+
+def _embedding_stages(features: FeatureStore) -> list[str]:
+    """The stages of a job that embed contents, in order."""
+    contents = _CONTENTS[features.kind]
+    return [stage.format(contents) for stage in (EMBEDDING, EMBEDDING_LABELLED, EMBEDDING_ANEW)]
 
 
 def is_better(losses: Mapping[str, float]) -> bool:

@@ -21,7 +21,7 @@ from support.training_harness import TrainingHarness
 
 from ml_backend import parallel
 from ml_backend.errors import ClusterUnavailable, EncoderUnavailable, InvalidRequest
-from ml_backend.features.encoder import Encoder, same_encoder
+from ml_backend.features.encoder import Encoder
 from ml_backend.models.out_of_sample import out_of_sample
 from ml_backend.parallel import ParallelRunner
 from ml_backend.settings import Settings
@@ -238,9 +238,9 @@ def test_probabilities_are_those_of_this_process(
 
 def test_another_encoder_over_there_is_refused(tiny_encoder: Encoder, tiny_folder: Path) -> None:
     name = str(tiny_folder)
-    assert same_encoder((name, 1, tiny_encoder.fingerprint)).fingerprint == tiny_encoder.fingerprint
+    assert Encoder.same((name, 1, tiny_encoder.fingerprint)).fingerprint == tiny_encoder.fingerprint
     with pytest.raises(EncoderUnavailable, match="another one on a machine of the cluster"):
-        same_encoder((name, 1, "0" * 32))
+        Encoder.same((name, 1, "0" * 32))
 
 
 @pytest.mark.nightly

@@ -1,5 +1,6 @@
 """A project on which tests train directly, in their own process."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ml_backend.models.registry import TrainedModel
 from ml_backend.progress import Progress
 from ml_backend.project import Project
 from ml_backend.settings import Settings
-from ml_backend.storage.dataset import digest
+from ml_backend.storage.dataset import Kind, digest
 from ml_backend.training.request import TrainingRequest
 
 
@@ -28,13 +29,18 @@ class TrainingHarness:
         self.project.dataset.set_items(range(len(texts)), [digest(text) for text in texts])
         self.project.dataset.add_texts(texts)
 
-    def request(self, texts: list[str], labels: list[int], **options: object) -> TrainingRequest:
+    def hold_media(self, kind: Kind, contents: list[bytes]) -> None:
+        digests = [digest(content) for content in contents]
+        self.project.dataset.set_items(range(len(contents)), digests, kind)
+        self.project.dataset.add_media(digests, contents)
+
+    def request(self, texts: Sequence[str | bytes], labels: list[int], **options: object) -> TrainingRequest:
         keys = tuple(map(digest, texts))
         told = {"classifier": self.settings.classifier, "finetune": self.settings.finetune}
         two = {"folds": 2, "seed": 0, "c": 10.0, **told}
         return TrainingRequest(("one", "two"), keys, tuple(labels), **{**two, **options})  # type: ignore[arg-type]
 
-    def train(self, texts: list[str], labels: list[int], **options: object) -> TrainedModel:
+    def train(self, texts: Sequence[str | bytes], labels: list[int], **options: object) -> TrainedModel:
         self.project.train(self.request(texts, labels, **options), Progress(lambda update: None))
         return self.model
 
@@ -48,12 +54,12 @@ class TrainingHarness:
         """The sets of fine-tuned models on disk."""
         return {path.name for path in (self.directory / self.folder).iterdir() if path.is_dir()}
 
-    def right(self, texts: list[str], labels: list[int]) -> float:
+    def right(self, texts: Sequence[str | bytes], labels: list[int]) -> float:
         """The accuracy of the final model."""
         features = self.project.features.of_texts(self.model.feature_spec, texts)
         return float((self.model.final.predict_proba(features).argmax(axis=1) == labels).mean())
 
-    def out_of_sample(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def out_of_sample(self, texts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
         features = self.project.features.of_texts(self.model.feature_spec, texts)
         return self.model.out_of_sample(features, [digest(text) for text in texts])
 

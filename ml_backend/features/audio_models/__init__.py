@@ -4,7 +4,12 @@ from ml_backend.features import device
 from ml_backend.features.audio_models import melstats, transformers_model
 from ml_backend.features.audio_models.protocol import AudioModel
 
-__all__ = ["AudioModel", "load"]
+__all__ = ["AudioModel", "has_weights", "load"]
+
+
+def has_weights(name: str) -> bool:
+    """Whether a model has weights, which can be trained."""
+    return name != melstats.NAME
 
 
 def load(name: str, threads: int) -> AudioModel:

@@ -1,7 +1,8 @@
 """A network of PyTorch as a model of recordings: batches of equally long windows, and vectors of length 1."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from ml_backend.features import device
 from ml_backend.features.image_models.torch_model import Inputs, TorchModel
 from ml_backend.features.media_encoder import Matrix
 from ml_backend.features.recordings import SAMPLE_RATE, Samples
+
+if TYPE_CHECKING:
+    import torch
 
 
 class AudioTorchModel(TorchModel):
@@ -29,15 +33,21 @@ class AudioTorchModel(TorchModel):
 
     def vectors(self, prepared: Sequence[Inputs]) -> Matrix:  # type: ignore[override]
         """Vectors of length 1, float32 (n, d)."""
-        places: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-        for place, inputs in enumerate(prepared):
-            places.setdefault(tuple(array.shape for array in inputs.values()), []).append(place)
         rows: dict[int, Matrix] = {}
-        for group in places.values():
-            whole = {name: np.concatenate([prepared[place][name] for place in group]) for name in prepared[group[0]]}
-            found = device.compute(self._device.type, partial(self._batches, whole), "recordings")
-            rows.update(zip(group, found, strict=True))
+        for places, inputs in _equally_long(prepared):
+            found = device.compute(self._device.type, partial(self._batches, inputs), "recordings")
+            rows.update(zip(places, found, strict=True))
         return np.stack([rows[place] for place in range(len(prepared))])
+
+    def embed(self, parts: Sequence[Samples]) -> "torch.Tensor":  # type: ignore[override]
+        """Vectors of length 1, float32 (n, d), with their gradients."""
+        import torch
+
+        rows: dict[int, torch.Tensor] = {}
+        for places, inputs in _equally_long(self.prepare(parts)):
+            rows.update(zip(places, self._features(inputs), strict=True))
+        vectors = torch.stack([rows[place] for place in range(len(parts))])
+        return torch.nn.functional.normalize(vectors.float(), dim=1)
 
     def _try(self) -> None:
         """Raise an error if it cannot embed windows of any length, each always in the same way."""
@@ -47,3 +57,13 @@ class AudioTorchModel(TorchModel):
             raise ValueError("The vectors are not finite.")
         if not np.allclose(vectors[0], vectors[2], atol=1e-4):
             raise ValueError("The vectors depend on chance.")
+
+
+def _equally_long(prepared: Sequence[Inputs]) -> Iterator[tuple[list[int], Inputs]]:
+    """The places of windows whose inputs have the same shapes, and these inputs as one."""
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for place, inputs in enumerate(prepared):
+        groups.setdefault(tuple(array.shape for array in inputs.values()), []).append(place)
+    for places in groups.values():
+        group = [prepared[place] for place in places]
+        yield places, {name: np.concatenate([inputs[name] for inputs in group]) for name in group[0]}

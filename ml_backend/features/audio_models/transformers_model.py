@@ -59,7 +59,7 @@ def load(name: str) -> AudioTorchModel:
         warnings.simplefilter("ignore", UserWarning)
         extractor = AutoFeatureExtractor.from_pretrained(name, **options)  # type: ignore[no-untyped-call]
 
-    def forward(**inputs: "torch.Tensor") -> "torch.Tensor":
+    def forward(network: Any, **inputs: "torch.Tensor") -> "torch.Tensor":
         return recording_vectors(network(**inputs))
 
     details = [model.config.model_type, WINDOW_SECONDS, preprocessing(extractor)]

@@ -4,7 +4,12 @@ from ml_backend.features import device
 from ml_backend.features.image_models import efficientnet, pixels, timm_model, transformers_model
 from ml_backend.features.image_models.protocol import ImageModel
 
-__all__ = ["ImageModel", "load"]
+__all__ = ["ImageModel", "has_weights", "load"]
+
+
+def has_weights(name: str) -> bool:
+    """Whether a model has weights, which can be trained."""
+    return name != pixels.NAME
 
 
 def load(name: str, threads: int) -> ImageModel:

@@ -8,7 +8,7 @@ image gives more here.
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features.image_models.resize import Resize
@@ -37,7 +37,7 @@ def load() -> TorchModel:
         network = EfficientNet.from_name(NAME)
     network.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))
 
-    def forward(pixels: "Tensor") -> "Tensor":
+    def forward(network: Any, pixels: "Tensor") -> "Tensor":
         features: Tensor = network.extract_features(pixels)
         return features.mean((2, 3))
 

@@ -1,6 +1,6 @@
 """Any model of timm, which a user has installed, by its name behind `timm:`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features.image_models.resize import Resize
@@ -34,7 +34,7 @@ def load(name: str) -> TorchModel:
         interpolation=config["interpolation"],
     )
 
-    def forward(pixels: "Tensor") -> "Tensor":
+    def forward(network: Any, pixels: "Tensor") -> "Tensor":
         vectors: Tensor = network(pixels)
         return vectors
 

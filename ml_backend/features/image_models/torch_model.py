@@ -1,5 +1,6 @@
 """A network of PyTorch as a model of images: batches on a device, and vectors of length 1."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.features import device
+from ml_backend.features.finetune import variant
 from ml_backend.features.image_models.protocol import Matrix
 from ml_backend.features.lazy_encoder import fingerprint_of
 
@@ -33,7 +35,7 @@ class TorchModel:
         Args:
             network: The network, on any device and in any precision.
             preprocess: Makes the network's inputs of n images in RGB.
-            forward: Makes a tensor (n, d) of these inputs, which it takes as keywords.
+            forward: Makes a tensor (n, d) by the network, or by a variant of it, of these inputs as keywords.
             details: What else decides about the vectors, such as the size that images are resized to.
 
         Raises:
@@ -64,14 +66,40 @@ class TorchModel:
         """Vectors of length 1, float32 (n, d)."""
         return device.compute(self._device.type, partial(self._batches, prepared), "images")
 
+    @property
+    def network(self) -> "torch.nn.Module":
+        """The network."""
+        return self._network
+
+    def variant(self, trained: "Mapping[str, torch.Tensor] | None" = None) -> "TorchModel":
+        """A copy in which only the layers of the network require gradients, with the parameters `trained` if given.
+
+        Of a network without a list of layers, everything is one layer.
+        """
+        other = copy.copy(self)
+        other._network = variant(self._network, trained, needs_layers=False)
+        return other
+
+    def embed(self, images: "Sequence[Image]") -> "torch.Tensor":
+        """Vectors of length 1, float32 (n, d), with their gradients."""
+        import torch
+
+        return torch.nn.functional.normalize(self._features(self.prepare(images)).float(), dim=1)
+
+    def _features(self, inputs: Inputs) -> "torch.Tensor":
+        """What the network makes of its inputs (n, d), in the precision of the device."""
+        with device.precision(self._device):
+            return self._forward(self._network, **{name: self._tensor(array) for name, array in inputs.items()})
+
     def _batches(self, inputs: Inputs, batch_size: int) -> Matrix:
         import torch
 
         parts = []
-        with torch.inference_mode(), device.precision(self._device):
+        with torch.inference_mode():
             for start in range(0, len(next(iter(inputs.values()))), batch_size):
-                batch = {name: self._tensor(array[start : start + batch_size]) for name, array in inputs.items()}
-                parts.append(self._forward(**batch))
+                parts.append(
+                    self._features({name: array[start : start + batch_size] for name, array in inputs.items()})
+                )
             vectors: Matrix = torch.nn.functional.normalize(torch.cat(parts).float(), dim=1).cpu().numpy()
         return vectors
 

@@ -62,7 +62,7 @@ def load(name: str) -> TorchModel:
         raise ValueError(f"These weights are missing: {', '.join(sorted(new))}.")
     processor = _processor(name, kind, options)
 
-    def forward(**inputs: "torch.Tensor") -> "torch.Tensor":
+    def forward(network: Any, **inputs: "torch.Tensor") -> "torch.Tensor":
         return image_vectors(network(**inputs), first_token)
 
     details = [kind, first_token, preprocessing(processor)]

@@ -13,7 +13,7 @@ from support.tiny_audio_models import KINDS, build
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features import device
-from ml_backend.features.audio_encoder import AudioEncoder, same_encoder
+from ml_backend.features.audio_encoder import AudioEncoder
 from ml_backend.features.recordings import SAMPLE_RATE
 
 CONTENTS = [
@@ -91,9 +91,9 @@ def test_a_call_elsewhere_gives_the_same_embeddings(name: str) -> None:
 def test_another_encoder_over_there_is_refused(folders: dict[str, Path]) -> None:
     folder = str(folders["ast"])
     fingerprint = AudioEncoder(folder).fingerprint
-    assert same_encoder((folder, 0, fingerprint)).fingerprint == fingerprint
+    assert AudioEncoder.same((folder, 0, fingerprint)).fingerprint == fingerprint
     with pytest.raises(EncoderUnavailable, match="audio encoder 'ast' is another one on a machine of the cluster"):
-        same_encoder((folder, 0, "0" * 32))
+        AudioEncoder.same((folder, 0, "0" * 32))
 
 
 @pytest.mark.service

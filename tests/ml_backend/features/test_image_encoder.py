@@ -18,7 +18,7 @@ from support.tiny_image_models import build
 
 from ml_backend.errors import EncoderUnavailable
 from ml_backend.features import device, image_models
-from ml_backend.features.image_encoder import ImageEncoder, same_encoder
+from ml_backend.features.image_encoder import ImageEncoder
 from ml_backend.features.image_models import efficientnet
 
 CONTENTS = [
@@ -96,9 +96,9 @@ def test_a_call_elsewhere_gives_the_same_embeddings(name: str) -> None:
 
 def test_another_encoder_over_there_is_refused(tiny_folder: Path) -> None:
     fingerprint = ImageEncoder(str(tiny_folder)).fingerprint
-    assert same_encoder((str(tiny_folder), 0, fingerprint)).fingerprint == fingerprint
+    assert ImageEncoder.same((str(tiny_folder), 0, fingerprint)).fingerprint == fingerprint
     with pytest.raises(EncoderUnavailable, match="image encoder 'model' is another one on a machine of the cluster"):
-        same_encoder((str(tiny_folder), 0, "0" * 32))
+        ImageEncoder.same((str(tiny_folder), 0, "0" * 32))
 
 
 @pytest.mark.service

@@ -65,7 +65,16 @@ def test_an_encoder_is_fine_tuned_on_pairs(tiny: Encoder) -> None:
     texts = [pair(f"good {n}", f"bad {n}") for n in range(8)] + [pair(f"bad {n}", f"good {n}") for n in range(8)]
     labels = np.repeat([0, 1], 8)
     schedule = Schedule(steps=60, learning_rate=1e-2, batch_size=8, max_length=16)
-    trained = finetune(tiny.copy(), texts, labels, 2, np.ones(16), schedule, 0, lambda step, steps: None)
+    trained = finetune(
+        tiny.trainable(tiny.copy(), schedule.max_length),
+        texts,
+        labels,
+        2,
+        np.ones(16),
+        schedule,
+        0,
+        lambda step, steps: None,
+    )
     new = [pair("good 77", "bad 78"), pair("bad 77", "good 78")]
     embedded = encode(tiny.copy(trained), Lock(), [*texts, *new])
     centre = embedded[:8].mean(axis=0) - embedded[8:16].mean(axis=0)

@@ -34,6 +34,7 @@ from ml_backend.training.request import Label, TrainingRequest
 Array = npt.NDArray[Any]
 MODEL_CLASS = LogisticClassifier.__name__
 _SPREAD_SAMPLE = 2_000
+_SPREAD_SECONDS = 120.0  # to embed them, which a client waits for
 _DISTINCT_PART = 500  # items that are embedded at a time, if they are not yet
 _MODEL_SWAPS = 10  # how often a new model may replace the one that a request uses
 
@@ -309,8 +310,9 @@ class Service:
     def spread(self, project: str, ids: list[int], count: int, seed: int) -> list[int]:
         """At most `count` of the items, spread over the embedding space.
 
-        They come from a seeded sample of 2,000. Unknown items, and those whose text is not stored, are left out.
-        Raises NotFound before the first `set_items`, and EncoderUnavailable.
+        They come from a seeded sample of 2,000, or from what can be embedded of it in two minutes: a recording may take
+        seconds. Unknown items, and those whose content is not stored, are left out. Raises NotFound before the
+        first `set_items`, and EncoderUnavailable.
 
         Args:
             project: The project.
@@ -321,13 +323,13 @@ class Service:
         opened = self._project(project)
         digests = opened.dataset.digests_of_items()
         items = sorted({item for item in ids if item in digests})
-        if len(items) > _SPREAD_SAMPLE:
-            sample = np.random.default_rng(seed).choice(len(items), _SPREAD_SAMPLE, replace=False)
-            items = [items[position] for position in np.sort(sample)]
         if not items or not count:
             return []
-        points, positions = opened.features.embeddings([digests[item] for item in items])
-        return [items[positions[row]] for row in cluster_centres(points, count, seed)]
+        sample = np.random.default_rng(seed).choice(len(items), min(len(items), _SPREAD_SAMPLE), replace=False)
+        points, positions = opened.features.embeddings([digests[items[place]] for place in sample], _SPREAD_SECONDS)
+        embedded = sample[positions]
+        order = np.argsort(embedded)
+        return [items[embedded[order[row]]] for row in cluster_centres(points[order], count, seed)]
 
     def distinct(self, project: str, ids: list[int], count: int) -> list[int]:
         """The first `count` of the items, in their order, that are no near-duplicates of one chosen before.

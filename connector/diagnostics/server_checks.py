@@ -208,7 +208,7 @@ def backend(
             "another --model-dir, or it is another server.",
             f"Start it with the folder that it had before, or run {train}.",
         )
-    learns = "a training makes one from labels of two classes, on two different texts."
+    learns = "a training makes one from labels of two classes, on two tasks that differ."
     if not models:
         return ok("backend", f"It answers. It has no model: {learns}")
     several = questions is not None and questions.several
@@ -220,7 +220,7 @@ def backend(
             return warning(
                 "backend",
                 f"{its} knows {listed(model['classes'])}, the labelling config has {listed(control.classes)}.",
-                f"Run {train}. It needs labels of two classes, on two different texts.",
+                f"Run {train}. It needs labels of two classes, on two tasks that differ.",
             )
         if bool(model.get("multilabel")) != control.multiple:
             kinds = ("one class", "several classes")

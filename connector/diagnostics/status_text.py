@@ -125,7 +125,7 @@ def _format_question(question: QuestionStatus) -> str:
 def _format_model(model: ModelStatus | None, ground_truth: int) -> str:
     if model is None:
         aside = " (not of the test set, if connector sync --ground-truth holds one out)" * bool(ground_truth)
-        return f"none, a training makes one: it needs labels of two classes, on two different texts{aside}"
+        return f"none, a training makes one: it needs labels of two classes, on two tasks that differ{aside}"
     parts = [model.version]
     if model.embedding is not None:
         parts.append(embedding_words(model.embedding, model.embedding_since))

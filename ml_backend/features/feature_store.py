@@ -1,8 +1,10 @@
 """Contents as numbers, each computed once and stored: an embedding, and of texts reduced TF-IDF beside it."""
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +220,11 @@ class FeatureStore:
         computed = self.of_texts(spec, list(contents.values()))
         return np.vstack([features, computed]) if positions else computed, [*positions, *contents]
 
-    def embeddings(self, digests: Sequence[bytes]) -> tuple[Matrix, list[int]]:
-        """The embeddings of `digests`, computed if missing: float32 (n, d), and the positions of its n rows."""
+    def embeddings(self, digests: Sequence[bytes], seconds: float = inf) -> tuple[Matrix, list[int]]:
+        """The embeddings of `digests`, computed if missing: float32 (n, d), and the positions of its n rows.
+
+        After so many seconds, no further chunk of media is computed, and those that are missing are left out.
+        """
         feature_key = self._encoder.fingerprint
         embedded = self._dataset.features(feature_key, digests)
         missing = [key for key in digests if key not in embedded]
@@ -227,7 +232,10 @@ class FeatureStore:
         if len(left) < len(missing):
             embedded = self._dataset.features(feature_key, digests)
         chunk = max(1, len(left)) if self.are_texts else self._chunk_size  # texts take no time
+        until = time.monotonic() + seconds
         for start in range(0, len(left), chunk):
+            if start and time.monotonic() > until:
+                break
             # Another request may have computed them meanwhile, such as one that its client gave up.
             part = left[start : start + chunk]
             embedded.update(self._dataset.features(feature_key, part))

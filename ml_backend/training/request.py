@@ -125,9 +125,9 @@ class LabelledItems:
 def _require_two(labels: Collection[Hashable], digests: Collection[bytes]) -> None:
     """Raise InvalidRequest if all items have the same label, or the same text: no fold could be held out."""
     if len(labels) < 2:
-        raise InvalidRequest("Training needs labelled items of at least two classes whose texts are here. Add labels.")
+        raise InvalidRequest("Training needs labels of at least two classes on items that are here. Add labels.")
     if len(digests) < 2:
-        raise InvalidRequest("Training needs labels on at least two different texts. Label a task with another text.")
+        raise InvalidRequest("Training needs labels on at least two items that differ. Label another task.")
 
 
 def strata(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

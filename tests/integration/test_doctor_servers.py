@@ -191,7 +191,7 @@ def label_both_classes(loop: ProjectDriver, people: Annotators) -> None:
 def test_the_backend_is_judged_by_its_answers(start: StartProject, people: Annotators) -> None:
     loop = start(texts(14))
     loop.sync()
-    cause = "It answers. It has no model: a training makes one from labels of two classes, on two different texts."
+    cause = "It answers. It has no model: a training makes one from labels of two classes, on two tasks that differ."
     assert findings(loop)["backend"].cause == cause
     label_both_classes(loop, people)
     loop.sync()

@@ -150,7 +150,7 @@ def test_the_same_image_at_two_addresses_is_one_content(service: Service) -> Non
     assert service.set_items("twice", np.array([1, 2, 3]), hashes(addresses), "image").tolist() == []
     digests = service._projects.create("twice").dataset.digests_of_items()
     assert digests[1] == digests[2] != digests[3]
-    with pytest.raises(InvalidRequest, match="two different texts"):  # so that no fold could hold one of them out
+    with pytest.raises(InvalidRequest, match="two items that differ"):  # so that no fold could hold one of them out
         train(service, "twice", [1, 2])
 
 
@@ -388,3 +388,16 @@ def test_embeddings_that_were_computed_stay_if_a_request_ends_early(
     assert len(dataset.lacking(features.fingerprint)) == 4
     assert len(listening.spread("early", list(range(12)), 5, 0)) == 5
     assert dataset.lacking(features.fingerprint) == []
+
+
+def test_a_window_is_spread_over_what_could_be_embedded_in_time(
+    listening: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_recordings(listening, "slow", list(range(12)))
+    monkeypatch.setattr("ml_backend.service._SPREAD_SECONDS", 0.0)
+    first = listening.spread("slow", list(range(12)), 12, 0)
+    assert len(first) == 4  # a chunk
+    assert set(first) != set(range(4))  # at random, because the order of the items may mean something
+    assert set(first) < set(listening.spread("slow", list(range(12)), 12, 0))  # goes on where it ended
+    monkeypatch.undo()
+    assert sorted(listening.spread("slow", list(range(12)), 12, 0)) == list(range(12))

@@ -20,7 +20,7 @@ from connector.annotations.label_config import find_questions
 from connector.annotations.records import Task, digest
 from connector.media import Fetcher
 from connector.media.recordings import small_copy
-from connector.reporting.content import Text
+from connector.reporting.content import Content, Text
 from connector.reporting.html import page
 from connector.reporting.thumbnails import Thumbnails, short_address
 from connector.reporting.waveform import waveform
@@ -127,10 +127,18 @@ def test_short_and_silent_recordings_have_a_waveform(count: int) -> None:
     assert len(heights(waveform(small_copy(sound_file(np.zeros(count, np.float32)))))) == 64
 
 
-def test_a_page_says_that_it_is_a_waveform() -> None:
+def shown_next(content: Content, text: Text) -> str:
+    """The page, with one task in the window."""
+    place = replace(content.window.places[0], text=text)
+    return page(replace(content, window=replace(content.window, places=[place])))
+
+
+def test_a_page_says_what_it_shows() -> None:
     content = report_factory.content()
     place = content.window.places[0]
-    shown = Text("/data/upload/1/a.wav", image=waveform(small_copy(sound_file(make(1)))))
-    html = page(replace(content, window=replace(content.window, places=[replace(place, text=shown)])))
+    html = shown_next(content, Text("/data/upload/1/a.wav", image=waveform(small_copy(sound_file(make(1))))))
+    assert ">Recording</th>" in html
+    assert ">Image</th>" in shown_next(content, Text("/data/upload/1/a.png", image=as_bytes(draw(1))))
+    assert ">Text</th>" in shown_next(content, Text("words"))
     assert html.count('<img class="thumbnail" src="data:image/svg+xml;base64,') == 1
     assert f'alt="Waveform of task {place.task}, asked next"' in html

@@ -122,7 +122,7 @@ def test_labels_of_classes_that_are_gone_are_left_out(events: EventHarness) -> N
 def test_labels_on_one_text_alone_start_no_training(events: EventHarness) -> None:
     for item, choice in enumerate(["Polite", "Impolite", "Polite"]):
         events.annotate(item, item, choice, text="thanks")
-    assert "at least two different texts" in events.send(BUTTON)["detail"]
+    assert "at least two items that differ" in events.send(BUTTON)["detail"]
     events.annotate(3, 3, "Impolite", text="no thanks")
     assert "job" in events.send(BUTTON)
 

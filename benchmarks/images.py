@@ -50,6 +50,7 @@ LABELLED = 600  # images with one label each
 SAMPLE = 2_000  # images of a plain loop
 REPEATS = 5
 BATCH = 64
+MEMORY_EVERY = 10  # seconds
 
 
 class Watched(Backend):
@@ -59,6 +60,7 @@ class Watched(Backend):
         super().__init__(server.url)
         self._pid = server.pid
         self._seen: list[float] = []
+        self._measure_at = 0.0
         self.megabytes = 0.0
 
     @property
@@ -68,9 +70,12 @@ class Watched(Backend):
 
     def train(self, *arguments: Any, progress: Callable[[str, float], None] = lambda *_: None, **options: Any) -> str:
         def watch(words: str, share: float) -> None:
+            now = time.monotonic()
             if words.startswith("embedding"):
-                self._seen.append(time.monotonic())
-            self.megabytes = max(self.megabytes, _megabytes(self._pid))
+                self._seen.append(now)
+            if now >= self._measure_at:  # not at each call: to count memory takes the system some time
+                self._measure_at = now + MEMORY_EVERY
+                self.megabytes = max(self.megabytes, _megabytes(self._pid))
             progress(words, share)
 
         return super().train(*arguments, progress=watch, **options)
@@ -130,7 +135,11 @@ def measure(directory: Path, count: int, encoder: str) -> None:
         bench = Bench(directory, count, encoder, address)
         for project in (bench.images, bench.texts):
             bench.command("init", project)
+        sample = [files[place] for place in np.random.default_rng(0).permutation(count)[:SAMPLE]]
+        # Before and after, because the machine's speed changes within minutes.
+        plain = [_in_a_process(address, sample, encoder)]
         stages = bench.first_sync()
+        plain.append(_in_a_process(address, sample, encoder))
         megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         bench.command("sync", bench.texts)
         time.sleep(65)  # what was read less than a minute ago is read again: let all that came before fall behind
@@ -138,14 +147,13 @@ def measure(directory: Path, count: int, encoder: str) -> None:
         for _ in range(REPEATS + 1):
             for project, measured in nothing.items():
                 measured.append(bench.command("sync", project))
-        sample = [files[place] for place in np.random.default_rng(0).permutation(count)[:SAMPLE]]
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            fetched, encoded = pool.apply(_plain_loops, (address, sample, encoder))
 
     table = Table("", "images a second", "plain loop", "ratio", title=f"{count:,} images, {encoder}")
-    of_stages = {"fetching": (stages["media"], fetched), "encoding": (bench.watched.embedding_seconds, encoded)}
-    for words, (seconds, plain) in of_stages.items():
-        table.add_row(words, f"{count / seconds:.1f}", f"{plain:.1f}", f"{count / seconds / plain:.2f}")
+    seconds = {"fetching": stages["media"], "encoding": bench.watched.embedding_seconds}
+    for words, loops in zip(seconds, zip(*plain, strict=True), strict=True):
+        ours, reference = count / seconds[words], len(loops) / sum(1 / loop for loop in loops)
+        both = " and ".join(f"{loop:.1f}" for loop in loops)
+        table.add_row(words, f"{ours:.1f}", both, f"{ours / reference:.2f}")
     Console(width=100).print(table)
     print(
         f"First sync: {sum(stages.values()):.0f} s, {', '.join(f'{name} {took:.1f}' for name, took in stages.items())}"
@@ -153,6 +161,12 @@ def measure(directory: Path, count: int, encoder: str) -> None:
     print(f"Memory: connector {megabytes:.0f} MB, ML backend with its worker {bench.watched.megabytes:.0f} MB")
     images, texts = (median(nothing[project][1:]) for project in (bench.images, bench.texts))
     print(f"Nothing new: images {images:.2f} s, texts {texts:.2f} s, ratio {images / texts:.2f} (wanted: 1.2)")
+
+
+def _in_a_process(address: str, names: list[str], encoder: str) -> tuple[float, float]:
+    """The result of `_plain_loops`, whose memory ends with its process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_plain_loops, (address, names, encoder))
 
 
 def _plain_loops(address: str, names: list[str], encoder: str) -> tuple[float, float]:

@@ -13,7 +13,7 @@ Content = Literal["texts", "images", "recordings"]
 # are 500 or 1,200 tokens.
 _ON_CPU: dict[Content, int] = {"texts": 16, "images": 4, "recordings": 1}
 _ON_GPU: dict[Content, int] = {"texts": 256, "images": 64, "recordings": 16}  # at first
-_BATCHES_A_CHUNK = 4
+BATCHES_A_CHUNK = 4
 
 T = TypeVar("T")
 
@@ -31,6 +31,26 @@ def set_up(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def threads(device: str) -> int:
+    """How many threads of this process may compute at a time, with `alone` each: those of PyTorch. 1 on a GPU."""
+    import torch
+
+    return int(torch.get_num_threads()) if device == "cpu" else 1
+
+
+def alone() -> None:
+    """Make the calling thread compute without others of PyTorch.
+
+    Where batches are small, several threads with a batch each are quicker than one batch on several: these would wait
+    for each other after every layer, and wake up slowly, because they do not spin (OMP_WAIT_POLICY of `serve`).
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.get_num_threads()  # PyTorch sets the threads of a new one when it first asks
+    threadpool_limits(1, user_api="openmp")
+
+
 def name() -> str:
     """Where new models are loaded, such as "cuda:0", "mps" or "cpu"."""
     from sentence_transformers.util import get_device_name
@@ -45,7 +65,7 @@ def batch_size(device: str, content: Content = "texts") -> int:
 
 def chunk_size(device: str, content: Content = "texts") -> int:
     """How many items are computed while others wait, and stored together: some batches."""
-    return _BATCHES_A_CHUNK * batch_size(device, content)
+    return BATCHES_A_CHUNK * batch_size(device, content)
 
 
 def compute(device: str, with_batch_size: Callable[[int], T], content: Content = "texts") -> T:

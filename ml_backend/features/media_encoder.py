@@ -2,6 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.features import device
 from ml_backend.features.lazy_encoder import Identity, LazyEncoder, embed
 from ml_backend.parallel import RemoteCall
 
@@ -32,11 +36,15 @@ class MediaModel(Protocol):
     def chunk_size(self) -> int:
         """How many parts are computed while others wait."""
 
+    @property
+    def threads(self) -> int:
+        """How many threads may compute at a time, with `device.alone` each."""
+
     def prepare(self, parts: Any) -> Any:
         """What `vectors` takes, from a sequence of parts. Several threads may do this at a time."""
 
     def vectors(self, prepared: Any) -> Matrix:
-        """Vectors of length 1, float32 (n, d). One thread does this at a time."""
+        """Vectors of length 1, float32 (n, d). `threads` may do this at a time."""
 
 
 class TrainableModel(MediaModel, Protocol):
@@ -92,6 +100,16 @@ class MediaEncoder(LazyEncoder[Model]):
     @classmethod
     def encode_with(cls, model: MediaModel, lock: Lock, contents: Sequence[bytes]) -> Matrix:
         """The embeddings by a model or a `copy` of it, float32 (n, d). `lock` protects it from other threads."""
+        size = max(1, model.chunk_size // device.BATCHES_A_CHUNK)
+        if model.threads == 1 or len(contents) < size * model.threads:
+            return cls._encode(model, lock, contents)
+        encode = partial(cls._encode, model, nullcontext())
+        batches = [contents[start : start + size] for start in range(0, len(contents), size)]
+        with ThreadPoolExecutor(model.threads, initializer=device.alone) as pool:
+            return np.concatenate(list(pool.map(encode, batches)))
+
+    @classmethod
+    def _encode(cls, model: MediaModel, lock: AbstractContextManager[Any], contents: Sequence[bytes]) -> Matrix:
         parts = ((place, part) for place, content in enumerate(contents) for part in cls.parts(content))
         owners, vectors = [], []
         # A prediction waits for one chunk of a training only. Files are read and prepared while another computes.

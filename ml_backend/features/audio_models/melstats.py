@@ -33,6 +33,7 @@ class MelStats:
     """Bands of frequencies over time, as unit vectors."""
 
     chunk_size = 64
+    threads = 1  # it is Python for the most part
 
     def __init__(self) -> None:
         details = (_BANDS, _RANGE, _FRAME, _HOP, _FFT, _DYNAMICS, _SILENCE, _STEPS, _RANKS, _SCALES)

@@ -40,6 +40,7 @@ class Pixels:
     """Colours and gradients, side by side, each of the same length. Equal images have equal features everywhere."""
 
     chunk_size = 64
+    threads = 1  # it is Python for the most part
 
     def __init__(self) -> None:
         """Import scikit-image. Raises EncoderUnavailable without it."""

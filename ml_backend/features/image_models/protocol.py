@@ -23,8 +23,12 @@ class ImageModel(Protocol):
     def chunk_size(self) -> int:
         """How many images are computed while others wait."""
 
+    @property
+    def threads(self) -> int:
+        """How many threads may compute at a time, with `device.alone` each."""
+
     def prepare(self, images: "Sequence[Image]") -> Any:
         """What `vectors` takes, from images in RGB. Several threads may do this at a time."""
 
     def vectors(self, prepared: Any) -> Matrix:
-        """Vectors of length 1, float32 (n, d). One thread does this at a time."""
+        """Vectors of length 1, float32 (n, d). `threads` may do this at a time."""

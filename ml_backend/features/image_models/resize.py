@@ -30,6 +30,10 @@ class Resize:
         from PIL.Image import Resampling
 
         filter_ = Resampling[self.interpolation.upper()]
-        pixels = np.stack([np.asarray(image.resize((self.width, self.height), filter_)) for image in images])
-        colours = (pixels - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
-        return np.ascontiguousarray(colours.transpose(0, 3, 1, 2))
+        colours = np.empty((len(images), self.height, self.width, 3), np.float32)
+        for place, image in enumerate(images):
+            colours[place] = np.asarray(image.resize((self.width, self.height), filter_))
+        colours -= np.array(self.mean, np.float32)
+        colours /= np.array(self.deviation, np.float32)
+        # As networks take it, though in memory the channels are last: so networks compute.
+        return colours.transpose(0, 3, 1, 2)

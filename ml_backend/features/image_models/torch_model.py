@@ -58,6 +58,11 @@ class TorchModel:
         """How many images are computed while others wait: some batches."""
         return device.chunk_size(self._device.type, "images")
 
+    @property
+    def threads(self) -> int:
+        """How many threads may compute at a time."""
+        return device.threads(self._device.type)
+
     def prepare(self, images: "Sequence[Image]") -> Inputs:
         """The inputs of the network, as arrays."""
         return self._preprocess(images)

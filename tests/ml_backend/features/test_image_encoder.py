@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support import ROOT
 from support.drawn_pictures import jpeg, pages, picture, png
 from support.missing import missing
@@ -20,6 +21,7 @@ from ml_backend.errors import EncoderUnavailable
 from ml_backend.features import device, image_models
 from ml_backend.features.image_encoder import ImageEncoder
 from ml_backend.features.image_models import efficientnet
+from ml_backend.features.image_models.torch_model import TorchModel
 
 CONTENTS = [
     png(picture(0)),
@@ -55,6 +57,35 @@ def test_embeddings_are_in_order_and_the_same_in_any_batches(name: str, monkeypa
     monkeypatch.setitem(device._ON_CPU, "images", 1)
     for place, content in enumerate(CONTENTS):
         np.testing.assert_allclose(encoder.encode([content])[0], together[place], atol=1e-5)
+
+
+def test_several_threads_give_the_same_in_the_same_order(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ImageEncoder(name)
+    contents = [
+        pages([picture(seed), picture(seed + 1)]) if seed % 5 == 0 else png(picture(seed)) for seed in range(23)
+    ]
+    plain = encoder.encode(contents)
+    used = set[tuple[str, int]]()
+    vectors = TorchModel.vectors
+
+    def watched(model: TorchModel, prepared: Any) -> np.ndarray:
+        used.add((current_thread().name, torch.get_num_threads()))
+        return vectors(model, prepared)
+
+    monkeypatch.setattr(TorchModel, "vectors", watched)
+    monkeypatch.setattr(device, "threads", lambda kind: 3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        np.testing.assert_allclose(encoder.encode(contents), plain, atol=1e-5)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    if name == "pixels":
+        assert used == set()
+    else:
+        assert len(used) > 1
+        assert {count for _, count in used} == {1}
 
 
 def test_several_frames_have_the_mean_of_their_embeddings(name: str) -> None:
@@ -139,6 +170,7 @@ class SlowModel:
 
     fingerprint = "0" * 32
     chunk_size = 2
+    threads = 1
 
     def __init__(self) -> None:
         self.started, self.go_on, self.chunks = Event(), Event(), list[int]()

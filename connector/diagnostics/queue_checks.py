@@ -184,15 +184,15 @@ def skipped_for_good(tasks: Collection[Task], rule: str) -> list[Task]:
 def stuck_tasks(window: WindowSnapshot, url: str) -> Finding:
     """Are there tasks in a state in which Label Studio never serves them? `url`: Label Studio's address."""
     asked = {slot.task for slot in window.slots if slot.relabel}
-    tasks = window.pulled.tasks
-    stuck = sorted(stale_open_tasks(tasks, asked, window.pulled.project["skip_queue"]))
+    tasks, rule = window.pulled.tasks, window.pulled.project["skip_queue"]
+    stuck = sorted(stale_open_tasks(tasks, asked, rule))
     shut = sorted(task for task in asked & window.unanswered if not window.can_be_served(tasks[task]))
-    # Under the other rules, a skip makes a task complete: the check `skip_queue` names these.
-    by_skips = window.pulled.project["skip_queue"] != "REQUEUE_FOR_OTHERS"
+    # The check `skip_queue` names those that the project's rule makes complete.
+    by_rule = {task.id for task in skipped_for_good(tasks.values(), rule)}
     done = sorted(
         task.id
         for task in tasks.values()
-        if task.is_labeled and not is_answered(task.annotations) and not (by_skips and task.annotations)
+        if task.is_labeled and not is_answered(task.annotations) and task.id not in by_rule
     )
     if not stuck and not shut and not done:
         return ok("stuck_tasks", "No labelled task is open and yet never served.")

@@ -62,15 +62,11 @@ class EncoderEnsembles:
         """Keep ensembles in `directory`. Nothing is loaded yet. `encoder` gives that of the project's contents."""
         self._parallel = parallel
         self._directory = directory
-        self._encoder_of_now = encoder
+        self._encoder = encoder
         self.schedule = schedule
         self._lock = Lock()
         self._ensembles: dict[str, EncoderEnsemble] = {}
         self._models: dict[str, tuple[Any, Lock]] = {}
-
-    @property
-    def _encoder(self) -> TrainableEncoder:
-        return self._encoder_of_now()
 
     def newest(self) -> EncoderEnsemble | None:
         """The ensemble that was published last. None without one, or if it is damaged."""
@@ -119,7 +115,8 @@ class EncoderEnsembles:
             seed: The same seed gives the same ensemble on the same machine.
             report: `report(step, steps)` is called at each step. An exception that it raises ends the work.
         """
-        count, encoder = int(folds.max()) + 1, self._encoder.fingerprint
+        count, encoder = int(folds.max()) + 1, self._encoder()
+        fingerprint = encoder.fingerprint
         steps_each = self.schedule.steps
         steps = steps_each * count
 
@@ -135,30 +132,29 @@ class EncoderEnsembles:
                 "seed": seed,
             }
 
-        encoder_of_now = self._encoder
-        members, seconds = [], encoder_of_now.seconds_a_step * steps
+        members, seconds = [], encoder.seconds_a_step * steps
         if self._parallel.distributed and self._parallel.divides(seconds):
-            parts = ((encoder_of_now.same, encoder_of_now.identity, arguments(number)) for number in range(count))
+            parts = ((encoder.same, encoder.identity, arguments(number)) for number in range(count))
             for trained in self._parallel.run(_finetune_remotely, parts, count, seconds=seconds):
                 members.append(trained)
                 report(steps_each * len(members), steps)
         else:  # in sequence, because each takes all cores
             for number in range(count):
                 report_step = partial(_report_total, report, number * steps_each, steps)
-                model = encoder_of_now.trainable(encoder_of_now.copy(), self.schedule.max_length)
+                model = encoder.trainable(encoder.copy(), self.schedule.max_length)
                 members.append(finetune(model, **arguments(number), report=report_step))
                 del model
                 release_memory()
-        return self._write(encoder, digests, folds, [*members, average(members)])
+        return self._write(fingerprint, digests, folds, [*members, average(members)])
 
     def encode(self, feature_key: str, contents: Sequence[Any]) -> Matrix:
         """The embeddings by one encoder, float32 (n, d). Raises CorruptModel, EncoderUnavailable."""
         model, lock = self._model(feature_key)
-        return self._encoder.encode_with(model, lock, contents)
+        return self._encoder().encode_with(model, lock, contents)
 
     def remote_call(self, feature_key: str) -> RemoteCall:
         """What `encode` does, in any process that can load the encoder. Raises CorruptModel, EncoderUnavailable."""
-        return self._encoder.remote_call(self._trained(feature_key))
+        return self._encoder().remote_call(self._trained(feature_key))
 
     def publish(self, name: str) -> None:
         """Make an ensemble the newest."""
@@ -205,7 +201,7 @@ class EncoderEnsembles:
     def _model(self, feature_key: str) -> tuple[Any, Lock]:
         with self._lock:
             if feature_key not in self._models:
-                self._models[feature_key] = self._encoder.copy(self._trained(feature_key)), Lock()
+                self._models[feature_key] = self._encoder().copy(self._trained(feature_key)), Lock()
             return self._models[feature_key]
 
     def _trained(self, feature_key: str) -> "dict[str, Tensor]":

@@ -103,8 +103,9 @@ class FeatureStore:
     @property
     def are_trainable(self) -> bool:
         """Whether the encoder can be fine-tuned on the contents, of which none was dropped then."""
-        is_kept = self.are_texts or (self._keep_media and not self._dataset.dropped())
-        return self._encoder.is_trainable and is_kept
+        if not self._encoder.is_trainable:
+            return False
+        return self.are_texts or (self._keep_media and not self._dataset.dropped())
 
     @property
     def seconds_a_step(self) -> float:

@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS annotations (
 );
 CREATE INDEX IF NOT EXISTS annotations_item ON annotations (item);
 """
+# A content that was dropped. Neither function reads the whole of a content, as comparing it with an empty blob would.
+_IS_DROPPED = "(typeof(text) = 'blob' AND length(text) = 0)"
 # Below SQLite's oldest limit on the parameters of one statement (999).
 _SQL_PARAMETERS = 900
 
@@ -143,7 +145,7 @@ class Dataset:
 
     def drop_contents(self, feature_key: str) -> None:
         """Remove the contents that have these features, and overwrite them on disk. Items and features stay."""
-        having = "text != x'' AND digest IN (SELECT digest FROM features WHERE kind = ?)"
+        having = f"NOT {_IS_DROPPED} AND digest IN (SELECT digest FROM features WHERE kind = ?)"
         with self._connection() as connection:
             connection.execute("PRAGMA secure_delete=ON")
             with connection:
@@ -153,7 +155,7 @@ class Dataset:
 
     def dropped(self, lacking: str | None = None) -> set[bytes]:
         """The digests of dropped contents, or only of those that are `lacking` features under a key."""
-        query = "SELECT digest FROM texts WHERE text = x''"
+        query = f"SELECT digest FROM texts WHERE {_IS_DROPPED}"
         query += " AND digest NOT IN (SELECT digest FROM features WHERE kind = ?)" * (lacking is not None)
         with self._connection() as connection:
             return {row[0] for row in connection.execute(query, () if lacking is None else (lacking,))}
@@ -188,7 +190,7 @@ class Dataset:
 
     def texts(self, digests: Sequence[bytes]) -> dict[bytes, Any]:
         """Digest to content, a text or bytes, for those that are stored."""
-        query = "SELECT digest, text FROM texts WHERE text != x'' AND digest IN"
+        query = f"SELECT digest, text FROM texts WHERE NOT {_IS_DROPPED} AND digest IN"
         with self._connection() as connection:
             return dict(_select(connection, query, (), digests))
 
@@ -199,7 +201,7 @@ class Dataset:
         """
         if among is None:
             query = "SELECT digest FROM texts WHERE digest NOT IN (SELECT digest FROM features WHERE kind = ?)"
-            query += " AND text != x'' ORDER BY length(text), digest"
+            query += f" AND NOT {_IS_DROPPED} ORDER BY length(text), digest"
             with self._connection() as connection:
                 return [row[0] for row in connection.execute(query, (feature_key,))]
         found = self.features(feature_key, among)

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.errors import EncoderUnavailable
-from ml_backend.features.image_models.protocol import Matrix
 from ml_backend.features.images import INSTALL_LIBRARIES
+from ml_backend.features.media_encoder import Matrix
 
 if TYPE_CHECKING:
     from PIL.Image import Image

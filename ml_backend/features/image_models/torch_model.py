@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from ml_backend.features import device
 from ml_backend.features.finetune import variant
-from ml_backend.features.image_models.protocol import Matrix
 from ml_backend.features.lazy_encoder import fingerprint_of
+from ml_backend.features.media_encoder import Matrix
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from connector._compat import batched
-from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.errors import ConnectorError, TryAgainLater, UsageError, unusable_environment
 from connector.retry import (
     CONNECT_SECONDS,
     LOOK_SECONDS,
@@ -320,10 +320,14 @@ class Backend:
         except requests.ReadTimeout as error:
             busy = f"{self._name} is still busy after {seconds:.0f} s"
             raise TransientError(TryAgainLater(f"{busy}. What it has done is kept."), busy) from error
+        except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidProxyURL) as error:
+            raise unusable_environment(error) from error
         except requests.RequestException as error:
             happened = f"{self._name} does not answer"
             away = TryAgainLater(f"{happened}: start it (ml-backend serve) or check ML_BACKEND_URL.")
             raise TransientError(away, happened, unprocessed=_is_unsent(error)) from error
+        except OSError as error:  # requests looks for the file with certificates only now
+            raise unusable_environment(error) from error
 
     def _authenticate(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # As `auth`, because the credentials in a .netrc would replace a header of the session.

@@ -55,3 +55,12 @@ class StateUnusable(StateError, UsageError):
 def gravest_exit_code(codes: Iterable[int]) -> int:
     """One exit code for several outcomes: 1 before 2 before 3, and 0 if all succeeded."""
     return min((code for code in codes if code), default=0)
+
+
+def unusable_environment(error: Exception) -> UsageError:
+    """A library cannot open connections with the proxies or certificates that the environment names."""
+    return UsageError(
+        f"No connection can be opened ({str(error).rstrip('.')}): check the proxies and the certificates that the "
+        "environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, SSL_CERT_DIR, "
+        "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE)."
+    )

@@ -47,8 +47,9 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     `url`: Label Studio's address. `data_keys` gives the keys that the data of some tasks has.
     """
     questions, left_out = pulled.questions, LeftOut.of(pulled.tasks.values())
-    noun, failed = with_article(questions.content), set(pulled.failed.values())
-    without = {task: cause for task, cause in left_out.without_text.items() if cause not in failed}
+    noun = with_article(questions.content)
+    # What could not be fetched may be there next time. It has a finding of its own.
+    without = {task: cause for task, cause in left_out.without_text.items() if not pulled.is_unfetched(cause)}
     unanswerable = [task for task in left_out.answered if task in without]
     if not pulled.tasks:
         return warning(
@@ -56,7 +57,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
             "The project has no tasks.",
             f"Import some in Label Studio. Then run connector sync --project {pulled.project['id']}.",
         )
-    lacking = left_out.lacking
+    lacking = {task: cause for task, cause in left_out.lacking.items() if not pulled.is_unfetched(cause)}
     partial = f"{count(len(lacking), 'task')} {_have(lacking)} only a part of what models read: {with_causes(lacking)}."
     other_keys = (
         "If this is not meant, correct the tasks' data, or name other keys: "

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from connector.annotations.left_out import data_keys
-from connector.annotations.questions import Questions, questions_from_json
+from connector.annotations.questions import Questions
 from connector.backend import Backend
 from connector.diagnostics import content_checks, queue_checks, server_checks
 from connector.diagnostics.finding import Finding, ok, problem
@@ -157,8 +157,6 @@ class _Examination:
 
     def _of_project(self, project: Mapping[str, Any]) -> Iterator[Finding]:
         """The checks of a project that is set up."""
-        if self.record.control is not None:
-            self.questions = questions_from_json(self.record.control)
         try:
             self.questions = questions_of(project, self.record)
         except UsageError as error:

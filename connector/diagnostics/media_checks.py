@@ -80,14 +80,15 @@ def _finding(
         tried: tasks, each with why its medium cannot be fetched. None: it can.
         keys: tasks, each with such a digest.
     """
-    causes = {task: failure.problem for task, failure in tried if failure is not None}
-    reasons = {failure.cause for _, failure in tried if failure is not None}
-    known = {task: failures[key].problem for task, key in keys if key in failures and task not in causes}
+    failed = [(task, failure) for task, failure in tried if failure is not None]
+    causes = _by_task((task, failure.problem) for task, failure in failed)
+    reasons = {failure.cause for _, failure in failed}
+    known = _by_task((task, failures[key].problem) for task, key in keys if key in failures and task not in causes)
     if not causes and not known:
         return ok("media", f"{count(len(tried), noun)} of {len(pulled.tasks):,} tasks tried: all can be fetched.")
     sentences = []
     if causes:
-        of_tried = f"{len(causes)} of {count(len(tried), noun)} that were tried now"
+        of_tried = f"{len(failed)} of {count(len(tried), noun)} that were tried now"
         sentences.append(f"{of_tried} failed: {with_causes(causes)}.")
     if known:
         reasons |= {failure.cause for failure in failures.values()}
@@ -98,6 +99,14 @@ def _finding(
         " ".join(sentences),
         " ".join([*remedies, "The next syncs try again: an hour after the first attempt, then less and less often."]),
     )
+
+
+def _by_task(problems: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """{task: what is wrong with its media}. A task may have several."""
+    found: dict[int, list[str]] = {}
+    for task, problem in problems:
+        found.setdefault(task, []).append(problem)
+    return {task: " and ".join(dict.fromkeys(causes)) for task, causes in found.items()}
 
 
 def _sample(part: ProjectSnapshot, failures: Mapping[str, MediaFailure], seed: int) -> dict[int, Source]:

@@ -135,6 +135,13 @@ def model_version(project: Mapping[str, Any], versions: Mapping[str, int], recor
     """Does Label Studio hold the published window, and does the project point at it?"""
     ours, served = record.queue_version, project["model_version"] or ""
     sync = f"connector sync --project {project['id']}"
+    if ours is None and served in our_versions(versions):
+        return warning(
+            "model_version",
+            f"The project serves a window ({served}), and the state database knows of none. Either it is a copy from "
+            "before the first sync, or a connector with another state database also runs this project.",
+            f"Run {sync}. If this comes again, look for the other connector.",
+        )
     if ours is None:
         return problem("model_version", "Nothing is published yet: tasks are served in random order.", f"Run {sync}.")
     repair = f"Run {sync}, which publishes the window again."

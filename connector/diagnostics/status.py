@@ -17,6 +17,7 @@ from connector.errors import ConnectorError
 from connector.formatting import count, now_here, one_line
 from connector.label_studio.client import LabelStudio
 from connector.queue.settings import not_served
+from connector.queue.versions import our_versions
 from connector.state.lock import is_held
 from connector.state.project_state import ProjectState
 from connector.state.pull import read_snapshot
@@ -352,6 +353,8 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None, record: Pr
         return f"The last sync failed: {(status.last_sync.error or '').rstrip('.')}. To find out more, run {doctor}"
     if not pulled.tasks:
         return f"The project has no tasks: import some in Label Studio, then run {sync}"
+    if window is None and pulled.project["model_version"] in our_versions(pulled.versions):
+        return f"Label Studio serves a window that the state database does not know: run {sync}"
     if window is None:
         return f"There is no window yet: run {sync}"
     if not window.in_charge:

@@ -17,7 +17,7 @@ import httpx
 from label_studio_sdk.base_client import LabelStudioBase
 from label_studio_sdk.core.api_error import ApiError
 
-from connector.errors import ConnectorError, TryAgainLater, UsageError
+from connector.errors import ConnectorError, TryAgainLater, UsageError, unusable_environment
 from connector.label_studio.responses import not_label_studio, read_response, refused_token
 from connector.retry import (
     CONNECT_SECONDS,
@@ -50,9 +50,12 @@ class Connection:
         self._last: httpx.Response | None = None
         self._exchanging = False
         self._before_write: Callable[[], None] = _nothing
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._count], "response": [self._remember]}
         try:
-            hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._count], "response": [self._remember]}
             http = httpx.Client(transport=transport, timeout=_timeout(LOOK_SECONDS), event_hooks=hooks)
+        except Exception as error:  # httpx reads proxies and certificates from the environment, and checks them here
+            raise unusable_environment(error) from error
+        try:
             # Without the slash the SDK exchanges tokens beside the path that Label Studio may be served under.
             client = LabelStudioBase(base_url=url + "/", api_key=api_key, httpx_client=http)
         except ApiError as error:  # a personal access token that is expired by its own date

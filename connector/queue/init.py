@@ -16,7 +16,7 @@ from connector.formatting import count, format_value, listed
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
-from connector.queue.versions import our_versions
+from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions
 from connector.queue.views import OwnTabs, create_tabs, has_our_tab
 from connector.settings import NO_CREDENTIALS, Credentials
 from connector.state.project_state import ProjectState, now
@@ -259,6 +259,16 @@ def _confirm_takeover(
             f"Nothing was changed: project {project['id']} has {what} that this state database (CONNECTOR_STATE) does "
             "not know. Use the state database that init was run with. If it is lost, give --yes to take the project "
             "over as it is."
+        )
+    foreign = versions.get(PUBLISHED_CONSENSUS, 0) if not what else 0
+    if foreign and not confirm(
+        f"Project {project['id']} has {count(foreign, 'prediction')} of the model version '{PUBLISHED_CONSENSUS}', "
+        "under which syncs publish consensus labels. A sync deletes them. Set the project up all the same?"
+    ):
+        raise UsageError(
+            f"Nothing was changed: project {project['id']} has {count(foreign, 'prediction')} of the model version "
+            f"'{PUBLISHED_CONSENSUS}', which a sync would delete. To keep them, give them another model version. Else "
+            "give --yes."
         )
     rule = project["maximum_annotations"]
     if rule > 1 and not confirm(

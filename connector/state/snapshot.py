@@ -11,10 +11,11 @@ from connector._compat import batched
 from connector.annotations.controls import Control
 from connector.annotations.form.data import CONTENT_SEPARATOR
 from connector.annotations.form.regions import quoted
-from connector.annotations.left_out import LeftOut, without_content
+from connector.annotations.left_out import LeftOut, with_causes, without_content
 from connector.annotations.objects.linked import links_in, with_texts
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, digest
+from connector.formatting import count
 
 Texts = Callable[[Iterable[int]], dict[int, str]]
 LinkedTexts = Callable[[Iterable[str]], dict[str, str]]
@@ -132,10 +133,20 @@ class ProjectSnapshot:
         """The tasks with those answers alone that give a label. Everything that counts labels counts these."""
         return usable_tasks(self.tasks, self.questions, self.texts)
 
+    def is_unfetched(self, problem: str) -> bool:
+        """Whether the problem of a task is, or is among others, that something could not be fetched."""
+        return any(cause in problem for cause in self._causes)
+
+    @cached_property
+    def _causes(self) -> set[str]:
+        return set(self.failed.values())
+
     def left_out_sentences(self, left_out: LeftOut) -> list[str]:
         """What is left out of learning and of the queue. `left_out`: what is, of the tasks."""
+        partly = {task: cause for task, cause in left_out.lacking.items() if self.is_unfetched(cause)}
         return [
             *left_out.sentences(self.questions.names, self.questions.content, hides=bool(self.questions.conditions)),
+            *([f"a part of {count(len(partly), 'task')}: {with_causes(partly)}"] if partly else []),
             *without_content(self.answers_without_content()),
             *(
                 f"the question {quoted(name)}, which the labelling config no longer has"

@@ -397,6 +397,23 @@ def test_a_backend_that_is_away_is_for_later() -> None:
         Backend(url, retries=Time().retries()).check()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "url"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/no/such/file", "https://127.0.0.1:9"),
+        ("HTTP_PROXY", "socks9://127.0.0.1:9", "http://studio.example"),
+    ],
+)
+def test_an_environment_that_allows_no_connection_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
+) -> None:
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=rf"No connection can be opened \(.*environment names .*{name}"):
+        Backend(url, retries=Time().retries()).check()
+
+
 def test_a_connection_that_breaks_is_for_later(server: Server, backend: Backend) -> None:
     server.on(PROBABILITIES, (0, None))
     with pytest.raises(TryAgainLater, match="does not answer"):

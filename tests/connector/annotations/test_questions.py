@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,8 +14,10 @@ from connector.annotations.left_out import LeftOut
 from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import Annotation, Task, digest, read_task, readable
 from connector.annotations.statistics import TaskCounts, label_counts, task_counts
-from connector.diagnostics import content_checks
+from connector.diagnostics import content_checks, media_checks
 from connector.errors import UsageError
+from connector.media import Failure, Source
+from connector.state.media import MediaFailure
 from connector.state.snapshot import ProjectSnapshot, usable_tasks
 
 TEXT = '<Text name="t" value="$text"/>'
@@ -268,6 +271,49 @@ def test_an_image_that_cannot_be_fetched_is_missing_for_its_question_alone() -> 
     assert left.tasks[3].digest is None
     assert left.answers_without_content()["shape"] == [1, 1]
     assert left.complete is whole
+    left_out = left.left_out_sentences(LeftOut.of(left.tasks.values()))
+    assert "a part of 1 task: 1 (its image answers 404 (not found))" in left_out
+    assert content_checks.texts(left, "http://studio", lambda ids: []).level == "ok"
     assert left.without_failed({}).complete is whole
     assert whole.without_failed({}) is whole
     assert [part.control.kind for part in whole.by_question()] == ["text", "image"]
+
+
+def test_a_task_of_which_two_files_cannot_be_fetched_is_none_without_content() -> None:
+    config = (
+        '<View><Image name="i" value="$image"/><Image name="j" value="$other"/>'
+        '<Choices name="shape" toName="i"><Choice value="C"/><Choice value="D"/></Choices>'
+        '<Choices name="mood" toName="j"><Choice value="A"/><Choice value="B"/></Choices></View>'
+    )
+    both = find_questions(config)
+    texts = {number: both.shown({"image": f"/{number}.png", "other": f"/{number}.jpg"}).text or "" for number in (1, 2)}
+    tasks = {number: Task(number, digest(text), False, 1, "") for number, text in texts.items()}
+    whole = ProjectSnapshot({"id": 7}, both, tasks, {}, True, lambda ids: {task: texts[task] for task in ids})
+    problems = {"/1.png": "its image answers 404 (not found)", "/1.jpg": "its image is too large"}
+    failures = {digest(path): MediaFailure("404", problem, 1, 0.0) for path, problem in problems.items()}
+    left = whole.without_failed({key: failure.problem for key, failure in failures.items()})
+    assert left.tasks[1].digest is None
+    assert content_checks.texts(left, "http://studio", lambda ids: []).level == "ok"
+
+
+class Gone:
+    """Fetches nothing."""
+
+    def fetch(self, wanted: dict[int, Source], kind: object) -> Iterator[tuple[int, Failure]]:
+        for task, source in wanted.items():
+            yield task, Failure("404", f"its image at {source.addresses[0]} is gone")
+
+
+def test_doctor_counts_images_not_tasks() -> None:
+    config = (
+        '<View><Image name="i" value="$image"/><Image name="j" value="$other"/>'
+        '<Choices name="shape" toName="i"><Choice value="C"/><Choice value="D"/></Choices>'
+        '<Choices name="mood" toName="j"><Choice value="A"/><Choice value="B"/></Choices></View>'
+    )
+    both = find_questions(config)
+    text = both.shown({"image": "/1.png", "other": "/1.jpg"}).text or ""
+    whole = ProjectSnapshot({"id": 7}, both, {1: Task(1, digest(text), False, 1, "")}, {}, True, lambda ids: {1: text})
+    found = media_checks.media(whole, {}, Gone())  # type: ignore[arg-type]
+    assert found.cause == (
+        "2 of 2 images that were tried now failed: 1 (its image at /1.png is gone and its image at /1.jpg is gone)."
+    )

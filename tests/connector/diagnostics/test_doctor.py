@@ -155,6 +155,7 @@ def test_each_setting_is_a_check_of_its_own(name: str, value: object, told: str)
         (VERSION, {VERSION: 3}, {}, "problem", "has 3 predictions instead of 5"),
         ("", {}, {}, "problem", "is gone"),
         ("", {}, {"queue_version": None, "queue_size": None}, "problem", "Nothing is published yet"),
+        (VERSION, {VERSION: 5}, {"queue_version": None, "queue_size": None}, "warning", "state database knows of none"),
         ("", {}, {"queue_version": "", "queue_size": 0}, "ok", "The window is empty"),
         ("bert-3", {"bert-3": 9}, {"queue_version": "", "queue_size": 0}, "problem", "'bert-3', not our window"),
     ],

@@ -83,6 +83,15 @@ def test_a_project_that_was_never_synced_has_its_tasks_and_nothing_else(studio: 
     assert "Last sync   never" in format_status(found)
 
 
+def test_a_window_that_a_copy_of_the_state_from_before_the_first_sync_does_not_know(
+    studio: Server, state: ProjectState
+) -> None:
+    studio.settings["model_version"] = "activelab-20260301-090000-000000"
+    studio.versions["activelab-20260301-090000-000000"] = 4
+    words = "Label Studio serves a window that the state database does not know: run connector sync --project 7"
+    assert ask(studio, state).next_step == words
+
+
 def test_the_places_of_the_window_are_served_once_their_task_has_one_more_answer(
     studio: Server, state: ProjectState
 ) -> None:

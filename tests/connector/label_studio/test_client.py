@@ -443,6 +443,18 @@ def test_an_expired_personal_access_token_is_refused_before_any_call() -> None:
         LabelStudio(URL, personal_token(days=-1))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SSL_CERT_FILE", "/no/such/file"), ("HTTPS_PROXY", "ftp://127.0.0.1:9"), ("NO_PROXY", "[::1")],
+)
+def test_an_environment_that_allows_no_connection_is_not_blamed_on_the_token(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=rf"No connection can be opened \(.*environment names .*{name}"):
+        LabelStudio(URL, TOKEN, retries=Retries(0))
+
+
 def test_a_token_with_a_line_end_is_refused_and_not_repeated() -> None:
     gateway = LabelStudio("http://127.0.0.1:9", f"{TOKEN}\n", retries=Retries(0))
     try:

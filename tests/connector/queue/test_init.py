@@ -425,6 +425,21 @@ def test_a_project_that_another_state_database_runs_is_not_taken_over_without_as
     init(server, state)  # a project that is ours by now is not asked about again
 
 
+def test_predictions_under_the_name_of_published_consensus_are_not_given_up_without_asking(state: ProjectState) -> None:
+    server = Server()
+    server.versions = {"theirs": 3, "activelab-consensus": 20}
+    with pytest.raises(UsageError, match=r"Nothing was changed.*20 predictions of.*'activelab-consensus'.*--yes"):
+        init(server, state, lambda question: False)
+    assert server.writes == []
+    assert state.record().original_settings is None
+    asked: list[str] = []
+    init(server, state, lambda question: not asked.append(question))  # type: ignore[func-returns-value]
+    assert [question.partition(".")[0] for question in asked] == [
+        "Project 7 has 20 predictions of the model version 'activelab-consensus', under which syncs publish consensus "
+        "labels"
+    ]
+
+
 def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState) -> None:
     server = Server()
     server.views.append({"id": 3, "data": {"title": "Default"}})

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from connector.errors import TryAgainLater, UsageError
 
+_DATABASE = b"SQLite format 3\0"
+
 
 def resolve_output(out: Path) -> Path:
     """The file or folder that `out` leads to. Raises UsageError if its parent folder does not exist."""
@@ -22,10 +24,14 @@ def resolve_output(out: Path) -> Path:
 
 
 def check_file(out: Path, writer: str) -> None:
-    """Raises UsageError if `out` is something other than a file. `writer`: what would write a file there."""
+    """Raises UsageError if `out` is no file, or a database. `writer`: what would write a file there."""
     if out.exists() and not out.is_file():  # `target` itself is nowhere if `out` is /dev/stdout in a pipe
         kind = "a folder" if out.is_dir() else "no file"
         raise UsageError(f"{out} is {kind}, and {writer} writes a file: give another --out.")
+    if out.is_file() and os.access(out, os.R_OK):
+        with out.open("rb") as file:
+            if file.read(len(_DATABASE)) == _DATABASE:
+                raise UsageError(f"{out} is a database, perhaps the connector's state: give another --out.")
 
 
 def check_writable(target: Path, out: Path) -> None:

@@ -20,6 +20,7 @@ Run = Mapping[str, Any]
 RANDOM = "random"
 STEPS = (0.05, 0.02, 0.01)  # between round numbers of accuracy
 MOST_BETWEEN = 3
+ROUNDING = 1e-9  # by which a mean of accuracies may be off
 
 # More labels paid if the accuracy grew by more than ADVICE_GAIN over the next ADVICE_ROUNDS rounds.
 ADVICE_ROUNDS = 5
@@ -136,7 +137,7 @@ def labels_to_reach(rounds: Sequence[Mapping[str, Any]], target: float) -> float
     """The number of labels at which a run first reaches `target`, linear between rounds. Infinite if it never does."""
     before: Mapping[str, Any] | None = None
     for now in rounds:
-        if now["accuracy"] >= target:
+        if now["accuracy"] >= target - ROUNDING:
             if before is None:
                 return float(now["labels"])
             share = (target - before["accuracy"]) / (now["accuracy"] - before["accuracy"])
@@ -206,7 +207,7 @@ def _targets(runs: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[float, ...]:
     """
     rounds = min(map(len, runs))
     curve = [fmean(run[index]["accuracy"] for run in runs) for index in range(rounds)]
-    half, end = round(curve[rounds // 2], 3), round(curve[-1], 3)
+    half, end = _rounded_down(curve[rounds // 2]), _rounded_down(curve[-1])
     low, high = min(half, end), max(half, end)
     between: list[float] = []
     for step in STEPS:
@@ -215,6 +216,11 @@ def _targets(runs: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[float, ...]:
         if len(between) > 1:
             break
     return tuple(sorted({half, *between[:MOST_BETWEEN], end}))
+
+
+def _rounded_down(accuracy: float) -> float:
+    """To three digits. Rounded up, it would be more than the run reached."""
+    return math.floor(1000 * accuracy + ROUNDING) / 1000
 
 
 def _accuracies(rounds: Iterable[Mapping[str, Any]]) -> list[float]:

@@ -116,7 +116,7 @@ def export(
                 rows = media.added_to(rows)
             counted = _counted(rows, len(pulled.tasks), stage.count)
             with translate_os_errors(out):
-                write(file_format, counted, pulled.questions, new, media.kinds if media is not None else ())
+                write(file_format, counted, pulled.questions, new, media.kinds if media is not None else None)
                 _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
     model_version = joined.model_version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -40,7 +40,9 @@ def require(file_format: str) -> None:
         )
 
 
-def write(file_format: str, rows: Rows, questions: Questions, path: Path, media: Sequence[str] = ()) -> None:
+def write(
+    file_format: str, rows: Rows, questions: Questions, path: Path, media: Mapping[str, str] | None = None
+) -> None:
     """Writes rows to the file `path`, or for "datasets" to the folder `path`.
 
     Args:
@@ -48,7 +50,7 @@ def write(file_format: str, rows: Rows, questions: Questions, path: Path, media:
         rows: as `task_rows` gives them, or for "label-studio" as `label_studio_task` does.
         questions: those of the project.
         path: where to write.
-        media: columns of the rows with the bytes of images or recordings, "image" or "audio". Only for "datasets".
+        media: columns of the rows with the bytes of media, {column: "image" or "audio"}. Only for "datasets".
     """
     if media:
         _datasets(rows, questions, path, media)
@@ -94,7 +96,7 @@ def _parquet(rows: Rows, questions: Questions, path: Path) -> None:
             writer.write_batch(batch)
 
 
-def _datasets(rows: Rows, questions: Questions, path: Path, media: Sequence[str] = ()) -> None:
+def _datasets(rows: Rows, questions: Questions, path: Path, media: Mapping[str, str] | None = None) -> None:
     import datasets
     import pyarrow
 
@@ -111,7 +113,8 @@ def _datasets(rows: Rows, questions: Questions, path: Path, media: Sequence[str]
 
     # To decode sound, datasets needs torchcodec, which not everyone has. The bytes are there in any case.
     of_media = {"image": datasets.Image(), "audio": datasets.Audio(sampling_rate=SAMPLE_RATE, decode=False)}
-    features.update({kind: of_media[kind] for kind in media})
+    media = media or {}
+    features.update({column: of_media[kind] for column, kind in media.items()})
 
     def number(label: str | list[str] | None, position: Mapping[str, int]) -> int | list[int] | None:
         if label is None:
@@ -120,7 +123,7 @@ def _datasets(rows: Rows, questions: Questions, path: Path, media: Sequence[str]
 
     def numbered(row: dict[str, Any]) -> dict[str, Any]:
         labels = {name: number(row[name], position) for name, position in positions.items()}
-        files = {kind: row[kind] and {"bytes": row[kind], "path": None} for kind in media}
+        files = {column: row[column] and {"bytes": row[column], "path": None} for column in media}
         return {**flat(row), **labels, **files}
 
     # Through a file that is mapped into memory, so that at most one batch is held.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,32 +16,40 @@ ROWS_AT_ONCE = 50  # their media are in memory together
 
 
 class MediaColumns:
-    """A column for each kind of media that models read, named after the kind: the bytes of small copies.
+    """A column for each object with media that models read: the bytes of small copies.
+
+    It is named after the kind, "image" or "audio". If there are several objects of a kind, each has the name of the
+    first question about it in front: "shape.image".
 
     Attributes:
-        kinds: The names of the columns.
+        kinds: {column: kind}.
         missing: How many media could not be fetched.
     """
 
     def __init__(self, pulled: ProjectSnapshot, fetcher: Fetcher) -> None:
         """`fetcher`: what fetches the media. The caller closes it."""
-        parts = media_parts(pulled)
-        self._parts = {kind: part for part in reversed(parts) if (kind := part.control.kind)}  # the first of each
+        parts: dict[tuple[str, str], ProjectSnapshot] = {}
+        for part in media_parts(pulled):
+            parts.setdefault((part.control.kind, part.control.data_key), part)
+        of_kind = Counter(kind for kind, _ in parts)
+        self._parts = {
+            kind if of_kind[kind] == 1 else f"{part.control.name}.{kind}": part for (kind, _), part in parts.items()
+        }
         self._fetcher = fetcher
-        self.kinds = tuple(kind for kind in KINDS if kind in self._parts)
+        self.kinds = {column: part.control.kind for column, part in self._parts.items()}
         self.missing = 0
 
     def added_to(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The rows with these columns. A task without a medium, or one that cannot be fetched, has None."""
         for some in batched(rows, ROWS_AT_ONCE):
             tasks = [row["task_id"] for row in some]
-            found = {kind: self._copies(kind, tasks) for kind in self.kinds}
+            found = {column: self._copies(part, tasks) for column, part in self._parts.items()}
             for row in some:
-                yield {**row, **{kind: copies.get(row["task_id"]) for kind, copies in found.items()}}
+                yield {**row, **{column: copies.get(row["task_id"]) for column, copies in found.items()}}
 
-    def _copies(self, kind: str, tasks: list[int]) -> dict[int, bytes]:
+    def _copies(self, part: ProjectSnapshot, tasks: list[int]) -> dict[int, bytes]:
         """{task: its small copy}."""
-        wanted = sources(self._parts[kind], tasks)
-        copies = {task: copy for task, copy in self._fetcher.fetch(wanted, KINDS[kind]) if isinstance(copy, bytes)}
+        wanted, kind = sources(part, tasks), KINDS[part.control.kind]
+        copies = {task: copy for task, copy in self._fetcher.fetch(wanted, kind) if isinstance(copy, bytes)}
         self.missing += len(wanted) - len(copies)
         return copies

@@ -17,7 +17,7 @@ from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.publish import QUICK_IMPORT, SLOW_IMPORT_SECONDS, is_open, publish, stale_open_tasks
 from connector.queue.settings import restore
-from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, unknown_newer
+from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, our_versions, unknown_newer
 from connector.queue.views import OwnTabs, restore_tab_order
 from connector.state.project_state import ProjectState, now
 from connector.state.pull import fetched, pull, read_project
@@ -107,11 +107,11 @@ def sync(
                 reporter.say("The window's predictions were deleted in Label Studio. This sync publishes a new window.")
             else:
                 reporter.say(f"The setting {name} was changed in Label Studio. This sync restores it.")
-        if snapshot.project["model_version"] in unknown_newer(snapshot.versions, state.record().queue_version):
+        if snapshot.project["model_version"] in _unknown_windows(snapshot, state):
             reporter.say(
-                "Label Studio serves a newer window than the one in the state database: a sync was killed right after "
-                "it had published, or a connector with another state database also runs this project. If this comes "
-                "again, look for that connector."
+                "Label Studio serves a newer window than the state database knows: a sync was killed right after it "
+                "had published, the state database is an older copy, or a connector with another state database also "
+                "runs this project. If this comes again, look for that connector."
             )
         if restored:
             reporter.say(f"To find what else breaks the queue, run connector doctor --project {project_id}.")
@@ -128,6 +128,14 @@ def sync(
             with reporter.stage("pull", "Reading all of the project again") as stage:
                 snapshot, restored_again = cycle.read(everything=True, progress=stage.count)
             return cycle.round(snapshot, [*restored, *restored_again], backend)
+
+
+def _unknown_windows(snapshot: ProjectSnapshot, state: ProjectState) -> set[str]:
+    """The windows of ours that are newer than the state database knows, without those that init took over."""
+    record = state.record()
+    if record.queue_version is None and not (record.found or {}).get("taken_over"):
+        return our_versions(snapshot.versions)
+    return unknown_newer(snapshot.versions, record.queue_version)
 
 
 @contextlib.contextmanager

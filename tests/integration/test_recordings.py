@@ -164,6 +164,7 @@ def test_a_form_may_ask_about_an_image_and_a_recording(commands: Commands, start
     assert synced.code == 0, synced.said
     failed = sorted(failure.problem for failure in loop.state.media_failures().values())
     assert [problem.split()[1] for problem in failed] == ["image", "recording"]
+    assert "Left out: a part of 2 tasks: " in synced.out
     body = {"tasks": [{"id": 0, "data": made[0]["data"]}], "project": f"{loop.id}.17", "label_config": BOTH}
     (answer,) = requests.post(f"{loop.backend}/predict", json=body, timeout=30).json()["results"]
     assert [region["from_name"] for region in answer["result"]] == ["shape", "kind"]
@@ -174,3 +175,27 @@ def test_a_form_may_ask_about_an_image_and_a_recording(commands: Commands, start
     table = datasets.load_from_disk(str(folder))
     assert [entry is None for entry in table["audio"]] == [False] * 11 + [True]
     assert [entry is None for entry in table["image"]] == [False] * 10 + [True, False]
+
+
+def test_each_of_two_images_has_a_column_in_an_export(commands: Commands, start: StartProject) -> None:
+    config = (
+        '<View><Image name="i" value="$image"/><Image name="j" value="$other"/>'
+        '<Choices name="shape" toName="i"><Choice value="C"/><Choice value="D"/></Choices>'
+        '<Choices name="size" toName="i"><Choice value="S"/><Choice value="L"/></Choices>'
+        '<Choices name="mood" toName="j"><Choice value="A"/><Choice value="B"/></Choices></View>'
+    )
+    made = [
+        {"data": {"image": inside(png(number), "image/png"), "other": inside(png(number + 9), "image/png")}}
+        for number in range(3)
+    ]
+    made[2]["data"]["other"] = inside(b"<html>", "image/png")
+    loop = start(made, config=config, adopted=False)
+    assert commands.run(loop, "init").code == 0
+    assert "Left out: a part of 1 task: " in commands.run(loop, "sync").out
+    folder = commands.folder / "two"
+    written = commands.run(loop, "export", "--out", str(folder), "--format", "datasets", "--media")
+    assert "1 medium could not be fetched." in written.out, written.said
+    table = datasets.load_from_disk(str(folder))
+    assert [name for name in table.features if name.endswith("image")] == ["shape.image", "mood.image"]
+    assert [entry is None for entry in table["mood.image"]] == [False, False, True]
+    assert table[0]["shape.image"].tobytes() != table[0]["mood.image"].tobytes()

@@ -641,14 +641,27 @@ def test_a_window_of_another_state_database_is_replaced_and_named(
     start: StartProject, people: Annotators, tmp_path: Path
 ) -> None:
     loop = start(texts(12))
+    other, older = tmp_path / "copied.sqlite", tmp_path / "older.sqlite"
+    _copy(loop, older)
     loop.sync()
-    other = tmp_path / "copied.sqlite"
-    with sqlite3.connect(loop.state_url.removeprefix("sqlite:///")) as here, sqlite3.connect(other) as there:
-        here.backup(there)
+    _copy(loop, other)
     loop.label(people(1)[0], loop.window[0])
     loop.sync()
     done = connector(loop, "sync", "--project", str(loop.id), CONNECTOR_STATE=f"sqlite:///{other}")
     assert done.returncode == 0
-    assert "Label Studio serves a newer window than the one in the state database: a sync was killed" in done.stderr
+    assert "Label Studio serves a newer window than the state database knows: a sync was killed" in done.stderr
     assert connector(loop, "sync", "--project", str(loop.id)).stderr.count("newer window") == 1
     assert "newer window" not in connector(loop, "sync", "--project", str(loop.id)).stderr
+    before = {"CONNECTOR_STATE": f"sqlite:///{older}"}  # from after init
+    status = connector(loop, "status", "--project", str(loop.id), **before).stdout
+    assert "Label Studio serves a window that the state database does not know: run connector sync" in status
+    assert (
+        "newer window than the state database knows"
+        in connector(loop, "sync", "--project", str(loop.id), **before).stderr
+    )
+
+
+def _copy(loop: ProjectDriver, to: Path) -> None:
+    """Copies the state database."""
+    with sqlite3.connect(loop.state_url.removeprefix("sqlite:///")) as here, sqlite3.connect(to) as there:
+        here.backup(there)

@@ -34,7 +34,7 @@ from connector.reporting.rows import Extras, label_studio_task, task_rows, to_js
 from connector.state.project_state import ProjectState
 from connector.state.pull import Progress, fetched, questions_of, read_snapshot
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync.review import reviews
+from connector.sync.review import reviews, shown_reviews
 
 if TYPE_CHECKING:
     from connector.reporting.media import MediaColumns
@@ -100,7 +100,7 @@ def export(
         if with_media and not pulled.questions.has_media:
             raise UsageError(f"Project {project_id} has texts only. Run the command without --media.")
         with suggest_no_model("export"):
-            reviewed, joined = reviews(pulled, backend, reporter, scorer)
+            reviewed, joined = shown_reviews(pulled.questions, *reviews(pulled, backend, reporter, scorer))
         with (
             reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage,
             _media_columns(pulled, gateway, media_hosts, with_media) as media,

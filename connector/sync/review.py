@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connector.active_learning import DEFAULT_STRATEGY
 from connector.active_learning.strategies import Strategy, find_strategy
+from connector.annotations.questions import Questions
 from connector.annotations.records import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.progress import Reporter
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import LabelSet, align_probabilities, predicted_labels
 from connector.sync.scoring import Scored, fetch_probabilities, find_consensus, score_tasks, task_digests
-from connector.sync.several import join
+from connector.sync.several import join, without_hidden
 
 
 @dataclass
@@ -66,6 +68,15 @@ def reviews(
     return found, join(questions, parts) if questions.several else parts[0]
 
 
+def shown_reviews(questions: Questions, found: Sequence[Review], joined: Scored) -> tuple[list[Review], Scored]:
+    """What `reviews` found, without consensus labels of questions that the form hides by the others."""
+    if not questions.conditions:
+        return list(found), joined
+    parts = without_hidden(questions, [reviewed.scored for reviewed in found])
+    shown = [Review(part, part.quality, reviewed.pred_probs) for part, reviewed in zip(parts, found, strict=True)]
+    return shown, replace(join(questions, parts), scores=joined.scores)
+
+
 def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: str, scorer: str = "activelab") -> Scored:
     """The consensus labels and their quality after a round, as `review` has them, without scores.
 
@@ -80,9 +91,8 @@ def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: st
     """
     if scored.parts:
         of_parts = zip(pulled.by_question(), scored.parts, strict=True)
-        return join(
-            pulled.questions, [consensus_quality(part, found, strategy_name, scorer) for part, found in of_parts]
-        )
+        parts = [consensus_quality(part, found, strategy_name, scorer) for part, found in of_parts]
+        return join(pulled.questions, without_hidden(pulled.questions, parts))
     if strategy_name == DEFAULT_STRATEGY and not scored.trained and not scored.held_out:
         return scored
     return _consensus(pulled, scored.probabilities, find_strategy(scorer=scorer))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from typing import TypeVar
@@ -78,6 +79,25 @@ def join(questions: Questions, parts: Sequence[Scored], how: Combination = DEFAU
     )
 
 
+def without_hidden(questions: Questions, parts: Sequence[Scored]) -> list[Scored]:
+    """What was found of each question, without consensus labels of questions that the form hides by the others.
+
+    Some annotators of a task may have seen a question that its consensus hides.
+    """
+    if not questions.conditions:
+        return list(parts)
+    hidden = _Hidden(questions)
+    consensus = hidden.tasks([part.consensus for part in parts])
+    return [
+        replace(
+            part,
+            consensus={task: label for task, label in part.consensus.items() if task not in consensus[place]},
+            quality={task: quality for task, quality in part.quality.items() if task not in consensus[place]},
+        )
+        for place, part in enumerate(parts)
+    ]
+
+
 def lowest(qualities: Sequence[Mapping[int, float]]) -> dict[int, float]:
     """{task: the lowest of its qualities}."""
     result: dict[int, float] = {}
@@ -117,6 +137,15 @@ class _Hidden:
     def __init__(self, questions: Questions) -> None:
         self._questions = questions
         self._known: dict[tuple[tuple[str, str], ...], list[int]] = {}
+
+    def tasks(self, parts: Sequence[Mapping[int, str]]) -> list[set[int]]:
+        """Of each question, the tasks of which it is hidden, if these are the labels of each."""
+        found: list[set[int]] = [set() for _ in parts]
+        joint = JointLabels(self._questions, parts)
+        for task in joint:
+            for place in self.places(joint.by_question(task)):
+                found[place].add(task)
+        return found
 
     def places(self, labels: dict[str, str]) -> list[int]:
         """The places of the questions that are hidden, if these are the labels by control."""

@@ -294,7 +294,7 @@ def test_a_dataset_has_images_and_recordings_if_they_are_given(tmp_path: Path) -
     written = [{**row, "image": picture, "audio": sound} for row in many(120, ODD)]
     written[1] |= {"image": None, "audio": None}
     questions = Questions((control_of(ODD),))
-    write("datasets", iter(written), questions, tmp_path / "new", ("image", "audio"))
+    write("datasets", iter(written), questions, tmp_path / "new", {"image": "image", "audio": "audio"})
     loaded = datasets.load_from_disk(tmp_path / "new")
     assert loaded.features["audio"] == datasets.Audio(sampling_rate=16_000, decode=False)
     assert (loaded.num_rows, loaded[1]["image"], loaded[1]["audio"]) == (120, None, None)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from connector.annotations.label_config import find_questions
 from connector.annotations.questions import Questions
 from connector.state.project_state import ProjectState
+from connector.sync.review import Review, shown_reviews
 from connector.sync.scoring import Scored
-from connector.sync.several import join
+from connector.sync.several import join, without_hidden
 
 CONFIG = """<View><Text name="t" value="$text"/>
 <Choices name="topic" toName="t"><Choice value="fish"/><Choice value="bikes"/></Choices>
@@ -77,6 +79,21 @@ def test_a_hidden_question_does_not_count() -> None:
     # Task 2 has the consensus "bikes" and task 3 the prediction "bikes", so that the form hides the second question.
     scores = join(find_questions(CONFIG.format(when=WHEN)), [topic(), water()]).scores
     assert scores == pytest.approx({1: 0.3, 2: 0.9, 3: 0.4, 4: 0.3})
+
+
+def test_a_consensus_that_hides_a_question_leaves_it_without_one() -> None:
+    hidden = find_questions(CONFIG.format(when=WHEN))
+    seen = replace(water(), consensus={1: "sea", 2: "lake"}, quality={1: 0.7, 2: 0.1})  # one annotator of 2 saw it
+    first, second = without_hidden(hidden, [topic(), seen])
+    assert (first.consensus, first.quality) == (topic().consensus, topic().quality)
+    assert (second.consensus, second.quality, second.predicted) == ({1: "sea"}, {1: 0.7}, seen.predicted)
+    reviewed = [Review(part, part.quality) for part in (topic(), seen)]
+    shown, joined = shown_reviews(hidden, reviewed, join(hidden, [topic(), seen]))
+    assert [review.quality for review in shown] == [{1: 0.6, 2: 0.9}, {1: 0.7}]
+    assert joined.quality == {1: 0.6, 2: 0.9}
+    assert joined.scores == join(hidden, [topic(), seen]).scores
+    always = find_questions(CONFIG.format(when=""))
+    assert shown_reviews(always, reviewed, joined) == (reviewed, joined)
 
 
 def test_a_question_without_a_model_has_no_say(questions: Questions) -> None:

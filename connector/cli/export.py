@@ -75,7 +75,9 @@ def export(
         f"Wrote {count(done['tasks'], 'task')} with {count(done['annotations'], 'annotation')} to {out}.",
         f"{count(done['consensus'], 'task')} {verb(done['consensus'], 'has', 'have')} a consensus label.",
         done["note"],
-        f"{count(missing, 'medium', 'media')} could not be fetched." if (missing := done.get("media_missing")) else "",
+        f"{count(missing, 'medium', 'media')} could not be fetched. connector doctor --project {project_id} says why."
+        if (missing := done.get("media_missing"))
+        else "",
         *(f"Left out: {left_out}." for left_out in done["left_out"]),
     ]
     say(" ".join(filter(None, sentences)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from connector.annotations.controls import Control
+from connector.annotations.form.regions import quoted
 from connector.annotations.label_config import servable
 from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes, without_content
 from connector.annotations.questions import Questions
@@ -65,6 +67,9 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
     )
     if not without and lacking:
         return warning("texts", partial, other_keys)
+    if not without and (unfetched := len(left_out.without_text)):
+        # The check `media` says why.
+        return ok("texts", f"No task lacks {noun}, but that of {count(unfetched, 'task')} could not be fetched yet.")
     if not without:
         return ok(
             "texts",
@@ -99,17 +104,41 @@ def choices(pulled: ProjectSnapshot) -> Finding:
         return ok("choices", f"All answers in annotations are in the labelling config ({_classes(questions)}).")
     if not unknown:
         return warning("choices", "The labelling config has a choice that is no class.", " ".join(remedies))
+    by_control = [(control, _about(control, unknown.values(), questions)) for control in questions.controls]
+    concerned = [(control, answers) for control, answers in by_control if answers]
     effect = "They count as no label."
-    if any(control.multiple for control in questions.controls):
+    if any(control.multiple for control, _ in concerned):
         effect = "It is left out of the set, and a set of nothing else counts as no label."
-    ways = " ".join(dict.fromkeys(control.way_back for control in questions.controls))
-    remedies.append(f"{ways} Then run connector sync --project {pulled.project['id']}.")
+    ways = dict.fromkeys(way for control, answers in concerned for way in _ways_back(control, answers))
+    only_inner = all(len(_of_inner(control, answers)) == len(answers) for control, answers in concerned)
+    what = (
+        "an answer that cannot be chosen any more"
+        if only_inner
+        else "an answer that the labelling config does not have"
+    )
+    remedies.append(f"{' '.join(ways)} Then run connector sync --project {pulled.project['id']}.")
     return warning(
         "choices",
-        f"{count(len(unknown), 'annotation')} {_have(unknown)} an answer that the labelling config does not have: "
-        f"{with_causes(unknown)}. {effect}",
+        f"{count(len(unknown), 'annotation')} {_have(unknown)} {what}: {with_causes(unknown)}. {effect}",
         " ".join(remedies),
     )
+
+
+def _about(control: Control, unknown: Iterable[str], questions: Questions) -> list[str]:
+    """The unknown answers that are about a control. With several questions, they begin with its name."""
+    return [answer for answer in unknown if not questions.several or f"{control.name}: " in answer]
+
+
+def _of_inner(control: Control, answers: Iterable[str]) -> list[str]:
+    """Those that name a choice with others inside."""
+    return [answer for answer in answers if any(quoted(name) in answer for name in control.inner)]
+
+
+def _ways_back(control: Control, answers: Sequence[str]) -> list[str]:
+    """What can be done about unknown answers in a control."""
+    of_inner = _of_inner(control, answers)
+    ways = [control.way_back_of_inner] if of_inner else []
+    return ways if len(of_inner) == len(answers) else [*ways, control.way_back]
 
 
 def answers(pulled: ProjectSnapshot, url: str) -> Finding:

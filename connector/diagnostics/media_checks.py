@@ -14,7 +14,7 @@ from connector.media.kinds import KINDS
 from connector.state.media import MediaFailure
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.linked import fetch_texts
-from connector.sync.media import media_parts, sources
+from connector.sync.media import objects_with_media, sources
 from connector.sync.scoring import task_digests
 
 _Item = TypeVar("_Item", int, str)
@@ -27,11 +27,15 @@ _REMEDIES = {
     "404": "Correct the address in the task's data, or import the file again.",
     "500": "Open the address in a browser. Label Studio answers 500 for an upload that is not there any more.",
     "too large": "Import a smaller copy.",
-    "unreadable": "Import an image as PNG, JPEG, WebP, GIF or BMP, a recording as WAV, FLAC, MP3 or OGG, and a text in "
-    "UTF-8, which the form shows.",
     "timed out": "See whether the server is up, and whether this machine reaches it.",
     "unreachable": "See whether the server is up, and whether this machine reaches it.",
     "private address": "If you trust that host, name it with --media-host, or in CONNECTOR_MEDIA_HOSTS.",
+}
+
+_UNREADABLE = {
+    "image": "Import images as PNG, JPEG, WebP, GIF or BMP.",
+    "recording": "Import recordings as WAV, FLAC, MP3 or OGG.",
+    "text": "Import texts in UTF-8, and what a Paragraphs or a Table shows as JSON of the form that they take.",
 }
 
 
@@ -44,7 +48,7 @@ def media(pulled: ProjectSnapshot, failures: Mapping[str, MediaFailure], fetcher
         fetcher: fetches them.
         seed: chooses which to try.
     """
-    parts = media_parts(pulled)
+    parts = objects_with_media(pulled)
     nouns = {KINDS[part.control.kind].noun for part in parts}
     noun = nouns.pop() if len(nouns) == 1 else "file"
     tried = [
@@ -93,7 +97,8 @@ def _finding(
     if known:
         reasons |= {failure.cause for failure in failures.values()}
         sentences.append(f"{count(len(known), 'task')} failed at the last sync: {with_causes(known)}.")
-    remedies = list(dict.fromkeys(_REMEDIES[reason] for reason in sorted(reasons) if reason in _REMEDIES))
+    of_reasons = _REMEDIES | {"unreadable": _UNREADABLE.get(noun, " ".join(_UNREADABLE.values()))}
+    remedies = list(dict.fromkeys(of_reasons[reason] for reason in sorted(reasons) if reason in of_reasons))
     return warning(
         "media",
         " ".join(sentences),

@@ -206,8 +206,10 @@ def backend(
             return problem("backend", str(error), "Start it, or correct ML_BACKEND_URL.", unavailable=True)
         except RefusedCredentials as error:
             return problem("backend", str(error), "Set them in the environment or in .env of the connector.")
-        except ConnectorError as error:
+        except UsageError as error:
             return problem("backend", str(error), "Correct ML_BACKEND_URL, the address of ml-backend serve.")
+        except ConnectorError as error:
+            return problem("backend", str(error), "Its log may say more.")
     if not models and record.model_version is not None:
         return warning(
             "backend",

@@ -359,6 +359,8 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None, record: Pr
         return f"There is no window yet: run {sync}"
     if not window.in_charge:
         return f"{not_served(pulled, window.version)}: run {sync}"
+    if window.size and not window.left and not status.tasks.unlabelled:
+        return f"The window is used up, and no task without a label is left: run {sync} for second opinions"
     if window.size and not window.left:
         return f"The window is used up. Remaining tasks are served in random order until you run {sync}"
     if status.new_annotations:
@@ -370,6 +372,6 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None, record: Pr
     if (record.window_options or {}).get("train") == "never":
         return "The last window was chosen with --train never: the next sync without it chooses a new window."
     if not window.size:
-        why = ": those without a label were skipped, have no text, or their answers give no label"
+        why = ": those without a label were skipped, have no content, or their answers give no label"
         return f"No task is left to ask for{why * (status.tasks.labelled < status.tasks.total)}."
     return "Nothing new: annotators continue with this window."

@@ -104,7 +104,7 @@ def _format_labels(labels: LabelCounts) -> str:
 
 
 def _format_tasks(tasks: TaskCounts) -> str:
-    without = f", {tasks.without_text:,} without a text" * bool(tasks.without_text)
+    without = f", {tasks.without_text:,} without content" * bool(tasks.without_text)
     return f"{tasks.total:,}: {tasks.labelled:,} labelled, {tasks.unlabelled:,} unlabelled{without}"
 
 

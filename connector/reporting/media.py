@@ -10,7 +10,7 @@ from connector._compat import batched
 from connector.media import Fetcher
 from connector.media.kinds import KINDS
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync.media import media_parts, sources
+from connector.sync.media import objects_with_media, sources
 
 ROWS_AT_ONCE = 50  # their media are in memory together
 
@@ -28,12 +28,11 @@ class MediaColumns:
 
     def __init__(self, pulled: ProjectSnapshot, fetcher: Fetcher) -> None:
         """`fetcher`: what fetches the media. The caller closes it."""
-        parts: dict[tuple[str, str], ProjectSnapshot] = {}
-        for part in media_parts(pulled):
-            parts.setdefault((part.control.kind, part.control.data_key), part)
-        of_kind = Counter(kind for kind, _ in parts)
+        parts = objects_with_media(pulled)
+        of_kind = Counter(part.control.kind for part in parts)
         self._parts = {
-            kind if of_kind[kind] == 1 else f"{part.control.name}.{kind}": part for (kind, _), part in parts.items()
+            part.control.kind if of_kind[part.control.kind] == 1 else f"{part.control.name}.{part.control.kind}": part
+            for part in parts
         }
         self._fetcher = fetcher
         self.kinds = {column: part.control.kind for column, part in self._parts.items()}

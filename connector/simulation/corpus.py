@@ -135,6 +135,11 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
         )
     tested = {corpus.tasks[task] for task in held}
     kept = {task: text for task, text in corpus.tasks.items() if text not in tested}
+    if not kept:
+        raise UsageError(
+            f"There is no test set, and no task is left beside one: all {count(len(corpus.tasks), 'task')} have the "
+            "text of a held-out task."
+        )
     # A model cannot learn a label that no remaining task has.
     learnable = {label for task in kept for _, label in corpus.annotations[task]}
     held = {task for task in held if sure[task] in learnable}

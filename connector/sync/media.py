@@ -63,6 +63,14 @@ def media_parts(pulled: ProjectSnapshot) -> list[ProjectSnapshot]:
     return [part for part in pulled.complete.by_question() if part.control.kind in KINDS]
 
 
+def objects_with_media(pulled: ProjectSnapshot) -> list[ProjectSnapshot]:
+    """For each object with media, the first question about it, as `media_parts` has it."""
+    parts: dict[tuple[str, str], ProjectSnapshot] = {}
+    for part in media_parts(pulled):
+        parts.setdefault((part.control.kind, part.control.data_key), part)
+    return list(parts.values())
+
+
 def sources(part: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, Source]:
     """{task: its medium} of those of the tasks that have one. `part`: of one question."""
     return {task: Source(task, tuple(text.split(PAGE_SEPARATOR))) for task, text in part.texts(tasks).items()}

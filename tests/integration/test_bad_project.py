@@ -113,7 +113,7 @@ def test_tasks_without_a_text_are_left_out_and_told(
     )
     assert named in commands.run(loop, "sync").out
     told = commands.run(loop, "status")
-    assert "9: 1 labelled, 2 unlabelled, 6 without a text" in told.out
+    assert "9: 1 labelled, 2 unlabelled, 6 without content" in told.out
     assert json.loads(commands.run(loop, "status", "--json").out)["tasks"]["without_text"] == 6
 
     exported = json.loads(commands.run(loop, "export", "--json").out)

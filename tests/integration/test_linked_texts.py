@@ -68,7 +68,7 @@ def test_a_project_of_uploaded_files_from_init_to_undo(commands: Commands, start
     loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"file": address} for address in addresses])
     before = loop.dump()
     assert commands.run(loop, "init").code == 0
-    assert "without a text" not in commands.run(loop, "status").out  # they are only not fetched yet
+    assert "without content" not in commands.run(loop, "status").out  # they are only not fetched yet
     tried = commands.run(loop, "sync", "--window", "10", "--dry-run")
     assert tried.code == 0, tried.said
     assert len(loop.state.linked()) == COUNT

@@ -20,12 +20,10 @@ class Choices(Control):
 
     Attributes:
         paths: With `nested`, the path of each class.
-        inner: With `nested`, the choices that have others inside, as `spellings` has classes.
     """
 
     nested: bool = field(default=False, kw_only=True)
     paths: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
-    inner: tuple[str, ...] = field(default=(), kw_only=True)
 
     tag: ClassVar[str] = "Choices"
     type: ClassVar[str] = "choices"

@@ -92,6 +92,7 @@ class Control(ABC):
         options: How the content is read: what `Field.options` has.
         notes: Sentences about parts of the config that are left out.
         fields: Keys of a task's data that models read in place of the object alone. (): they read the object.
+        inner: Choices that are no class because others are inside, as `spellings` has classes.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Control(ABC):
     options: dict[str, str] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     fields: tuple[str, ...] = field(default=(), kw_only=True)
+    inner: tuple[str, ...] = field(default=(), kw_only=True)
 
     tag: ClassVar[str]  # in the labelling config
     type: ClassVar[str]  # of its regions
@@ -117,6 +119,11 @@ class Control(ABC):
         'If a choice was renamed, give the new one its old name as alias, such as <Choice value="New name" '
         'alias="Old name"/>: its labels count again. Otherwise put the choice back into the labelling config, or '
         "correct those annotations."
+    )
+    # The same of `inner`.
+    way_back_of_inner: ClassVar[str] = (
+        "A choice that has others inside cannot be chosen any more, since the tag has leafsOnly or allowNested: take "
+        "that out, or correct those annotations."
     )
 
     @property

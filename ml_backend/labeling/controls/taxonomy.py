@@ -34,7 +34,8 @@ class Taxonomy(Control):
             raise NotServable("its choices come from an address (apiUrl)")
         if tag.is_on("labeling"):
             raise NotServable('labeling="true"')
-        found = classes_of(_first_of_each_value(tag), lambda choice: choice.leaf or not tag.is_on("leafsOnly"))
+        choices, only_leaves = _first_of_each_value(tag), tag.is_on("leafsOnly")
+        found = classes_of(choices, lambda choice: choice.leaf or not only_leaves)
         multiple = tag.get("maxUsages") != "1"
         return cls.of(
             tag,
@@ -45,6 +46,7 @@ class Taxonomy(Control):
             none_counts=multiple and none_counts(tag),
             notes=found.notes,
             paths=tuple(found.paths.values()),
+            inner=tuple(name for choice in choices if only_leaves and not choice.leaf for name in choice.spellings),
         )
 
     @staticmethod

@@ -15,6 +15,7 @@ from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import Annotation, Task, digest, read_task, readable
 from connector.annotations.statistics import TaskCounts, label_counts, task_counts
 from connector.diagnostics import content_checks, media_checks
+from connector.diagnostics.finding import ok
 from connector.errors import UsageError
 from connector.media import Failure, Source
 from connector.state.media import MediaFailure
@@ -293,7 +294,8 @@ def test_a_task_of_which_two_files_cannot_be_fetched_is_none_without_content() -
     failures = {digest(path): MediaFailure("404", problem, 1, 0.0) for path, problem in problems.items()}
     left = whole.without_failed({key: failure.problem for key, failure in failures.items()})
     assert left.tasks[1].digest is None
-    assert content_checks.texts(left, "http://studio", lambda ids: []).level == "ok"
+    found = content_checks.texts(left, "http://studio", lambda ids: [])
+    assert found == ok("texts", "No task lacks an image, but that of 1 task could not be fetched yet.")
 
 
 class Gone:
@@ -304,10 +306,11 @@ class Gone:
             yield task, Failure("404", f"its image at {source.addresses[0]} is gone")
 
 
-def test_doctor_counts_images_not_tasks() -> None:
+def test_doctor_counts_images_not_tasks_nor_questions() -> None:
     config = (
         '<View><Image name="i" value="$image"/><Image name="j" value="$other"/>'
         '<Choices name="shape" toName="i"><Choice value="C"/><Choice value="D"/></Choices>'
+        '<Rating name="size" toName="i"/>'
         '<Choices name="mood" toName="j"><Choice value="A"/><Choice value="B"/></Choices></View>'
     )
     both = find_questions(config)

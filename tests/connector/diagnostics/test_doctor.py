@@ -15,7 +15,7 @@ from support.record_factory import project_record
 
 from connector.active_learning.window import Slot
 from connector.annotations.controls.choices import Choices
-from connector.annotations.label_config import find_control, packaged_label_config
+from connector.annotations.label_config import find_control, find_questions, packaged_label_config
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task
 from connector.backend import Backend
@@ -517,3 +517,45 @@ def test_label_studio_away_ends_what_depends_on_it_with_one_problem(
     assert [finding.check for finding in found] == ["label_studio", *checked, "backend", "last_sync"]
     assert {finding.check for finding in found if finding.level != "ok"} == {"label_studio", "backend"}
     assert exit_code(found) == 3
+
+
+TREE = (
+    '<View><Text name="t" value="$text"/><Taxonomy name="tree" toName="t" leafsOnly="true" maxUsages="1">'
+    '<Choice value="A"><Choice value="B"/><Choice value="C"/></Choice></Taxonomy>'
+    '<Rating name="stars" toName="t" maxRating="3"/></View>'
+)
+
+
+def unknown_answers(*results: list[dict[str, Any]]) -> Finding:
+    questions = find_questions(TREE)
+    rows = []
+    for number, result in enumerate(results, start=1):
+        read = questions.read(result)
+        rows.append(Annotation(number, 1, number, read.label, False, False, "", read.unknown, problem=read.problem))
+    tasks = {1: Task(1, "d", True, 1, "", tuple(rows))}
+    return content_checks.choices(ProjectSnapshot({"id": 7}, questions, tasks, {}, False, lambda ids: {}))
+
+
+def region(name: str, kind: str, answer: object) -> dict[str, Any]:
+    return {"from_name": name, "to_name": "t", "type": kind, "value": {kind: answer}}
+
+
+def test_a_choice_that_only_its_leaves_replace_has_a_way_back_of_its_own() -> None:
+    found = unknown_answers([region("tree", "taxonomy", [["A"]])])
+    assert found.cause == (
+        "1 annotation has an answer that cannot be chosen any more: 1 (tree: 'A'). They count as no label."
+    )
+    assert found.remedy.startswith(
+        "A choice that has others inside cannot be chosen any more, since the tag has leafsOnly"
+    )
+    assert "alias" not in found.remedy
+    both = unknown_answers([region("tree", "taxonomy", [["A"]])], [region("tree", "taxonomy", [["D"]])])
+    assert "the labelling config does not have" in both.cause
+    assert "leafsOnly" in both.remedy
+    assert "alias" in both.remedy
+
+
+def test_ways_back_are_those_of_the_questions_with_unknown_answers() -> None:
+    found = unknown_answers([region("tree", "taxonomy", [["A", "B"]]), region("stars", "rating", 5)])
+    assert found.remedy.startswith("Set maxRating so that the form has these stars again")
+    assert "alias" not in found.remedy

@@ -214,7 +214,7 @@ def test_tasks_without_a_text_are_counted(studio: Server, state: ProjectState) -
     studio.rows[5]["data"] = {}
     found = ask(studio, state)
     assert found.to_json()["tasks"] == {"total": 6, "labelled": 0, "unlabelled": 1, "without_text": 5}
-    assert "6: 0 labelled, 1 unlabelled, 5 without a text" in format_status(found)
+    assert "6: 0 labelled, 1 unlabelled, 5 without content" in format_status(found)
 
 
 @pytest.mark.parametrize(
@@ -447,6 +447,11 @@ def test_a_window_that_is_used_up_asks_for_a_sync(studio: Server, state: Project
     assert found.next_step == (
         "The window is used up. Remaining tasks are served in random order until you run connector sync --project 7"
     )
+    for task in range(1, 7):
+        studio.annotate(task, 2)
+    assert ask(studio, state).next_step == (
+        "The window is used up, and no task without a label is left: run connector sync --project 7 for second opinions"
+    )
 
 
 def test_a_project_without_tasks_says_so(studio: Server, state: ProjectState) -> None:
@@ -465,7 +470,8 @@ def test_an_empty_window_says_that_nothing_is_left(studio: Server, state: Projec
     found = ask(studio, state)
     assert (found.queue.size, found.queue.in_charge) == (0, True)
     assert found.next_step == (
-        "No task is left to ask for: those without a label were skipped, have no text, or their answers give no label."
+        "No task is left to ask for: those without a label were skipped, have no content, or their answers give no "
+        "label."
     )
     told = format_status(found)
     assert "Last sync   1 hour ago, found no task to ask for\n" in told

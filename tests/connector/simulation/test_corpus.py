@@ -382,3 +382,10 @@ def test_a_project_that_cannot_be_replayed_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         project(*tasks, control=control)
+
+
+def test_tasks_that_all_have_the_text_of_a_held_out_one_leave_none() -> None:
+    said = {f"t{number}": [("ann", "AB"[number % 2]), ("bob", "AB"[number % 2])] for number in range(10)}
+    same = Corpus(dict.fromkeys(said, "thanks"), said, [])
+    with pytest.raises(UsageError, match="no task is left beside one: all 10 tasks have the text of a held-out task"):
+        hold_out(same)

@@ -152,6 +152,8 @@ def test_every_file_that_cannot_be_read_is_counted_and_tried_again(commands: Com
         (media,) = [check for check in json.loads(doctor.out)["checks"] if check["check"] == "media"]
         assert media["level"] == "warning"
         assert f"{len(BROKEN)} of {len(rows)} texts that were tried now failed" in media["cause"]
+        assert "Import texts in UTF-8" in media["remedy"]
+        assert "PNG" not in media["remedy"]
 
         loop.state.store_media({}, list(loop.state.media_failures()))  # as if an hour had passed
         again = commands.run(loop, "sync", "--media-host", allowed, "--train", "always")

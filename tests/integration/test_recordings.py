@@ -133,7 +133,7 @@ def test_recordings_that_cannot_be_used_are_left_out_with_their_causes(commands:
     assert len(loop.window) == 2
     doctor = commands.run(loop, "doctor")
     assert "6 of 8 recordings that were tried now failed" in doctor.out
-    assert "a recording as WAV, FLAC, MP3 or OGG" in doctor.out
+    assert "Import recordings as WAV, FLAC, MP3 or OGG" in doctor.out
 
 
 BOTH = (

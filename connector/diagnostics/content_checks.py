@@ -110,12 +110,9 @@ def choices(pulled: ProjectSnapshot) -> Finding:
     if any(control.multiple for control, _ in concerned):
         effect = "It is left out of the set, and a set of nothing else counts as no label."
     ways = dict.fromkeys(way for control, answers in concerned for way in _ways_back(control, answers))
-    only_inner = all(len(_of_inner(control, answers)) == len(answers) for control, answers in concerned)
-    what = (
-        "an answer that cannot be chosen any more"
-        if only_inner
-        else "an answer that the labelling config does not have"
-    )
+    what = "an answer that the labelling config does not have"
+    if ways.keys() == {Control.way_back_of_inner}:
+        what = "an answer that cannot be chosen any more"
     remedies.append(f"{' '.join(ways)} Then run connector sync --project {pulled.project['id']}.")
     return warning(
         "choices",
@@ -129,14 +126,9 @@ def _about(control: Control, unknown: Iterable[str], questions: Questions) -> li
     return [answer for answer in unknown if not questions.several or f"{control.name}: " in answer]
 
 
-def _of_inner(control: Control, answers: Iterable[str]) -> list[str]:
-    """Those that name a choice with others inside."""
-    return [answer for answer in answers if any(quoted(name) in answer for name in control.inner)]
-
-
 def _ways_back(control: Control, answers: Sequence[str]) -> list[str]:
     """What can be done about unknown answers in a control."""
-    of_inner = _of_inner(control, answers)
+    of_inner = [answer for answer in answers if any(quoted(name) in answer for name in control.inner)]
     ways = [control.way_back_of_inner] if of_inner else []
     return ways if len(of_inner) == len(answers) else [*ways, control.way_back]
 

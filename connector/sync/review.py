@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +70,11 @@ def reviews(
 
 def shown_reviews(questions: Questions, found: Sequence[Review], joined: Scored) -> tuple[list[Review], Scored]:
     """What `reviews` found, without consensus labels of questions that the form hides by the others."""
-    if not questions.conditions:
+    shown = without_hidden(questions, joined)
+    if shown is joined:
         return list(found), joined
-    parts = without_hidden(questions, [reviewed.scored for reviewed in found])
-    shown = [Review(part, part.quality, reviewed.pred_probs) for part, reviewed in zip(parts, found, strict=True)]
-    return shown, replace(join(questions, parts), scores=joined.scores)
+    parts = zip(shown.parts, found, strict=True)
+    return [Review(part, part.quality, reviewed.pred_probs) for part, reviewed in parts], shown
 
 
 def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: str, scorer: str = "activelab") -> Scored:
@@ -92,7 +92,7 @@ def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: st
     if scored.parts:
         of_parts = zip(pulled.by_question(), scored.parts, strict=True)
         parts = [consensus_quality(part, found, strategy_name, scorer) for part, found in of_parts]
-        return join(pulled.questions, without_hidden(pulled.questions, parts))
+        return without_hidden(pulled.questions, join(pulled.questions, parts))
     if strategy_name == DEFAULT_STRATEGY and not scored.trained and not scored.held_out:
         return scored
     return _consensus(pulled, scored.probabilities, find_strategy(scorer=scorer))[0]

@@ -79,23 +79,33 @@ def join(questions: Questions, parts: Sequence[Scored], how: Combination = DEFAU
     )
 
 
-def without_hidden(questions: Questions, parts: Sequence[Scored]) -> list[Scored]:
-    """What was found of each question, without consensus labels of questions that the form hides by the others.
+def without_hidden(questions: Questions, joint: Scored) -> Scored:
+    """What `join` made, without consensus labels of questions that the form hides by the others. Scores stay.
 
     Some annotators of a task may have seen a question that its consensus hides.
     """
     if not questions.conditions:
-        return list(parts)
-    hidden = _Hidden(questions)
-    consensus = hidden.tasks([part.consensus for part in parts])
-    return [
+        return joint
+    parts = [
         replace(
             part,
-            consensus={task: label for task, label in part.consensus.items() if task not in consensus[place]},
-            quality={task: quality for task, quality in part.quality.items() if task not in consensus[place]},
+            consensus={task: label for task, label in part.consensus.items() if task not in hidden},
+            quality={task: quality for task, quality in part.quality.items() if task not in hidden},
         )
-        for place, part in enumerate(parts)
+        for part, hidden in zip(joint.parts, _hidden_tasks(questions, joint), strict=True)
     ]
+    consensus = JointLabels(questions, [part.consensus for part in parts])
+    return replace(joint, consensus=consensus, quality=lowest([part.quality for part in parts]), parts=parts)
+
+
+def _hidden_tasks(questions: Questions, joint: Scored) -> list[set[int]]:
+    """Of each question, the tasks whose consensus hides it."""
+    found: list[set[int]] = [set() for _ in joint.parts]
+    consensus, hidden = JointLabels(questions, [part.consensus for part in joint.parts]), _Hidden(questions)
+    for task in consensus:
+        for place in hidden.places(consensus.by_question(task)):
+            found[place].add(task)
+    return found
 
 
 def lowest(qualities: Sequence[Mapping[int, float]]) -> dict[int, float]:
@@ -137,15 +147,6 @@ class _Hidden:
     def __init__(self, questions: Questions) -> None:
         self._questions = questions
         self._known: dict[tuple[tuple[str, str], ...], list[int]] = {}
-
-    def tasks(self, parts: Sequence[Mapping[int, str]]) -> list[set[int]]:
-        """Of each question, the tasks of which it is hidden, if these are the labels of each."""
-        found: list[set[int]] = [set() for _ in parts]
-        joint = JointLabels(self._questions, parts)
-        for task in joint:
-            for place in self.places(joint.by_question(task)):
-                found[place].add(task)
-        return found
 
     def places(self, labels: dict[str, str]) -> list[int]:
         """The places of the questions that are hidden, if these are the labels by control."""

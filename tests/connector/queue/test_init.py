@@ -412,15 +412,21 @@ def test_what_makes_the_mirror_stale_between_two_inits_is_read_again(
 # -- the tab and the backend -----------------------------------------------------------------------------------------
 
 
-def test_a_project_that_another_state_database_runs_is_not_taken_over_without_asking(state: ProjectState) -> None:
-    server = Server()
-    server.versions = {"theirs": 3, "activelab-20260301-100000-000000": 20}
-    with pytest.raises(UsageError, match=r"Nothing was changed.*does not know.*--yes"):
+def refused_then_agreed(server: Server, state: ProjectState, refusal: str) -> list[str]:
+    """What init asks. It changes nothing after a no, and goes on after a yes."""
+    with pytest.raises(UsageError, match=refusal):
         init(server, state, lambda question: False)
     assert server.writes == []
     assert state.record().original_settings is None
     asked: list[str] = []
     init(server, state, lambda question: not asked.append(question))  # type: ignore[func-returns-value]
+    return asked
+
+
+def test_a_project_that_another_state_database_runs_is_not_taken_over_without_asking(state: ProjectState) -> None:
+    server = Server()
+    server.versions = {"theirs": 3, "activelab-20260301-100000-000000": 20}
+    asked = refused_then_agreed(server, state, r"Nothing was changed.*does not know.*--yes")
     assert "Another connector runs it, or its state database is lost" in asked[0]
     init(server, state)  # a project that is ours by now is not asked about again
 
@@ -428,12 +434,8 @@ def test_a_project_that_another_state_database_runs_is_not_taken_over_without_as
 def test_predictions_under_the_name_of_published_consensus_are_not_given_up_without_asking(state: ProjectState) -> None:
     server = Server()
     server.versions = {"theirs": 3, "activelab-consensus": 20}
-    with pytest.raises(UsageError, match=r"Nothing was changed.*20 predictions of.*'activelab-consensus'.*--yes"):
-        init(server, state, lambda question: False)
-    assert server.writes == []
-    assert state.record().original_settings is None
-    asked: list[str] = []
-    init(server, state, lambda question: not asked.append(question))  # type: ignore[func-returns-value]
+    refusal = r"Nothing was changed.*20 predictions of.*'activelab-consensus'.*--yes"
+    asked = refused_then_agreed(server, state, refusal)
     assert [question.partition(".")[0] for question in asked] == [
         "Project 7 has 20 predictions of the model version 'activelab-consensus', under which syncs publish consensus "
         "labels"

@@ -84,7 +84,7 @@ def test_a_hidden_question_does_not_count() -> None:
 def test_a_consensus_that_hides_a_question_leaves_it_without_one() -> None:
     hidden = find_questions(CONFIG.format(when=WHEN))
     seen = replace(water(), consensus={1: "sea", 2: "lake"}, quality={1: 0.7, 2: 0.1})  # one annotator of 2 saw it
-    first, second = without_hidden(hidden, [topic(), seen])
+    first, second = without_hidden(hidden, join(hidden, [topic(), seen])).parts
     assert (first.consensus, first.quality) == (topic().consensus, topic().quality)
     assert (second.consensus, second.quality, second.predicted) == ({1: "sea"}, {1: 0.7}, seen.predicted)
     reviewed = [Review(part, part.quality) for part in (topic(), seen)]

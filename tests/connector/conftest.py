@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -28,3 +29,11 @@ def adopted_state() -> Iterator[ProjectState]:
     project.put(adopted_at="2026-03-01", control=find_control(config).to_json(), label_config=config)
     yield project
     opened.close()
+
+
+@pytest.fixture
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy settings from outside: a machine may have them, and `no_proxy` counts before `NO_PROXY`."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)

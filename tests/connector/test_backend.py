@@ -404,11 +404,10 @@ def test_a_backend_that_is_away_is_for_later() -> None:
         ("HTTP_PROXY", "socks9://127.0.0.1:9", "http://studio.example"),
     ],
 )
+@pytest.mark.usefixtures("without_proxies")
 def test_an_environment_that_allows_no_connection_is_wrong_usage(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
 ) -> None:
-    for variable in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=rf"No connection can be opened \(.*environment names .*{name}"):
         Backend(url, retries=Time().retries()).check()

@@ -447,6 +447,7 @@ def test_an_expired_personal_access_token_is_refused_before_any_call() -> None:
     ("name", "value"),
     [("SSL_CERT_FILE", "/no/such/file"), ("HTTPS_PROXY", "ftp://127.0.0.1:9"), ("NO_PROXY", "[::1")],
 )
+@pytest.mark.usefixtures("without_proxies")
 def test_an_environment_that_allows_no_connection_is_not_blamed_on_the_token(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:

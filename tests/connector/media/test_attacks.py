@@ -200,6 +200,7 @@ def test_an_address_with_a_user_is_not_asked(one: One, studio: MediaServer) -> N
     assert studio.connections == 0
 
 
+@pytest.mark.usefixtures("without_proxies")
 def test_neither_proxies_nor_netrc_of_the_environment_are_used(
     one: One, pictures: MediaServer, studio: MediaServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

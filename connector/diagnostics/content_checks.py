@@ -69,7 +69,7 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
         return warning("texts", partial, other_keys)
     if not without and (unfetched := len(left_out.without_text)):
         # The check `media` says why.
-        return ok("texts", f"No task lacks {noun}, but that of {count(unfetched, 'task')} could not be fetched yet.")
+        return ok("texts", f"No task lacks {noun}, but that of {count(unfetched, 'task')} is not there: see media.")
     if not without:
         return ok(
             "texts",
@@ -87,12 +87,13 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
         named += f" {count(len(unanswerable), 'task')} of them {_have(unanswerable)} annotations ({answered})."
         remedies.append(f"Keep the tasks that have annotations. To use those, give the tasks {noun}:")
     elif len(without) < len(pulled.tasks):
-        remedies.append(f"Delete them in the Data Manager, or give them {noun}:")
+        which = "them" if not lacking else f"those without {noun}"
+        remedies.append(f"Delete {which} in the Data Manager, or give them {noun}:")
     if len(remedies) == 0 or remedies[-1].endswith(":"):
         remedies.append(f"PATCH {url}/api/tasks/ID/ with the data they lack.")
     if lacking:
         named += f" {partial}"
-        remedies.append(other_keys)
+        remedies.append(f"Keep those that have a part: they are asked for. {other_keys}")
     return warning("texts", named, " ".join(remedies))
 
 
@@ -106,9 +107,9 @@ def choices(pulled: ProjectSnapshot) -> Finding:
         return warning("choices", "The labelling config has a choice that is no class.", " ".join(remedies))
     by_control = [(control, _about(control, unknown.values(), questions)) for control in questions.controls]
     concerned = [(control, answers) for control, answers in by_control if answers]
-    effect = "They count as no label."
+    effect = f"{verb(len(unknown), 'It counts', 'They count')} as no label."
     if any(control.multiple for control, _ in concerned):
-        effect = "It is left out of the set, and a set of nothing else counts as no label."
+        effect = "Such answers are left out of the set, and a set of nothing else counts as no label."
     ways = dict.fromkeys(way for control, answers in concerned for way in _ways_back(control, answers))
     what = "an answer that the labelling config does not have"
     if ways.keys() == {Control.way_back_of_inner}:

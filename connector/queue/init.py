@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from connector.annotations.form.data import MISSING, find_value
 from connector.annotations.label_config import find_questions, servable
@@ -73,8 +73,9 @@ def initialize(
         questions = questions.with_fields(fields_before if fields is None else fields)
         if fields:
             _check_fields(project, gateway, fields)
+        agreed: list[str] = []
         if record.original_settings is None:
-            _remember(project, gateway, state, questions, asked_at, confirm, reporter or Reporter())
+            agreed = _remember(project, gateway, state, questions, asked_at, confirm, reporter or Reporter())
             record = state.record()
         wrong = wrong_settings(project)
         state.renew_lock()  # the question may have been open for long
@@ -98,7 +99,9 @@ def initialize(
         state.renew_lock()
         made = {"made_tabs": [*tabs.renamed, *tabs.ours.values()], "former_models": sorted(former)}
         state.put(found={**(record.found or {}), **made})
-        connected = backend_url is not None and _connect(project_id, gateway, backend_url, credentials, state)
+        connected = authenticated = False
+        if backend_url is not None:
+            connected, authenticated = _connect(project_id, gateway, backend_url, credentials, state)
         state.renew_lock()
         found = {name: value for name, value in (state.record().found or {}).items() if name != "undo_began"}
         state.put(adopted_at=record.adopted_at or now(), found=found)
@@ -114,7 +117,7 @@ def initialize(
             else {}
         ),
         "fields": {"before": list(fields_before), "after": list(questions.fields)},
-        "notes": list(questions.notes),
+        "notes": [*questions.notes, *agreed],
         "changed": sorted(wrong),
         "changes": [{"name": name, "before": project.get(name), "after": wrong[name]} for name in sorted(wrong)],
         "tabs": [title for title, tab in tabs.ours.items() if tab not in ((record.found or {}).get("made_tabs") or ())],
@@ -126,6 +129,7 @@ def initialize(
         "already": record.adopted_at is not None,
         "backend": backend_url,
         "connected": connected,
+        "authenticated": authenticated,
     }
 
 
@@ -176,6 +180,8 @@ def format_init(done: Mapping[str, Any]) -> str:
         lines.append(f"  {'tabs':<26}added {' and '.join(format_value(title) for title in done['tabs'])}")
     if done["connected"]:
         lines.append(f"  {'ML backend':<26}connected {done['backend']}")
+    if done["authenticated"]:
+        lines.append(f"  {'ML backend':<26}Label Studio sends the user name and password that are set now")
     head = (
         f"Project {done['project']} ({done['title']}) {'was already' if done['already'] else 'is'} set up: "
         f"{describe([(row['control'], row['classes']) for row in questions])}."
@@ -207,10 +213,16 @@ def _remember(
     asked_at: datetime | None,
     confirm: Callable[[str], bool],
     reporter: Reporter,
-) -> None:
-    """Asks what has to be confirmed, then records the project's settings and every task's overlap as they are."""
+) -> list[str]:
+    """Asks what has to be confirmed, then records the project's settings and every task's overlap as they are.
+
+    Returns what a person agreed to, in sentences.
+    """
     versions = gateway.model_versions(project["id"])
-    taken_over = _confirm_takeover(project, versions, gateway.tabs(project["id"]), confirm)
+    ours = our_versions(versions)
+    left_behind = "windows" if ours else "our tabs" if has_our_tab(gateway.tabs(project["id"])) else ""
+    matters = _to_confirm(project, versions, left_behind)
+    _confirm_all(matters, confirm)
     with reporter.stage("remember", "Recording every task as it is") as stage:
         state.put(full_read=None)  # an init that was killed a week ago may have read a part
         read_all(project, gateway, state, questions, asked_at, stage.count)
@@ -226,7 +238,9 @@ def _remember(
     state.store_originals(tasks.values())
     lists = {"tabs": gateway.tabs, "backends": gateway.backends, "webhooks": gateway.webhooks}
     found: dict[str, Any] = {name: [item["id"] for item in read(project["id"])] for name, read in lists.items()}
-    found |= {"versions": sorted(versions.keys() - our_versions(versions)), "taken_over": taken_over}
+    found |= {"versions": sorted(versions.keys() - ours), "taken_over": bool(left_behind)}
+    if asked_at is not None:
+        found["recorded_at"] = asked_at.isoformat()
     # Last: with it the record is complete, whatever becomes of this init.
     names = (*REQUIRED_SETTINGS, "model_version", "overlap_cohort_percentage", "skip_queue")
     state.renew_lock()
@@ -237,59 +251,73 @@ def _remember(
         control=questions.to_json(),  # under which the mirror was read
         label_config=project["label_config"],
     )
+    return [matter.told for matter in matters if matter.told]
 
 
-def _confirm_takeover(
-    project: dict[str, Any],
-    versions: Mapping[str, int],
-    tabs: Sequence[Mapping[str, Any]],
-    confirm: Callable[[str], bool],
-) -> bool:
-    """Asks before a project of another state database is taken over, and before a rule of several annotations ends.
+class _Matter(NamedTuple):
+    """What a person has to agree to. `refusal`: what to do else. `told`: what init says of it after a yes."""
 
-    Returns whether another state database runs the project.
-    """
-    what = "windows" if our_versions(versions) else "our tabs" if has_our_tab(tabs) else ""
-    if what and not confirm(
-        f"Project {project['id']} has {what} that this state database (CONNECTOR_STATE) does not know. Another "
-        "connector runs it, or its state database is lost. Only that database knows the project's original settings, "
-        "so undo will not restore them. Take the project over all the same?"
-    ):
-        raise UsageError(
-            f"Nothing was changed: project {project['id']} has {what} that this state database (CONNECTOR_STATE) does "
-            "not know. Use the state database that init was run with. If it is lost, give --yes to take the project "
-            "over as it is."
+    question: str
+    refusal: str
+    told: str = ""
+
+
+def _confirm_all(matters: Sequence[_Matter], confirm: Callable[[str], bool]) -> None:
+    """Asks one after another. Raises UsageError after a no, and names all that is left, because --yes agrees to all."""
+    for place, matter in enumerate(matters):
+        if not confirm(matter.question):
+            refusals = " ".join(left.refusal for left in matters[place:])
+            raise UsageError(f"Nothing was changed: {refusals[0].lower()}{refusals[1:]}")
+
+
+def _to_confirm(project: Mapping[str, Any], versions: Mapping[str, int], left_behind: str) -> list[_Matter]:
+    """What init asks about. `left_behind`: what another state database left in the project. "": nothing."""
+    name, found = f"Project {project['id']}", []
+    if left_behind:
+        unknown = f"{left_behind} that this state database (CONNECTOR_STATE) does not know"
+        found.append(
+            _Matter(
+                f"{name} has {unknown}. Another connector runs it, or its state database is lost. Only that database "
+                "knows the project's original settings, so undo will not restore them. Take the project over all the "
+                "same?",
+                f"{name} has {unknown}. Use the state database that init was run with. If it is lost, give --yes to "
+                "take the project over as it is.",
+                "The project was taken over from another state database. Only that one knows its settings from before.",
+            )
         )
-    foreign = versions.get(PUBLISHED_CONSENSUS, 0) if not what else 0
-    if foreign and not confirm(
-        f"Project {project['id']} has {count(foreign, 'prediction')} of the model version '{PUBLISHED_CONSENSUS}', "
-        "under which syncs publish consensus labels. A sync deletes them. Set the project up all the same?"
-    ):
-        raise UsageError(
-            f"Nothing was changed: project {project['id']} has {count(foreign, 'prediction')} of the model version "
-            f"'{PUBLISHED_CONSENSUS}', which a sync would delete. To keep them, give them another model version. Else "
-            "give --yes."
+    if number := versions.get(PUBLISHED_CONSENSUS, 0):
+        foreign = f"{count(number, 'prediction')} of the model version '{PUBLISHED_CONSENSUS}'"
+        found.append(
+            _Matter(
+                f"{name} has {foreign}, under which syncs publish consensus labels. A sync deletes them. Set the "
+                "project up all the same?",
+                f"{name} has {foreign}, which a sync deletes. To keep them, give them another model version. Else give "
+                "--yes.",
+                f"The next sync deletes {foreign}.",
+            )
         )
-    rule = project["maximum_annotations"]
-    if rule > 1 and not confirm(
-        f"Project {project['id']} asks for {rule} annotations per task (maximum_annotations). Our queue needs that "
-        "rule off, because Label Studio serves tasks at random otherwise. It decides per task whether to ask another "
-        "annotator. To keep a number for every task, use --min-annotations-per-task. All annotations are kept. Set "
-        "maximum_annotations to 1?"
-    ):
-        raise UsageError(
-            f"Nothing was changed: project {project['id']} has maximum_annotations = {rule}. Give --yes to end that "
-            f"rule, or --yes --min-annotations-per-task {rule} to keep it within our queue."
+    if (rule := project["maximum_annotations"]) > 1:
+        found.append(
+            _Matter(
+                f"{name} asks for {rule} annotations per task (maximum_annotations). Our queue needs that rule off, "
+                "because Label Studio serves tasks at random otherwise. It decides per task whether to ask another "
+                "annotator. To keep a number for every task, use --min-annotations-per-task. All annotations are kept. "
+                "Set maximum_annotations to 1?",
+                f"{name} has maximum_annotations = {rule}. Give --yes to end that rule, or --yes "
+                f"--min-annotations-per-task {rule} to keep it within our queue.",
+            )
         )
-    return bool(what)
+    return found
 
 
-def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Credentials, state: ProjectState) -> bool:
-    """Connects the ML backend unless it is connected, and records its address for undo first. Whether it did so.
+def _connect(
+    project_id: int, gateway: LabelStudio, url: str, credentials: Credentials, state: ProjectState
+) -> tuple[bool, bool]:
+    """Connects the ML backend unless it is connected, and records its address for undo first.
 
-    A backend that init connected before gets the present credentials. On connecting, Label Studio makes the backend's
-    title the project's model version if it has none, and would then show the model's answers in every form: that is
-    undone.
+    Returns whether it did so, and whether a backend that init connected before got the present credentials. On
+    connecting, Label Studio makes the backend's title the project's model version if it has none, and would then show
+    the model's answers in every form: that is undone.
     """
     before = gateway.get_project(project_id)["model_version"]
     connected = [backend for backend in gateway.backends(project_id) if backend["url"].rstrip("/") == url]
@@ -307,11 +335,19 @@ def _connect(project_id: int, gateway: LabelStudio, url: str, credentials: Crede
         raise
     except ConnectorError as error:
         raise _refused(url, str(error)) from error
+    refusals = [reason for reason in map(_failure, connected) if REFUSED_BY_BACKEND in reason]
+    if refusals and not authentication:
+        raise _refused(url, refusals[0])
     if credentials.basic is not None and (not connected or url in ours):
         _authenticate_webhook(project_id, gateway, url, credentials.basic)
     if gateway.get_project(project_id)["model_version"] != before:
         gateway.update_project(project_id, model_version=before)
-    return not connected
+    return not connected, bool(connected and url in ours and authentication)
+
+
+def _failure(backend: Mapping[str, Any]) -> str:
+    """Why Label Studio does not reach the ML backend, as it says. "": it does."""
+    return str(backend.get("error_message") or "") if backend.get("state") == "ER" else ""
 
 
 def _authenticate_webhook(project_id: int, gateway: LabelStudio, url: str, header: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ def restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proje
     Reads until nothing differs any more: annotators go on labelling, and a Label Studio with a job queue recounts after
     its answer. Raises TryAgainLater if tasks change faster than they are restored.
     """
-    originals, since = state.originals(), state.record().adopted_at
+    originals, since = _Originals(state), state.record().adopted_at
     restored: set[int] = set()
     differing = partial(_differing, project, gateway, state, originals, since)
     found = differing()
@@ -82,7 +83,7 @@ def restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proje
             wanted = found.wanted[task]
             with contextlib.suppress(StaleTasks):  # deleted since
                 answer = gateway.update_task(task, overlap=wanted.overlap, is_labeled=wanted.is_labeled)
-                now = _wanted({**raw, "annotations": answer["annotations"]}, originals.get(task), since, project)
+                now = _wanted({**raw, "annotations": answer["annotations"]}, originals.of(raw), since, project)
                 if now != wanted:  # it was annotated since it was read
                     gateway.update_task(task, overlap=now.overlap, is_labeled=now.is_labeled)
             restored.add(task)
@@ -93,6 +94,20 @@ def restore_tasks(project: Mapping[str, Any], gateway: LabelStudio, state: Proje
     raise TryAgainLater(
         f"Tasks of project {project['id']} change as fast as they are restored: run undo again when fewer people label."
     )
+
+
+class _Originals:
+    """The tasks as init found them."""
+
+    def __init__(self, state: ProjectState) -> None:
+        self._by_id, recorded_at = state.originals(), (state.record().found or {}).get("recorded_at")
+        # Label Studio tells its time in whole seconds.
+        self._latest = None if recorded_at is None else moment(recorded_at) + timedelta(seconds=1)
+
+    def of(self, raw: Mapping[str, Any]) -> Original | None:
+        """A task as init found it. None if it was imported since, perhaps with the number of a deleted one."""
+        later = self._latest is not None and moment(raw["created_at"]) >= self._latest
+        return None if later else self._by_id.get(raw["id"])
 
 
 class _Found(NamedTuple):
@@ -107,7 +122,7 @@ def _differing(
     project: Mapping[str, Any],
     gateway: LabelStudio,
     state: ProjectState,
-    originals: Mapping[int, Original],
+    originals: _Originals,
     since: str | None,
 ) -> _Found:
     """Reads all tasks. `originals`: as init found them, which was at `since`."""
@@ -116,7 +131,7 @@ def _differing(
     still_open = 0
     for page in gateway.tasks(project["id"]):
         for raw in page:
-            flags = wanted[raw["id"]] = _wanted(raw, originals.get(raw["id"]), since, project)
+            flags = wanted[raw["id"]] = _wanted(raw, originals.of(raw), since, project)
             if flags != Flags(raw["overlap"], raw["is_labeled"]):
                 wrong[raw["id"]] = raw
             still_open += _asks_for_more(raw, flags, project)

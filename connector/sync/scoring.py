@@ -214,12 +214,17 @@ def _fetched_texts(pulled: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, s
 
 
 def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) -> bool:
-    """Whether a training is due: there is no model, the config has changed, or enough of `trained_on` labels have."""
+    """Whether a training is due: there is no model, the config has changed, or enough of the labels have.
+
+    `trained_on`: how many labels the model learnt from, of texts that have not changed since.
+    """
     model = scored.probabilities
     if model is None or (set(model.classes), model.multilabel) != (set(control.classes), control.multiple):
         return True
     if model.fields != control.fields or model.control not in ("", control.name):
         return True  # it reads something else, or answers another question
+    if not trained_on:
+        return True  # since its training, all texts that it learnt from have changed
     return scored.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * trained_on)
 
 

@@ -57,8 +57,10 @@ def test_everybody_brings_what_the_backend_wants(
     assert loop.call("GET", "/api/ml/", params={"project": loop.id}) == []
 
     before = answered(guarded, "none").get("401", 0)
-    for _ in range(2):  # again changes nothing
-        assert commands.run(loop, "init", "--connect-backend", **ALL).code == 0
+    passed = "  ML backend                Label Studio sends the user name and password that are set now"
+    for again in (False, True):
+        done = commands.run(loop, "init", "--connect-backend", **ALL)
+        assert (done.code, passed in done.out, "Nothing was changed" in done.out) == (0, again, False)
         (connected,) = loop.call("GET", "/api/ml/", params={"project": loop.id})
         assert (connected["state"], connected["basic_auth_user"]) == ("CO", USERNAME)
 

@@ -307,6 +307,23 @@ def test_a_command_killed_in_the_middle_is_made_good_by_the_next(
     assert comparable(loop.dump()) == before
 
 
+def test_tasks_imported_since_are_not_taken_for_deleted_ones(start: StartProject) -> None:
+    loop = start(texts(6), adopted=False)
+    for task in loop.tasks:
+        loop.call("PATCH", f"/api/tasks/{task}", json={"overlap": 2})
+    loop.adopt()
+    loop.sync(window=4)
+    for task in loop.tasks:
+        loop.call("DELETE", f"/api/tasks/{task}")
+    # Label Studio on SQLite gives them the same numbers.
+    others = [{"data": {"text": f"Another request, number {number}"}} for number in range(6)]
+    loop.call("POST", f"/api/projects/{loop.id}/import", json=others)
+    loop.sync(window=4)
+    done = give_back(loop)
+    assert (done["tasks"], done["still_open"]) == (0, 0)
+    assert [task["overlap"] for task in loop.dump()["tasks"]] == [1] * 6
+
+
 @pytest.mark.nightly
 def test_a_project_taken_over_again_after_undo_works_as_before(start: StartProject, people: Annotators) -> None:
     loop = start(texts(14), maximum_annotations=2)

@@ -295,7 +295,7 @@ def test_a_task_of_which_two_files_cannot_be_fetched_is_none_without_content() -
     left = whole.without_failed({key: failure.problem for key, failure in failures.items()})
     assert left.tasks[1].digest is None
     found = content_checks.texts(left, "http://studio", lambda ids: [])
-    assert found == ok("texts", "No task lacks an image, but that of 1 task could not be fetched yet.")
+    assert found == ok("texts", "No task lacks an image, but that of 1 task is not there: see media.")
 
 
 class Gone:

@@ -366,7 +366,7 @@ def test_an_answer_that_is_gone_has_a_way_back_of_its_kind(control: str, label: 
     pulled = replace(charted([task(1, gone)]).pulled, questions=Questions((served,)))
     found = content_checks.choices(pulled)
     assert found.cause == (
-        f"1 annotation has an answer that the labelling config does not have: 101 ('{label}'). They count as no label."
+        f"1 annotation has an answer that the labelling config does not have: 101 ('{label}'). It counts as no label."
     )
     assert found.remedy.startswith(remedy)
 
@@ -397,6 +397,11 @@ def test_tasks_that_people_have_annotated_are_never_to_be_deleted() -> None:
     assert "elete" not in found.remedy
     found = content_checks.texts(charted([skipped, task(3)]).pulled, "http://ls", lambda ids: [])
     assert "Delete them" in found.remedy
+    partial = Task(4, "digest", False, 1, at, (row(4, 1),), problem="it has no 'more'")
+    found = content_checks.texts(charted([skipped, partial, task(3)]).pulled, "http://ls", lambda ids: [])
+    assert "1 task has only a part of what models read: 4" in found.cause
+    assert found.remedy.startswith("Delete those without a text in the Data Manager, or give them a text:")
+    assert "Keep those that have a part: they are asked for." in found.remedy
 
 
 def test_annotations_that_give_no_label_are_named() -> None:
@@ -543,7 +548,7 @@ def region(name: str, kind: str, answer: object) -> dict[str, Any]:
 def test_a_choice_that_only_its_leaves_replace_has_a_way_back_of_its_own() -> None:
     found = unknown_answers([region("tree", "taxonomy", [["A"]])])
     assert found.cause == (
-        "1 annotation has an answer that cannot be chosen any more: 1 (tree: 'A'). They count as no label."
+        "1 annotation has an answer that cannot be chosen any more: 1 (tree: 'A'). It counts as no label."
     )
     assert found.remedy.startswith(
         "A choice that has others inside cannot be chosen any more, since the tag has leafsOnly"

@@ -442,6 +442,36 @@ def test_predictions_under_the_name_of_published_consensus_are_not_given_up_with
     ]
 
 
+def test_a_connected_backend_that_refuses_label_studio_since_is_told(state: ProjectState) -> None:
+    server = Server()
+    init(server, state, backend_url="http://model:9090")
+    server.connected[0] |= {"state": "ER", "error_message": "401 Client Error: Unauthorized for url: http://model:9090"}
+    with pytest.raises(UsageError, match=r"refuses Label Studio.*Set ML_BACKEND_USERNAME"):
+        init(server, state, backend_url="http://model:9090")
+    server.connected[0] |= {"error_message": "timed out"}  # it may be away for a while
+    init(server, state, backend_url="http://model:9090")
+
+
+def test_all_that_a_yes_agrees_to_is_named_at_once_and_told(state: ProjectState) -> None:
+    server = Server(maximum_annotations=3)
+    server.versions = {"activelab-20260301-100000-000000": 20, "activelab-consensus": 6}
+    refusal = (
+        r"Nothing was changed: project 7 has windows that .* --yes to take the project over as it is\. Project 7 has 6 "
+        r"predictions of .* Project 7 has maximum_annotations = 3\. Give --yes to end that rule, or --yes --min-anno"
+    )
+    with pytest.raises(UsageError, match=refusal):
+        init(server, state, lambda question: False)
+    with pytest.raises(UsageError, match=r"^Nothing was changed: project 7 has maximum_annotations = 3"):
+        init(server, state, lambda question: "asks for 3" not in question)
+    done = init(server, state, lambda question: True)
+    assert done["notes"] == [
+        "The project was taken over from another state database. Only that one knows its settings from before.",
+        "The next sync deletes 6 predictions of the model version 'activelab-consensus'.",
+    ]
+    assert done["notes"][1] in format_init(done)
+    assert init(server, state)["notes"] == []
+
+
 def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState) -> None:
     server = Server()
     server.views.append({"id": 3, "data": {"title": "Default"}})

@@ -438,4 +438,4 @@ def test_doctor_tells_what_becomes_of_a_set_with_a_choice_that_is_gone(model: Mo
     _, project = exported(model, state)
     found = content_checks.choices(project)
     assert found.level == "warning"
-    assert "It is left out of the set" in found.cause
+    assert "Such answers are left out of the set" in found.cause

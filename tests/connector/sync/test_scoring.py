@@ -114,6 +114,15 @@ def test_auto_trains_again_when_enough_labels_are_new(
     assert (result.labels_changed, result.trained) == (more, trained)
 
 
+def test_a_model_of_texts_that_have_all_changed_is_trained_anew(model: Model, state: ProjectState) -> None:
+    tasks = both_classes(RETRAIN_LABELS - 2)
+    assert run(pulled(*tasks), model, state).trained
+    state.store_trained({task.id: "Polite" for task in tasks[1:]})  # one text has changed
+    assert not run(pulled(*tasks), model, state).trained
+    state.store_trained({})
+    assert run(pulled(*tasks), model, state).trained
+
+
 def test_a_model_that_read_other_fields_is_trained_anew(model: Model, state: ProjectState) -> None:
     project = pulled(*both_classes(20))
     assert run(project, model, state).trained

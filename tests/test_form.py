@@ -569,7 +569,7 @@ CONTENTS: dict[str, tuple[str, Any, str | None, str]] = {
         "Anna: Hello\nNobody",
         "",
     ),
-    "no turns": ('<Paragraphs name="t" value="$h"/>', [], None, "'h' has no 'text' in it"),
+    "no turns": ('<Paragraphs name="t" value="$h"/>', [], None, "'h' has no text as 'text' in it"),
     "turns that are texts": ('<Paragraphs name="t" value="$h"/>', ["Hello"], None, "'h' is no list of objects"),
     "a text for turns": ('<Paragraphs name="t" value="$h"/>', "Hello", None, "'h' is no list of objects"),
     "messages": ('<Chat name="t" value="$h"/>', [{"role": "user", "content": "Hi"}], "user: Hi", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def _label_config(path: Path | None, control_names: tuple[str, ...] = ()) -> str
     if path is None:
         return packaged_label_config()
     try:
-        config = path.read_text(encoding="utf-8")
+        # Label Studio takes no XML declaration.
+        config = re.sub(r"^\s*<\?xml\b[^>]*\?>", "", path.read_text(encoding="utf-8-sig"))
         find_questions(config, control_names)
     except OSError as error:
         raise click.UsageError(f"{path} cannot be read: {error.strerror}.") from error

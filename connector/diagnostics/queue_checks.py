@@ -99,6 +99,12 @@ def places_left(window: WindowSnapshot) -> Finding:
             "Beyond the window, tasks are served in random order.",
             f"Run {window.sync} more often, for example from cron, or with a larger --window.",
         )
+    if not left:
+        return warning(
+            "window",
+            "The window is used up, and Label Studio has no other task to serve.",
+            f"Run {window.sync}: if tasks need more labels, it asks for them.",
+        )
     return ok("window", f"{left} of its {count(len(window.slots), 'place')} {verb(left)} left.")
 
 

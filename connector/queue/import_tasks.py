@@ -30,7 +30,12 @@ def create(
     read = read_data_file(data, find_questions(label_config, control_names).with_fields(fields))
     if read.assumed is not None:
         say(read.assumed)
-    project = gateway.create_project(title, label_config)
+    try:
+        project = gateway.create_project(title, label_config)
+    except ConnectorError as error:
+        if type(error) is ConnectorError:  # Label Studio's words about the config
+            raise UsageError(f"The labelling config cannot be used. {error}") from error
+        raise
     try:
         gateway.import_tasks(project["id"], read.rows)
     except BaseException as error:

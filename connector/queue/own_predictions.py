@@ -33,10 +33,11 @@ def delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectStat
     """Deletes all our predictions: windows, published consensus labels, and what our ML backend gave Label Studio.
 
     Label Studio asks the backend for predictions if a person wishes so. They are ours if init connected the backend,
-    if they were made since, and if their version has the form of our backend's. All others stay.
+    if they were made since, and if their version has the form of our backend's. All others stay, those under the name
+    of our consensus labels, too, if init found them and no sync has replaced them.
     """
     versions = gateway.model_versions(project_id)
-    ours = our_versions(versions) | ({PUBLISHED_CONSENSUS} & versions.keys())
+    ours = our_versions(versions) | ({PUBLISHED_CONSENSUS} & versions.keys() - set(found.get("versions", ())))
     since = versions.keys() - ours - set(found.get("versions", versions))
     retrieved = {version for version in since if _is_from_our_backend(version, found)}
     if ours | retrieved:

@@ -14,7 +14,7 @@ from connector.progress import Reporter
 from connector.queue.own_predictions import delete_predictions
 from connector.queue.settings import REQUIRED_SETTINGS
 from connector.queue.task_flags import close_second_opinions, restore_tasks
-from connector.queue.versions import is_ours
+from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
 from connector.queue.views import OwnTabs, delete_tabs
 from connector.state.project_state import ProjectState, now
 from connector.state.recognition import explain_deleted
@@ -41,6 +41,8 @@ class UndoResult:
         taken_over: another state database ran the project before init.
         different: the settings that are not as init found them.
         version_gone: the model version that init found, if its predictions are gone.
+        replaced: how many predictions that init found were deleted by a sync, because they had the name of published
+            consensus labels.
     """
 
     project: int
@@ -57,6 +59,7 @@ class UndoResult:
     taken_over: bool = False
     different: list[str] = field(default_factory=list)
     version_gone: str | None = None
+    replaced: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -108,6 +111,7 @@ def undo(project_id: int, gateway: LabelStudio, state: ProjectState, reporter: R
         taken_over=found.get("taken_over", False),
         different=sorted(_different(project, {**original, "model_version": version})),
         version_gone=original["model_version"] if original["model_version"] and not version else None,
+        replaced=found.get("replaced", 0),
     )
 
 
@@ -161,6 +165,11 @@ def _claim(done: UndoResult) -> str:
             f"Project {done.project} is as this init found it. Another state database ran it before, and only that one "
             "knows the settings before its own init."
         )
+    if done.replaced:
+        predictions = (
+            f"{count(done.replaced, 'prediction')} of the version '{PUBLISHED_CONSENSUS}', which a sync deleted"
+        )
+        return f"Project {done.project} is as init found it, but for {predictions}."
     return f"Project {done.project} is as init found it."
 
 

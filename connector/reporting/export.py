@@ -100,7 +100,7 @@ def export(
         if with_media and not pulled.questions.has_media:
             raise UsageError(f"Project {project_id} has texts only. Run the command without --media.")
         with suggest_no_model("export"):
-            reviewed, joined = shown_reviews(pulled.questions, *reviews(pulled, backend, reporter, scorer))
+            reviewed, joined = shown_reviews(pulled.questions, *reviews(pulled, backend, reporter, state, scorer))
         with (
             reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage,
             _media_columns(pulled, gateway, media_hosts, with_media) as media,

@@ -94,7 +94,7 @@ def report(
             pulled = read_snapshot(project_id, gateway, state, stage.count)
         _require_question(replay, pulled.questions)
         with suggest_no_model("report"):
-            reviewed, joined = reviews(pulled, backend, reporter, scorer)
+            reviewed, joined = reviews(pulled, backend, reporter, state, scorer)
         with (
             reporter.stage("report", f"Writing a report on {count(len(pulled.tasks), 'task')} to {out}"),
             _thumbnails(pulled, gateway, media_hosts) as thumbnails,

@@ -19,6 +19,7 @@ class Found(TypedDict, total=False):
 
     Ids of tabs, backends and webhooks, and the model versions of predictions that were there. The ids of the tabs that
     it made, and the addresses of backends that it connected. `taken_over`: another state database ran the project.
+    `replaced`: how many predictions a sync deleted that had the name of published consensus labels.
     `recorded_at`: when init recorded every task, by Label Studio's clock.
     `former_models`: keys in the ML backend of questions that are not served any more, until a sync deletes them there.
     `undo_began`: when an undo began that has not ended. What it left is neither as init found it nor as init set it up.
@@ -31,6 +32,7 @@ class Found(TypedDict, total=False):
     taken_over: bool
     made_tabs: list[int]
     connected: list[str]
+    replaced: int
     recorded_at: str
     former_models: list[str]
     undo_began: str

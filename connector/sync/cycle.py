@@ -389,6 +389,10 @@ class _Cycle:
         from connector.queue import consensus_predictions
         from connector.sync.review import consensus_quality
 
+        found = self.state.record().found or {}
+        if PUBLISHED_CONSENSUS in found.get("versions", ()):  # a person's, who agreed to this at init
+            versions = [version for version in found["versions"] if version != PUBLISHED_CONSENSUS]
+            self.state.put(found={**found, "versions": versions, "replaced": snapshot.versions[PUBLISHED_CONSENSUS]})
         if not self.options.publish_consensus:
             with self.reporter.stage("consensus", "Removing published consensus labels"):
                 consensus_predictions.remove_consensus(self.gateway, self.state, self.project_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +14,17 @@ from connector.annotations.questions import Questions
 from connector.annotations.records import latest_labels
 from connector.backend import Backend, Probabilities
 from connector.progress import Reporter
+from connector.state.project_state import ProjectState
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import LabelSet, align_probabilities, predicted_labels
-from connector.sync.scoring import Scored, fetch_probabilities, find_consensus, score_tasks, task_digests
+from connector.sync.scoring import (
+    Scored,
+    fetch_probabilities,
+    find_consensus,
+    labels_are_gone,
+    score_tasks,
+    task_digests,
+)
 from connector.sync.several import join, without_hidden
 
 
@@ -35,13 +43,28 @@ class Review:
     pred_probs: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def review(pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter, scorer: str = "activelab") -> Review:
+def review(
+    pulled: ProjectSnapshot,
+    backend: Backend | None,
+    reporter: Reporter,
+    scorer: str = "activelab",
+    trained: Mapping[int, str] | None = None,
+) -> Review:
     """The consensus labels, their quality and all scores by the default strategy, without training.
 
-    Without a backend, labels and majority votes alone. `scorer`: the setting CONNECTOR_SCORER.
+    Without a backend, labels and majority votes alone, and also if all labels that the model was trained on are gone.
+
+    Args:
+        pulled: the project as Label Studio has it now.
+        backend: the ML backend, if it is to be asked.
+        reporter: shows the stages.
+        scorer: the setting CONNECTOR_SCORER.
+        trained: {task: consensus label} that the model was trained on. None: not known.
     """
     strategy = find_strategy(scorer=scorer)
     probabilities = fetch_probabilities(pulled, backend, reporter) if backend is not None else None
+    if labels_are_gone(trained or {}, _labels(pulled)):
+        probabilities = None
     scored, labels = _consensus(pulled, probabilities, strategy)
     if probabilities is None:
         return Review(scored)
@@ -56,12 +79,18 @@ def review(pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter,
 
 
 def reviews(
-    pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter, scorer: str = "activelab"
+    pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter, state: ProjectState, scorer: str = "activelab"
 ) -> tuple[list[Review], Scored]:
     """A review of each question, and what `join` makes of them. Of one question, this is what its review found."""
     questions = pulled.questions
     found = [
-        review(part, backend, reporter.of(part.control.name) if questions.several else reporter, scorer)
+        review(
+            part,
+            backend,
+            reporter.of(part.control.name) if questions.several else reporter,
+            scorer,
+            state.memory_of(questions, part.control.name).trained(),
+        )
         for part in pulled.by_question()
     ]
     parts = [reviewed.scored for reviewed in found]
@@ -101,6 +130,9 @@ def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: st
 def _consensus(
     pulled: ProjectSnapshot, probabilities: Probabilities | None, strategy: Strategy
 ) -> tuple[Scored, LabelSet]:
-    annotations = (row for task in task_digests(pulled) for row in pulled.tasks[task].annotations)
-    scored = Scored(latest_labels(annotations), probabilities=probabilities)
+    scored = Scored(_labels(pulled), probabilities=probabilities)
     return scored, find_consensus(scored, pulled.control, strategy)[0]
+
+
+def _labels(pulled: ProjectSnapshot) -> Mapping[tuple[int, int], str]:
+    return latest_labels(row for task in task_digests(pulled) for row in pulled.tasks[task].annotations)

@@ -116,7 +116,8 @@ def score(
     result.probabilities = fetch_probabilities(pulled, backend, reporter)
     last = state.trained() if result.probabilities is not None else {}
     tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
-    if tainted:
+    gone = result.probabilities is not None and labels_are_gone(last, result.labels)
+    if tainted or gone:
         result.probabilities = None
     labels, consensus = find_consensus(result, control, strategy)
     result.labels_changed = sum(
@@ -142,6 +143,10 @@ def score(
         reporter.say(
             "The model was trained on the test set, so it is not used until it is trained on labels of other tasks."
         )
+    elif gone:
+        reporter.say(
+            "All labels that the model was trained on are gone, so it is not used until it is trained on others."
+        )
     if result.probabilities is None:
         return result
     result.model_version = result.probabilities.model_version
@@ -149,6 +154,11 @@ def score(
         with reporter.stage("score", "Scoring all tasks"):
             score_tasks(result, labels, pulled, strategy)
     return result
+
+
+def labels_are_gone(trained: Mapping[int, str], labels: Mapping[tuple[int, int], str]) -> bool:
+    """Whether no task that a model was trained on has a label any more. `trained`: {task: consensus label} of these."""
+    return bool(trained) and not any(task in trained for task, _ in labels)
 
 
 def find_consensus(scored: Scored, control: Control, strategy: Strategy) -> tuple[LabelSet, ConsensusResult]:

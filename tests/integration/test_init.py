@@ -427,6 +427,24 @@ def test_unusable_data_makes_no_project(
     assert label_studio.call("GET", "/api/projects/", params={"page_size": 1})["count"] == before
 
 
+def test_a_config_that_label_studio_refuses_is_wrong_usage_and_a_declaration_is_left_out(
+    start: StartProject, label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    data, config = tmp_path / "texts.csv", tmp_path / "config.xml"
+    data.write_text("text\nHello\n")
+    choices = '<Choices name="c" toName="t"><Choice value="A"/><Choice value="B"/></Choices>'
+    options = ("init", "--title", "Declared", "--data", str(data), "--label-config", str(config), "--json")
+    config.write_text(f'<View><Text name="t" value="$text"/><Header name="t"/>{choices}</View>')
+    refused = connector(start([], adopted=False), *options)
+    assert (refused.returncode, "The labelling config cannot be used" in refused.stderr) == (2, True)
+    config.write_text(
+        f'\ufeff<?xml version="1.0" encoding="utf-8"?>\n<View><Text name="t" value="$text"/>{choices}</View>', "utf-8"
+    )
+    done = connector(start([], adopted=False), *options)
+    assert done.returncode == 0, done.stderr
+    label_studio.call("DELETE", f"/api/projects/{json.loads(done.stdout)['project']}/")
+
+
 def test_connecting_the_backend_registers_it_once_and_leaves_the_queue_in_charge(
     start: StartProject, label_studio: LabelStudio, people: Annotators
 ) -> None:

@@ -250,3 +250,15 @@ def test_doctor_finds_nothing_in_it(start: StartProject, people: Annotators) -> 
     found = findings(loop)
     assert {name: finding.level for name, finding in found.items() if finding.level == "problem"} == {}
     assert found["model_version"].level == "ok"
+
+
+def test_predictions_of_that_name_that_init_found_stay_until_a_sync(start: StartProject) -> None:
+    loop = start(texts(6), adopted=False)
+    rows = [{"task": task, "result": [], "score": 0.5, "model_version": PUBLISHED_CONSENSUS} for task in loop.tasks]
+    loop.call("POST", f"/api/projects/{loop.id}/import/predictions", json=rows)
+    for synced in (False, True):
+        loop.adopt()
+        if synced:
+            loop.sync(window=4)
+        done = undo(loop.id, loop.gateway, loop.state, Reporter())
+        assert (done.replaced, loop.versions().get(PUBLISHED_CONSENSUS, 0)) == ((6, 0) if synced else (0, 6))

@@ -42,4 +42,4 @@ class Turns(Content):
             who, what = string_of(turn.get(name_key)), string_of(turn.get(text_key))
             if what and what.strip():
                 lines.append(f"{who}: {what}" if who else what)
-        return plain("\n".join(lines), f"'{field.key}' has no '{text_key}' in it")
+        return plain("\n".join(lines), f"'{field.key}' has no text as '{text_key}' in it")

@@ -286,6 +286,11 @@ def test_a_window_with_fewer_places_than_people_is_used_up() -> None:
     small = [Slot(4, relabel=False)]
     assert queue_checks.places_left(charted(people, window=small, unanswered={4})).level == "ok", "all that there was"
     assert queue_checks.places_left(charted(people, window=[], unanswered=set())).level == "ok"
+    nothing = queue_checks.places_left(charted(people, unanswered=set()))
+    assert (nothing.level, nothing.remedy) == (
+        "warning",
+        "Run connector sync --project 7: if tasks need more labels, it asks for them.",
+    )
 
 
 @pytest.mark.parametrize(

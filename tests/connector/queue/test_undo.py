@@ -50,6 +50,16 @@ CRON = "If cron runs connector sync for the project, remove that line."
             ],
         ),
         (
+            UndoResult(7, replaced=15),
+            [
+                "Project 7 is as init found it, but for 15 predictions of the version 'activelab-consensus', which a "
+                "sync deleted. Undo restored no setting.",
+                "It closed 0 second opinions and removed nothing.",
+                KEPT,
+                CRON,
+            ],
+        ),
+        (
             UndoResult(7, still_open=1, version_gone="theirs", other_predictions={"b": 1200, "a": 3}),
             [
                 "Project 7 is as init found it. Undo restored no setting.",
@@ -80,7 +90,7 @@ CRON = "If cron runs connector sync for the project, remove that line."
             ["The state database has forgotten project 7. Label Studio was not changed.", CRON],
         ),
     ],
-    ids=["all", "retrieved", "taken over", "left", "different", "already", "forgotten"],
+    ids=["all", "retrieved", "taken over", "replaced", "left", "different", "already", "forgotten"],
 )
 def test_undo_says_what_it_did_and_what_it_left(done: UndoResult, sentences: list[str]) -> None:
     assert format_undo(done) == " ".join(sentences)

@@ -90,3 +90,11 @@ def test_without_a_model_there_is_a_majority_and_no_quality(state: ProjectState)
     assert scored.consensus == consensus_quality(pulled(*TASKS), scored, "random").consensus
     assert scored.quality == consensus_quality(pulled(*TASKS), scored, "random").quality == {}
     assert review(pulled(*TASKS), None, Reporter()).scored.consensus == scored.consensus
+
+
+def test_a_model_whose_labels_are_all_gone_says_nothing(state: ProjectState) -> None:
+    model = Model()
+    round_of(TASKS, state, model)
+    found = review(pulled(*TASKS), model, Reporter(), trained={99: "Polite"})  # type: ignore[arg-type]
+    assert (found.scored.model_version, found.quality, found.pred_probs) == (None, {}, {})
+    assert review(pulled(*TASKS), model, Reporter(), trained={1: "Polite"}).quality  # type: ignore[arg-type]

@@ -114,6 +114,21 @@ def test_auto_trains_again_when_enough_labels_are_new(
     assert (result.labels_changed, result.trained) == (more, trained)
 
 
+def test_a_model_whose_labels_are_all_gone_is_not_used(
+    model: Model, state: ProjectState, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(pulled(*both_classes(20)), model, state)
+    tasks = [*(labelled(number) for number in range(1, 21)), labelled(30, "Polite"), labelled(31, "Polite")]
+    for train in ("auto", "always", "never"):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="connector"):
+            result = run(pulled(*tasks), model, state, train)
+        assert (result.trained, result.model_version, result.scores, result.predicted) == (False, None, {}, {})
+        assert "All labels that the model was trained on are gone" in caplog.text
+    assert run(pulled(*tasks[:-1], labelled(31, "Impolite")), model, state).trained
+    assert run(pulled(labelled(1), labelled(30, "Polite")), model, state, "never").model_version is not None
+
+
 def test_a_model_of_texts_that_have_all_changed_is_trained_anew(model: Model, state: ProjectState) -> None:
     tasks = both_classes(RETRAIN_LABELS - 2)
     assert run(pulled(*tasks), model, state).trained

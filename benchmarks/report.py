@@ -126,6 +126,7 @@ def generate(n_tasks: int, n_labels: int, n_annotators: int) -> ReportData:
         key=1,
         url="http://localhost:8080",
         project_id=7,
+        created_at=NOW.isoformat(),
         adopted_at=NOW.isoformat(),
         control=CONTROL.to_json(),
         label_config=None,

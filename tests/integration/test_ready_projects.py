@@ -56,6 +56,7 @@ def in_the_state(loop: ProjectDriver) -> dict[str, Any]:
         rows = {name: [dict(row) for row in database.execute(f'SELECT * FROM "{name}"')] for name in names}
     found = json.loads(rows["projects"][0]["found"])
     assert found["made_tabs"] == [tab["id"] for tab in loop.tabs()]
+    assert found.pop("recorded_at")
     rows["projects"][0]["found"] = {**found, "made_tabs": len(found["made_tabs"])}
     return without_ids(loop, rows)
 

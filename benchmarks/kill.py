@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -154,8 +154,9 @@ class Kills:
         assert model is not None
         return str(model["model_version"])
 
-    def _predict(self) -> Sequence[float]:
-        entries = self._backend.predict(PROJECT, [*self._texts[:5], "a text that is no item"], CONFIG, "text")
+    def _predict(self) -> list[float]:
+        texts = [*self._texts[:5], "a text that is no item"]
+        entries = self._backend.predict(PROJECT, [{"text": text} for text in texts], CONFIG)
         return [entry["score"] if entry["result"] else -1.0 for entry in entries]
 
 

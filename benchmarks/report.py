@@ -194,9 +194,12 @@ def _head(data: ReportData) -> Head:
         last_sync=NOW.isoformat(),
         asked_model=True,
         model_version="model-1",
+        model_embedding="",
+        round=1,
         agreement=0.8,
         ground_truth_tasks=0,
         ground_truth_accuracy=None,
+        holds_out=False,
         advice="",
         notes=[],
     )

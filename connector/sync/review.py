@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connector.active_learning import DEFAULT_STRATEGY
-from connector.active_learning.strategies import Strategy, find_strategy
+from connector.active_learning.strategies import find_strategy
 from connector.annotations.questions import Questions
 from connector.annotations.records import latest_labels
-from connector.backend import Backend, Probabilities
+from connector.backend import Backend
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync.label_matrix import LabelSet, align_probabilities, predicted_labels
+from connector.sync.label_matrix import align_probabilities, predicted_labels
 from connector.sync.scoring import (
     Scored,
     fetch_probabilities,
@@ -63,9 +63,11 @@ def review(
     """
     strategy = find_strategy(scorer=scorer)
     probabilities = fetch_probabilities(pulled, backend, reporter) if backend is not None else None
-    if labels_are_gone(trained or {}, _labels(pulled)):
+    given = _labels(pulled)
+    if labels_are_gone(trained or {}, given):
         probabilities = None
-    scored, labels = _consensus(pulled, probabilities, strategy)
+    scored = Scored(given, probabilities=probabilities)
+    labels, _ = find_consensus(scored, pulled.control, strategy)
     if probabilities is None:
         return Review(scored)
     scored.model_version = probabilities.model_version
@@ -124,14 +126,9 @@ def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: st
         return without_hidden(pulled.questions, join(pulled.questions, parts))
     if strategy_name == DEFAULT_STRATEGY and not scored.trained and not scored.held_out:
         return scored
-    return _consensus(pulled, scored.probabilities, find_strategy(scorer=scorer))[0]
-
-
-def _consensus(
-    pulled: ProjectSnapshot, probabilities: Probabilities | None, strategy: Strategy
-) -> tuple[Scored, LabelSet]:
-    scored = Scored(_labels(pulled), probabilities=probabilities)
-    return scored, find_consensus(scored, pulled.control, strategy)[0]
+    found = Scored(_labels(pulled), probabilities=scored.probabilities)
+    find_consensus(found, pulled.control, find_strategy(scorer=scorer))
+    return found
 
 
 def _labels(pulled: ProjectSnapshot) -> Mapping[tuple[int, int], str]:

@@ -116,7 +116,7 @@ def score(
     result.probabilities = fetch_probabilities(pulled, backend, reporter)
     last = state.trained() if result.probabilities is not None else {}
     tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
-    gone = result.probabilities is not None and labels_are_gone(last, result.labels)
+    gone = labels_are_gone(last, result.labels)
     if tainted or gone:
         result.probabilities = None
     labels, consensus = find_consensus(result, control, strategy)

@@ -78,11 +78,13 @@ def find_questions(label_config: str, names: Sequence[str] = (), *, missing_allo
     Raises UsageError if there is none, or if one of `names` cannot be served. With `missing_allowed`, that one is left
     out if others are there.
     """
-    found = servable(label_config)
+    rows = list_controls(label_config)
+    found = {row.name: row.control for row in rows if row.control is not None}
     names = names or list(found)
-    missing = [name for name in names if name not in found]
+    reasons = {row.name: row.reason for row in rows}
+    missing = {name: reasons.get(name, "") for name in names if name not in found}
     if not names or (missing and not missing_allowed) or len(missing) == len(names):
-        find_control(label_config, missing[0] if missing else None)  # raises
+        find_control(label_config, next(iter(missing), None))  # raises
     controls = tuple(found[name] for name in names if name in found)
     # If a control that is not served hides one, nothing is known about that.
     known = {
@@ -91,7 +93,7 @@ def find_questions(label_config: str, names: Sequence[str] = (), *, missing_allo
         if name in names
     }
     return Questions(
-        controls, {name: rules for name, rules in known.items() if rules}, tuple(missing), tuple(dict.fromkeys(names))
+        controls, {name: rules for name, rules in known.items() if rules}, missing, tuple(dict.fromkeys(names))
     )
 
 

@@ -14,6 +14,7 @@ from connector.annotations.controls import Control, from_json
 from connector.annotations.controls.control import ReadLabel, Target
 from connector.annotations.form.conditions import Condition, shown_labels
 from connector.annotations.form.data import CONTENT_SEPARATOR, Shown
+from connector.annotations.form.regions import quoted
 from connector.annotations.objects.content import NOUNS
 from connector.annotations.objects.linked import links_in
 from connector.annotations.objects.medium import PAGE_SEPARATOR
@@ -32,13 +33,13 @@ class Questions:
     Attributes:
         controls: At least one.
         conditions: When the form shows a control, by its name. Those that it always shows are not in it.
-        missing: Names of controls that are to be served, which the config does not have any more.
+        missing: Controls that are to be served, and why they cannot be: "" if the config does not have them any more.
         order: All names that are to be served. The first one's model is that of the project.
     """
 
     controls: tuple[Control, ...]
     conditions: Mapping[str, tuple[Condition, ...]] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
 
     @property
@@ -50,6 +51,15 @@ class Questions:
     def names(self) -> list[str]:
         """The names of the controls."""
         return [control.name for control in self.controls]
+
+    @property
+    def not_served(self) -> list[str]:
+        """Each of the missing controls in a sentence: what follows its name."""
+        gone = "the labelling config no longer has"
+        return [
+            f"{quoted(name)}, which {f'cannot be served any more ({why})' if why else gone}"
+            for name, why in self.missing.items()
+        ]
 
     @property
     def described(self) -> str:
@@ -238,7 +248,7 @@ class Questions:
         return {
             "questions": [control.to_json() for control in self.controls],
             "conditions": {name: [list(rule) for rule in rules] for name, rules in self.conditions.items()},
-            "missing": list(self.missing),
+            "missing": dict(self.missing),
             "order": list(self.order),
         }
 
@@ -273,4 +283,7 @@ def questions_from_json(value: Mapping[str, Any]) -> Questions:
         for name, rules in value["conditions"].items()
     }
     controls = tuple(from_json(control) for control in value["questions"])
-    return Questions(controls, conditions, tuple(value["missing"]), tuple(value["order"]))
+    missing = value["missing"]
+    if isinstance(missing, list):  # as version 0.1.0 wrote it at first
+        missing = dict.fromkeys(missing, "")
+    return Questions(controls, conditions, missing, tuple(value["order"]))

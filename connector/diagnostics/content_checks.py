@@ -32,11 +32,12 @@ def served(questions: Questions, project: Mapping[str, Any]) -> Finding:
     every = " ".join(f"--control {shlex.quote(name)}" for name in [*questions.names, *more])
     if questions.missing:
         gone = " and ".join(f"'{name}'" for name in questions.missing)
+        back = f"Put {gone} back" if not any(questions.missing.values()) else f"Make {gone} as before"
         instead = f"do without it, and serve {others}" if more else "do without it"
         return warning(
             "adopted",
-            f"Set up for {named}. The labelling config no longer has {gone}, whose labels do not count now.",
-            f"Put {gone} back in Settings, Labeling Interface. Or {instead}: {init} {every}",
+            f"Set up for {named} and {' and '.join(questions.not_served)}. Its labels do not count now.",
+            f"{back} in Settings, Labeling Interface. Or {instead}: {init} {every}",
         )
     if not more:
         return ok("adopted", f"Set up for {named}.")

@@ -202,6 +202,8 @@ def backend(
             if questions is not None:
                 keys = {name: questions.model_key(project_id, name) for name in questions.names}
             models = {name: model for name, key in keys.items() if (model := server.model(key))}
+            missing = questions.missing if questions is not None else ()
+            kept = [name for name in missing if questions and server.model(questions.model_key(project_id, name))]
         except TryAgainLater as error:
             return problem("backend", str(error), "Start it, or correct ML_BACKEND_URL.", unavailable=True)
         except RefusedCredentials as error:
@@ -210,7 +212,7 @@ def backend(
             return problem("backend", str(error), "Correct ML_BACKEND_URL, the address of ml-backend serve.")
         except ConnectorError as error:
             return problem("backend", str(error), "Its log may say more.")
-    if not models and record.model_version is not None:
+    if not models and record.model_version is not None and not kept:
         return warning(
             "backend",
             f"The ML backend at {server.url} has lost its model ({record.model_version}). Perhaps it runs with "

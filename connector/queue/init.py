@@ -87,7 +87,9 @@ def initialize(
         if recorded is not None and recorded.order != questions.order:
             state.store_trained({})  # each label is stored under its question
             former |= {recorded.model_key(project_id, name) for name in recorded.order}
-        former -= {str(project_id), *(questions.model_key(project_id, name) for name in questions.order)}
+            if recorded.order[0] == questions.order[0]:
+                former.discard(str(project_id))
+        former -= {questions.model_key(project_id, name) for name in questions.order[1:]}
         state.put(control=questions.to_json(), label_config=project["label_config"])
         if min_annotations_per_task is not None:
             state.put(min_annotations_per_task=min_annotations_per_task)

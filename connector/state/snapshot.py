@@ -10,7 +10,6 @@ from typing import Any
 from connector._compat import batched
 from connector.annotations.controls import Control
 from connector.annotations.form.data import CONTENT_SEPARATOR
-from connector.annotations.form.regions import quoted
 from connector.annotations.left_out import LeftOut, with_causes, without_content
 from connector.annotations.objects.linked import links_in, with_texts
 from connector.annotations.questions import Questions
@@ -148,10 +147,7 @@ class ProjectSnapshot:
             *left_out.sentences(self.questions.names, self.questions.content, hides=bool(self.questions.conditions)),
             *([f"a part of {count(len(partly), 'task')}: {with_causes(partly)}"] if partly else []),
             *without_content(self.answers_without_content()),
-            *(
-                f"the question {quoted(name)}, which the labelling config no longer has"
-                for name in self.questions.missing
-            ),
+            *(f"the question {words}" for words in self.questions.not_served),
         ]
 
     def _without(self, failed: Mapping[str, str]) -> dict[int, Task]:

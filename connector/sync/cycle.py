@@ -224,11 +224,12 @@ class _Cycle:
         if not was_training and self.options.train != "never":
             return False
         with contextlib.closing(connect()) as backend:
-            model = _newest(self._models(snapshot, backend)) or {}
-        known = self.state.record().model_version
+            models, known = self._models(snapshot, backend), self.state.record().model_version
+            is_lost = self._is_lost(known, models, snapshot, backend)
+        model = _newest(models) or {}
         if model and model["model_version"] != known:
             return True
-        if known is not None and not model:
+        if is_lost:
             self._say_that_it_is_lost(known)
             return self.options.train != "never"
         if was_training and not model.get("in_training") and not self.options.dry_run:
@@ -256,7 +257,7 @@ class _Cycle:
         scored, window = self._choose(snapshot, backend)
         models, known = self._models(snapshot, backend), self.state.record().model_version
         described = _newest(models)
-        is_lost = known is not None and described is None
+        is_lost = self._is_lost(known, models, snapshot, backend)
         if is_lost:
             self._say_that_it_is_lost(known)
         model = _model_summary(scored, described)
@@ -273,6 +274,14 @@ class _Cycle:
             self.reporter.say("The ActiveLab tab was sorted in the Data Manager. It has the queue's order again.")
         return summary
 
+    def _is_lost(
+        self, known: str | None, models: Mapping[str, Any], snapshot: ProjectSnapshot, backend: Backend
+    ) -> bool:
+        """Whether the model that the state names is gone. One of a question that is not served just now is not."""
+        questions = snapshot.questions
+        keys = [questions.model_key(self.project_id, name) for name in questions.missing]
+        return known is not None and not models and not any(backend.model(key) is not None for key in keys)
+
     def _say_that_it_is_lost(self, model_version: str | None) -> None:
         self.reporter.say(
             f"The ML backend has lost the project's model ({model_version}). Start it with the folder that it had "
@@ -285,6 +294,9 @@ class _Cycle:
         left = list(found.get("former_models", ()))
         for key in tuple(left):
             with contextlib.suppress(ConnectorError):  # its training runs. The next sync tries again
+                model = backend.model(key)
+                if model is not None and model["model_version"] == self.state.record().model_version:
+                    self.state.put(model_version=None)  # or else it would count as lost
                 backend.forget_model(key)
                 left.remove(key)
         if left != found.get("former_models", []):

@@ -39,13 +39,14 @@ def truth(number: int) -> dict[str, str]:
     return labels | ({"water": ("sea", "lake")[number // 2 % 2]} if topic == "fish" else {})
 
 
-def tasks() -> list[dict[str, Any]]:
-    """Tasks about two topics, most of them with an answer to all questions that the form shows."""
+def tasks(*answered: str) -> list[dict[str, Any]]:
+    """Tasks about two topics, most of them with an answer to all questions that the form shows, or those `answered`."""
     made = []
     for number in range(COUNT):
         labels = truth(number)
+        said = {name: label for name, label in labels.items() if name in (answered or labels)}
         text = f"{STARS[labels['stars']]}: {TOPIC[labels['topic']]} {WATER.get(labels.get('water', ''), '')} ({number})"
-        result = QUESTIONS.result(QUESTIONS.joint(labels))
+        result = QUESTIONS.result(QUESTIONS.joint(said))
         annotations = [{"result": result, "ground_truth": False}] if number < LABELLED else []
         made.append({"data": {"text": text}, "annotations": annotations})
     return made
@@ -174,7 +175,9 @@ def test_a_question_that_is_removed_and_comes_back_counts_again(commands: Comman
     root.remove(water)
     loop.set(label_config=ElementTree.tostring(root, encoding="unicode"))
 
-    assert "no longer has 'water', whose labels do not count now" in commands.run(loop, "doctor").out
+    said = commands.run(loop, "doctor").out
+    assert "and 'water', which the labelling config no longer has. Its labels do not count now." in said
+    assert "Put 'water' back in Settings, Labeling Interface." in said
     synced = commands.run(loop, "sync")
     assert "the question 'water', which the labelling config no longer has" in synced.out
     assert f"Labels      {LABELLED} by 1 annotator" in commands.run(loop, "status").out
@@ -197,3 +200,36 @@ def test_a_question_that_is_removed_and_comes_back_counts_again(commands: Comman
 def predicted(loop: ProjectDriver) -> list[dict[str, Any]]:
     with closing(Backend(loop.backend)) as backend:
         return backend.predict(str(loop.id), [task["data"] for task in tasks()], CONFIG)
+
+
+def test_the_model_of_a_question_that_cannot_be_served_just_now_is_not_lost(
+    commands: Commands, start: StartProject
+) -> None:
+    loop = start(tasks("topic"), config=CONFIG, adopted=False)
+    assert commands.run(loop, "init", "--control", "topic", "--control", "stars").code == 0
+    made = commands.run(loop, "sync", "--train", "always").out
+    version = re.search(r"[Mm]odel (\d+T\d+-\w+)", made)
+    assert version is not None
+    per_region = CONFIG.replace('<Choices name="topic"', '<Choices perRegion="true" name="topic"')
+    assert per_region != CONFIG
+    loop.set(label_config=per_region)
+
+    synced = commands.run(loop, "sync", "--train", "always")
+    assert "the question 'topic', which cannot be served any more (perRegion=\"true\")" in synced.out
+    assert "lost" not in synced.out + synced.err
+    doctor = commands.run(loop, "doctor").out
+    assert "'topic', which cannot be served any more (perRegion=\"true\"). Its labels do not count now." in doctor
+    assert "Make 'topic' as before in Settings, Labeling Interface." in doctor
+    assert "lost" not in doctor
+    assert "Model       none" in commands.run(loop, "status").out
+
+    loop.set(label_config=CONFIG)
+    assert commands.run(loop, "sync", "--train", "never").code == 0
+    assert version[1] in commands.run(loop, "status").out
+
+    # Another first question does not inherit its model.
+    assert commands.run(loop, "init", "--control", "stars").code == 0
+    synced = commands.run(loop, "sync")
+    assert "No model yet" in synced.out
+    assert "lost" not in synced.out + synced.err
+    assert [row["result"] for row in predicted(loop)] == [[]] * COUNT

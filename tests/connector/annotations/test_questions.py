@@ -228,7 +228,7 @@ def test_questions_that_read_the_same_have_the_tasks_as_they_are() -> None:
 
 def test_the_first_question_keeps_the_models_key_of_the_project_though_its_control_is_gone() -> None:
     several = find_questions(f"<View>{TEXT}{STARS}</View>", ["topic", "stars"], missing_allowed=True)
-    assert (several.names, several.missing) == (["stars"], ("topic",))
+    assert (several.names, several.missing) == (["stars"], {"topic": ""})
     assert several.model_key(7, "stars") == "7/questions/stars"
     assert several.model_key(7, "topic") == "7"
     assert questions(TOPIC, names=("topic",)).model_key(7, "topic") == "7"
@@ -240,7 +240,7 @@ def test_the_first_question_keeps_the_models_key_of_the_project_though_its_contr
 def test_the_state_keeps_questions_as_they_are(tags: tuple[str, ...]) -> None:
     several = questions(*tags)
     kept = questions_from_json(json.loads(json.dumps(several.to_json())))
-    assert (kept.controls, kept.conditions, kept.missing) == (several.controls, several.conditions, ())
+    assert (kept.controls, kept.conditions, kept.missing) == (several.controls, several.conditions, {})
     if several.several:
         assert kept == several
 

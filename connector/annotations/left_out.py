@@ -101,7 +101,7 @@ def with_causes(causes: Mapping[int, str]) -> str:
 
 def data_keys(raws: Iterable[Mapping[str, Any]]) -> list[str]:
     """The keys of the tasks' data, as Label Studio gives them, in their order."""
-    return list(dict.fromkeys(key for raw in raws if isinstance(raw["data"], dict) for key in raw["data"]))
+    return list(dict.fromkeys(key for raw in raws if isinstance(raw.get("data"), dict) for key in raw["data"]))
 
 
 def no_text_at_all(questions: Questions, present: list[str], project: int) -> str:

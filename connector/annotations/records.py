@@ -11,6 +11,8 @@ from connector.annotations.controls.control import ReadLabel
 from connector.annotations.form.data import CONTENT_SEPARATOR, PAIR_SEPARATOR, Shown
 from connector.annotations.objects.linked import with_addresses
 
+UNSHOWN = "Label Studio cannot show it"
+
 
 class Reader(Protocol):
     """What reads tasks and annotations: a control, or all questions of a project."""
@@ -85,7 +87,7 @@ def digest(text: str) -> str:
 
 def read_content(raw: Mapping[str, Any], reader: Reader) -> Shown:
     """The content that a task of Label Studio shows, or why there is nothing to label."""
-    return reader.shown(raw["data"])
+    return reader.shown(raw["data"]) if "data" in raw else Shown(None, UNSHOWN)
 
 
 def readable(text: str) -> str:
@@ -127,7 +129,12 @@ def annotator_of(raw: Mapping[str, Any]) -> int:
 def read_annotation(raw: dict[str, Any], task: int, reader: Reader) -> Annotation:
     """A row of a task's `annotations` as a record."""
     skipped = bool(raw["was_cancelled"])
-    label, unknown, problem = (None, False, "") if skipped else reader.read(raw["result"])
+    if skipped:
+        label, unknown, problem = None, False, ""
+    elif "result" in raw:
+        label, unknown, problem = reader.read(raw["result"])
+    else:
+        label, unknown, problem = None, False, UNSHOWN
     return Annotation(
         id=raw["id"],
         task=task,

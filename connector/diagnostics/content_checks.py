@@ -12,7 +12,7 @@ from connector.annotations.form.regions import quoted
 from connector.annotations.label_config import servable
 from connector.annotations.left_out import LeftOut, no_text_at_all, with_causes, without_content
 from connector.annotations.questions import Questions
-from connector.annotations.records import Annotation
+from connector.annotations.records import UNSHOWN, Annotation
 from connector.diagnostics.finding import Finding, ok, warning
 from connector.formatting import count, listed, verb, with_article
 from connector.state.snapshot import ProjectSnapshot
@@ -92,6 +92,11 @@ def texts(pulled: ProjectSnapshot, url: str, data_keys: Callable[[Collection[int
         remedies.append(f"Delete {which} in the Data Manager, or give them {noun}:")
     if len(remedies) == 0 or remedies[-1].endswith(":"):
         remedies.append(f"PATCH {url}/api/tasks/ID/ with the data they lack.")
+    if UNSHOWN in without.values():
+        remedies.append(
+            "The Data Manager cannot show those that Label Studio cannot show, nor tasks beside them: "
+            f"DELETE {url}/api/tasks/ID/, or PATCH it with other data."
+        )
     if lacking:
         named += f" {partial}"
         remedies.append(f"Keep those that have a part: they are asked for. {other_keys}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from connector._compat import batched
-from connector.errors import ConnectorError, ProjectGone, StaleTasks, UsageError
+from connector.errors import ConnectorError, ProjectGone, StaleTasks, TryAgainLater, UsageError
 from connector.label_studio.transport import Connection
 
 PAGE_SIZE = 500
@@ -17,6 +17,8 @@ TASK_FIELDS = (
     "id,data,is_labeled,overlap,updated_at,annotations,"
     "completed_by,result,was_cancelled,ground_truth,created_at,lead_time"
 )
+# Of a task that cannot be shown whole.
+MOST_FIELDS = f"{TASK_FIELDS},predictions,meta,inner_id,project,model_version,score"
 REFUSED_BY_BACKEND = "401 Client Error"  # Label Studio's message if an ML backend requires other credentials
 IDS_A_CALL = 300  # they are in the address, which servers limit to some 8,000 characters
 _PROJECT = {"id", "label_config"}
@@ -117,13 +119,69 @@ class LabelStudio(Connection):
     def _tasks(
         self, project: int, query: dict[str, Any], *, fields: str | None = TASK_FIELDS, page_size: int | None = None
     ) -> dict[str, Any]:
-        """The first page of the tasks of a Data Manager query. `page_size`: PAGE_SIZE by default."""
+        """The first page of the tasks of a Data Manager query. `page_size`: PAGE_SIZE by default.
+
+        A task that Label Studio cannot show (half a surrogate pair has no UTF-8 form) has no `data`, or its annotations
+        have no `result`.
+        """
         size = page_size or PAGE_SIZE
+        try:
+            return self._page(project, query, size, fields, broken=_Unshowable)
+        except _Unshowable:
+            # If it was something else, this call fails as well.
+            answer = self._page(project, query, size, "id")
+        parts = batched([row["id"] for row in answer["tasks"]], IDS_A_CALL)
+        return {**answer, "tasks": [row for part in parts for row in self._one_by_one(project, part, fields)]}
+
+    def _page(
+        self,
+        project: int,
+        query: dict[str, Any],
+        size: int,
+        fields: str | None,
+        broken: type[ConnectorError] | None = None,
+    ) -> dict[str, Any]:
         params = {"project": project, "page_size": size, "page": 1, "fields": "all", "resolve_uri": "false"}
         if fields is not None:
             params["include"] = fields
-        answer: dict[str, Any] = self._call("GET", "api/tasks", params={**params, "query": json.dumps(query)})
+        answer: dict[str, Any] = self._call(
+            "GET", "api/tasks", params={**params, "query": json.dumps(query)}, broken=broken
+        )
         return answer
+
+    def _one_by_one(self, project: int, ids: Sequence[int], fields: str | None) -> list[dict[str, Any]]:
+        """The tasks `ids`, as many at once as can be shown, and what can be shown of the others."""
+        chosen = {"selectedItems": {"all": False, "included": list(ids)}, "ordering": ["tasks:id"]}
+        try:
+            rows: list[dict[str, Any]] = self._page(project, chosen, len(ids), fields, broken=_Unshowable)["tasks"]
+            return rows
+        except _Unshowable as error:
+            if len(ids) > 1:
+                middle = len(ids) // 2
+                halves = ids[:middle], ids[middle:]
+                return [row for half in halves for row in self._one_by_one(project, half, fields)]
+            return self._without_unshown(project, chosen, fields, error)
+
+    def _without_unshown(
+        self, project: int, chosen: dict[str, Any], fields: str | None, error: _Unshowable
+    ) -> list[dict[str, Any]]:
+        """A task that cannot be shown whole, without its data, its results, or both."""
+        names = (fields or MOST_FIELDS).split(",")
+        for unshown in ({"data"}, {"result"}, {"data", "result"}):
+            left = ",".join(name for name in names if name not in unshown)
+            with contextlib.suppress(_Unshowable):
+                self._page(project, chosen, 1, left, broken=_Unshowable)
+                names = left.split(",")
+                break
+        else:
+            raise TryAgainLater(str(error)) from error
+        try:
+            # Once more, or else a task would go without its data because the server failed in passing.
+            whole: list[dict[str, Any]] = self._page(project, chosen, 1, fields, broken=_Unshowable)["tasks"]
+            return whole
+        except _Unshowable:
+            rows: list[dict[str, Any]] = self._page(project, chosen, 1, ",".join(names))["tasks"]
+            return rows
 
     def update_task(self, task: int, *, overlap: int, is_labeled: bool) -> dict[str, Any]:
         """Opens or closes a task. The response has its annotations as they are at that moment."""
@@ -263,6 +321,10 @@ class LabelStudio(Connection):
     def _delete(self, path: str) -> None:
         with contextlib.suppress(_Gone):
             self._call("DELETE", path, missing=_Gone)
+
+
+class _Unshowable(ConnectorError):
+    """Label Studio failed at an answer, perhaps because it cannot show a task."""
 
 
 class _Gone(UsageError):

@@ -104,8 +104,9 @@ class Connection:
         params: dict[str, Any] | None = None,
         missing: type[ConnectorError] = UsageError,
         refused: type[ConnectorError] = ConnectorError,
+        broken: type[ConnectorError] | None = None,
     ) -> Any:
-        """One call's JSON. `missing` is raised on 404 and `refused` on 400."""
+        """One call's JSON. `missing` is raised on 404, `refused` on 400, and `broken`, if given, at the first 500."""
         # The SDK would repeat a POST like any other call, and without a limit: it must not repeat anything.
         options = {"max_retries": 0, "timeout_in_seconds": _timeout(LOOK_SECONDS if method == "GET" else WORK_SECONDS)}
 
@@ -116,6 +117,8 @@ class Connection:
             try:
                 return read_response(response, self.url, what, missing, refused)
             except TryAgainLater as error:
+                if broken is not None and response.status_code == 500:
+                    raise broken(str(error)) from error
                 if is_transient(response.status_code):
                     raise failed_answer(self._name, response.status_code, response.headers, error) from error
                 raise

@@ -155,7 +155,7 @@ def _described(questions: Questions) -> list[dict[str, Any]]:
 def _check_fields(project: Mapping[str, Any], gateway: LabelStudio, fields: Sequence[str]) -> None:
     """Raises UsageError if a field is in none of the first tasks."""
     raws = next(iter(gateway.tasks(project["id"], fields=None)), [])
-    missing = [key for key in fields if all(find_value(raw["data"], key) is MISSING for raw in raws)]
+    missing = [key for key in fields if all(find_value(raw.get("data"), key) is MISSING for raw in raws)]
     if raws and missing:
         names = listed([f"'{name}'" for name in data_keys(raws)]) or "none"
         raise UsageError(

@@ -161,10 +161,10 @@ def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) 
     choices: dict[int, dict[str, str | list[str] | None]] = {}
     controls = pulled.questions.controls
     for raw in gateway.tasks_by_id(pulled.project["id"], incomplete):
-        value = find_value(raw["data"], controls[0].data_key)
+        value = find_value(raw.get("data"), controls[0].data_key)
         texts[raw["id"]] = None if value is MISSING else value
         for row in raw["annotations"]:
-            choices[row["id"]] = {control.name: control.answer(row["result"]) for control in controls}
+            choices[row["id"]] = {control.name: control.answer(row.get("result")) for control in controls}
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
     return Extras(places, gateway.emails(), texts, choices, _addresses(pulled))
 

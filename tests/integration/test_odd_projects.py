@@ -240,3 +240,40 @@ def test_tasks_that_were_imported_as_skipped_are_named_and_asked_after_the_remed
     assert {loop.turn(person) for _ in loop.window} == set(loop.tasks[1:])
     assert loop.sync()["window"]["size"] == 0
     assert loop.sync()["round"] == loop.sync()["round"]
+
+
+def test_a_task_that_label_studio_cannot_show_stops_nothing(commands: Commands, start: StartProject) -> None:
+    labelled = [
+        annotated(text, {"choices": ["Polite" if place % 2 else "Impolite"]}) for place, text in enumerate(texts(6))
+    ]
+    loop = start([*labelled, *({"data": {"text": f"New {text}"}} for text in texts(4))])
+    assert commands.run(loop, "sync", "--train", "always").code == 0
+    half = json.dumps([{"data": {"text": "half \ud83d pair"}}])
+    path, headers = f"{loop.server.url}/api/projects/{loop.id}/import", {"Content-Type": "application/json"}
+    assert loop.server.api.post(path, data=half, headers=headers, timeout=60).status_code == 201
+    (odd,) = {raw["id"] for page in loop.gateway.tasks(loop.id, fields="id") for raw in page} - set(loop.tasks)
+    page = loop.server.api.get(f"{loop.server.url}/api/tasks", params={"project": loop.id, "fields": "all"}, timeout=60)
+    assert page.status_code == 500
+
+    cause = f"{odd} (Label Studio cannot show it)"
+    synced = commands.run(loop, "sync")
+    assert synced.code == 0
+    assert cause in synced.out
+    assert loop.window
+    assert odd not in loop.window
+    doctor = commands.run(loop, "doctor").out
+    assert cause in doctor
+    assert f"DELETE {loop.gateway.url}/api/tasks/ID/, or PATCH it with other data." in doctor
+    for file_format in ("csv", "label-studio"):
+        out = commands.folder / f"out.{file_format}"
+        done = commands.run(loop, "export", "--format", file_format, "--out", str(out))
+        assert done.code == 0, done.err
+        assert str(odd) in out.read_text("utf-8")
+    assert commands.run(loop, "status").code == 0
+    assert commands.run(loop, "report").code == 0
+    assert commands.run(loop, "undo").code == 0
+    assert commands.run(loop, "init").code == 0
+    loop.call("PATCH", f"/api/tasks/{odd}/", json={"data": {"text": "both halves"}})
+    assert cause not in commands.run(loop, "sync").out
+    assert "all" in commands.run(loop, "doctor").out
+    loop.call("DELETE", f"/api/tasks/{odd}/")

@@ -132,6 +132,48 @@ def test_an_empty_page_ends_the_reading(connect: Connect, total: int) -> None:
     assert len(server.requests) == 1
 
 
+class Studio:
+    """Tasks, of which Label Studio cannot show some keys: a page with one of them fails, and so do `flaky` calls."""
+
+    def __init__(self, tasks: int, unshown: dict[int, set[str]], flaky: int = 0) -> None:
+        self._tasks, self._unshown, self._flaky = tasks, unshown, flaky
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        fields = set((request.url.params.get("include") or "id,data,result").split(",")) & {"id", "data", "result"}
+        query = json.loads(request.url.params["query"])
+        chosen = query.get("selectedItems", {}).get("included") or range(1, self._tasks + 1)
+        if self._flaky and fields != {"id"}:
+            self._flaky -= 1
+            return refused(500)
+        if any(self._unshown.get(task, set()) & fields for task in chosen):
+            return refused(500)
+        return ok({"tasks": [{"id": task, **dict.fromkeys(fields - {"id"}, "there")} for task in chosen], "total": 0})
+
+
+@pytest.mark.parametrize("fields", ["id,data,result", None])
+def test_what_cannot_be_shown_of_a_task_is_left_out_and_all_else_is_read(connect: Connect, fields: str | None) -> None:
+    server = Studio(700, {1: {"data"}, 350: {"result"}, 351: {"data", "result"}})
+    (page,) = connect(server).tasks(7, fields=fields)
+    rows = {row["id"]: row.keys() - {"id"} for row in page}
+    assert list(rows) == list(range(1, 701))
+    assert {task: keys for task, keys in rows.items() if keys != {"data", "result"}} == {
+        1: {"result"},
+        350: {"data"},
+        351: set(),
+    }
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_a_server_that_fails_in_passing_costs_no_task_its_data(connect: Connect, failures: int) -> None:
+    (page,) = connect(Studio(1, {}, failures)).tasks(7)
+    assert page == [{"id": 1, "data": "there", "result": "there"}]
+
+
+def test_a_server_that_goes_on_failing_is_for_later(connect: Connect) -> None:
+    with pytest.raises(TryAgainLater, match="failed with 500"):
+        list(connect(Server(refused(500))).tasks(7))
+
+
 def test_since_asks_for_tasks_updated_later(connect: Connect) -> None:
     server = Server(ok({"tasks": [], "total": 0}))
     list(connect(server).tasks(7, "2026-03-01T10:00:00.000000Z"))

@@ -54,7 +54,7 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     logs = np.log(np.maximum(prior, LEAST)).T.copy()
     probs = ((votes / counts[:, None] + prior) / 2).T.copy()
     for _ in range(ITERATIONS):
-        confusion = _confusion(labels.task, cell, len(annotators), probs)
+        confusion = confusions(labels.task, cell, len(annotators), probs)
         likely = np.log(np.maximum(confusion, LEAST)).transpose(1, 0, 2).reshape(labels.n_classes, -1)
         for k in range(labels.n_classes):
             np.add(logs[k], np.bincount(labels.task, likely[k, cell], labels.n_tasks), out=probs[k])
@@ -89,7 +89,7 @@ def label_weights(labels: Labels, pred_probs: Floats, probs: Floats, chosen: Int
     return np.asarray(weights / mean[chosen], np.float64)
 
 
-def _confusion(task: Ints, cell: Ints, size: int, probs: Floats) -> Floats:
+def confusions(task: Ints, cell: Ints, size: int, probs: Floats) -> Floats:
     """pi_j(k, l), the probability that an annotator gives the label l to a task of class k: (annotators, K, K).
 
     Args:

@@ -34,6 +34,11 @@ def share(value: float) -> str:
     return f"{percent:.0f} %"
 
 
+def share_within(value: float, low: float, high: float) -> str:
+    """A share with its interval: "82 % (75 to 88 %)"."""
+    return f"{share(value)} ({share(low).removesuffix(' %')} to {share(high)})"
+
+
 def next_opinion(labels: int) -> str:
     """What a task with so many labels is asked for. 0: "first label", 1: "second opinion", 2: "third opinion"."""
     if not labels:

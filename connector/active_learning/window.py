@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from connector.annotations.records import Annotation, Task, is_answered, moment
@@ -18,10 +18,14 @@ Distinct = Callable[[list[int], int], Collection[int]]
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in the window: a task, and whether it has answers already and asks for one more (`relabel`)."""
+    """A place in the window: a task, and whether it has answers already and asks for one more (`relabel`).
+
+    `audit`: it was drawn at random, whatever its score.
+    """
 
     task: int
     relabel: bool
+    audit: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

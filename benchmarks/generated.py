@@ -32,11 +32,12 @@ def generate(
     seed: int = 0,
     names: Sequence[str] | None = None,
     similar: Callable[[int], Sequence[int]] | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Corpus:
     """`tasks` texts with LABELS_A_TASK labels each and their true classes, and `test` texts. No text comes twice.
 
     `names`: those of the classes. `similar`: for the number of a class, those that people confuse it with, and whose
-    words its texts have, too. None: all others.
+    words its texts have, too. None: all others. `weights`: the shares of the classes. None: they are equal.
     """
     rng = np.random.default_rng([classes, seed])
     names = names or [f"class {number + 1}" for number in range(classes)]
@@ -44,7 +45,7 @@ def generate(
     vocabulary = _Vocabulary(classes, similar, rng)
     truth: dict[str, int] = {}
     while len(truth) < tasks + test:
-        own = int(rng.integers(classes))
+        own = int(rng.integers(classes) if weights is None else rng.choice(classes, p=weights))
         truth.setdefault(vocabulary.text(own, rng), own)
     texts = list(truth)
     ids = {f"t{number}": text for number, text in enumerate(texts[:tasks])}

@@ -16,6 +16,13 @@ def ground_truths(rows: Iterable[Annotation]) -> dict[int, str]:
     return {task: label for (task, _), label in latest_labels(row for row in rows if row.ground_truth).items()}
 
 
+def without_answers_on_truth(rows: Iterable[Annotation]) -> list[Annotation]:
+    """The rows, without other annotations of tasks that have a ground truth: the class of those is known."""
+    rows = list(rows)
+    truths = ground_truths(rows)
+    return [row for row in rows if row.ground_truth or row.task not in truths]
+
+
 def warning(held_out: int, labelled: int) -> str | None:
     """A warning if `held_out` tasks, beside `labelled` others, are probably labels to learn from. None if not."""
     total = held_out + labelled

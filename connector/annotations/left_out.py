@@ -27,6 +27,7 @@ class LeftOut:
         unreadable: {annotation: why its answer, or a part of it, cannot be read}.
         unknown: {annotation: its choices that the labelling config no longer has}.
         unanswered: Annotations without an answer in any control that their form shows, skips aside.
+        excluded: Annotations by annotators whom `init --exclude` leaves out.
     """
 
     without_text: dict[int, str]
@@ -35,6 +36,7 @@ class LeftOut:
     unreadable: dict[int, str]
     unknown: dict[int, str]
     unanswered: list[int]
+    excluded: list[int]
 
     @classmethod
     def of(cls, tasks: Iterable[Task]) -> LeftOut:
@@ -49,6 +51,7 @@ class LeftOut:
             {row.id: row.problem for row in rows if row.unreadable},
             {row.id: row.problem for row in rows if row.unknown},
             sorted(row.id for row in rows if row.label is None and not row.problem),
+            sorted(row.id for row in rows if row.excluded),
         )
 
     def sentences(self, controls: Sequence[str], content: str = "text", *, hides: bool = False) -> list[str]:
@@ -75,6 +78,9 @@ class LeftOut:
             shown = " that the form shows" if hides else ""
             what = f"{count(len(self.unanswered), 'annotation')} without an answer in {named}{shown}"
             parts.append(f"{what}: {with_causes(dict.fromkeys(self.unanswered, ''))}")
+        if self.excluded:
+            what = f"{count(len(self.excluded), 'annotation')} by annotators whom init --exclude leaves out"
+            parts.append(f"{what}: {with_causes(dict.fromkeys(self.excluded, ''))}")
         return parts
 
 

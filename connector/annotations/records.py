@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +11,8 @@ from connector.annotations.controls.control import ReadLabel
 from connector.annotations.form.data import CONTENT_SEPARATOR, PAIR_SEPARATOR, Shown
 from connector.annotations.objects.linked import with_addresses
 
+# The problem of an annotation whose annotator is left out.
+EXCLUDED = "its annotator is left out (connector init --exclude)"
 UNSHOWN = "Label Studio cannot show it"
 
 
@@ -49,7 +51,12 @@ class Annotation(NamedTuple):
     @property
     def unreadable(self) -> bool:
         """Whether an answer cannot be read at all. One that names a choice of an earlier config can."""
-        return bool(self.problem) and not self.unknown
+        return bool(self.problem) and not self.unknown and not self.excluded
+
+    @property
+    def excluded(self) -> bool:
+        """Whether its annotator is left out, so that it gives no label."""
+        return self.problem == EXCLUDED
 
 
 class Task(NamedTuple):
@@ -161,6 +168,22 @@ def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], st
         if row.label is not None:
             latest[(row.task, row.annotator)] = row.label
     return latest
+
+
+def without_labels_of(task: Task, annotators: Collection[int]) -> Task:
+    """The task without labels by these annotators. Their annotations stay, because Label Studio counts them.
+
+    A ground truth stays, too: someone has marked it as right.
+    """
+    if not any(row.annotator in annotators for row in task.annotations):
+        return task
+    rows = (
+        row._replace(label=None, unknown=False, problem=EXCLUDED)
+        if row.annotator in annotators and not row.ground_truth and not row.skipped
+        else row
+        for row in task.annotations
+    )
+    return task._replace(annotations=tuple(rows))
 
 
 def is_answered(annotations: Iterable[Annotation]) -> bool:

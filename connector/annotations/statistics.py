@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import fmean, median
 
 from connector.annotations.records import Annotation, Task, moment
 
 RECENT_DAYS = 7
+LONGEST = 10  # medians: whoever takes longer did something else meanwhile
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,15 @@ def task_counts(tasks: Mapping[int, Task]) -> TaskCounts:
         unlabelled=len(usable) - labelled,
         without_text=len(tasks) - len(usable),
     )
+
+
+def seconds_per_label(rows: Iterable[Annotation]) -> float | None:
+    """How long a label takes on average, by `lead_time`. One of more than LONGEST medians counts as so many.
+
+    None: not known of any.
+    """
+    times = [row.lead_time for row in rows if row.label is not None and row.lead_time is not None and row.lead_time > 0]
+    if not times:
+        return None
+    longest = LONGEST * median(times)
+    return fmean(min(time, longest) for time in times)

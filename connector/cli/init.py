@@ -31,6 +31,13 @@ TITLE_LENGTHS = (3, 50)  # what Label Studio takes
 @click.option(
     "--min-annotations-per-task", type=WholeNumber(), metavar="N", help="Collect this many annotations on every task."
 )
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="EMAIL",
+    help="Leave out this annotator's labels. They stay in Label Studio. May be repeated.",
+)
+@click.option("--include", multiple=True, metavar="EMAIL", help="Count this annotator's labels again. May be repeated.")
 @click.option("--connect-backend", is_flag=True, help="Also connect the ML backend in Label Studio's settings.")
 @click.option(
     "--yes", is_flag=True, help="Answer yes to all questions, such as whether to set maximum_annotations to 1."
@@ -44,6 +51,8 @@ def init(
     control_names: tuple[str, ...],
     fields: str | None,
     min_annotations_per_task: int | None,
+    exclude: tuple[str, ...],
+    include: tuple[str, ...],
     connect_backend: bool,
     yes: bool,
     as_json: bool,
@@ -65,6 +74,8 @@ def init(
             "--label-config is for a new project. To change the labelling config of project "
             f"{project_id}, use Settings, Labeling Interface in Label Studio."
         )
+    if both := sorted(set(exclude) & set(include)):
+        raise click.UsageError(f"--exclude and --include both name {both[0]}.")
     if title is not None and not TITLE_LENGTHS[0] <= len(title.strip()) <= TITLE_LENGTHS[1]:
         raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
     keys = keys_of(fields)
@@ -85,6 +96,8 @@ def init(
         control_names=control_names,
         fields=keys,
         min_annotations_per_task=min_annotations_per_task,
+        exclude=exclude,
+        include=include,
         backend_url=settings.ml_backend_url if connect_backend else None,
         credentials=settings.credentials,
         confirm=confirm,

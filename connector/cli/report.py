@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import media_option, named_output, open_backend, open_servers, project_option, server_options
+from connector.cli.options import (
+    media_option,
+    named_output,
+    open_backend,
+    open_servers,
+    project_option,
+    server_options,
+    target_option,
+)
 
 
 @click.command(short_help="Write a page on progress, doubtful labels and annotators.")
@@ -26,10 +34,17 @@ from connector.cli.options import media_option, named_output, open_backend, open
     metavar="FOLDER",
     help="Results folder of connector simulate, for the learning curve.",
 )
+@target_option
 @media_option
 @server_options
 def report(
-    project_id: int, out: Path | None, no_model: bool, simulated: Path | None, as_json: bool, **servers: str | None
+    project_id: int,
+    out: Path | None,
+    no_model: bool,
+    simulated: Path | None,
+    target: float | None,
+    as_json: bool,
+    **servers: str | None,
 ) -> None:
     """Write one page on what the project learned, what it asks next, and which labels and annotators to check.
 
@@ -55,6 +70,7 @@ def report(
         html.page,
         scorer=settings.scorer,
         simulated=simulated,
+        target=target,
         media_hosts=settings.allowed_hosts,
     )
     click.echo(json.dumps(result) if as_json else format_report_result(result))

@@ -13,6 +13,7 @@ import click
 
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
 from connector.cli.options import (
+    audit_option,
     keys_of,
     label_studio_options,
     media_option,
@@ -79,6 +80,7 @@ WIDTH_IN_A_FILE = 200
     show_default=True,
     help="Never ask for more annotations of a task.",
 )
+@audit_option
 @click.option(
     "--jobs",
     type=WholeNumber(),
@@ -101,6 +103,7 @@ def simulate(
     initial: str,
     seeds: int,
     max_annotations_per_task: int,
+    audit: float,
     jobs: int | None,
     no_plot: bool,
     as_json: bool,
@@ -126,7 +129,7 @@ def simulate(
     start = re.fullmatch(r"([1-9]\d{,8})x([1-9]\d{,8})", initial)
     if start is None:
         raise click.UsageError(f"--initial {initial} is not of the form 100x2: 100 tasks with 2 labels each.")
-    options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task)
+    options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task, audit=audit)
     if project_id is not None:  # results.json then names the project
         options = replace(options, project=str(project_id))
     plan = Plan(_checked(strategies) or STRATEGY_NAMES, classifiers, DEFAULT_STRATEGY, seeds, options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import explain, media_option, open_servers, project_option, say, server_options
+from connector.cli.options import audit_option, explain, media_option, open_servers, project_option, say, server_options
 from connector.errors import UsageError, gravest_exit_code
 from connector.whole_number import WholeNumber
 
@@ -72,6 +72,14 @@ if TYPE_CHECKING:
     "Label Studio marks all imported annotations as ground truth.",
 )
 @click.option(
+    "--gold",
+    type=click.FloatRange(0, 0.5),
+    metavar="SHARE",
+    default=0.0,
+    show_default=True,
+    help="Share of the window that asks for tasks whose class is known, such as 0.05, to judge annotators.",
+)
+@click.option(
     "--prelabel",
     type=click.Choice(["none", "new"]),
     default="none",
@@ -82,6 +90,12 @@ if TYPE_CHECKING:
     "--publish-consensus",
     is_flag=True,
     help="Show consensus labels in the Data Manager, as predictions of their own model version.",
+)
+@audit_option
+@click.option(
+    "--skip-ambiguous",
+    is_flag=True,
+    help="Ask for no further opinion on tasks that people honestly differ on, as far as labels show it.",
 )
 @media_option
 @click.option("--dry-run", is_flag=True, help="Show what the next window would be, and change nothing.")
@@ -95,8 +109,11 @@ def sync(
     train: str,
     strategy: str,
     ground_truth: bool,
+    gold: float,
     prelabel: str,
     publish_consensus: bool,
+    audit: float,
+    skip_ambiguous: bool,
     dry_run: bool,
     as_json: bool,
     **servers: str | None,
@@ -135,7 +152,10 @@ def sync(
         scorer=settings.scorer,
         strategy=strategy,
         ground_truth=ground_truth,
+        gold=gold,
         publish_consensus=publish_consensus,
+        audit=audit,
+        skip_ambiguous=skip_ambiguous,
         media_hosts=settings.allowed_hosts,
     )
 

@@ -164,6 +164,11 @@ def answers(pulled: ProjectSnapshot, url: str) -> Finding:
         parts.append(
             f"{count(len(blank), 'annotation')} {_have(blank)} no answer in {names}{shown}: {with_causes(blank)}"
         )
+    if left_out.excluded:
+        parts.append(
+            f"{count(len(left_out.excluded), 'annotation')} {verb(len(left_out.excluded))} by annotators whom init "
+            "--exclude leaves out"
+        )
     if left_out.answered:
         bare = f"{count(len(left_out.answered), 'task')} with annotations {_have(left_out.answered)}"
         parts.append(f"{bare} no {pulled.questions.content}")

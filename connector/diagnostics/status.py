@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from connector.active_learning.audit import audit_words
 from connector.active_learning.stopping import forecast, sentence
+from connector.active_learning.target import Target, target_of_round, target_words
 from connector.active_learning.window import Slot, open_places
 from connector.annotations.questions import Questions, questions_from_json
-from connector.annotations.records import Task, latest_labels, moment, readable
-from connector.annotations.statistics import LabelCounts, TaskCounts, label_counts, task_counts
+from connector.annotations.records import Task, latest_labels, moment, readable, without_labels_of
+from connector.annotations.statistics import LabelCounts, TaskCounts, label_counts, seconds_per_label, task_counts
 from connector.errors import ConnectorError
 from connector.formatting import count, now_here, one_line
 from connector.label_studio.client import LabelStudio
@@ -23,6 +25,10 @@ from connector.state.project_state import ProjectState
 from connector.state.pull import read_snapshot
 from connector.state.rows import ProjectRecord
 from connector.state.snapshot import ProjectSnapshot, usable_tasks
+from connector.sync.summary import CodebookSummary, codebook_of_round
+
+if TYPE_CHECKING:
+    from connector.sync.people import PersonSummary
 
 NEXT_TASKS = 5
 TEXT_WIDTH = 60
@@ -99,6 +105,25 @@ class ModelStatus:
 
 
 @dataclass(frozen=True)
+class AuditStatus:
+    """How many labels are right, by the tasks drawn at random of which `audited` have a label.
+
+    Each is a share with its 95 % interval (`value`, `low`, `high`): of the `consensus` labels, of the `model`'s labels
+    of all tasks, and of the `project`'s, which are the consensus labels, and elsewhere the model's. `labelled` of
+    `tasks` have a consensus label. `target`: what a target takes, None if none was asked for.
+    """
+
+    audited: int
+    labelled: int
+    tasks: int
+    model: dict[str, float]
+    consensus: dict[str, float]
+    project: dict[str, float]
+    target: Target | None
+    words: str
+
+
+@dataclass(frozen=True)
 class QuestionStatus:
     """One of several questions. `labels`: annotations by people that answer it. `labelled`: tasks that have one."""
 
@@ -106,6 +131,34 @@ class QuestionStatus:
     labels: int
     labelled: int
     model: ModelStatus | None
+    audit: AuditStatus | None
+
+
+@dataclass(frozen=True)
+class AnnotatorStatus:
+    """An annotator, as the last round found them. `email` None: Label Studio did not say it."""
+
+    email: str | None
+    found: PersonSummary
+
+    @property
+    def name(self) -> str:
+        """The e-mail address, or else the number."""
+        return self.email or f"user {self.found.annotator}"
+
+
+@dataclass(frozen=True)
+class ExcludedStatus:
+    """An annotator whose labels do not count (`init --exclude`). `annotations`: how many that concerns."""
+
+    annotator: int
+    email: str | None
+    annotations: int
+
+    @property
+    def name(self) -> str:
+        """The e-mail address, or else the number."""
+        return self.email or f"user {self.annotator}"
 
 
 @dataclass(frozen=True)
@@ -149,11 +202,16 @@ class ProjectStatus:
     tasks: TaskCounts
     rule: RuleStatus
     model: ModelStatus | None
+    audit: AuditStatus | None
     forecast: ForecastStatus
     new_annotations: int
     next_tasks: list[NextTask]
     next_step: str
     questions: list[QuestionStatus] = field(default_factory=list)
+    ambiguous: int = 0
+    codebook: list[CodebookSummary] = field(default_factory=list)
+    annotators: list[AnnotatorStatus] = field(default_factory=list)
+    excluded: list[ExcludedStatus] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -162,7 +220,8 @@ class ProjectStatus:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints. It has `questions` if there are several."""
-        return {name: value for name, value in asdict(self).items() if name != "questions" or value}
+        whole = {name: value for name, value in asdict(self).items() if name != "questions" or value}
+        return whole | {"annotators": [{"email": one["email"], **one["found"]} for one in whole["annotators"]]}
 
 
 def status(
@@ -170,6 +229,8 @@ def status(
     gateway: LabelStudio,
     state: ProjectState,
     clock: Callable[[], datetime] = now_here,
+    *,
+    target: float | None = None,
 ) -> ProjectStatus:
     """The status of the project now.
 
@@ -178,6 +239,7 @@ def status(
         gateway: Label Studio. If it does not answer or refuses, `error` says so and the rest is that of the last sync.
         state: the project's rows of the state database.
         clock: gives an aware datetime, in whose time zone a day begins.
+        target: the share of the labels that are to be right, for which `audit` tells what it takes.
 
     Raises:
         UsageError: the project is not set up.
@@ -186,7 +248,7 @@ def status(
     now = clock()
     record, window, answers = state.record(), state.window(), state.answers_at_publishing()
     round_summary = state.last_round() or {}
-    mirrored = state.tasks()
+    mirrored = {number: without_labels_of(task, record.excluded) for number, task in state.tasks().items()}
     pulled: ProjectSnapshot | None = None
     error: StatusError | None = None
     try:
@@ -199,9 +261,16 @@ def status(
         usable = pulled.usable_tasks
     else:
         usable = mirrored if served is None else usable_tasks(mirrored, served, state.texts)
+    people = _people(round_summary, record)
+    emails = gateway.emails() if pulled is not None and (people or record.excluded) else {}
     places = open_places(window, answers, tasks)
     left = [slot for slot in window if slot.task in places]
     texts = (pulled.texts if pulled else state.texts)([slot.task for slot in left[:NEXT_TASKS]])
+    rows = [row for task in usable.values() for row in task.annotations]
+
+    def expects(audit: Mapping[str, Any]) -> Target | None:
+        return None if target is None else target_of_round(audit, target, round_summary, seconds_per_label(rows))
+
     result = ProjectStatus(
         project=project_id,
         title=pulled.project["title"] if pulled else None,
@@ -212,10 +281,11 @@ def status(
         last_round=last_round(state, now),
         sync_running=is_held(record.lock_holder, record.lock_until, now.timestamp()),
         queue=_queue(record, window, left, tasks, pulled),
-        labels=label_counts([row for task in usable.values() for row in task.annotations], now),
+        labels=label_counts(rows, now),
         tasks=task_counts(usable),
         rule=_rule(record.min_annotations_per_task, usable),
         model=_model(record, round_summary),
+        audit=_audit(round_summary, expects),
         forecast=_forecast(round_summary),
         new_annotations=len(_row_ids(tasks) - _row_ids(mirrored)),
         next_tasks=[
@@ -223,7 +293,11 @@ def status(
             for slot in left[:NEXT_TASKS]
         ],
         next_step="",
-        questions=_questions(usable, served, round_summary),
+        questions=_questions(usable, served, round_summary, expects),
+        ambiguous=round_summary.get("ambiguous", 0),
+        codebook=codebook_of_round(round_summary),
+        annotators=[AnnotatorStatus(emails.get(one.annotator), one) for one in people],
+        excluded=_excluded(tasks, record, emails),
     )
     return replace(result, next_step=_next_step(result, pulled, record))
 
@@ -302,6 +376,7 @@ def _questions(
     tasks: Mapping[int, Task],
     questions: Questions | None,
     round_summary: Mapping[str, Any],
+    expects: Callable[[Mapping[str, Any]], Target | None],
 ) -> list[QuestionStatus]:
     """Of several questions, the status of each, by the last round. `tasks`: the usable ones."""
     if questions is None or not questions.several:
@@ -314,9 +389,25 @@ def _questions(
             labelled[name].add(row.task)
     rounds = {found["control"]: found for found in round_summary.get("questions", ())}
     return [
-        QuestionStatus(name, labels[name], len(labelled[name]), _question_model(rounds.get(name, {})))
-        for name in questions.names
+        QuestionStatus(name, labels[name], len(labelled[name]), _question_model(found), _audit(found, expects))
+        for name, found in ((name, rounds.get(name, {})) for name in questions.names)
     ]
+
+
+def _people(round_summary: Mapping[str, Any], record: ProjectRecord) -> list[PersonSummary]:
+    """The annotators as the last round found them, without those who were left out since."""
+    stored = round_summary.get("people", ())
+    if not stored:
+        return []
+    from connector.sync.people import PersonSummary  # which needs NumPy
+
+    found = [PersonSummary.from_json(one) for one in stored]
+    return [one for one in found if one.annotator not in record.excluded]
+
+
+def _excluded(tasks: Mapping[int, Task], record: ProjectRecord, emails: Mapping[int, str]) -> list[ExcludedStatus]:
+    concerned = Counter(row.annotator for task in tasks.values() for row in task.annotations if row.excluded)
+    return [ExcludedStatus(number, emails.get(number), concerned[number]) for number in sorted(record.excluded)]
 
 
 def _question_model(found: Mapping[str, Any]) -> ModelStatus | None:
@@ -327,6 +418,18 @@ def _forecast(round_summary: Mapping[str, Any]) -> ForecastStatus:
     """The last round's forecast, or before the first round one that says nothing."""
     expected = round_summary.get("forecast") or forecast(None, 0)
     return ForecastStatus(**expected, words=sentence(expected))
+
+
+def _audit(found: Mapping[str, Any], expects: Callable[[Mapping[str, Any]], Target | None]) -> AuditStatus | None:
+    """That of the last round, or of one of its questions. `expects`: what a target takes by an audit."""
+    audit = found.get("audit")
+    if not audit:
+        return None
+    target = expects(audit)
+    words = audit_words(audit)
+    if target is not None:
+        words += f". {target_words(target)}"
+    return AuditStatus(**audit, target=target, words=words)
 
 
 def _row_ids(tasks: Mapping[int, Task]) -> set[int]:

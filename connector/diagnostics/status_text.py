@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from connector.active_learning.target import UNKNOWN
 from connector.annotations.statistics import LabelCounts, TaskCounts
-from connector.diagnostics.status import LastRound, ModelStatus, ProjectStatus, QuestionStatus, QueueStatus, RuleStatus
+from connector.diagnostics.status import (
+    AnnotatorStatus,
+    ExcludedStatus,
+    LastRound,
+    ModelStatus,
+    ProjectStatus,
+    QuestionStatus,
+    QueueStatus,
+    RuleStatus,
+)
 from connector.formatting import ago, count, embedding_words, next_opinion, one_line, share
 
+if TYPE_CHECKING:
+    from connector.active_learning.people import Estimate
 
-def format_status(status: ProjectStatus) -> str:
-    """The whole status, a line per part."""
+ANNOTATORS = 10
+
+
+def format_status(status: ProjectStatus, target: float | None = None) -> str:
+    """The whole status, a line per part. `target`: the share of the labels that is asked for."""
     title = f" ({status.title})" if status.title else ""
     lines = [f"Project {status.project}{title} at {status.label_studio}"]
     if status.error is not None:
@@ -21,17 +38,30 @@ def format_status(status: ProjectStatus) -> str:
         "Tasks": _format_tasks(status.tasks),
         "Rule": _format_rule(status.rule),
         "Model": _format_model(status.model, status.labels.ground_truth) if not status.questions else "",
+        "Accuracy": _format_accuracy(status, target),
+        "Codebook": _format_codebook(status),
         "Forecast": status.forecast.words,
     }
     for name, text in parts.items():
         if text:
             lines.append(f"  {name:<12}{text}")
+        if name == "Labels":
+            lines += [f"  {'' if place else 'Annotators':<12}{text}" for place, text in enumerate(_annotators(status))]
+            lines += [f"  {'Left out':<12}{_format_excluded(status, one)}" for one in status.excluded]
         if name == "Model":
             lines += [f"  {'Question':<12}{_format_question(question)}" for question in status.questions]
     for index, task in enumerate(status.next_tasks):
         kind = next_opinion(max(1, task.labels)) if task.second_opinion else "new"
         lines.append(f"  {'' if index else 'Next':<12}{task.rank}. task {task.task} ({kind}): {task.text}")
     return "\n".join([*lines, f"  {status.next_step}"])
+
+
+def _format_accuracy(status: ProjectStatus, target: float | None) -> str:
+    """How many labels are right. Of several questions, each has a line of its own for that."""
+    if status.audit is not None:
+        return status.audit.words
+    asked = target is not None and not any(question.audit for question in status.questions)
+    return UNKNOWN if asked else ""
 
 
 def format_status_line(status: ProjectStatus) -> str:
@@ -103,6 +133,56 @@ def _format_labels(labels: LabelCounts) -> str:
     return ", ".join(filter(None, parts))
 
 
+def _annotators(status: ProjectStatus) -> list[str]:
+    """A line for each annotator, those who need a look first, and what it is about."""
+    ordered = sorted(status.annotators, key=lambda one: not one.found.warnings)
+    lines = []
+    for one in ordered[:ANNOTATORS]:
+        lines.append(_format_annotator(one))
+        for warning in one.found.warnings:
+            from connector.sync.people import remedy, warning_words  # which need NumPy
+
+            words = warning_words(warning, f"'{one_line(warning.label or '')}'")
+            about = f" {remedy(status.project, one_line(one.name))}" * (warning.kind != "slow" and bool(one.email))
+            lines.append(f"  {one_line(one.name)} {words}.{about}")
+    if len(ordered) > ANNOTATORS:
+        more = count(len(ordered) - ANNOTATORS, "more annotator")
+        lines.append(f"and {more}: connector report --project {status.project}")
+    return lines
+
+
+def _format_annotator(one: AnnotatorStatus) -> str:
+    found = one.found
+    of = f" on '{one_line(found.control)}'" if found.control else ""
+    parts = [f"{one_line(one.name)}: {count(found.answers, 'label')}{of}"]
+    if found.accuracy is not None:
+        parts.append(f"{share(found.accuracy.value)} right ({_range(found.accuracy)})")
+    if found.halves is not None and not _overlap(*found.halves):
+        parts.append(f"{share(found.halves[0].value)} in the first half and {share(found.halves[1].value)} since")
+    if found.on_truth:
+        parts.append(f"{found.right_on_truth:,} of {found.on_truth:,} right on ground truth")
+    if found.seconds is not None:
+        pace = f" ({found.pace:.2g} times the others' time)" if found.pace is not None else ""
+        parts.append(f"{found.seconds:.2g} s per label{pace}")
+    return ", ".join(parts)
+
+
+def _range(estimate: Estimate) -> str:
+    return f"{100 * estimate.low:.0f} to {100 * estimate.high:.0f} %"
+
+
+def _overlap(one: Estimate, other: Estimate) -> bool:
+    return one.low <= other.high and other.low <= one.high
+
+
+def _format_excluded(status: ProjectStatus, one: ExcludedStatus) -> str:
+    concerned = f"{one_line(one.name)}, {count(one.annotations, 'annotation')}"
+    if one.email is None:
+        return concerned
+    back = f"connector init --project {status.project} --include {one_line(one.name)}"
+    return f"{concerned}. To count them again: {back}"
+
+
 def _format_tasks(tasks: TaskCounts) -> str:
     without = f", {tasks.without_text:,} without content" * bool(tasks.without_text)
     return f"{tasks.total:,}: {tasks.labelled:,} labelled, {tasks.unlabelled:,} unlabelled{without}"
@@ -119,7 +199,22 @@ def _format_rule(rule: RuleStatus) -> str:
 
 def _format_question(question: QuestionStatus) -> str:
     labels = f"'{one_line(question.control)}': {count(question.labels, 'label')} on {count(question.labelled, 'task')}"
-    return f"{labels}, model {_format_model(question.model, 0)}"
+    accuracy = f". Accuracy: {question.audit.words}" if question.audit is not None else ""
+    return f"{labels}, model {_format_model(question.model, 0)}{accuracy}"
+
+
+def _format_codebook(status: ProjectStatus) -> str:
+    """The pair of classes that the best annotators confuse most often, and how many more there are."""
+    if not status.codebook:
+        return ""
+    worst, more = status.codebook[0], len(status.codebook) - 1
+    first, second = map(one_line, worst.classes)
+    of = f" ({one_line(worst.control)})" * bool(status.questions)
+    others = f", and {count(more, 'more pair')} of classes" * bool(more)
+    return (
+        f"likely a problem: the best annotators confuse '{first}' and '{second}'{of} on {worst.tasks:,} of "
+        f"{count(worst.of, 'task')}{others} (connector report --project {status.project} shows them)"
+    )
 
 
 def _format_model(model: ModelStatus | None, ground_truth: int) -> str:

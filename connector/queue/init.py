@@ -15,6 +15,7 @@ from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.formatting import count, format_value, listed
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
+from connector.queue.excluded import find_excluded, store_excluded
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
 from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions
 from connector.queue.views import OwnTabs, create_tabs, has_our_tab
@@ -34,6 +35,8 @@ def initialize(
     control_names: Sequence[str] = (),
     fields: Sequence[str] | None = None,
     min_annotations_per_task: int | None = None,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
     backend_url: str | None = None,
     credentials: Credentials = NO_CREDENTIALS,
     confirm: Callable[[str], bool],
@@ -50,13 +53,16 @@ def initialize(
         control_names: The controls to serve. Without any, as before, or all that can be served.
         fields: Keys of a task's data that models read. (): they read what the form shows. None: as before.
         min_annotations_per_task: The number of annotations that every task is to have. None: as before.
+        exclude: E-mail addresses of annotators whose labels are not to count.
+        include: E-mail addresses of annotators whose labels are to count again.
         backend_url: The ML backend to connect. None: none.
         credentials: The credentials that Label Studio is to send to the ML backend.
         confirm: Asks a question. The answer decides whether a rule of several annotations per task is ended.
         reporter: Shows the progress.
 
     Raises:
-        UsageError: The answer was no, or the labelling config cannot be served. Nothing was changed.
+        UsageError: The answer was no, the labelling config cannot be served, or there is no such annotator. Nothing was
+            changed.
         TryAgainLater: Another process holds the project, or has taken it over.
     """
     with state.lock_for_writes(gateway):
@@ -71,6 +77,7 @@ def initialize(
         fields_before = recorded.fields if recorded is not None else ()
         questions = _questions(project, names, chosen=bool(control_names))
         questions = questions.with_fields(fields_before if fields is None else fields)
+        excluded = find_excluded(project_id, gateway, state, exclude, include)
         if fields:
             _check_fields(project, gateway, fields)
         agreed: list[str] = []
@@ -94,13 +101,14 @@ def initialize(
         if min_annotations_per_task is not None:
             state.put(min_annotations_per_task=min_annotations_per_task)
             state.ask_for_a_window()
+        store_excluded(excluded, state)
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
         tabs = create_tabs(project_id, gateway, questions.data_keys, OwnTabs.of(record.found))
         state.renew_lock()
         made = {"made_tabs": [*tabs.renamed, *tabs.ours.values()], "former_models": sorted(former)}
-        state.put(found={**(record.found or {}), **made})
+        state.put(found={**(state.record().found or {}), **made})
         connected = authenticated = False
         if backend_url is not None:
             connected, authenticated = _connect(project_id, gateway, backend_url, credentials, state)
@@ -128,6 +136,8 @@ def initialize(
             "before": record.min_annotations_per_task,
             "after": state.record().min_annotations_per_task,
         },
+        **({"excluded": excluded.names(excluded.after)} if excluded.before | excluded.after else {}),
+        **({"included": excluded.names(excluded.before - excluded.after)} if excluded.before - excluded.after else {}),
         "already": record.adopted_at is not None,
         "backend": backend_url,
         "connected": connected,
@@ -179,7 +189,7 @@ def format_init(done: Mapping[str, Any]) -> str:
     if fields["before"] != fields["after"]:
         lines.append(f"  {'fields':<26}{fields['before']} before, now {fields['after']}")
     if done["tabs"]:
-        lines.append(f"  {'tabs':<26}added {' and '.join(format_value(title) for title in done['tabs'])}")
+        lines.append(f"  {'tabs':<26}added {listed([format_value(title) for title in done['tabs']])}")
     if done["connected"]:
         lines.append(f"  {'ML backend':<26}connected {done['backend']}")
     if done["authenticated"]:
@@ -188,6 +198,10 @@ def format_init(done: Mapping[str, Any]) -> str:
         f"Project {done['project']} ({done['title']}) {'was already' if done['already'] else 'is'} set up: "
         f"{describe([(row['control'], row['classes']) for row in questions])}."
     )
+    if done.get("included"):
+        lines.append(f"  {'counted again':<26}{listed(done['included'])}")
+    if done.get("excluded"):
+        lines.append(f"  {'left out':<26}{listed(done['excluded'])}")
     if lines:
         head += " Changed:"
     elif done["already"]:

@@ -1,14 +1,17 @@
 """The Data Manager's tabs (Label Studio's API calls them views) that `init` adds.
 
-One shows what is left of the window, the other those of its tasks that are second opinions. Their filters name no
+One shows what is left of the window, another those of its tasks that are second opinions. Their filters name no
 version: a task has a score only by the version that the project serves, so they always show the published window. A
-sync changes a tab only if a person has sorted it.
+sync changes such a tab only if a person has sorted it.
+
+The third shows tasks that people honestly differ on. Nothing marks them in Label Studio: the filter has their ids, and
+a sync that published a window writes them.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +22,10 @@ from connector.state.rows import Found
 
 QUEUE_TAB = "ActiveLab queue"
 SECOND_OPINIONS_TAB = "Second opinions"
-TAB_TITLES = (QUEUE_TAB, SECOND_OPINIONS_TAB)
+DISCUSS_TAB = "Discuss"
+TAB_TITLES = (QUEUE_TAB, SECOND_OPINIONS_TAB, DISCUSS_TAB)
+
+DISCUSSED = 50  # tasks: the Data Manager shows a line for each of a tab's filters
 
 # Lowest first, as the label stream serves. A direct link to the stream follows the first tab.
 TAB_ORDERING = ["tasks:predictions_score"]
@@ -43,6 +49,7 @@ _FILTERS = {
     QUEUE_TAB: _IN_THE_WINDOW,
     SECOND_OPINIONS_TAB: [*_IN_THE_WINDOW, filter_item("total_annotations", "greater", "Number", 0)],
 }
+_NO_TASK = 0  # a tab without a filter shows all tasks
 
 
 def tab_definition(title: str, columns: Collection[dict[str, Any]], data_keys: Collection[str]) -> dict[str, Any]:
@@ -108,7 +115,7 @@ class Tabs:
 def create_tabs(project_id: int, gateway: LabelStudio, data_keys: Collection[str], own: OwnTabs) -> Tabs:
     """Adds those of our tabs that are missing, unless the project has another tab of that title.
 
-    The second opinions come after the queue: a link to the label stream serves the first tab, and nothing else.
+    The others come after the queue: a link to the label stream serves the first tab, and nothing else.
     """
     # Of several tabs with one title, ours counts, else the first.
     ours_first = sorted(gateway.tabs(project_id), key=lambda tab: not own.include(tab))
@@ -120,9 +127,10 @@ def create_tabs(project_id: int, gateway: LabelStudio, data_keys: Collection[str
     if by_title.keys() >= set(TAB_TITLES):
         return Tabs(ours, in_the_way, renamed)
     columns = gateway.columns(project_id)
-    if QUEUE_TAB not in by_title and SECOND_OPINIONS_TAB in ours:
-        del by_title[SECOND_OPINIONS_TAB]
-        gateway.delete_tab(ours.pop(SECOND_OPINIONS_TAB))
+    if QUEUE_TAB not in by_title:
+        for title in list(ours):
+            del by_title[title]
+            gateway.delete_tab(ours.pop(title))
     for title in TAB_TITLES:
         if title not in by_title:
             ours[title] = gateway.create_tab(project_id, tab_definition(title, columns, data_keys))["id"]
@@ -135,24 +143,42 @@ def has_our_tab(tabs: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _shows_the_same(tab: Mapping[str, Any], title: str) -> bool:
-    """Whether the tab has the order and the filters of ours, such as one by the connector of another state database."""
+    """Whether the tab has the order and the filters of ours, such as one by the connector of another state database.
+
+    That of tasks to discuss never counts, because no sync of ours would change it.
+    """
     shown = (tab["data"].get("ordering"), tab["data"].get("filters"))
-    return shown == (TAB_ORDERING, _filters(title))
+    return title != DISCUSS_TAB and shown == (TAB_ORDERING, _filters(title))
 
 
-def restore_tab_order(project_id: int, gateway: LabelStudio, own: OwnTabs) -> bool:
+def update_tabs(project_id: int, gateway: LabelStudio, own: OwnTabs, discussed: Iterable[int]) -> bool:
     """Sorts our tabs by score again if a person has sorted them otherwise: a tab's order is the same for every user.
 
-    All other changes that people made to them stay. An error of Label Studio is ignored: no sync fails because of a
-    tab.
+    The tab of tasks to discuss gets those of now, unless people have given it other filters. All other changes that
+    people made to our tabs stay. An error of Label Studio is ignored: no sync fails because of a tab.
+
+    Args:
+        project_id: the project in Label Studio.
+        gateway: Label Studio.
+        own: which tabs are ours.
+        discussed: the tasks to discuss, of which the first DISCUSSED count.
+
+    Returns:
+        Whether a tab was sorted otherwise.
     """
-    sorted_otherwise = []
+    sorted_otherwise, wanted = False, _only(list(discussed)[:DISCUSSED])
     with contextlib.suppress(ConnectorError):
         for tab in gateway.tabs(project_id):
-            if own.include(tab) and tab["data"].get("ordering") != TAB_ORDERING:
-                sorted_otherwise.append(tab["id"])
-                gateway.update_tab(tab["id"], project_id, {**tab["data"], "ordering": TAB_ORDERING})
-    return bool(sorted_otherwise)
+            data = tab["data"]
+            if not own.include(tab):
+                continue
+            changed = {**data, "ordering": TAB_ORDERING}
+            sorted_otherwise |= data.get("ordering") != TAB_ORDERING
+            if _names_tasks(data.get("filters")):
+                changed["filters"] = wanted
+            if changed != data:
+                gateway.update_tab(tab["id"], project_id, changed)
+    return sorted_otherwise
 
 
 def delete_tabs(project_id: int, gateway: LabelStudio, own: OwnTabs) -> int:
@@ -164,7 +190,20 @@ def delete_tabs(project_id: int, gateway: LabelStudio, own: OwnTabs) -> int:
 
 
 def _filters(title: str) -> dict[str, Any]:
-    return {"conjunction": "and", "items": _FILTERS[title]}
+    return _only([]) if title == DISCUSS_TAB else {"conjunction": "and", "items": _FILTERS[title]}
+
+
+def _only(tasks: Sequence[int]) -> dict[str, Any]:
+    """The filters of a tab that shows these tasks alone."""
+    items = [filter_item("id", "equal", "Number", task) for task in sorted(tasks) or [_NO_TASK]]
+    return {"conjunction": "or", "items": items}
+
+
+def _names_tasks(filters: Mapping[str, Any] | None) -> bool:
+    """Whether these are filters as `_only` makes them."""
+    if not filters or filters.get("conjunction") != "or" or not filters.get("items"):
+        return False
+    return {(item["filter"], item["operator"]) for item in filters["items"]} == {("filter:tasks:id", "equal")}
 
 
 def _name(column: dict[str, Any]) -> str:

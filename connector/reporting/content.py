@@ -41,9 +41,10 @@ class Head:
     whether the ML backend was asked. If not, or if it has no model, `model_version` is None. `agreement` (of the model
     with the consensus), `ground_truth_accuracy`, `ground_truth_tasks` and `advice` are those of the last `round`, as in
     `status` and at the end of the learning curve, and so is `model_embedding`, what the model's features come from (may
-    be empty). `holds_out`: whether the tasks with a ground truth are the test set of the last window. `advice`: a
-    sentence on whether more labels are likely to pay. `last_sync`: its time. `notes`: sentences that a reader should
-    know first, for example that the last sync failed. `questions`: the names of several, and `classes` is empty then.
+    be empty). `holds_out`: whether the tasks with a ground truth are the test set of the last window. `accuracy`: a
+    sentence on how many labels are right, empty without an audit. `advice`: a sentence on whether more labels are
+    likely to pay. `last_sync`: its time. `notes`: sentences that a reader should know first, for example that the last
+    sync failed. `questions`: the names of several, and `classes` is empty then.
     """
 
     project: int
@@ -69,6 +70,7 @@ class Head:
     ground_truth_tasks: int
     ground_truth_accuracy: float | None
     holds_out: bool
+    accuracy: str
     advice: str
     notes: list[str]
     questions: list[str] = field(default_factory=list)
@@ -170,12 +172,52 @@ class Suspect:
 
 
 @dataclass(frozen=True)
+class Disputed:
+    """A task that people honestly differ on. `soft`: its likeliest classes with their probabilities, highest first.
+
+    `answers`: the first of all answers on it.
+    """
+
+    task: int
+    text: Text
+    answers: list[AnnotatorAnswer]
+    answers_left_out: int
+    probability: float
+    soft: list[SoftLabel]
+
+
+@dataclass(frozen=True)
+class SoftLabel:
+    """A class, and how probably a careful person reads a task as it."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class ConfusedLabels:
+    """Two classes that the best annotators confuse: on `tasks`, of `of` tasks that they gave one of both."""
+
+    first: str
+    second: str
+    tasks: int
+    of: int
+
+
+@dataclass(frozen=True)
 class ConsensusSection:
-    """How reliable the consensus labels are. `bins` and `suspects` are empty without a model."""
+    """How reliable the consensus labels are. All lists are empty without a model.
+
+    `suspects`: somebody is probably wrong. `disputed`: people honestly differ, None if that is not looked for (multiple
+    choice). `confused`: classes whose definitions may overlap.
+    """
 
     bins: list[Bin]
     suspects: list[Suspect]
     suspects_left_out: int
+    disputed: list[Disputed] | None = None
+    disputed_left_out: int = 0
+    confused: list[ConfusedLabels] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -199,6 +241,40 @@ class Annotator:
 
 
 @dataclass(frozen=True)
+class ClassAccuracy:
+    """How often one annotator recognises a class."""
+
+    label: str
+    accuracy: Interval
+
+
+@dataclass(frozen=True)
+class CheckedAnnotator:
+    """How often one annotator is right, by what the others and the model say, and their pace.
+
+    `halves`: the accuracy in the first half of their labels and in the second. `on_truth`: how many tasks with a ground
+    truth they labelled, and how many of these correctly. `pace`: the median ratio of their times to those of the
+    others.
+    """
+
+    name: str
+    accuracy: Interval | None
+    halves: tuple[Interval, Interval] | None
+    on_truth: tuple[int, int]
+    pace: float | None
+    by_class: list[ClassAccuracy]
+
+
+@dataclass(frozen=True)
+class AnnotatorWarning:
+    """What is wrong with an annotator's labels. `remedy`: what a lead can do, None if it is no reproach."""
+
+    name: str
+    words: str
+    remedy: str | None
+
+
+@dataclass(frozen=True)
 class Pair:
     """How often two annotators gave the same label. `tasks`: those that both labelled."""
 
@@ -214,7 +290,7 @@ class AnnotatorsSection:
 
     `pairs`: of the first few annotators, without the `unpaired` others. `alpha`: Krippendorff's nominal alpha over all
     labels, None if no two people labelled the same task or all labels are the same. `alpha_words`: what it means, or
-    why there is none.
+    why there is none. `checked`: the first of those who are compared with the others. `warnings`: what is wrong.
     """
 
     annotators: list[Annotator]
@@ -223,6 +299,8 @@ class AnnotatorsSection:
     unpaired: int
     alpha: float | None
     alpha_words: str
+    checked: list[CheckedAnnotator] = field(default_factory=list)
+    warnings: list[AnnotatorWarning] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

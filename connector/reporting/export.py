@@ -100,7 +100,8 @@ def export(
         if with_media and not pulled.questions.has_media:
             raise UsageError(f"Project {project_id} has texts only. Run the command without --media.")
         with suggest_no_model("export"):
-            reviewed, joined = shown_reviews(pulled.questions, *reviews(pulled, backend, reporter, state, scorer))
+            found = reviews(pulled, backend, reporter, state, scorer)
+            reviewed, joined = shown_reviews(pulled.questions, *found)
         with (
             reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage,
             _media_columns(pulled, gateway, media_hosts, with_media) as media,
@@ -155,7 +156,9 @@ def _media_columns(
 def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) -> Extras:
     """Places and names, and Label Studio's values if a record has no text or lacks a choice."""
     incomplete = [
-        task.id for task in pulled.tasks.values() if task.digest is None or any(row.unknown for row in task.annotations)
+        task.id
+        for task in pulled.tasks.values()
+        if task.digest is None or any(row.unknown or row.excluded for row in task.annotations)
     ]
     texts: dict[int, Any] = {}
     choices: dict[int, dict[str, str | list[str] | None]] = {}

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from connector.annotations.questions import Questions
 from connector.errors import UsageError
-from connector.reporting.rows import column_of, columns, flat, nested, probability_column, to_json
+from connector.reporting.rows import column_of, columns, flat, nested, probability_column, soft_column, to_json
 
 Rows = Iterable[dict[str, Any]]
 
@@ -170,6 +170,7 @@ def _schema(questions: Questions) -> Any:
             "lead_time": pa.float64(),
             "skipped": pa.bool_(),
             "ground_truth": pa.bool_(),
+            "excluded": pa.bool_(),
         }
     )
     types = {
@@ -184,7 +185,10 @@ def _schema(questions: Questions) -> Any:
             "label_count": pa.int64(),
             "consensus": labels[control.name],
             "predicted": labels[control.name],
-            **dict.fromkeys(("quality", "agreement", *map(probability_column, control.classes)), pa.float64()),
+            "ambiguous": pa.bool_(),
+            **dict.fromkeys(("quality", "agreement", "settles"), pa.float64()),
+            **dict.fromkeys(map(probability_column, control.classes), pa.float64()),
+            **dict.fromkeys(map(soft_column, control.classes), pa.float64()),
         }
         types.update({column_of(questions, control, name): kind for name, kind in of_question.items()})
     return pa.schema([(name, types.get(name, pa.string())) for name in columns(questions)])

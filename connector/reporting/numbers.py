@@ -49,8 +49,8 @@ def span(seconds: float) -> str:
 
 def share_interval(estimate: Interval) -> str:
     """ "82 % (75 to 88 %)"."""
-    low, high = formatting.share(estimate.low).removesuffix(" %"), formatting.share(estimate.high)
-    return f"{share(estimate.value)} {_unbroken(f'({low} to {high})')}"
+    value, _, interval = formatting.share_within(estimate.value, estimate.low, estimate.high).partition(" (")
+    return f"{_unbroken(value)} {_unbroken(f'({interval}')}"
 
 
 def format_day(value: date) -> str:

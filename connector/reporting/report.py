@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connector import __version__
+from connector.active_learning.audit import audit_words
 from connector.active_learning.stopping import sentence
+from connector.active_learning.target import UNKNOWN, target_of_round, target_words
 from connector.active_learning.window import Slot
 from connector.annotations.form.regions import quoted
 from connector.annotations.questions import Questions
-from connector.annotations.statistics import LabelCounts, label_counts, task_counts
+from connector.annotations.records import Annotation
+from connector.annotations.statistics import LabelCounts, label_counts, seconds_per_label, task_counts
 from connector.backend import Backend
 from connector.errors import UsageError
-from connector.formatting import count, embedding_words, now_here, verb
+from connector.formatting import count, embedding_words, listed, now_here, verb
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.settings import not_served
@@ -31,6 +34,7 @@ from connector.reporting.atomic_output import (
 )
 from connector.reporting.content import AnnotatorsSection, ConsensusSection, Content, Head, Question
 from connector.reporting.no_model import no_model_note, suggest_no_model
+from connector.reporting.numbers import NO_BREAK
 from connector.reporting.report_data import NAME_LENGTH, SENTENCE_LENGTH, ReportData, shorten
 from connector.reporting.section_annotators import annotators_section
 from connector.reporting.section_labels import class_counts, consensus_section, pace_section
@@ -56,6 +60,7 @@ def report(
     *,
     scorer: str = "activelab",
     simulated: Path | None = None,
+    target: float | None = None,
     media_hosts: Collection[str] = (),
     clock: Callable[[], datetime] = now_here,
 ) -> dict[str, Any]:
@@ -73,6 +78,7 @@ def report(
         draw: makes HTML of the content.
         scorer: a key of SCORERS.
         simulated: the folder that `connector simulate` has written, for the learning curve.
+        target: the share of the labels that are to be right, for which the page tells what it takes.
         media_hosts: private hosts from which media may be fetched.
         clock: gives an aware datetime, in whose time zone a day begins.
 
@@ -83,13 +89,13 @@ def report(
     state.require_initialized()
     replay = None if simulated is None else read_replay(simulated, project_id)
     with translate_os_errors(out):
-        target = resolve_output(out)
+        file = resolve_output(out)
         check_file(out, "a report")
-        check_writable(target, out)
+        check_writable(file, out)
     if backend is not None:
         with suggest_no_model("report"):
             backend.check()  # reading Label Studio takes minutes if there are many tasks, so ask the backend first
-    with staging_directory(target, out, "report") as folder:
+    with staging_directory(file, out, "report") as folder:
         with reporter.stage("read", "Reading the project in Label Studio") as stage:
             pulled = read_snapshot(project_id, gateway, state, stage.count)
         _require_question(replay, pulled.questions)
@@ -107,18 +113,22 @@ def report(
                 now=clock(),
                 replay=replay,
                 asked_model=backend is not None,
+                target=target,
             )
             # A lone surrogate has no UTF-8 form. It becomes a question mark, as in the mirror.
             html = draw(content).encode("utf-8", errors="replace")
             with translate_os_errors(out):
                 (folder / "new").write_bytes(html)
-                replace(target, folder / "new")
+                replace(file, folder / "new")
     return {
         "project": project_id,
         "out": str(out),
         "tasks": content.head.tasks,
         "annotations": content.head.labels,
         "suspects": sum(len(one.consensus.suspects) + one.consensus.suspects_left_out for one in content.of_questions),
+        "ambiguous": sum(
+            len(one.consensus.disputed or ()) + one.consensus.disputed_left_out for one in content.of_questions
+        ),
         "alpha": content.people.alpha,
         **(
             {"questions": [{"control": one.name, "alpha": one.content.people.alpha} for one in content.questions]}
@@ -171,6 +181,7 @@ def build_content(
     now: datetime,
     replay: Replay | None = None,
     asked_model: bool = True,
+    target: float | None = None,
     question: str = "",
 ) -> Content:
     """Everything that the page shows.
@@ -183,6 +194,7 @@ def build_content(
         now: an aware datetime, in whose time zone a day begins.
         replay: the replay of this project, if there is one.
         asked_model: whether the ML backend was asked.
+        target: the share of the labels that are to be right.
         question: of several questions, the one that it is about.
     """
     questions = [
@@ -196,6 +208,7 @@ def build_content(
                 now=now,
                 replay=replay if replay is not None and replay.control == part.control.name else None,
                 asked_model=asked_model,
+                target=target,
                 question=part.control.name,
             ),
         )
@@ -203,7 +216,7 @@ def build_content(
     ]
     classes, classes_left_out = ([], 0) if questions else class_counts(data)
     return Content(
-        head=_head(data, label_studio, now, asked_model=asked_model),
+        head=_head(data, label_studio, now, asked_model=asked_model, target=target),
         curve=curve_section(
             data.rounds,
             replay,
@@ -225,7 +238,7 @@ def build_content(
 # -- the head ----------------------------------------------------------------------------------------------------------
 
 
-def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> Head:
+def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool, target: float | None) -> Head:
     pulled, last, scored = data.pulled, data.last_round, data.reviewed.scored
     rows = [row for task in pulled.usable_tasks.values() for row in task.annotations]
     labels, tasks = label_counts(rows, now), task_counts(pulled.usable_tasks)
@@ -256,9 +269,21 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool) -> He
         ground_truth_tasks=last.get("ground_truth_tasks", 0),
         ground_truth_accuracy=last.get("ground_truth_accuracy"),
         holds_out=bool((data.record.window_options or {}).get("ground_truth")),
+        accuracy=_accuracy(last, target, rows),
         advice=sentence(last.get("forecast")),
         notes=[shorten(note, SENTENCE_LENGTH) for note in _notes(data, labels, asked_model=asked_model)],
     )
+
+
+def _accuracy(last: Mapping[str, Any], target: float | None, rows: Iterable[Annotation]) -> str:
+    found = last.get("audit")
+    if not found:
+        return "" if target is None or last.get("questions") else f"How many labels are right is {UNKNOWN}."
+    words = audit_words(found)
+    words = f"{words[:1].upper()}{words[1:]}."
+    if target is not None:
+        words += f" {target_words(target_of_round(found, target, last, seconds_per_label(rows)))}"
+    return words.replace(" %", f"{NO_BREAK}%")
 
 
 def _embedding(last: Mapping[str, Any]) -> str:
@@ -294,6 +319,13 @@ def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[
     if truth:
         marked = f"{count(truth, 'annotation')} {verb(truth)} marked as ground truth"
         notes.append(f'{marked} and counted as no annotator\'s work. Import labels with "ground_truth": false instead.')
+    if data.record.excluded:
+        concerned = sum(row.excluded for task in data.pulled.tasks.values() for row in task.annotations)
+        names = listed([data.name(number) for number in sorted(data.record.excluded)])
+        notes.append(
+            f"The labels of {names} do not count ({count(concerned, 'annotation')}). To count them again: connector "
+            f"init --project {project} --include EMAIL."
+        )
     if labels.unknown_choices:
         choice = "with an answer that the labelling config no longer has"
         notes.append(f"There {verb(labels.unknown_choices)} {count(labels.unknown_choices, 'annotation')} {choice}.")

@@ -59,8 +59,9 @@ def columns(questions: Questions) -> list[str]:
 
 def question_columns(questions: Questions, control: Control) -> list[str]:
     """The columns of a question. If there are several, its name is before each."""
+    of_labels = () if control.multiple else ("ambiguous", "settles", *map(soft_column, control.classes))
     names = [
-        *("consensus", "quality", "agreement", "label_count", "predicted"),
+        *("consensus", "quality", "agreement", "label_count", *of_labels, "predicted"),
         *map(probability_column, control.classes),
         "model_version",
     ]
@@ -73,8 +74,13 @@ def column_of(questions: Questions, control: Control, name: str) -> str:
 
 
 def probability_column(name: str) -> str:
-    """The column with the probabilities of class `name`. The prefix keeps it apart from other columns."""
+    """The column with the model's probabilities of class `name`. The prefix keeps it apart from other columns."""
     return f"prob_{name}"
+
+
+def soft_column(name: str) -> str:
+    """The column with the probabilities of class `name` by labels and model: the soft label."""
+    return f"soft_{name}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ class Extras:
 
     `places`: {task: (rank, whether it is a second opinion)}. `emails`: {annotator: e-mail address}. `texts`: {task: the
     value that is there instead of a text}. `choices`: {annotation: what was chosen by control}, including choices that
-    the labelling config no longer has. `addresses`: {task: where its texts are}, of projects whose texts are in files.
+    the labelling config no longer has, and those of annotators who are left out. `addresses`: {task: where its texts
+    are}, of projects whose texts are in files.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
@@ -151,11 +158,21 @@ class _Question:
             review.quality.get(task),
             labels.count(consensus) / len(labels) if consensus is not None else None,
             len(labels),
+            *self._differing(task),
             _shown(review.scored.predicted.get(task), self._control),
             *(without_model if probabilities is None else map(float, probabilities)),
             None if probabilities is None else review.scored.model_version,
         ]
         return dict(zip(self._columns, values, strict=True))
+
+    def _differing(self, task: int) -> list[Any]:
+        """The columns on how people differ on a task."""
+        if self._control.multiple:
+            return []
+        one = self._review.scored.differing.get(task)
+        if one is None:
+            return [None] * (2 + len(self._control.classes))
+        return [one.ambiguous, one.settles, *one.soft]
 
 
 def _with_texts(
@@ -174,9 +191,10 @@ def _shown(label: str | None, control: Control) -> str | list[str] | None:
 
 def _annotation(row: Annotation, questions: Questions, extras: Extras) -> dict[str, Any]:
     labels = {} if row.label is None else questions.labels_of(row.label)
-    chosen = extras.choices.get(row.id, {}) if row.unknown else {}
+    read_again = row.unknown or row.excluded
+    chosen = extras.choices.get(row.id, {}) if read_again else {}
     label = {
-        control.name: chosen.get(control.name) if row.unknown else _shown(labels.get(control.name), control)
+        control.name: chosen.get(control.name) if read_again else _shown(labels.get(control.name), control)
         for control in questions.controls
     }
     return {
@@ -191,6 +209,7 @@ def _annotation(row: Annotation, questions: Questions, extras: Extras) -> dict[s
         "lead_time": row.lead_time,
         "skipped": row.skipped,
         "ground_truth": row.ground_truth,
+        "excluded": row.excluded,
     }
 
 

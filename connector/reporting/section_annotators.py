@@ -14,12 +14,23 @@ from connector.active_learning.annotator_quality import annotator_stats
 from connector.active_learning.crowdlab import crowdlab
 from connector.active_learning.labels import Floats, Ints, Labels
 from connector.active_learning.multilabel import binary
+from connector.active_learning.people import Estimate
 from connector.annotations.label_config import Control
-from connector.reporting.content import Annotator, AnnotatorsSection, Interval, Pair
-from connector.reporting.report_data import ReportData
+from connector.reporting.content import (
+    Annotator,
+    AnnotatorsSection,
+    AnnotatorWarning,
+    CheckedAnnotator,
+    ClassAccuracy,
+    Interval,
+    Pair,
+)
+from connector.reporting.report_data import ReportData, quoted
 from connector.simulation.confidence_intervals import wilson
+from connector.sync.people import PersonSummary, of_question, remedy, warning_words
 
 ANNOTATORS = 100
+CLASSES = 20  # of which the page says how often an annotator recognises them
 PAIRED = 20  # annotators
 
 Confusions = Counter[tuple[str, str]]  # how often an annotator gave (label, while this was the consensus)
@@ -50,7 +61,50 @@ def annotators_section(data: ReportData) -> AnnotatorsSection:
     with_labels = [annotator for annotator in everyone if labels[annotator]]
     pairs, alpha, alpha_words = _together(data, with_labels)
     left_out, unpaired = (max(0, number) for number in (len(everyone) - ANNOTATORS, len(with_labels) - PAIRED))
-    return AnnotatorsSection(annotators, left_out, pairs, unpaired, alpha, alpha_words)
+    people = of_question(data.pulled, data.reviewed.scored.probabilities)
+    return AnnotatorsSection(
+        annotators,
+        left_out,
+        pairs,
+        unpaired,
+        alpha,
+        alpha_words,
+        checked=[_checked(one, data) for one in people[:ANNOTATORS] if one.accuracy is not None],
+        warnings=[warning for one in people for warning in _warnings(one, data)][:ANNOTATORS],
+    )
+
+
+def _checked(one: PersonSummary, data: ReportData) -> CheckedAnnotator:
+    return CheckedAnnotator(
+        data.name(one.annotator),
+        _of(one.accuracy),
+        None if one.halves is None else (_interval_of(one.halves[0]), _interval_of(one.halves[1])),
+        (one.on_truth, one.right_on_truth),
+        one.pace,
+        [
+            ClassAccuracy(data.class_name(name), _interval_of(found))
+            for name, found in list(one.by_class.items())[:CLASSES]
+            if found is not None
+        ],
+    )
+
+
+def _warnings(one: PersonSummary, data: ReportData) -> Iterator[AnnotatorWarning]:
+    email = data.emails.get(one.annotator)
+    for warning in one.warnings:
+        yield AnnotatorWarning(
+            data.name(one.annotator),
+            warning_words(warning, quoted(data.class_name(warning.label or ""))),
+            remedy(data.pulled.project["id"], email) if email and warning.kind != "slow" else None,
+        )
+
+
+def _of(estimate: Estimate | None) -> Interval | None:
+    return None if estimate is None else _interval_of(estimate)
+
+
+def _interval_of(estimate: Estimate) -> Interval:
+    return Interval(estimate.value, estimate.low, estimate.high)
 
 
 def _confusions(data: ReportData) -> defaultdict[int, Confusions]:

@@ -9,20 +9,41 @@ from datetime import date, datetime, timedelta
 import numpy as np
 
 from connector.annotations.records import moment
-from connector.reporting.content import AnnotatorAnswer, Bin, ClassCount, ConsensusSection, Day, PaceSection, Suspect
+from connector.reporting.content import (
+    AnnotatorAnswer,
+    Bin,
+    ClassCount,
+    ConfusedLabels,
+    ConsensusSection,
+    Day,
+    Disputed,
+    PaceSection,
+    SoftLabel,
+    Suspect,
+)
 from connector.reporting.report_data import ReportData
 
 BINS = 10
 SUSPECTS = 25
+DISPUTED = 25
+CONFUSED = 10  # pairs of classes
+SOFT_LABELS = 3
 DOUBTFUL = 0.5  # a consensus label of a lower quality is more likely wrong than right
-ANSWERS = 10  # on a suspect
+ANSWERS = 10  # on a task
 CLASSES = 50
 DAYS = 60
 
 
 def consensus_section(data: ReportData) -> ConsensusSection:
-    """How probably consensus labels are right, and which are likely to be wrong. Empty without a model."""
-    return ConsensusSection(_bins(data.reviewed.quality.values()), *_suspects(data))
+    """How probably consensus labels are right, and which are wrong or cannot be agreed on. Empty without a model."""
+    bins, (suspects, suspects_left_out) = _bins(data.reviewed.quality.values()), _suspects(data)
+    if data.control.multiple:
+        return ConsensusSection(bins, suspects, suspects_left_out)
+    confused = [
+        ConfusedLabels(data.class_name(pair.classes[0]), data.class_name(pair.classes[1]), pair.tasks, pair.of)
+        for pair in data.reviewed.scored.confused[:CONFUSED]
+    ]
+    return ConsensusSection(bins, suspects, suspects_left_out, *_disputed(data), confused)
 
 
 def _bins(qualities: Iterable[float]) -> list[Bin]:
@@ -35,10 +56,16 @@ def _bins(qualities: Iterable[float]) -> list[Bin]:
 
 
 def _suspects(data: ReportData) -> tuple[list[Suspect], int]:
-    """The worst tasks whose consensus label is doubtful or differs from the prediction, and how many more there are."""
+    """The worst tasks whose consensus label is doubtful or differs from the prediction, and how many more there are.
+
+    Without those that people honestly differ on: nobody needs to be wrong there.
+    """
     quality, scored = data.reviewed.quality, data.reviewed.scored
+    ambiguous = scored.ambiguous
     doubtful = [
-        task for task in quality if quality[task] < DOUBTFUL or scored.predicted[task] != scored.consensus[task]
+        task
+        for task in quality
+        if (quality[task] < DOUBTFUL or scored.predicted[task] != scored.consensus[task]) and task not in ambiguous
     ]
     chosen = sorted(doubtful, key=lambda task: (quality[task], task))[:SUSPECTS]
     texts = data.texts(chosen)
@@ -58,6 +85,30 @@ def _suspects(data: ReportData) -> tuple[list[Suspect], int]:
             )
         )
     return suspects, len(doubtful) - len(suspects)
+
+
+def _disputed(data: ReportData) -> tuple[list[Disputed], int]:
+    """The tasks that people most probably differ on honestly, and how many more there are."""
+    ambiguous, differing = data.reviewed.scored.ambiguous, data.reviewed.scored.differing
+    order = sorted(ambiguous, key=lambda task: (-ambiguous[task], task))
+    chosen = order[:DISPUTED]
+    texts = data.texts(chosen)
+    disputed = []
+    for task in chosen:
+        answers = _answers(data, task)
+        soft = zip(data.control.classes, differing[task].soft, strict=True)
+        likeliest = sorted(soft, key=lambda label: -label[1])[:SOFT_LABELS]
+        disputed.append(
+            Disputed(
+                task=task,
+                text=texts[task],
+                answers=answers[:ANSWERS],
+                answers_left_out=max(0, len(answers) - ANSWERS),
+                probability=ambiguous[task],
+                soft=[SoftLabel(data.class_name(name), probability) for name, probability in likeliest],
+            )
+        )
+    return disputed, len(order) - len(disputed)
 
 
 def _answers(data: ReportData, task: int) -> list[AnnotatorAnswer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,8 @@ from rich.console import Console
 
 from connector._compat import batched
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS
+from connector.active_learning.accuracy import Accuracy
+from connector.active_learning.audit import Audit, Drawn
 from connector.active_learning.stopping import forecast
 from connector.active_learning.strategies import STRATEGIES
 from connector.active_learning.window import Slot
@@ -24,6 +27,7 @@ from connector.backend import Backend
 from connector.progress import Reporter
 from connector.simulation.corpus import SIDES, Corpus
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.audit import estimate_accuracy
 from connector.sync.scoring import Scored, choose, score
 
 AT = "2000-01-01T00:00:00Z"  # all answers have this time, so that all annotators count as active
@@ -48,6 +52,7 @@ class ReplayOptions:
     initial_labels: int = 2
     max_annotations_per_task: int = DEFAULT_MAX_ANNOTATIONS
     project: str = "simulate"
+    audit: float = 0.0  # share of a window that is drawn at random
 
 
 def replay(
@@ -80,6 +85,7 @@ class Run:
 
     Tasks are numbered from 1 in the order of the corpus, annotators from 1 in the order of their names. `seed` decides
     in which order each task's annotators answer. After the start, annotators who have labelled anything come first.
+    `scored`: what the latest round found.
     """
 
     def __init__(
@@ -102,7 +108,8 @@ class Run:
             rows = corpus.annotations.get(name, [])
             self._waiting[number] = [(annotator[rows[at][0]], rows[at][1]) for at in rng.permutation(len(rows))]
         self._state = ReplayMemory()
-        self._scored: Scored | None = None
+        self._drawn: dict[int, Drawn] = {}
+        self.scored: Scored | None = None
         send_contents(corpus, backend, options.project)
         backend.forget_model(options.project)
 
@@ -125,22 +132,32 @@ class Run:
         truth is unknown. `agreement`: of the model with the consensus, out of sample. `advice`: whether `connector
         status` would say that more labels are likely to pay, None if it is too early to say.
         """
-        new, relabel = self._begin() if self._scored is None else self._ask(self._choice(self._scored))
+        new, relabel = self._begin() if self.scored is None else self._ask(self._choice(self.scored))
         if not new + relabel:
             return None
         quiet = Reporter(Console(quiet=True), quiet=True)
         pulled = self._pulled(self._tasks)
-        self._scored = self._score(pulled, quiet)
-        right = [label == self._truth[task] for task, label in self._scored.consensus.items() if task in self._truth]
+        self.scored = self._score(pulled, quiet)
+        right = [label == self._truth[task] for task, label in self.scored.consensus.items() if task in self._truth]
         return {
             "labels": len(self.labels),
             "accuracy": self._accuracy(),
             "consensus_accuracy": sum(right) / len(right) if right else None,
             "new": new,
             "relabel": relabel,
-            "agreement": self._scored.agreement,
-            "advice": forecast(self._scored.agreement, len(self._scored.consensus))["likely_to_pay"],
+            "agreement": self.scored.agreement,
+            "advice": forecast(self.scored.agreement, len(self.scored.consensus))["likely_to_pay"],
         }
+
+    def estimate(self) -> Accuracy | None:
+        """How many labels are right after the latest round, by the audit."""
+        assert self.scored is not None
+        return estimate_accuracy(self._pulled(self._tasks), self.scored, self._audit())
+
+    def first_audit_labels(self) -> dict[int, str]:
+        """{task: its first label} of the tasks that have labels of the audit alone."""
+        only = self._audit().only(Counter(task for task, _ in self.labels))
+        return {task: str(self._tasks[task].annotations[0].label) for task in only}
 
     def _label_config(self) -> str:
         return label_config(self._corpus)
@@ -155,6 +172,7 @@ class Run:
             train="always",
             strategy=self._strategy,
             classifier=self._classifier,
+            audit=self._audit(),
         )
 
     def _begin(self) -> tuple[int, int]:
@@ -169,7 +187,9 @@ class Run:
             window=size,
             max_annotations=self._options.max_annotations_per_task,
             seed=self._seed,
+            audit=self._audit(each),
         )
+        self._draw(window[:size], each)
         for slot in window[:size]:
             for _ in range(each):
                 self._answer(slot.task, ())
@@ -185,15 +205,26 @@ class Run:
             window=self._options.batch,
             max_annotations=self._options.max_annotations_per_task,
             seed=self._seed,
+            audit=self._audit(),
         )
 
     def _ask(self, window: list[Slot]) -> tuple[int, int]:
         """Answers the first tasks of the window. Returns the same as `_begin`."""
         asked = window[: self._options.batch]
+        self._draw(asked, 1)
         for slot in asked:
             self._answer(slot.task, {annotator for _, annotator in self.labels})
         relabel = sum(slot.relabel for slot in asked)
         return len(asked) - relabel, relabel
+
+    def _audit(self, wanted: int = 1) -> Audit:
+        return Audit(self._options.audit, str(self._seed), self._drawn, wanted)
+
+    def _draw(self, asked: list[Slot], wanted: int) -> None:
+        """Records the tasks of the audit among those that are asked."""
+        for slot in asked:
+            if slot.audit:
+                self._drawn[slot.task] = Drawn(len(self._tasks[slot.task].annotations), wanted)
 
     def _answer(self, task: int, preferred: Container[int]) -> None:
         """Adds the next answer to a task, by one of the `preferred` annotators if any of them has one."""

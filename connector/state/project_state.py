@@ -21,10 +21,10 @@ from connector.annotations.questions import Questions
 from connector.annotations.records import Task
 from connector.errors import UsageError
 from connector.state import database, schema
+from connector.state.audits import AuditRows
 from connector.state.linked import LinkedRows
 from connector.state.lock import KEEP_SECONDS, ProjectLock
 from connector.state.media import MediaRows
-from connector.state.mirror import MirrorRows
 from connector.state.rows import IDS_A_STATEMENT
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
     return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
 
-class ProjectState(MirrorRows, MediaRows, LinkedRows):
+class ProjectState(AuditRows, MediaRows, LinkedRows):
     """The state of one project: the mirror, what `init` found, what the model was trained on, what is published."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
@@ -281,16 +281,24 @@ class ProjectState(MirrorRows, MediaRows, LinkedRows):
         `size`: how many predictions Label Studio has of it. Tasks labelled meanwhile are no longer in `window`.
         """
         rows = {task.id: len(task.annotations) for task in self.tasks([slot.task for slot in window]).values()}
+        drawn = self._drawn_with(window, rows)
         with self._engine.begin() as db:
             db.execute(schema.window.delete().where(self._rows(schema.window)))
             self._insert(
                 db,
                 schema.window,
                 (
-                    {"rank": rank, "task": slot.task, "relabel": slot.relabel, "answers": rows.get(slot.task, 0)}
+                    {
+                        "rank": rank,
+                        "task": slot.task,
+                        "relabel": slot.relabel,
+                        "answers": rows.get(slot.task, 0),
+                        "audit": slot.audit,
+                    }
                     for rank, slot in enumerate(window)
                 ),
             )
+            self._store_drawn(db, drawn)
             db.execute(
                 schema.projects.update()
                 .where(schema.projects.c.key == self._key)
@@ -300,7 +308,8 @@ class ProjectState(MirrorRows, MediaRows, LinkedRows):
     def window(self) -> list[Slot]:
         """The published window in rank order."""
         return [
-            Slot(row["task"], row["relabel"]) for row in sorted(self._all(schema.window), key=lambda row: row["rank"])
+            Slot(row["task"], row["relabel"], row["audit"])
+            for row in sorted(self._all(schema.window), key=lambda row: row["rank"])
         ]
 
     def answers_at_publishing(self) -> dict[int, int]:
@@ -339,7 +348,7 @@ class ProjectState(MirrorRows, MediaRows, LinkedRows):
         """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
         with self._engine.begin() as db:
             found_and_made = (schema.originals, schema.window, schema.reopened, schema.consensus, schema.rounds)
-            for table in (*found_and_made, schema.media, schema.linked_texts):
+            for table in (*found_and_made, schema.audits, schema.media, schema.linked_texts):
                 db.execute(table.delete().where(self._rows(table)))
             blank = (
                 *("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size"),

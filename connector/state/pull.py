@@ -232,13 +232,14 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
 
 
 def fetched(snapshot: ProjectSnapshot, state: ProjectState, failed: Mapping[str, str] | None = None) -> ProjectSnapshot:
-    """The snapshot with the texts that were fetched, and without what could not be.
+    """The snapshot with the texts that were fetched, without what could not be, and without excluded labels.
 
     Args:
         snapshot: As the tasks describe the project.
         state: Remembers both.
         failed: {digest of a medium's address, or of a link: why it could not be fetched}. None: as the state remembers.
     """
+    snapshot = snapshot.without_annotators(state.record().excluded)
     known = state.linked() if snapshot.questions.has_links else {}
     return snapshot.without_failed(_failed(state) if failed is None else failed).with_linked(known, state.linked_texts)
 

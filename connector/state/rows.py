@@ -22,6 +22,7 @@ class Found(TypedDict, total=False):
     `replaced`: how many predictions a sync deleted that had the name of published consensus labels.
     `recorded_at`: when init recorded every task, by Label Studio's clock.
     `former_models`: keys in the ML backend of questions that are not served any more, until a sync deletes them there.
+    `excluded`: annotators whose labels do not count.
     `undo_began`: when an undo began that has not ended. What it left is neither as init found it nor as init set it up.
     """
 
@@ -35,6 +36,7 @@ class Found(TypedDict, total=False):
     replaced: int
     recorded_at: str
     former_models: list[str]
+    excluded: list[int]
     undo_began: str
 
 
@@ -100,6 +102,16 @@ class ProjectRecord:
             f"{self.created_at}, and this one at {project['created_at']}. So another Label Studio answers at "
             "LABEL_STUDIO_URL, or its database was replaced."
         )
+
+    @property
+    def excluded(self) -> frozenset[int]:
+        """The annotators whose labels do not count (`init --exclude`)."""
+        return frozenset((self.found or {}).get("excluded", ()))
+
+    @property
+    def judges_annotators(self) -> bool:
+        """Whether the published window has gold tasks (`sync --gold`)."""
+        return bool((self.window_options or {}).get("gold"))
 
     @property
     def interrupted_undo(self) -> str | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 3
+VERSION = 4
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -108,6 +108,16 @@ window = sa.Table(
     sa.Column("task", sa.Integer, nullable=False),
     sa.Column("relabel", sa.Boolean, nullable=False),
     sa.Column("answers", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("audit", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+# Tasks that were drawn at random for the audit, and have an answer since or are in the window: audit.Drawn.
+audits = sa.Table(
+    "audits",
+    metadata,
+    _project_column(),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("answers", sa.Integer, nullable=False),
+    sa.Column("wanted", sa.Integer, nullable=False),
 )
 # Labelled tasks that were reopened for a second opinion, with what to restore. Written before they are reopened.
 reopened = sa.Table(

@@ -13,7 +13,7 @@ from connector.annotations.form.data import CONTENT_SEPARATOR
 from connector.annotations.left_out import LeftOut, with_causes, without_content
 from connector.annotations.objects.linked import links_in, with_texts
 from connector.annotations.questions import Questions
-from connector.annotations.records import Annotation, Task, digest
+from connector.annotations.records import Annotation, Task, digest, without_labels_of
 from connector.formatting import count
 
 Texts = Callable[[Iterable[int]], dict[int, str]]
@@ -56,6 +56,12 @@ class ProjectSnapshot:
             return self
         texts = partial(self._texts_without, failed)
         return replace(self, tasks=self._without(failed), texts=texts, failed=failed, with_failed=self)
+
+    def without_annotators(self, excluded: Collection[int]) -> ProjectSnapshot:
+        """The snapshot without labels by these annotators. Their annotations stay."""
+        if not excluded:
+            return self
+        return replace(self, tasks={number: without_labels_of(task, excluded) for number, task in self.tasks.items()})
 
     def with_linked(self, known: Mapping[str, str], read: LinkedTexts) -> ProjectSnapshot:
         """The snapshot with texts in place of links.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY
+from connector.active_learning import DEFAULT_AUDIT, DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY
+from connector.active_learning.audit import Audit
 from connector.active_learning.stopping import forecast
 from connector.active_learning.window import Slot
 from connector.annotations.left_out import LeftOut
@@ -18,12 +19,19 @@ from connector.progress import Reporter
 from connector.queue.publish import QUICK_IMPORT, SLOW_IMPORT_SECONDS, is_open, publish, stale_open_tasks
 from connector.queue.settings import restore
 from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, our_versions, unknown_newer
-from connector.queue.views import OwnTabs, restore_tab_order
+from connector.queue.views import OwnTabs, update_tabs
 from connector.state.project_state import ProjectState, now
 from connector.state.pull import fetched, pull, read_project
 from connector.state.recognition import explain_deleted
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync.summary import ModelSummary, QuestionSummary, SyncSummary, WindowSummary
+from connector.sync.summary import (
+    CodebookSummary,
+    ModelSummary,
+    QuestionSummary,
+    SyncSummary,
+    WindowSummary,
+    codebook_of_round,
+)
 
 if TYPE_CHECKING:
     from connector.backend import Backend
@@ -48,6 +56,9 @@ class SyncOptions:
     strategy: str = DEFAULT_STRATEGY
     ground_truth: bool = False
     publish_consensus: bool = False
+    audit: float = DEFAULT_AUDIT  # share of the window that is drawn at random
+    skip_ambiguous: bool = False
+    gold: float = 0.0
     media_hosts: tuple[str, ...] = ()  # private hosts from which files may be fetched
 
     def most_annotations(self, wanted: int) -> int:
@@ -65,7 +76,10 @@ class SyncOptions:
             "scorer": self.scorer,
             "strategy": self.strategy,
             "ground_truth": self.ground_truth,
+            **({"audit": self.audit} if self.audit else {}),
+            **({"gold": self.gold} if self.gold else {}),
             **({"publish_consensus": True} if self.publish_consensus else {}),
+            **({"skip_ambiguous": True} if self.skip_ambiguous else {}),
             # Without a training the window may be another one than with it: the next sync that may train is to do so.
             **({"train": "never"} if self.train == "never" else {}),
             # Media that could not be fetched may be, now.
@@ -248,6 +262,8 @@ class _Cycle:
 
     def round(self, snapshot: ProjectSnapshot, restored: list[str], backend: Backend) -> SyncSummary:
         """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""
+        from connector.sync.people import people_of  # which needs NumPy
+
         if not self.options.dry_run:
             # The ML backend may have a new model from now on. A sync that is killed before its window is out must do
             # its round again, though nothing else has changed.
@@ -261,16 +277,20 @@ class _Cycle:
         if is_lost:
             self._say_that_it_is_lost(known)
         model = _model_summary(scored, described)
+        people = people_of(snapshot, scored)
         if self.options.dry_run:
-            return replace(self.summary(snapshot, restored, scored, model, window), dry_run=True)
+            return replace(self.summary(snapshot, restored, scored, model, window), people=people, dry_run=True)
         if not is_lost:  # else the state goes on naming it, so that doctor, export and report can tell
             self.state.put(model_version=scored.model_version)
         window = self._publish(snapshot, scored, window)
         summary = self.summary(snapshot, restored, scored, model, window)
-        summary = replace(summary, round=summary.round + 1, questions=_question_summaries(snapshot, scored, models))
+        questions = _question_summaries(snapshot, scored, models)
+        summary = replace(summary, round=summary.round + 1, questions=questions, people=people)
         labels = len(scored.labels)  # what the model learns from
         self.state.store_round(summary.round, {**summary.to_json(), "labels": labels})
-        if restore_tab_order(self.project_id, self.gateway, OwnTabs.of(self.state.record().found)):
+        own, ambiguous = OwnTabs.of(self.state.record().found), scored.ambiguous
+        discussed = sorted(ambiguous, key=lambda task: (-ambiguous[task], task))
+        if update_tabs(self.project_id, self.gateway, own, discussed):
             self.reporter.say("The ActiveLab tab was sorted in the Data Manager. It has the queue's order again.")
         return summary
 
@@ -324,11 +344,14 @@ class _Cycle:
     def _choose(self, snapshot: ProjectSnapshot, backend: Backend) -> tuple[Scored, list[Slot]]:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
         from connector.active_learning.strategies import find_strategy
+        from connector.sync.audit import estimate_accuracy
         from connector.sync.scoring import choose, score
         from connector.sync.several import join
 
         options, state, questions = self.options, self.state, snapshot.questions
-        wanted = state.record().min_annotations_per_task
+        record = state.record()
+        wanted = record.min_annotations_per_task
+        audit = Audit(options.audit, f"{record.created_at} {self.project_id}", state.drawn(), wanted)
         strategy = find_strategy(options.strategy, options.scorer)
         parts = [
             score(
@@ -339,9 +362,15 @@ class _Cycle:
                 train="never" if options.dry_run else options.train,
                 strategy=strategy,
                 ground_truth=options.ground_truth,
+                audit=audit,
+                gold=bool(options.gold),
             )
             for part in snapshot.by_question()
         ]
+        if audit.drawn:
+            with self.reporter.stage("audit", "Estimating how many labels are right"):
+                for part, found in zip(snapshot.by_question(), parts, strict=True):
+                    found.audit = estimate_accuracy(part, found, audit)
         scored = join(questions, parts) if questions.several else parts[0]
         with self.reporter.stage("select", "Choosing the next window"):
             window = choose(
@@ -352,6 +381,9 @@ class _Cycle:
                 window=options.window,
                 max_annotations=options.most_annotations(wanted),
                 min_annotations=wanted,
+                audit=audit,
+                skip_ambiguous=options.skip_ambiguous,
+                gold=options.gold,
             )
         return scored, window
 
@@ -410,7 +442,8 @@ class _Cycle:
                 consensus_predictions.remove_consensus(self.gateway, self.state, self.project_id)
             return
         with self.reporter.stage("consensus", "Publishing consensus labels") as stage:
-            reviewed = consensus_quality(snapshot, scored, self.options.strategy, self.options.scorer)
+            options = self.options
+            reviewed = consensus_quality(snapshot, scored, options.strategy, options.scorer, gold=bool(options.gold))
             wanted = {
                 task: consensus_predictions.Label(reviewed.consensus[task], quality)
                 for task, quality in reviewed.quality.items()
@@ -435,7 +468,7 @@ class _Cycle:
         window: Sequence[Slot] | None = None,
     ) -> SyncSummary:
         """The summary, without `scored`, `model` and `window` of a sync that had nothing to do."""
-        record = self.state.record()
+        record, last = self.state.record(), self.state.last_round()
         window = self.state.window() if window is None else window
         rows = [row for task in snapshot.tasks.values() for row in task.annotations if not row.skipped]
         relabel = sum(slot.relabel for slot in window)
@@ -449,7 +482,7 @@ class _Cycle:
             labels_changed=scored.labels_changed if scored else 0,
             trained=scored is not None and scored.trained,
             model_version=scored.model_version if scored else record.model_version,
-            model=model or ModelSummary.of_round(self.state.last_round()),
+            model=model or ModelSummary.of_round(last),
             queue_version=record.queue_version,
             window=WindowSummary(size=len(window), new=len(window) - relabel, relabel=relabel),
             without_text=len(left_out.without_text),
@@ -459,6 +492,8 @@ class _Cycle:
             restored=restored,
             seconds=dict(self.reporter.seconds),
             spare=max(0, len(window) - self.options.window) if scored else 0,
+            ambiguous=len(scored.ambiguous) if scored else (last or {}).get("ambiguous", 0),
+            codebook=_codebook(snapshot, scored) if scored else codebook_of_round(last),
         )
 
 
@@ -487,8 +522,17 @@ def _question_summaries(
             ground_truth_accuracy=part.accuracy,
             model_embedding=models.get(name, {}).get("embedding"),
             model_embedding_since=models.get(name, {}).get("since"),
+            audit=_audit(part),
         )
         for name, part in zip(snapshot.questions.names, scored.parts, strict=bool(scored.parts))
+    ]
+
+
+def _codebook(snapshot: ProjectSnapshot, scored: Scored) -> list[CodebookSummary]:
+    return [
+        CodebookSummary(name, pair.classes, pair.tasks, pair.of)
+        for name, part in zip(snapshot.questions.names, scored.parts or [scored], strict=True)
+        for pair in part.confused
     ]
 
 
@@ -503,4 +547,9 @@ def _model_summary(scored: Scored, model: Mapping[str, Any] | None) -> ModelSumm
         model_embedding=described.get("embedding"),
         model_embedding_since=described.get("since"),
         model_in_training=bool(described.get("in_training")),
+        audit=_audit(scored),
     )
+
+
+def _audit(scored: Scored) -> dict[str, Any] | None:
+    return None if scored.audit is None else asdict(scored.audit)

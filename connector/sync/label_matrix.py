@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connector.active_learning import multilabel
+from connector.active_learning.ambiguity import Ambiguity, ConfusedClasses, ambiguity, confused_classes
 from connector.active_learning.consensus import ConsensusResult, by_majority
 from connector.active_learning.labels import Floats, Ints, Labels
 from connector.active_learning.multilabel import ClassSets, Sets
@@ -41,6 +42,10 @@ class LabelSet(Protocol):
         """The consensus labels as strings."""
         ...
 
+    def ambiguity(self, pred_probs: Floats) -> tuple[Ambiguity, list[ConfusedClasses]] | None:
+        """Which tasks people honestly differ on, and which classes. None for sets of classes: nothing is known."""
+        ...
+
 
 def label_set(labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> LabelSet:
     """The labels {(task, annotator): label} of `tasks`, every one of which has some."""
@@ -51,10 +56,7 @@ class SingleLabel:
     """Labels of one class each."""
 
     def __init__(self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> None:
-        position = _positions(control)
-        order, task, annotator = _indexed(labels, tasks)
-        label = np.array([position[labels[key]] for key in order], np.int64)
-        self._labels = Labels(task, annotator, label, len(tasks), len(control.classes))
+        self._labels = single_labels(labels, tasks, control)
         self._classes = control.classes
 
     def consensus(self, pred_probs: Floats | None, strategy: Strategy) -> ConsensusResult:
@@ -67,6 +69,18 @@ class SingleLabel:
 
     def names(self, consensus: ConsensusResult) -> list[str]:
         return [self._classes[index] for index in consensus.label.tolist()]
+
+    def ambiguity(self, pred_probs: Floats) -> tuple[Ambiguity, list[ConfusedClasses]] | None:
+        found = ambiguity(self._labels, pred_probs)
+        return found, confused_classes(self._labels, found)
+
+
+def single_labels(labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> Labels:
+    """The labels {(task, annotator): label} of `tasks`, of one class each."""
+    position = _positions(control)
+    order, task, annotator = _indexed(labels, tasks)
+    label = np.array([position[labels[key]] for key in order], np.int64)
+    return Labels(task, annotator, label, len(tasks), len(control.classes))
 
 
 class MultiLabel:
@@ -87,6 +101,9 @@ class MultiLabel:
 
     def names(self, consensus: ConsensusResult) -> list[str]:
         return _set_names(consensus.label, self._control)
+
+    def ambiguity(self, pred_probs: Floats) -> tuple[Ambiguity, list[ConfusedClasses]] | None:
+        return None
 
 
 def align_probabilities(probabilities: Probabilities, tasks: Sequence[int], control: Control) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from connector.active_learning import DEFAULT_STRATEGY
 from connector.active_learning.strategies import find_strategy
+from connector.annotations.ground_truth import without_answers_on_truth
 from connector.annotations.questions import Questions
-from connector.annotations.records import latest_labels
+from connector.annotations.records import Annotation, latest_labels
 from connector.backend import Backend
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
@@ -49,6 +50,8 @@ def review(
     reporter: Reporter,
     scorer: str = "activelab",
     trained: Mapping[int, str] | None = None,
+    *,
+    gold: bool = False,
 ) -> Review:
     """The consensus labels, their quality and all scores by the default strategy, without training.
 
@@ -60,10 +63,11 @@ def review(
         reporter: shows the stages.
         scorer: the setting CONNECTOR_SCORER.
         trained: {task: consensus label} that the model was trained on. None: not known.
+        gold: as for `score`.
     """
     strategy = find_strategy(scorer=scorer)
     probabilities = fetch_probabilities(pulled, backend, reporter) if backend is not None else None
-    given = _labels(pulled)
+    given = _labels(pulled, gold=gold)
     if labels_are_gone(trained or {}, given):
         probabilities = None
     scored = Scored(given, probabilities=probabilities)
@@ -84,7 +88,7 @@ def reviews(
     pulled: ProjectSnapshot, backend: Backend | None, reporter: Reporter, state: ProjectState, scorer: str = "activelab"
 ) -> tuple[list[Review], Scored]:
     """A review of each question, and what `join` makes of them. Of one question, this is what its review found."""
-    questions = pulled.questions
+    questions, gold = pulled.questions, state.record().judges_annotators
     found = [
         review(
             part,
@@ -92,6 +96,7 @@ def reviews(
             reporter.of(part.control.name) if questions.several else reporter,
             scorer,
             state.memory_of(questions, part.control.name).trained(),
+            gold=gold,
         )
         for part in pulled.by_question()
     ]
@@ -108,7 +113,9 @@ def shown_reviews(questions: Questions, found: Sequence[Review], joined: Scored)
     return [Review(part, part.quality, reviewed.pred_probs) for part, reviewed in parts], shown
 
 
-def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: str, scorer: str = "activelab") -> Scored:
+def consensus_quality(
+    pulled: ProjectSnapshot, scored: Scored, strategy_name: str, scorer: str = "activelab", *, gold: bool = False
+) -> Scored:
     """The consensus labels and their quality after a round, as `review` has them, without scores.
 
     They are those of the round, unless it went by another strategy, trained the model or held out a test set. Of
@@ -119,17 +126,19 @@ def consensus_quality(pulled: ProjectSnapshot, scored: Scored, strategy_name: st
         scored: what the round found.
         strategy_name: the strategy of the round.
         scorer: the setting CONNECTOR_SCORER.
+        gold: as for `score`.
     """
     if scored.parts:
         of_parts = zip(pulled.by_question(), scored.parts, strict=True)
-        parts = [consensus_quality(part, found, strategy_name, scorer) for part, found in of_parts]
+        parts = [consensus_quality(part, found, strategy_name, scorer, gold=gold) for part, found in of_parts]
         return without_hidden(pulled.questions, join(pulled.questions, parts))
     if strategy_name == DEFAULT_STRATEGY and not scored.trained and not scored.held_out:
         return scored
-    found = Scored(_labels(pulled), probabilities=scored.probabilities)
+    found = Scored(_labels(pulled, gold=gold), probabilities=scored.probabilities)
     find_consensus(found, pulled.control, find_strategy(scorer=scorer))
     return found
 
 
-def _labels(pulled: ProjectSnapshot) -> Mapping[tuple[int, int], str]:
-    return latest_labels(row for task in task_digests(pulled) for row in pulled.tasks[task].annotations)
+def _labels(pulled: ProjectSnapshot, *, gold: bool) -> Mapping[tuple[int, int], str]:
+    rows: Iterable[Annotation] = (row for task in task_digests(pulled) for row in pulled.tasks[task].annotations)
+    return latest_labels(without_answers_on_truth(rows) if gold else rows)

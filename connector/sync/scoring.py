@@ -10,18 +10,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from connector.active_learning.accuracy import Accuracy
+from connector.active_learning.audit import NO_AUDIT, Audit
 from connector.active_learning.consensus import ConsensusResult
 from connector.active_learning.strategies import Strategy, find_strategy
 from connector.active_learning.window import Candidate, Slot, active_annotators, choose_window, eligible
-from connector.annotations.ground_truth import accuracy, ground_truths, warning
+from connector.annotations.ground_truth import accuracy, ground_truths, warning, without_answers_on_truth
 from connector.annotations.label_config import Control
 from connector.annotations.objects.linked import links_in
-from connector.annotations.records import is_answered, latest_labels
+from connector.annotations.records import Annotation, is_answered, latest_labels
 from connector.backend import Backend, Probabilities
 from connector.formatting import count
 from connector.progress import Reporter
 from connector.state.lock import KEEP_SECONDS
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.differing import ConfusedPair, Differing, confused_by_name, differing_by_task, highest
+from connector.sync.gold import gold_tasks, with_gold
 from connector.sync.label_matrix import LabelSet, align_probabilities, class_positions, label_set, predicted_labels
 
 # A model is retrained if this many consensus labels differ from those it was trained on, or this share of them if more.
@@ -60,6 +64,9 @@ class Scored:
         held_out: {task: ground truth}, the test set. Only `predicted` has its tasks, too.
         accuracy: share of the test set that the model labels correctly.
         probabilities: the ML backend's probabilities for all tasks. None without a model.
+        audit: how many labels are right, as `audit.estimate_accuracy` says.
+        differing: {task: what is known of how people differ on it}. Empty without a model, and for multiple choice.
+        confused: the classes that even the best annotators confuse.
         parts: of a project with several questions, what was found of each. Then this is what `join` makes of them.
     """
 
@@ -75,7 +82,26 @@ class Scored:
     held_out: Mapping[int, str] = field(default_factory=dict)
     accuracy: float | None = None
     probabilities: Probabilities | None = None
+    audit: Accuracy | None = None
+    differing: dict[int, Differing] = field(default_factory=dict)
+    confused: list[ConfusedPair] = field(default_factory=list)
     parts: list[Scored] = field(default_factory=list)
+
+    @property
+    def ambiguous(self) -> dict[int, float]:
+        """{task: how probably people honestly differ on it}, of several questions on the most ambiguous one."""
+        if self.parts:
+            return highest([part.ambiguous for part in self.parts])
+        return {task: one.probability for task, one in self.differing.items() if one.ambiguous}
+
+    @property
+    def hopeless(self) -> set[int]:
+        """The tasks that more labels do not settle. Of several questions, none of those that it was given."""
+        if self.parts:
+            some = set().union(*(part.hopeless for part in self.parts))
+            others = [part.consensus.keys() - part.hopeless for part in self.parts]
+            return some.difference(*others)
+        return {task for task, one in self.differing.items() if one.hopeless}
 
 
 def score(
@@ -88,6 +114,8 @@ def score(
     strategy: Strategy | None = None,
     classifier: str | None = None,
     ground_truth: bool = False,
+    audit: Audit = NO_AUDIT,
+    gold: bool = False,
 ) -> Scored:
     """Scores every task that has a text, and trains the model first if that is due.
 
@@ -103,14 +131,16 @@ def score(
         strategy: how to score and find consensus labels. None: the default strategy.
         classifier: its name in the ML backend. None: the one that is set there.
         ground_truth: hold out the tasks that have a ground truth, as a test set.
+        audit: the tasks that were drawn at random.
+        gold: leave out the labels of tasks with a ground truth but that one: annotators are asked for them as a test.
     """
     control, strategy = pulled.control, strategy or find_strategy()
     texts = task_digests(pulled)
     held_out = ground_truths(row for task in texts for row in pulled.tasks[task].annotations) if ground_truth else {}
-    result = Scored(
-        latest_labels(row for task in texts if task not in held_out for row in pulled.tasks[task].annotations),
-        held_out=held_out,
+    rows: Iterable[Annotation] = (
+        row for task in texts if task not in held_out for row in pulled.tasks[task].annotations
     )
+    result = Scored(latest_labels(without_answers_on_truth(rows) if gold else rows), held_out=held_out)
     if notice := warning(len(held_out), len({task for task, _ in result.labels})):
         reporter.say(notice)
     result.probabilities = fetch_probabilities(pulled, backend, reporter)
@@ -152,7 +182,7 @@ def score(
     result.model_version = result.probabilities.model_version
     if result.labels:  # else all labels were taken back: nothing to score by
         with reporter.stage("score", "Scoring all tasks"):
-            score_tasks(result, labels, pulled, strategy)
+            score_tasks(result, labels, pulled, strategy, audit)
     return result
 
 
@@ -174,21 +204,31 @@ def find_consensus(scored: Scored, control: Control, strategy: Strategy) -> tupl
     return labels, consensus
 
 
-def score_tasks(scored: Scored, labels: LabelSet, pulled: ProjectSnapshot, strategy: Strategy) -> None:
-    """Fills in the scores, the model's labels, and how often they are right. `labels`: those of `scored` as arrays."""
+def score_tasks(
+    scored: Scored, labels: LabelSet, pulled: ProjectSnapshot, strategy: Strategy, audit: Audit = NO_AUDIT
+) -> None:
+    """Fills in the scores, the model's labels, and how often they are right. `labels`: those of `scored` as arrays.
+
+    Tasks with labels of the audit alone get the scores of unlabelled ones (`Audit.only`).
+    """
     probabilities, control = scored.probabilities, pulled.control
     assert probabilities is not None
     labelled, tested = list(scored.consensus), sorted(scored.held_out)
     unlabelled = sorted(task_digests(pulled).keys() - scored.consensus.keys() - scored.held_out.keys())
     parts = [align_probabilities(probabilities, tasks, control) for tasks in (labelled, unlabelled, tested)]
-    by_task = np.concatenate(labels.scores(parts[0], parts[1], strategy)).tolist()
-    scored.scores = dict(zip([*labelled, *unlabelled], by_task, strict=True))
+    audited = sorted(audit.only(Counter(task for task, _ in scored.labels)))
+    as_unlabelled = np.concatenate([parts[1], align_probabilities(probabilities, audited, control)])
+    by_task = np.concatenate(labels.scores(parts[0], as_unlabelled, strategy)).tolist()
+    scored.scores = dict(zip([*labelled, *unlabelled, *audited], by_task, strict=True))
     predicted = predicted_labels(np.concatenate(parts), control)
     scored.predicted = dict(zip([*labelled, *unlabelled, *tested], predicted, strict=True))
     scored.accuracy = accuracy(scored.held_out, scored.predicted)
     place, fold = probabilities.place, probabilities.fold
     out_of_sample = [task for task in labelled if task in place and fold[place[task]] >= 0]
     scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, scored.predicted)
+    if (found := labels.ambiguity(parts[0])) is not None:
+        scored.differing = differing_by_task(found[0], labelled)
+        scored.confused = confused_by_name(found[1], control.classes)
 
 
 def task_digests(pulled: ProjectSnapshot) -> dict[int, str]:
@@ -300,7 +340,10 @@ def choose(
     window: int,
     max_annotations: int,
     min_annotations: int = 1,
+    skip_ambiguous: bool = False,
+    gold: float = 0.0,
     seed: int = 0,
+    audit: Audit = NO_AUDIT,
 ) -> list[Slot]:
     """The next window: by the scores, or without any, new tasks spread over the embedding space or at random.
 
@@ -312,13 +355,17 @@ def choose(
         window: how many tasks to choose, without the tail of new tasks.
         max_annotations: most labels per task.
         min_annotations: how many labels the team wants on every task. Tasks with fewer come first.
+        skip_ambiguous: ask for no further opinion on tasks that more labels do not settle.
+        gold: the share of the window that judges annotators (`connector.sync.gold`).
         seed: decides where no score does.
+        audit: which share of the window is drawn at random.
     """
     strategy = strategy or find_strategy()
     counts = Counter(task for task, _ in scored.labels)
     active = active_annotators(row for task in pulled.tasks.values() for row in task.annotations)
+    judging = _gold(pulled, scored, active, max_annotations, gold * window)
     new, labelled = eligible(
-        {number: task for number, task in pulled.tasks.items() if number not in scored.held_out},
+        {number: task for number, task in pulled.tasks.items() if number not in {*scored.held_out, *judging}},
         counts,
         active,
         max_annotations=max_annotations,
@@ -335,9 +382,24 @@ def choose(
         scores = {task: place.get(task, len(order)) for task in new} | dict.fromkeys(labelled, 0.0)
     if not scored.scores or not strategy.relabels:
         again = [task for task in labelled if counts[task] < min_annotations]
+    if skip_ambiguous:
+        hopeless = scored.hopeless
+        again = [task for task in again if task not in hopeless or counts[task] < min_annotations]
     candidates = [Candidate(task, scores[task], relabel=is_answered(pulled.tasks[task].annotations)) for task in new]
     candidates += [
         Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
     ]
     distinct = partial(backend.distinct, pulled.model_key) if strategy.distinct else None
-    return choose_window(candidates, window, len(active), distinct)
+    drawn = audit.draw([*new, *labelled], audit.answered(pulled.tasks), window)
+    relabel = set(labelled) | {candidate.task for candidate in candidates if candidate.relabel}
+    left = [candidate for candidate in candidates if candidate.task not in set(drawn)]
+    size = window - len(drawn)
+    chosen = with_gold(choose_window(left, size - len(judging), len(active), distinct), judging, size)
+    return audit.among(chosen, [Slot(task, task in relabel, audit=True) for task in drawn], window)
+
+
+def _gold(pulled: ProjectSnapshot, scored: Scored, active: set[int], max_annotations: int, places: float) -> list[int]:
+    """The gold tasks of the window, about `places` of them, and one at least if there is any share."""
+    if not places:
+        return []
+    return gold_tasks(pulled, scored.quality, active, max_annotations)[: max(1, round(places))]

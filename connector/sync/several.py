@@ -91,6 +91,7 @@ def without_hidden(questions: Questions, joint: Scored) -> Scored:
             part,
             consensus={task: label for task, label in part.consensus.items() if task not in hidden},
             quality={task: quality for task, quality in part.quality.items() if task not in hidden},
+            differing={task: one for task, one in part.differing.items() if task not in hidden},
         )
         for part, hidden in zip(joint.parts, _hidden_tasks(questions, joint), strict=True)
     ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.formatting import count
+
+if TYPE_CHECKING:
+    from connector.sync.people import PersonSummary  # which needs NumPy
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class ModelSummary:
         model_embedding: what its features come from: "frozen", "fine-tuned" or "transformer".
         model_embedding_since: when the first model with this embedding was trained.
         model_in_training: whether the ML backend goes on training in the background.
+        audit: how many labels are right (`connector.active_learning.accuracy.Accuracy`). None without an audit.
     """
 
     model_agreement: float | None = None
@@ -38,6 +43,7 @@ class ModelSummary:
     model_embedding: str | None = None
     model_embedding_since: str | None = None
     model_in_training: bool = False
+    audit: dict[str, Any] | None = None
 
     @classmethod
     def of_round(cls, stored: dict[str, Any] | None) -> ModelSummary:
@@ -64,6 +70,20 @@ class QuestionSummary:
     ground_truth_accuracy: float | None
     model_embedding: str | None
     model_embedding_since: str | None
+    audit: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class CodebookSummary:
+    """Two classes that the best annotators confuse: on `tasks`, of `of` tasks that they gave one of both.
+
+    `control`: the question.
+    """
+
+    control: str
+    classes: tuple[str, str]
+    tasks: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +108,9 @@ class SyncSummary:
         left_out: what of the project is left out, in sentences with ids and causes.
         restored: the settings that were put in order.
         seconds: how long each stage took.
+        ambiguous: how many tasks people honestly differ on.
+        codebook: the classes that even the best annotators confuse.
+        people: what is known of each annotator, by `sync.people`. Empty if nothing was scored.
         dry_run: whether nothing was written.
         spare: how many new tasks follow the window that was asked for. It is not part of the object.
         questions: of several, each. Of one, none, and it is not part of the object.
@@ -110,6 +133,9 @@ class SyncSummary:
     left_out: list[str]
     restored: list[str]
     seconds: dict[str, float]
+    ambiguous: int = 0
+    codebook: list[CodebookSummary] = field(default_factory=list)
+    people: list[PersonSummary] = field(default_factory=list)
     dry_run: bool = False
     spare: int = 0
     questions: list[QuestionSummary] = field(default_factory=list)
@@ -130,6 +156,12 @@ class SyncSummary:
         return result
 
 
+def codebook_of_round(stored: Mapping[str, Any] | None) -> list[CodebookSummary]:
+    """That of a round as the state database has it, if there was one."""
+    rows = (stored or {}).get("codebook", ())
+    return [CodebookSummary(**{**row, "classes": tuple(row["classes"])}) for row in rows]
+
+
 def format_summary(summary: SyncSummary) -> str:
     """A sync's summary as sentences."""
     version = summary.model_version
@@ -140,10 +172,18 @@ def format_summary(summary: SyncSummary) -> str:
     elif trained:
         model = f"Trained a model for each of {len(trained)} questions"
     found = f"{count(summary.tasks, 'task')}, {_annotations(summary)}. {model}."
-    notes = "".join(f" Left out: {note}." for note in summary.left_out)
+    notes = "".join(f" Left out: {note}." for note in summary.left_out) + _warnings(summary)
     if summary.published or summary.dry_run:
         return f"Project {summary.project}, round {summary.round}: {found} {_window(summary)}{notes}"
     return f"Project {summary.project}: nothing new since round {summary.round}. {_unchanged(summary)} {found}{notes}"
+
+
+def _warnings(summary: SyncSummary) -> str:
+    number = len({person.annotator for person in summary.people if person.is_to_be_looked_at})
+    if not number:
+        return ""
+    needs = count(number, "annotator needs", "annotators need")
+    return f" {needs} a look: connector status --project {summary.project} says why."
 
 
 def _annotations(summary: SyncSummary) -> str:

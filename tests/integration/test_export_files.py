@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -208,6 +208,10 @@ def expected(story: Story) -> list[dict[str, Any]]:
     ranks = {task: rank for rank, task in enumerate(loop.window, start=1) if task not in story.answered}
     second = {slot.task for slot in loop.state.window() if slot.relabel}
 
+    def differing(task: int) -> tuple[bool | None, float | None, Sequence[float | None]]:
+        one = scored.differing.get(task)
+        return (None, None, [None] * len(CLASSES)) if one is None else (one.ambiguous, one.settles, one.soft)
+
     rows = []
     for raw in sorted(loop.rows(), key=lambda raw: int(raw["id"])):
         task = raw["id"]
@@ -231,6 +235,9 @@ def expected(story: Story) -> list[dict[str, Any]]:
                 "quality": quality.get(task),
                 "agreement": labels.count(str(consensus)) / len(labels) if labels else None,
                 "label_count": len(labels),
+                "ambiguous": differing(task)[0],
+                "settles": differing(task)[1],
+                **{f"soft_{name}": soft for name, soft in zip(CLASSES, differing(task)[2], strict=True)},
                 "predicted": scored.predicted.get(task),
                 **{
                     f"prob_{name}": pytest.approx(probabilities[task][place], abs=1e-6) if readable else None
@@ -260,6 +267,7 @@ def annotation(raw: dict[str, Any], emails: dict[int, str]) -> dict[str, Any]:
         "lead_time": raw["lead_time"],
         "skipped": raw["was_cancelled"],
         "ground_truth": raw["ground_truth"],
+        "excluded": False,
     }
 
 

@@ -361,7 +361,7 @@ def test_init_says_what_it_changed_and_status_says_the_rule(start: StartProject,
     first = connector(loop, "init", "--project", number, "--yes").stdout
     assert "  maximum_annotations       2 before, now 1\n" in first
     assert "  sampling                  'Sequential sampling' before, now 'Uncertainty sampling'\n" in first
-    assert "  tabs                      added 'ActiveLab queue' and 'Second opinions'\n" in first
+    assert "  tabs                      added 'ActiveLab queue', 'Second opinions', 'Discuss'\n" in first
     assert f"To restore the project as it was: connector undo --project {number}\n" in first
     assert rule not in connector(loop, "status", "--project", number).stdout
     again = connector(loop, "init", "--project", number, "--min-annotations-per-task", "2").stdout

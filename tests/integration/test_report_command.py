@@ -24,7 +24,7 @@ from connector.reporting.report import report
 from connector.simulation.results import results_json
 
 NOWHERE = "http://127.0.0.1:9"
-SUMMARY = {"project", "out", "tasks", "annotations", "suspects", "alpha", "bytes", "model_version"}
+SUMMARY = {"project", "out", "tasks", "annotations", "suspects", "ambiguous", "alpha", "bytes", "model_version"}
 
 
 def command(loop: ProjectDriver, out: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

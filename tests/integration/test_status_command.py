@@ -42,6 +42,13 @@ KEYS = {
     "new_annotations": set(),
     "next_tasks": {"rank", "task", "text", "second_opinion", "labels"},
     "next_step": set(),
+    "ambiguous": set(),
+    "codebook": {"control", "classes", "tasks", "of"},
+    "annotators": {
+        *("email", "annotator", "control", "answers", "accuracy", "by_class", "halves", "on_truth", "right_on_truth"),
+        *("seconds", "pace", "warnings"),
+    },
+    "excluded": {"annotator", "email", "annotations"},
 }
 
 

@@ -57,6 +57,10 @@ KEYS = {
     "left_out",
     "restored",
     "seconds",
+    "audit",
+    "ambiguous",
+    "codebook",
+    "people",
 }
 NOWHERE = "http://127.0.0.1:9"
 

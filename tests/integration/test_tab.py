@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +16,16 @@ from support.label_studio_server import Annotators
 from support.project_driver import ProjectDriver, StartProject, new, second, texts
 
 from connector.active_learning.window import open_places
+from connector.backend import Backend
 from connector.demo.people import Person
 from connector.label_studio.client import filter_item
 from connector.progress import Reporter
 from connector.queue.undo import undo
-from connector.queue.views import QUEUE_TAB, SECOND_OPINIONS_TAB, TAB_ORDERING, TAB_TITLES
+from connector.queue.views import DISCUSS_TAB, QUEUE_TAB, SECOND_OPINIONS_TAB, TAB_ORDERING, TAB_TITLES
+from connector.reporting.content import Content
+from connector.reporting.export import export
+from connector.reporting.html import page
+from connector.reporting.report import report
 from connector.retry import Retries
 
 if TYPE_CHECKING:
@@ -122,6 +130,83 @@ def by_link(person: Person, loop: ProjectDriver, data: dict[str, Any]) -> int | 
     return None if task is None else int(task["id"])
 
 
+# -- the tasks to discuss ----------------------------------------------------------------------------------------------
+
+
+def people_differ(loop: ProjectDriver, people: Annotators) -> list[int]:
+    """Four people agree on 20 tasks and differ by half on six, each time in another way. Returns the six."""
+    for number, task in enumerate(loop.tasks[:26]):
+        for place, person in enumerate(people(4)):
+            other = number >= 20 and (place + number) % 4 < 2
+            loop.label(person, task, ("Polite", "Impolite")[(number % 2 == 1) ^ other])
+    return loop.tasks[20:26]
+
+
+def test_tasks_that_people_differ_on_are_in_the_tab_and_the_report_and_nowhere_marked(
+    start: StartProject, people: Annotators, lead: Profile, tmp_path: Path
+) -> None:
+    loop = start(texts(40))
+    disputed = people_differ(loop, people)
+    assert shown(loop, DISCUSS_TAB) == []
+    before = loop.dump()
+    summary = loop.sync(window=10)
+    assert summary["ambiguous"] == 6
+    assert shown(loop, DISCUSS_TAB) == disputed
+
+    # Apart from the window, nothing of a task says so: neither its flags nor its data, and no prediction.
+    after = loop.dump()
+    opened = {slot.task for slot in loop.state.window() if slot.relabel}
+    kept = ("data", "meta", "annotations", "overlap", "is_labeled", "comment_count")
+    for old, new_one in zip(before["tasks"], after["tasks"], strict=True):
+        assert all(old[name] == new_one[name] for name in kept[: 3 if old["id"] in opened else None])
+    assert {row["task"] for row in after["predictions"]} <= {slot.task for slot in loop.state.window()}
+    assert all(row["result"] == [] for row in after["predictions"])
+    fifth = people(5)[4]
+    served = fifth.next_task(loop.id)
+    assert served is not None
+    assert not any("discuss" in str(value).lower() or "ambig" in str(value).lower() for value in served.values())
+
+    contents: list[Content] = []
+
+    def draw(content: Content) -> str:
+        contents.append(content)
+        return page(content)
+
+    with closing(Backend(loop.backend)) as model:
+        report(loop.id, loop.gateway, model, loop.state, tmp_path / "report.html", Reporter(), draw)
+        export(loop.id, loop.gateway, model, loop.state, tmp_path / "labels.jsonl", "jsonl", Reporter())
+    found = contents[0].consensus
+    assert found.disputed is not None
+    assert sorted(one.task for one in found.disputed) == disputed
+    rows = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["task_id"] for row in rows if row["ambiguous"]] == disputed
+    assert {row["ambiguous"] for row in rows if row["label_count"] == 0} == {None}
+    for row in rows:
+        if row["ambiguous"]:
+            assert row["soft_Polite"] == pytest.approx(0.5, abs=0.05)
+            assert row["settles"] < 0.05
+
+    # The lead opens the tab, with its filters.
+    (tab,) = (one for one in loop.tabs() if one["data"]["title"] == DISCUSS_TAB)
+    lead.page.goto(f"{lead.url}/projects/{loop.id}/data?tab={tab['id']}")
+    expect(lead.page.get_by_text("Tasks: 6 / 40")).to_be_visible()
+    lead.page.get_by_text("Filters").first.click()
+    expect(lead.page.locator(".lsf-modal-ls")).to_have_count(0)
+    undo(loop.id, loop.gateway, loop.state, Reporter())
+    assert loop.tabs() == []
+
+
+def test_with_skip_ambiguous_they_are_not_asked_again(start: StartProject, people: Annotators) -> None:
+    loop = start(texts(26))
+    disputed = people_differ(loop, people)
+    loop.label(people(5)[4], loop.tasks[0])  # a fifth is active
+    loop.sync(window=50)
+    assert set(disputed) <= set(loop.window)
+    assert loop.sync(window=50, skip_ambiguous=True)["window"]["size"] > 0
+    assert not set(disputed) & set(loop.window)
+    loop.assert_published()
+
+
 # -- what people do to them --------------------------------------------------------------------------------------------
 
 
@@ -170,15 +255,16 @@ def faulty(label_studio: LabelStudio) -> Iterator[FaultyProxy]:
 
 def test_init_makes_a_deleted_tab_again_with_the_queue_first(start: StartProject) -> None:
     loop = start(texts(3))
-    queue_tab, opinions = loop.tabs()
+    queue_tab, opinions, discuss = loop.tabs()
     loop.call("DELETE", f"/api/dm/views/{opinions['id']}/")
+    loop.call("DELETE", f"/api/dm/views/{discuss['id']}/")
     loop.adopt()
     assert [one["data"]["title"] for one in loop.tabs()] == list(TAB_TITLES)
     assert loop.tabs()[0] == queue_tab
 
     loop.call("DELETE", f"/api/dm/views/{queue_tab['id']}/")
     loop.sync()
-    assert [one["data"]["title"] for one in loop.tabs()] == [SECOND_OPINIONS_TAB]
+    assert [one["data"]["title"] for one in loop.tabs()] == [SECOND_OPINIONS_TAB, DISCUSS_TAB]
     loop.adopt()
     assert [one["data"]["title"] for one in loop.tabs()] == list(TAB_TITLES)
 
@@ -232,7 +318,7 @@ def test_someone_elses_tab_called_like_ours_is_renamed_to_get_ours_and_stays(sta
     data = {"title": QUEUE_TAB, "ordering": ["-tasks:id"]}
     loop.call("POST", "/api/dm/views/", json={"project": loop.id, "data": data})
     done = loop.adopt()
-    assert (done["tabs"], done["tabs_in_the_way"]) == ([SECOND_OPINIONS_TAB], [QUEUE_TAB])
+    assert (done["tabs"], done["tabs_in_the_way"]) == ([SECOND_OPINIONS_TAB, DISCUSS_TAB], [QUEUE_TAB])
     by_hand(loop, QUEUE_TAB, title="Mine")
     done = loop.adopt()
     assert (done["tabs"], done["tabs_in_the_way"]) == (list(TAB_TITLES), [])
@@ -240,7 +326,7 @@ def test_someone_elses_tab_called_like_ours_is_renamed_to_get_ours_and_stays(sta
     assert shown(loop, QUEUE_TAB) == loop.window
     loop.state.forget_adoption()  # as a lost state database
     done = loop.adopt()
-    assert (done["tabs"], done["tabs_in_the_way"]) == ([], []), "those of the init before are as ours would be"
+    assert (done["tabs"], done["tabs_in_the_way"]) == ([], [DISCUSS_TAB]), "the others are as ours would be"
     assert [one["data"]["title"] for one in loop.tabs()] == ["Mine", *TAB_TITLES]
 
 
@@ -253,7 +339,7 @@ def test_undo_leaves_someone_elses_tab_that_is_called_like_ours(start: StartProj
     loop.adopt()
     by_hand(loop, title, title="Mine")
     loop.adopt()
-    assert len(loop.tabs()) == 3
+    assert len(loop.tabs()) == 4
     by_hand(loop, "Mine", title="Mine too")
     undo(loop.id, loop.gateway, loop.state, Reporter())
     assert loop.tabs() == [{**before[0], "data": {**before[0]["data"], "title": "Mine too"}}]

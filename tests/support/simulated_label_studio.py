@@ -30,6 +30,7 @@ class Studio:
         self.calls: list[Any] = []
         self.rows: dict[int, dict[str, Any]] = {}
         self.versions: dict[str, int] = {}
+        self.users: dict[int, str] = {}  # {id: e-mail address}
         self.meanwhile: Callable[[], object] | None = None  # done once, after the project was read and before its tasks
         self._annotations = 0
         self.settings: dict[str, Any] = {
@@ -101,6 +102,9 @@ class Studio:
             "total_annotations_number": len(rows) - skips,
             "skipped_annotations_number": skips,
         }
+
+    def emails(self) -> dict[int, str]:
+        return dict(self.users)
 
     def model_versions(self, project: int) -> dict[str, int]:
         self.calls.append("versions")

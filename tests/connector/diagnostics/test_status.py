@@ -289,6 +289,22 @@ def test_the_last_rounds_forecast_is_told(studio: Server, state: ProjectState, a
     assert f"Forecast    {sentence(said)}\n" in format_status(found)
 
 
+def test_classes_that_the_best_annotators_confuse_are_named_if_there_are_some(
+    studio: Server, state: ProjectState
+) -> None:
+    synced(studio, state, *NEW)
+    assert "Codebook" not in format_status(ask(studio, state))
+    pair = {"control": "politeness", "classes": ["Polite", "Im\npolite"], "tasks": 11, "of": 92}
+    other = {"control": "politeness", "classes": ["Rude", "Polite"], "tasks": 6, "of": 80}
+    state.store_round(2, {"round": 2, "ambiguous": 30, "codebook": [pair, other]})
+    found = ask(studio, state)
+    assert (found.ambiguous, found.to_json()["codebook"][1]["classes"]) == (30, ("Rude", "Polite"))
+    assert (
+        "  Codebook    likely a problem: the best annotators confuse 'Polite' and 'Im polite' on 11 of 92 tasks, and "
+        "1 more pair of classes (connector report --project 7 shows them)\n"
+    ) in format_status(found)
+
+
 def test_without_a_forecast_it_is_too_early_to_say(studio: Server, state: ProjectState) -> None:
     never = ask(studio, state)
     synced(studio, state, *NEW)  # as a round of an older connector
@@ -343,10 +359,15 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
             *("version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"),
             *("embedding", "embedding_since", "in_training"),
         ],
+        "audit": None,
         "forecast": ["labels", "gain", "likely_to_pay", "words"],
         "new_annotations": None,
         "next_tasks": ["rank", "task", "text", "second_opinion", "labels"],
         "next_step": None,
+        "ambiguous": None,
+        "codebook": None,
+        "annotators": None,
+        "excluded": None,
     }
     printed = json.loads(json.dumps(ask(studio, state).to_json()))
     assert list(printed) == list(keys)
@@ -619,3 +640,61 @@ def test_asking_leaves_no_trace(studio: Server, state: ProjectState, database: S
     assert rows(database) == before
     assert studio.settings == settings
     assert not [call for call in studio.calls if call[0] == "settings"]
+
+
+def person(annotator: int, **known: Any) -> dict[str, Any]:
+    """An annotator as a round remembers them."""
+    found = {
+        "annotator": annotator,
+        "control": "",
+        "answers": 80,
+        "accuracy": {"value": 0.52, "low": 0.41, "high": 0.63, "n": 80},
+        "by_class": {"Polite": None, "Impolite": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 40}},
+        "halves": None,
+        "on_truth": 0,
+        "right_on_truth": 0,
+        "seconds": 3.14,
+        "pace": 0.4,
+        "warnings": [],
+    }
+    return found | known
+
+
+def test_annotators_are_those_of_the_last_round_and_who_needs_a_look_comes_first(
+    studio: Server, state: ProjectState
+) -> None:
+    warning = {"kind": "random", "one_in": 5200, "since": None, "label": None}
+    halves = [{"value": value, "low": value - 0.05, "high": value + 0.05, "n": 40} for value in (0.9, 0.6)]
+    people = [person(1, halves=halves, on_truth=20, right_on_truth=18), person(2, warnings=[warning])]
+    synced(studio, state, *NEW, people=people)
+    studio.users = {2: "ben@example.com"}
+    lines = format_status(ask(studio, state)).splitlines()
+    found = [line for line in lines if "@" in line or "user 1" in line]
+    figures = "80 labels, 52 % right (41 to 63 %)"
+    pace = "3.1 s per label (0.4 times the others' time)"
+    sure = "(at most 1 of 5,200 honest annotators ever looks like this)"
+    leave_out = "To leave these labels out: connector init --project 7 --exclude ben@example.com"
+    halves = "90 % in the first half and 60 % since, 18 of 20 right on ground truth"
+    assert found == [
+        f"  Annotators  ben@example.com: {figures}, {pace}",
+        f"                ben@example.com answers at random {sure}. {leave_out}",
+        f"              user 1: {figures}, {halves}, {pace}",
+    ]
+
+
+def test_who_is_left_out_is_shown_and_does_not_count(studio: Server, state: ProjectState) -> None:
+    studio.annotate(1, 1)
+    studio.annotate(1, 2)
+    studio.annotate(2, 2)
+    synced(studio, state, *NEW, people=[person(2)])
+    state.put(found={"excluded": [2]})
+    studio.users = {2: "ben@example.com"}
+    found = ask(studio, state)
+    assert (found.labels.total, found.labels.annotators, found.tasks.labelled) == (1, 1, 1)
+    assert found.annotators == []
+    assert found.to_json()["excluded"] == [{"annotator": 2, "email": "ben@example.com", "annotations": 2}]
+    back = "connector init --project 7 --include ben@example.com"
+    assert f"  Left out    ben@example.com, 2 annotations. To count them again: {back}\n" in format_status(found)
+    studio.failure = TryAgainLater("Away.")
+    away = ask(studio, state)
+    assert (away.labels.total, away.excluded[0].name) == (1, "user 2")

@@ -13,7 +13,7 @@ from support import ROOT
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.queue.import_tasks import create
 from connector.queue.init import format_init, initialize
-from connector.queue.views import QUEUE_TAB, SECOND_OPINIONS_TAB, TAB_TITLES, tab_definition
+from connector.queue.views import DISCUSS_TAB, QUEUE_TAB, SECOND_OPINIONS_TAB, TAB_TITLES, tab_definition
 from connector.state.project_state import Original, ProjectState, State
 
 CONFIG = (ROOT / "label_config.xml").read_text(encoding="utf-8")
@@ -195,7 +195,7 @@ def test_init_ends_an_undo_that_was_interrupted(state: ProjectState) -> None:
 def test_a_project_that_is_ready_is_not_changed(state: ProjectState) -> None:
     server = Server(**READY)
     init(server, state)
-    assert server.writes == ["tab", "tab"]
+    assert server.writes == ["tab", "tab", "tab"]
 
 
 def test_setting_up_keeps_the_model_version(state: ProjectState) -> None:
@@ -285,7 +285,7 @@ def test_an_init_that_lost_its_lock_writes_nothing(state: ProjectState) -> None:
     assert state.record().adopted_at is None
 
 
-@pytest.mark.parametrize("done", range(4))
+@pytest.mark.parametrize("done", range(5))
 def test_an_init_that_loses_its_lock_between_two_writes_stops_there(state: ProjectState, done: int) -> None:
     server = Server()
 
@@ -303,7 +303,7 @@ def test_an_init_that_loses_its_lock_between_two_writes_stops_there(state: Proje
     server = Losing()
     with pytest.raises(TryAgainLater, match="took this project over"):
         init(server, state, backend_url="http://model:9090")
-    assert len(server.writes) == done  # of four: the settings, two tabs, the backend
+    assert len(server.writes) == done  # of five: the settings, three tabs, the backend
     assert state.record().adopted_at is None
 
 
@@ -480,7 +480,7 @@ def test_the_tab_orders_by_prediction_score_and_is_made_once(state: ProjectState
     assert [tab["data"]["title"] for tab in server.views] == ["Default", *TAB_TITLES]
     assert server.views[1]["data"]["ordering"] == ["tasks:predictions_score"]
     assert state.record().found["tabs"] == [3]
-    assert state.record().found["made_tabs"] == [31, 32]
+    assert state.record().found["made_tabs"] == [31, 32, 33]
 
 
 def test_tabs_that_an_init_made_before_it_was_killed_are_known_by_their_titles(state: ProjectState) -> None:
@@ -489,8 +489,8 @@ def test_tabs_that_an_init_made_before_it_was_killed_are_known_by_their_titles(s
     found = state.record().found
     state.put(found={"tabs": found["tabs"], "backends": [], "webhooks": []})
     init(server, state)
-    assert state.record().found["made_tabs"] == found["made_tabs"] == [30, 31]
-    assert len(server.views) == 2
+    assert state.record().found["made_tabs"] == found["made_tabs"] == [30, 31, 32]
+    assert len(server.views) == 3
 
 
 def test_a_tab_of_someone_else_in_place_of_ours_is_named_until_it_is_renamed(state: ProjectState) -> None:
@@ -502,7 +502,7 @@ def test_a_tab_of_someone_else_in_place_of_ours_is_named_until_it_is_renamed(sta
         "ours, rename it and run connector init --project 7 again."
     )
     first = init(server, state)
-    assert (first["tabs"], first["tabs_in_the_way"]) == ([SECOND_OPINIONS_TAB], [QUEUE_TAB])
+    assert (first["tabs"], first["tabs_in_the_way"]) == ([SECOND_OPINIONS_TAB, DISCUSS_TAB], [QUEUE_TAB])
     assert sentence in format_init(first).splitlines()
     assert sentence in format_init(init(server, state)).splitlines()
     theirs["data"] = {**theirs["data"], "title": "Mine"}
@@ -521,7 +521,8 @@ def test_a_tab_like_ours_by_another_connector_is_enough_if_a_person_says_so(stat
         init(server, state, lambda question: False)
     assert server.writes == []
     done = init(server, state, lambda question: True)
-    assert (done["tabs"], done["tabs_in_the_way"], len(server.views)) == ([], [], 2)
+    # Their syncs, not ours, say what is to be discussed.
+    assert (done["tabs"], done["tabs_in_the_way"], len(server.views)) == ([], [DISCUSS_TAB], 3)
     assert state.record().found["made_tabs"] == []
     assert state.record().found["taken_over"]
 
@@ -541,7 +542,7 @@ def test_our_tab_stays_ours_beside_another_of_its_title(state: ProjectState) -> 
     init(server, state)
     server.views.insert(0, {"id": 3, "data": {"title": QUEUE_TAB}})
     assert init(server, state)["tabs_in_the_way"] == []
-    assert state.record().found["made_tabs"] == [30, 31]
+    assert state.record().found["made_tabs"] == [30, 31, 32]
 
 
 def test_models_can_read_other_fields_until_they_are_taken_back(state: ProjectState) -> None:
@@ -681,7 +682,7 @@ def test_old_and_new_values_the_tabs_and_the_way_back_are_said(state: ProjectSta
         "  sampling                  'Sequential sampling' before, now 'Uncertainty sampling'",
         "  show_collab_predictions   off before, now on",
         "  min_annotations_per_task  1 before, now 2",
-        "  tabs                      added 'ActiveLab queue' and 'Second opinions'",
+        "  tabs                      added 'ActiveLab queue', 'Second opinions', 'Discuss'",
         "  ML backend                connected http://model:9090",
         "Every labelled task is to have at least 2 labels.",
         "To restore the project as it was: connector undo --project 7",

@@ -260,6 +260,7 @@ def test_the_page_has_its_parts_in_order(rich: str) -> None:
         "Learning curve",
         "What is asked next",
         "Most likely mislabelled",
+        "Discuss",
         "Quality of the consensus",
         "Annotators",
         "How far annotators agree",
@@ -290,6 +291,9 @@ def test_numbers_are_for_people(rich: str) -> None:
         "91 % (88 to 94 %)",
         "88 % (84 to 92 %)",
         "quality 4 %",
+        "Polite and Cannot say: on 11 of 92 tasks that several of them labelled",
+        "These are 12 of 16.",
+        "Polite 52 %, Impolite 47 %, Cannot say 1 %",
         "10 % to 20 %",
         "says Impolite instead of Polite",
         "alpha: 0.71.",
@@ -314,11 +318,11 @@ def test_agreement_is_one_number_of_one_moment(rich: str) -> None:
 
 
 def test_long_lists_are_folded_after_ten(rich: str) -> None:
-    """Ten places of the window and ten suspects come first. The others are on the page, folded."""
+    """Ten places of the window, suspects and tasks to discuss come first. The others are on the page, folded."""
     opened = re.sub(r"<details.*?</details>", "", rich, flags=re.DOTALL)
-    for written, places, suspects in ((opened, 10, 10), (rich, 50, 25)):
+    for written, places, cards in ((opened, 10, 10 + 10), (rich, 50, 25 + 12)):
         assert len(re.findall('<div class="ask">', written)) == places
-        assert len(re.findall(r"<li class=\"card\">", written)) == suspects
+        assert len(re.findall(r"<li class=\"card\">", written)) == cards
     large = re.sub(r"<details.*?</details>", "", page_of(report_factory.large), flags=re.DOTALL)
     assert len(re.findall('data-name="Median time"', large)) == 10
     assert len(re.findall('data-name="Predicted"', large)) == 10
@@ -388,7 +392,7 @@ def test_a_page_without_asking_the_model_says_so_and_whose_figures_it_has() -> N
 def test_a_model_without_labels_is_not_no_model() -> None:
     read = Read(page_of(report_factory.taken_back))
     assert "The model is version 20260303-1358." in read.words
-    assert read.of("p").count("No task has a label yet.") == 2
+    assert read.of("p").count("No task has a label yet.") == 3
     assert "There is no model" not in read.words
     assert "without a model" not in read.words
 

@@ -21,11 +21,12 @@ from connector.active_learning.window import Slot, open_places
 from connector.annotations.controls.choices import Choices
 from connector.annotations.label_config import Control, find_questions
 from connector.annotations.questions import Questions
-from connector.annotations.records import Task, read_task, read_text
+from connector.annotations.records import Task, read_task, read_text, without_labels_of
 from connector.errors import TryAgainLater, UsageError
 from connector.reporting.atomic_output import translate_os_errors
 from connector.reporting.formats import ENDINGS, format_of, require, write
 from connector.reporting.rows import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, task_rows
+from connector.sync.differing import Differing
 from connector.sync.review import Review
 from connector.sync.scoring import Scored
 
@@ -81,7 +82,7 @@ def shown_by(raws: list[dict[str, Any]], control: Control = CONTROL) -> Callable
 
 def reviewed(**known: Any) -> Review:
     """A review with what is `known`: labels, consensus, scores, predicted, quality, pred_probs."""
-    told = {name: known.get(name, {}) for name in ("labels", "consensus", "scores", "predicted")}
+    told = {name: known.get(name, {}) for name in ("labels", "consensus", "scores", "predicted", "differing")}
     scored = Scored(**told, quality=known.get("quality", {}), model_version="v1")
     return Review(scored, scored.quality, known.get("pred_probs", {}))
 
@@ -107,6 +108,7 @@ def test_a_row_says_all_there_is() -> None:
         scores={7: 0.4},
         predicted={7: "Impolite"},
         pred_probs={7: np.array([0.3, 0.7])},
+        differing={7: Differing(0.8, ambiguous=True, hopeless=False, settles=0.1, soft=[0.6, 0.4])},
         extras=Extras(places={7: (4, True)}, emails={1: "one@example.com"}),
     )
     annotations = told.pop("annotations")
@@ -117,6 +119,10 @@ def test_a_row_says_all_there_is() -> None:
         "quality": 0.9,
         "agreement": 2 / 3,
         "label_count": 3,
+        "ambiguous": True,
+        "settles": 0.1,
+        "soft_Polite": 0.6,
+        "soft_Impolite": 0.4,
         "predicted": "Impolite",
         "prob_Polite": 0.3,
         "prob_Impolite": 0.7,
@@ -137,8 +143,23 @@ def test_a_row_says_all_there_is() -> None:
         "lead_time": 1.5,
         "skipped": False,
         "ground_truth": False,
+        "excluded": False,
     }
     assert [one["annotator"] for one in annotations] == ["one@example.com", "2"]
+
+
+def test_what_an_annotator_who_is_left_out_chose_is_there_as_label_studio_has_it() -> None:
+    read = record(task(7, annotation(1, 1, "Polite"), annotation(2, 2, "Impolite")))
+    (told,) = task_rows(
+        [without_labels_of(read, {2})],
+        Questions((CONTROL,)),
+        [Review(Scored({(7, 1): "Polite"}, {7: "Polite"}))],
+        {},
+        Extras(choices={2: {"politeness": "Impolite"}}),
+        lambda ids: {7: "Text 7"},
+    )
+    found = [(row["annotator_id"], row["label"], row["excluded"]) for row in told["annotations"]]
+    assert found == [(1, "Polite", False), (2, "Impolite", True)]
 
 
 def test_where_nothing_is_known_a_row_is_empty() -> None:
@@ -167,7 +188,7 @@ def test_a_choice_that_the_config_no_longer_has_is_told_as_it_stands() -> None:
 
 def test_no_class_name_takes_another_columns_place() -> None:
     names = columns(Questions((control_of(ODD),)))
-    assert len(set(names)) == len(names) == len(columns(Questions((control_of(()),)))) + len(ODD)
+    assert len(set(names)) == len(names) == len(columns(Questions((control_of(()),)))) + 2 * len(ODD)
 
 
 @pytest.mark.parametrize(

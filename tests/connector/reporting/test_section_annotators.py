@@ -193,3 +193,25 @@ def test_sets_that_are_all_the_same_are_no_agreement_beyond_chance() -> None:
     found = annotators_section(made.facts())
     assert found.alpha is None
     assert found.alpha_words.startswith("All labels of tasks that several people labelled are the same, ")
+
+
+def test_annotators_are_compared_with_the_others_and_who_guesses_is_named() -> None:
+    rng = np.random.default_rng(0)
+    made = make(90)
+    for task in range(1, 91):
+        truth = CLASSES[int(rng.integers(3))]
+        for annotator in (1, 2, 3):
+            made.say(task, annotator, truth)
+        made.say(task, 4, CLASSES[int(rng.integers(3))])
+    found = annotators_section(made.facts(emails={4: "dan@example.com"}))
+    assert [one.name for one in found.checked] == ["user 1", "user 2", "user 3", "dan@example.com"]
+    first, last = found.checked[0], found.checked[-1]
+    assert first.accuracy is not None
+    assert last.accuracy is not None
+    assert last.accuracy.high < first.accuracy.low
+    assert [one.label for one in first.by_class] == list(CLASSES)
+    (warning,) = found.warnings
+    assert (warning.name, warning.words[:17]) == ("dan@example.com", "answers at random")
+    assert warning.remedy is not None
+    assert warning.remedy.endswith("connector init --project 7 --exclude dan@example.com")
+    assert annotators_section(made.facts()).warnings[0].remedy is None  # without an address there is nothing to type

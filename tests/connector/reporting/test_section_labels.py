@@ -6,7 +6,7 @@ import pytest
 from support.report_data_factory import START, SURE, make
 
 from connector.reporting.content import Bin, Text
-from connector.reporting.report_data import NAME_LENGTH, TEXT_LENGTH, cut, shorten
+from connector.reporting.report_data import NAME_LENGTH, TEXT_LENGTH, ReportData, cut, shorten
 from connector.reporting.section_annotators import annotators_section
 from connector.reporting.section_labels import class_counts, consensus_section, pace_section
 from connector.reporting.section_window import window_section
@@ -17,7 +17,7 @@ def test_suspects_are_the_least_certain_first() -> None:
     made = make(40)
     for task in range(1, 41):
         for annotator in range(1, 13):
-            made.say(task, annotator, "Polite" if task == 7 and annotator > 8 else "Rude")
+            made.say(task, annotator, "Polite" if task == 7 and annotator > 11 else "Rude")
     made.say(7, 13, None)
     made.say(7, 12, "Impolite")
     made.say(7, 99, "Rude", truth=True)
@@ -36,12 +36,49 @@ def test_suspects_are_the_least_certain_first() -> None:
     assert consensus_section(made.facts()).suspects == []
 
 
+def people_differ(tasks: int) -> tuple[ReportData, list[int]]:
+    """A project of clear tasks and of `tasks` on which four people differ by half, each time in another way."""
+    made, clear = make(24 + tasks), 24
+    for task in range(1, clear + tasks + 1):
+        for annotator in range(1, 5):
+            other = task > clear and (annotator + task) % 4 < 2
+            made.say(task, annotator, ("Polite", "Impolite")[(task % 2 == 0) ^ other])
+    undecided = dict.fromkeys(range(clear + 1, clear + tasks + 1), (0.5, 0.45, 0.05))
+    sure = {task: SURE if task % 2 else (0.03, 0.96, 0.01) for task in range(1, clear + 1)}
+    return made.facts(sure | undecided), list(undecided)
+
+
+def test_tasks_that_people_honestly_differ_on_are_to_be_discussed_and_no_suspects() -> None:
+    data, tasks = people_differ(6)
+    found = consensus_section(data)
+    assert found.disputed is not None
+    assert sorted(one.task for one in found.disputed) == tasks
+    first = found.disputed[0]
+    assert first.probability > 0.9
+    assert {label.label for label in first.soft[:2]} == {"Polite", "Impolite"}
+    assert [label.probability for label in first.soft] == pytest.approx([0.5, 0.5, 0], abs=0.02)
+    assert sorted(str(answer.label) for answer in first.answers) == ["Impolite", "Impolite", "Polite", "Polite"]
+    assert not {one.task for one in found.suspects} & set(tasks)
+    (pair,) = found.confused
+    assert (pair.first, pair.second, pair.tasks, pair.of) == ("Polite", "Impolite", 6, 30)
+
+
+def test_of_many_such_tasks_some_are_shown() -> None:
+    found = consensus_section(people_differ(40)[0])
+    assert found.disputed is not None
+    assert (len(found.disputed), found.disputed_left_out) == (25, 15)
+    assert [one.probability for one in found.disputed] == sorted(
+        (one.probability for one in found.disputed), reverse=True
+    )
+
+
 def test_nothing_stands_out_of_a_clean_project() -> None:
     made = make(30)
     for task in range(1, 31):
         made.say(task, 1, "Polite")
     found = consensus_section(made.facts(dict.fromkeys(range(1, 31), (0.9999, 0.00005, 0.00005))))
     assert (found.suspects, found.suspects_left_out, found.bins[-1].tasks) == ([], 0, 30)
+    assert (found.disputed, found.disputed_left_out, found.confused) == ([], 0, [])
 
 
 def test_a_suspect_is_more_likely_wrong_than_right_or_not_what_the_model_says() -> None:

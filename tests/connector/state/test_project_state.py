@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from connector.active_learning.audit import Drawn
 from connector.active_learning.window import Slot
 from connector.annotations.records import Annotation, Task
 from connector.errors import ConnectorError, TryAgainLater, UsageError
@@ -252,6 +253,22 @@ def test_the_window_comes_back_in_rank_order_with_what_it_was_chosen_under(proje
     assert (known.queue_version, known.queue_size, known.window_options) == ("activelab-1", 4, {"window": 3})
     project.store_window("activelab-2", 1, [Slot(7, False)], {"window": 1})
     assert project.window() == [Slot(7, False)]
+
+
+def test_tasks_of_the_audit_are_kept_once_they_are_answered(project: ProjectState) -> None:
+    project.put(min_annotations_per_task=2)
+    store(project, [task(1), task(2), task(3, row(1, 3)), task(4)])
+    slots = [Slot(4, False), Slot(1, False, audit=True), Slot(3, True, audit=True), Slot(2, False, audit=True)]
+    project.store_window("activelab-1", 4, slots, {})
+    assert [slot.audit for slot in project.window()] == [False, True, True, True]
+    assert project.drawn() == {1: Drawn(0, 2), 2: Drawn(0, 2), 3: Drawn(1, 2)}
+    store(project, [task(1, row(2, 1)), task(4, row(3, 4))])
+    project.put(min_annotations_per_task=1)
+    project.store_window("activelab-2", 2, [Slot(3, True, audit=True), Slot(1, True)], {})
+    # The first was answered. The second may be drawn again, or be chosen by its score.
+    assert project.drawn() == {1: Drawn(0, 2), 3: Drawn(1, 1)}
+    project.forget_adoption()
+    assert project.drawn() == {}
 
 
 def test_rounds_are_kept_oldest_first(project: ProjectState) -> None:

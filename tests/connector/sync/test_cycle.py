@@ -73,7 +73,7 @@ def published_round(state: ProjectState, model: Model, options: SyncOptions) -> 
     cycle = _Cycle(7, gateway, state, options, Reporter())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(_Cycle, "_publish", lambda cycle, snapshot, scored, window: window)
-        patched.setattr("connector.sync.cycle.restore_tab_order", lambda *arguments: False)
+        patched.setattr("connector.sync.cycle.update_tabs", lambda *arguments: False)
         return cycle, cycle.round(pulled(*both_classes(20), labelled(21)), [], model)  # type: ignore[arg-type]
 
 

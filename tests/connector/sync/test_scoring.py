@@ -9,14 +9,17 @@ import pytest
 from support.scoring_factory import CLASSES, Model, both_classes, labelled, probabilities, pulled
 
 from connector.active_learning.activelab import scores
+from connector.active_learning.audit import NO_AUDIT, Audit, Drawn
 from connector.active_learning.consensus import TIE_WEIGHT
 from connector.active_learning.labels import Labels
 from connector.active_learning.strategies import STRATEGIES
+from connector.active_learning.window import Slot
 from connector.annotations.records import Task, digest
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
 from connector.state.project_state import ProjectState
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.audit import estimate_accuracy
 from connector.sync.scoring import RETRAIN_LABELS, Scored, choose, score
 
 
@@ -267,6 +270,60 @@ def test_the_seconds_of_each_stage_are_kept(model: Model, state: ProjectState) -
     assert set(reporter.seconds) == {"texts", "probabilities", "train", "score"}
 
 
+# -- the audit --------------------------------------------------------------------------------------------------------
+
+
+def test_a_share_of_the_window_is_drawn_and_the_rest_chosen_as_without(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(20), *(labelled(number) for number in range(21, 61)))
+    result = run(project, model, state)
+
+    def window(audit: Audit) -> list[Slot]:
+        chosen = choose(project, result, model, window=20, max_annotations=5, audit=audit)  # type: ignore[arg-type]
+        return chosen[:20]
+
+    plain, audited = window(NO_AUDIT), window(Audit(0.25, "seed"))
+    drawn = [slot for slot in audited if slot.audit]
+    assert len(drawn) == 5
+    assert [slot for slot in audited if not slot.audit] == [slot for slot in plain if slot not in drawn][:15]
+    assert {slot.task: slot.relabel for slot in drawn} == {slot.task: slot.task <= 20 for slot in drawn}
+
+
+def test_the_first_window_has_its_share_too(model: Model) -> None:
+    project, audit = pulled(*(labelled(number) for number in range(1, 41))), Audit(0.25, "seed")
+    slots = choose(
+        project,
+        Scored({}),
+        model,  # type: ignore[arg-type]
+        strategy=STRATEGIES["random"],
+        window=20,
+        max_annotations=5,
+        audit=audit,
+    )
+    assert sum(slot.audit for slot in slots[:20]) == 5
+    assert len({slot.task for slot in slots}) == len(slots)
+
+
+def test_tasks_of_the_audit_alone_are_scored_as_unlabelled_ones(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(20), labelled(30))
+    result = run(project, model, state)
+    audit = Audit(drawn={1: Drawn(0, 1), 2: Drawn(1, 1)})
+    scored = score(project, model, state, Reporter(), train="never", audit=audit)  # type: ignore[arg-type]
+    assert scored.scores[1] != result.scores[1]
+    assert {task for task in scored.scores if scored.scores[task] != result.scores[task]} == {1}
+
+
+def test_the_accuracy_is_estimated_where_there_is_an_audit_and_a_model(model: Model, state: ProjectState) -> None:
+    project = pulled(*both_classes(40), *(labelled(number) for number in range(41, 61)))
+    drawn = Audit(drawn={number: Drawn(0, 1) for number in range(1, 21)})
+    result = run(project, model, state)
+    found = estimate_accuracy(project, result, drawn)
+    assert found is not None
+    assert found.audited == 20
+    assert 0 <= found.project.low < found.project.value < found.project.high <= 1
+    assert estimate_accuracy(project, result, NO_AUDIT) is None
+    assert estimate_accuracy(project, replace(result, probabilities=None), drawn) is None
+
+
 # -- a test set of ground truth ---------------------------------------------------------------------------------------
 
 
@@ -455,3 +512,59 @@ def test_near_duplicates_wait_with_the_default_alone(model: Model) -> None:
     assert order("activelab-weighted", project, scored, model) == [2, 4, 1, 3]
     for name in STRATEGIES.keys() - {"activelab-weighted"}:
         assert order(name, project, scored, model) == [1, 2, 3, 4]
+
+
+# -- what people honestly differ on ----------------------------------------------------------------------------------
+
+
+def disputed_project(clear: int = 24, disputed: int = 12) -> ProjectSnapshot:
+    """Tasks that four people agree on, then some on which they differ by half, each time in another way."""
+    tasks = [labelled(number, *[CLASSES[number % 2]] * 4) for number in range(1, clear + 1)]
+    for number in range(clear + 1, clear + disputed + 1):
+        tasks.append(labelled(number, *(CLASSES[(annotator + number) % 4 < 2] for annotator in range(4))))
+    # A fifth annotator is active, or nobody would be left to ask.
+    return pulled(*tasks, labelled(clear + disputed + 1, None, None, None, None, "Polite"), labelled(99))
+
+
+def test_tasks_that_people_honestly_differ_on_are_known_with_soft_labels(model: Model, state: ProjectState) -> None:
+    project = disputed_project()
+    result = run(project, model, state)
+    assert set(result.ambiguous) == set(range(25, 37)) == result.hopeless
+    assert min(result.ambiguous.values()) > 0.9
+    assert result.differing.keys() == result.consensus.keys()
+    assert result.differing[25].soft == pytest.approx([0.5, 0.5], abs=0.02)
+    assert result.differing[1].soft[1] > 0.95
+    assert (result.differing[25].settles, result.differing[1].ambiguous) == (0, False)
+    (pair,) = result.confused
+    assert pair.classes == CLASSES
+    assert 5 <= pair.tasks <= 12 < pair.of <= 36
+
+
+def test_nothing_is_known_of_it_without_a_model(model: Model, state: ProjectState) -> None:
+    result = run(disputed_project(), model, state, train="never")
+    assert (result.differing, result.ambiguous, result.hopeless, result.confused) == ({}, {}, set(), [])
+
+
+@pytest.mark.parametrize("minimum", [1, 5])
+def test_further_opinions_on_them_are_skipped_if_a_team_asks_for_that(
+    model: Model, state: ProjectState, minimum: int
+) -> None:
+    project = disputed_project()
+    result = run(project, model, state)
+
+    def window(**options: Any) -> set[int]:
+        chosen = choose(
+            project,
+            result,
+            model,  # type: ignore[arg-type]
+            window=50,
+            max_annotations=6,
+            min_annotations=minimum,
+            **options,
+        )
+        return {slot.task for slot in chosen}
+
+    disputed = set(range(25, 37))
+    assert disputed < window()
+    kept = disputed if minimum == 5 else set()
+    assert window(skip_ambiguous=True) == window() - disputed | kept, "but not labels that the team wants on every task"

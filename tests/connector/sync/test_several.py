@@ -10,6 +10,7 @@ import pytest
 from connector.annotations.label_config import find_questions
 from connector.annotations.questions import Questions
 from connector.state.project_state import ProjectState
+from connector.sync.differing import Differing
 from connector.sync.review import Review, shown_reviews
 from connector.sync.scoring import Scored
 from connector.sync.several import join, without_hidden
@@ -113,3 +114,21 @@ def test_what_each_model_was_trained_on_is_remembered_apart(questions: Questions
     assert (first.trained(), second.trained()) == ({3: "fish"}, {})
     alone = find_questions(CONFIG.format(when=""), ["topic"])
     assert state.memory_of(alone, "topic") is state
+
+
+def differing(*tasks: int) -> dict[int, Differing]:
+    return {task: Differing(task / 10, ambiguous=True, hopeless=True, settles=0.0, soft=[0.5, 0.5]) for task in tasks}
+
+
+def test_a_task_is_ambiguous_by_any_question_and_given_up_only_by_all_that_were_answered(questions: Questions) -> None:
+    parts = [replace(topic(), differing=differing(1, 2)), replace(water(), differing=differing(3))]
+    parts[1].differing[1] = Differing(0.4, ambiguous=True, hopeless=False, settles=0.0, soft=[0.5, 0.5])
+    joined = join(questions, parts)
+    assert joined.ambiguous == {1: 0.4, 2: 0.2, 3: 0.3}
+    assert joined.hopeless == {2, 3}, "of task 1, the water may be settled"
+
+
+def test_of_a_hidden_question_nothing_is_ambiguous() -> None:
+    conditional = find_questions(CONFIG.format(when=WHEN))
+    parts = [replace(topic(), consensus={1: "bikes"}, differing=differing(2)), replace(water(), differing=differing(1))]
+    assert without_hidden(conditional, join(conditional, parts)).ambiguous == {2: 0.2}

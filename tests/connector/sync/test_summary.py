@@ -1,11 +1,13 @@
 """The summary of a sync: the keys that `--json` prints, and the sentences for people."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from support.summary_factory import sync_summary
 
-from connector.sync.summary import ModelSummary, WindowSummary, format_summary
+from connector.sync.people import PersonSummary, PersonWarning
+from connector.sync.summary import CodebookSummary, ModelSummary, WindowSummary, codebook_of_round, format_summary
 
 KEYS = [
     "project",
@@ -23,6 +25,7 @@ KEYS = [
     "model_embedding",
     "model_embedding_since",
     "model_in_training",
+    "audit",
     "queue_version",
     "window",
     "without_text",
@@ -31,6 +34,9 @@ KEYS = [
     "left_out",
     "restored",
     "seconds",
+    "ambiguous",
+    "codebook",
+    "people",
 ]
 
 
@@ -53,6 +59,13 @@ def test_the_model_of_a_stored_round_comes_back() -> None:
     )
     assert ModelSummary.of_round(summary.to_json()) == summary.model
     assert ModelSummary.of_round(None) == ModelSummary(None, None, None, None)
+
+
+def test_the_classes_of_a_stored_round_come_back() -> None:
+    summary = sync_summary(ambiguous=12, codebook=[CodebookSummary("tone", ("Polite", "Impolite"), 7, 90)])
+    stored = json.loads(json.dumps(summary.to_json()))
+    assert (stored["ambiguous"], codebook_of_round(stored)) == (12, summary.codebook)
+    assert codebook_of_round(None) == codebook_of_round({}) == []
 
 
 @pytest.mark.parametrize(
@@ -114,3 +127,14 @@ def test_a_window_that_is_longer_than_asked_for_is_explained(spare: int, sentenc
 def test_a_window_of_none_is_not_published() -> None:
     summary = sync_summary(size=0, relabel=0, without_text=0, left_out=[])
     assert format_summary(summary).endswith("Trained model v3. No task is left to ask for.")
+
+
+def test_annotators_who_need_a_look_are_counted_once() -> None:
+    calm = PersonSummary(1, "", 9, None, {}, None, 0, 0, None, None)
+    slow = replace(calm, annotator=2, warnings=[PersonWarning("slow", 1000)])
+    bad = replace(calm, annotator=3, control="topic", warnings=[PersonWarning("random", 1000)])
+    summary = sync_summary(people=[calm, slow, bad, replace(bad, control="tone")])
+    assert format_summary(summary).endswith(" 1 annotator needs a look: connector status --project 7 says why.")
+    assert "a look" not in format_summary(replace(summary, people=[calm, slow]))
+    assert len(summary.to_json()["people"]) == 4
+    assert sync_summary().to_json()["people"] == []

@@ -135,17 +135,17 @@ class _Run(Run):
         done = super().step()
         if done is None:
             return None
-        assert self._scored is not None
+        assert self.scored is not None
         labels: dict[int, list[str]] = {}
         for (task, _), label in self.labels.items():
             labels.setdefault(task, []).append(label)
-        found, flips = self._scored.differing, self._flips
+        found, flips = self.scored.differing, self._flips
         differ = [task for task, given in labels.items() if len(set(given)) > 1]
         enough = [task for task, given in labels.items() if len(given) >= LEAST_LABELS]
         flagged = [task for task in enough if task in found and found[task].ambiguous]
         known = sum(task in flips for task in enough)
         is_flip = np.array([task in flips for task in differ], np.bool_)
-        now = replace(self._scored)
+        now = replace(self.scored)
         find_consensus(now, self._questions.controls[0], self._strategy)
         return {
             **done,

@@ -25,6 +25,7 @@ from typing import Any
 import click
 import generated
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -137,7 +138,7 @@ def annotate(texts: Corpus, seed: int) -> Corpus:
     rng = np.random.default_rng(seed)
     classes = sorted(set(texts.truth.values()))
     count = len(classes)
-    confusions = []
+    confusions: list[NDArray[np.float64]] = []
     for quality in CREWS[crew_of(seed)]:
         if quality == "random":
             confusions.append(np.full((count, count), 1 / count))
@@ -189,7 +190,7 @@ def replay_and_estimate(
         for name, of in ((name, true.get(name, right)) for name in (*ACCURACIES, "naive")):
             estimates[name]["truth"] = fmean(of.values())
         audits.append(estimates)
-    rounds[-1]["audits"] = audits  # type: ignore[typeddict-unknown-key]
+    rounds[-1]["audits"] = audits
     return rounds
 
 

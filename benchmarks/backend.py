@@ -237,7 +237,8 @@ def train(backend: Backend, project: str, some: Sequence[str]) -> None:
 
 def finetunes(backend: Backend, project: str) -> bool:
     """Whether the project's encoders are being fine-tuned."""
-    return bool(backend.model(project)["in_training"])
+    model = backend.model(project)
+    return model is not None and bool(model["in_training"])
 
 
 @contextmanager

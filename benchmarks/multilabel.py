@@ -248,7 +248,7 @@ def main(seeds: int, rules: bool) -> None:
     table = Table("order", "mean accuracy", "at the end", "gain on random order, mean", "gain at the end")
     table.add_row("random", f"{random.mean():.3f}", f"{random[:, -1].mean():.3f}", "", "")
     for name, rule in RULES.items() if rules else [("mean", RULES["mean"])]:
-        multilabel.combine = rule
+        multilabel.combine = rule  # type: ignore[assignment]
         got = np.array([ours(seed) for seed in range(seeds)])
         gains = gain(got.mean(axis=1), random.mean(axis=1)), gain(got[:, -1], random[:, -1])
         cells = (f"{value:+.3f} ± {half:.3f}" for value, half in gains)

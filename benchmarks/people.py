@@ -77,8 +77,11 @@ class Labelled:
         return Labelled(part, None if self.probs is None else self.probs[:tasks], self.classes, self.people)
 
 
-WORLDS = {"model, 30 % second opinions": {}, "no model, 50 % second opinions": {"model": False, "second_opinions": 0.5}}
-BROKEN = {
+WORLDS: dict[str, dict[str, Any]] = {
+    "model, 30 % second opinions": {},
+    "no model, 50 % second opinions": {"model": False, "second_opinions": 0.5},
+}
+BROKEN: dict[str, dict[str, Any]] = {
     "the model is too sure": {"overconfident": 2.0},
     "a fifth is hard for all": {"hard": 0.2},
     "classes change half-way": {"drift": True},
@@ -214,8 +217,8 @@ def _quantiles(values: Sequence[float]) -> tuple[str, str, str]:
     """The median, the 90 % quantile, and how many were named."""
     ordered = sorted(values)
     shown = [ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.9)]
-    named = sum(map(math.isfinite, values))
-    return (*(f"{value:.0f}" if math.isfinite(value) else "not" for value in shown), f"{named} of {len(values)}")
+    half, most = (f"{value:.0f}" if math.isfinite(value) else "not" for value in shown)
+    return half, most, f"{sum(map(math.isfinite, values))} of {len(values)}"
 
 
 if __name__ == "__main__":

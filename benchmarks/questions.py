@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connector.active_learning import DEFAULT_STRATEGY
+from connector.active_learning.combine import DEFAULT_COMBINATION, Combination
 from connector.annotations.records import digest
 from connector.backend import Backend
 from connector.progress import Reporter
@@ -89,7 +90,9 @@ class _Run(Run):
             )
             for part in pulled.by_question()
         ]
-        joined = join(self._questions, parts, self._order if self._order in ("minimum", "mean-rank") else "mean")
+        hows: tuple[Combination, ...] = ("minimum", "mean-rank")
+        how = next((one for one in hows if one == self._order), DEFAULT_COMBINATION)
+        joined = join(self._questions, parts, how)
         if self._order in CLASSES:
             joined.scores = parts[list(CLASSES).index(self._order)].scores
         return joined

@@ -200,6 +200,7 @@ def _head(data: ReportData) -> Head:
         ground_truth_tasks=0,
         ground_truth_accuracy=None,
         holds_out=False,
+        accuracy="",
         advice="",
         notes=[],
     )

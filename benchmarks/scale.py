@@ -18,10 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +49,8 @@ LARGEST_DIFFERENCE = 1e-6
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
-Found = dict[str, tuple[float, np.ndarray]]
+Floats = NDArray[np.floating[Any]]
+Found = dict[str, tuple[float, Floats]]
 
 
 @click.command()
@@ -66,11 +69,12 @@ def main(names: Sequence[str], processes: int, address: str | None, items: int, 
             run = {"folds": folds, "score": score, "embed": embed}[part]
             size = {"folds": labels, "score": items, "embed": texts}[part]
             found: Found = {}
-            for where, settings in {
+            ways: dict[str, dict[str, Any]] = {
                 "here": {"processes": 1},
                 **({"processes": {"processes": processes}} if part != "embed" else {}),
                 "Ray": {"processes": processes, "ray": place},
-            }.items():
+            }
+            for where, settings in ways.items():
                 found[where] = run(
                     Path(name) / part, Settings(threads=1, lexical_dims=0, divide_seconds=0, **settings), size
                 )
@@ -102,7 +106,7 @@ def cluster(address: str | None, processes: int) -> Iterator[str]:
     ray.shutdown()
 
 
-def folds(directory: Path, settings: Settings, size: int) -> tuple[float, np.ndarray]:
+def folds(directory: Path, settings: Settings, size: int) -> tuple[float, Floats]:
     project, texts = made_up(directory, settings, size)
     random = np.random.default_rng(1)
     truth = random.integers(len(CLASSES), size=size)
@@ -118,12 +122,12 @@ def folds(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
     return timed(lambda: trained(project, request, settings))
 
 
-def trained(project: Project, request: TrainingRequest, settings: Settings) -> np.ndarray:
+def trained(project: Project, request: TrainingRequest, settings: Settings) -> Floats:
     model = train(request, project.features, None, Progress(lambda update: None))
     return out_of_sample(model, project.dataset, settings)[1]
 
 
-def score(directory: Path, settings: Settings, size: int) -> tuple[float, np.ndarray]:
+def score(directory: Path, settings: Settings, size: int) -> tuple[float, Floats]:
     project, texts = made_up(directory, settings, size)
     labels = tuple(np.random.default_rng(1).integers(len(CLASSES), size=2_000).tolist())
     keys = tuple(map(digest, texts[:2_000]))
@@ -132,12 +136,12 @@ def score(directory: Path, settings: Settings, size: int) -> tuple[float, np.nda
     return timed(lambda: out_of_sample(model, project.dataset, settings)[1])
 
 
-def embed(directory: Path, settings: Settings, size: int) -> tuple[float, np.ndarray]:
+def embed(directory: Path, settings: Settings, size: int) -> tuple[float, Floats]:
     # Here with all cores, as a training does it; each process of the cluster has one.
     encoder = Encoder(DEFAULT_ENCODER, 1 if settings.ray else os.cpu_count() or 1)
     texts = [f"would you please look at the {number} pages of this article again" for number in range(size)]
 
-    def embedded() -> np.ndarray:
+    def embedded() -> Floats:
         place = directory / str(time.perf_counter_ns())
         project = Project(place, Encoders.with_text(encoder, settings), LruCache(), settings)
         hold(project, texts)
@@ -169,7 +173,7 @@ def hold(project: Project, texts: list[str]) -> None:
     project.dataset.add_texts(texts)
 
 
-def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+def timed(work: Callable[[], Floats]) -> tuple[float, Floats]:
     """Seconds of a second run, and what came of it."""
     work()
     started = time.perf_counter()

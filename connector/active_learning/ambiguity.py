@@ -64,7 +64,7 @@ class Ambiguity:
         soft: the probability (n, k) that a careful person reads the task as a class. If no task can be ambiguous, it is
             that of `dawid_skene.posterior`.
         settles: the probability (n,) that after one more label of an average annotator, the task is clear and of one
-            class with SURE. 0 if it has one label.
+            class with SURE. NaN if it has one label, or if no task can be ambiguous.
         share: the estimated share of open tasks.
         annotators: those who share a task with others (a,), ascending.
         accuracy: how often each is right on clear tasks (a,), in the mean of the classes.
@@ -101,7 +101,9 @@ def ambiguity(labels: Labels, pred_probs: Floats) -> Ambiguity:
     votes = labels.votes()
     counts = votes.sum(axis=1)
     no, zero = np.zeros(n, np.bool_), np.zeros(n)
-    result = Ambiguity(zero, no, no.copy(), np.zeros((n, 2), np.int64), posterior(labels, pred_probs), zero.copy())
+    result = Ambiguity(
+        zero, no, no.copy(), np.zeros((n, 2), np.int64), posterior(labels, pred_probs), np.full(n, np.nan)
+    )
     shared = np.flatnonzero(counts > 1)
     if not ((votes > 0).sum(axis=1) > 1)[counts >= LEAST_LABELS].any():
         return result  # nothing can be ambiguous

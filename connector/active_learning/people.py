@@ -251,12 +251,13 @@ def _by_skill(q: Floats, label: Ints, guess: Floats, ease: Floats) -> Floats:
 def _warnings(logs: Floats, label: Ints, n_classes: int, reference: float) -> list[PersonWarning]:
     """The warnings about labels (n,) alone. `logs` (n, S): by skill. `reference`: the others' median skill."""
     honest = logs[:, reference * HONEST <= SKILLS].sum(axis=0).max()
-    evidence = _ratio(_log_predicted(label, n_classes) - honest)
-    if evidence >= LEAST_EVIDENCE:
-        return [_guesser(label, evidence, 0)]
-    evidence, since, fell = _careless(logs, reference * HONEST)
-    if evidence < LEAST_EVIDENCE:
+    always = _log_predicted(label, n_classes) - honest
+    lately, since, fell = _careless(logs, reference * HONEST)
+    if max(always, lately) < math.log(LEAST_EVIDENCE):
         return []
+    if always >= lately:
+        return [_guesser(label, _ratio(always), 0)]
+    evidence = _ratio(lately)
     return [PersonWarning("careless", evidence, since) if fell else _guesser(label[since:], evidence, since)]
 
 
@@ -279,7 +280,7 @@ def _log_predicted(label: Ints, n_classes: int) -> float:
 
 
 def _careless(logs: Floats, honest: float) -> tuple[float, int, bool]:
-    """The evidence that the skill fell, since which label, and whether it was better before.
+    """The log of the evidence that the skill fell, since which label, and whether it was better before.
 
     `logs` (n, S): log P of each label under each of SKILLS. The evidence is the mean of two ratios, each a mean over
     the label from which on it fell. One compares two skills, before and since, with the best constant skill. The other
@@ -288,7 +289,7 @@ def _careless(logs: Floats, honest: float) -> tuple[float, int, bool]:
     """
     places = np.arange(BLOCK, len(logs), BLOCK)
     if not len(places):
-        return 0.0, 0, False
+        return -math.inf, 0, False
     sums = logs.cumsum(axis=0)
     before, after = sums[places - 1], sums[-1] - sums[places - 1]
     pairs = [(former, later) for former in FORMER for later in (0, int(former * FELL))]
@@ -299,7 +300,7 @@ def _careless(logs: Floats, honest: float) -> tuple[float, int, bool]:
     block = np.arange(1, len(places) + 1)
     ratios = np.logaddexp(fell, guessed) - np.log(2 * block * (block + 1.0))
     best = int(ratios.argmax())
-    return _ratio(float(np.logaddexp.reduce(ratios))), int(places[best]), bool(fell[best] >= guessed[best])
+    return float(np.logaddexp.reduce(ratios)), int(places[best]), bool(fell[best] >= guessed[best])
 
 
 def _worse(logs: Floats, reference: float) -> float:

@@ -92,7 +92,21 @@ def _labels(found: Mapping[str, Any], shift: float, target: float, each: float) 
     return None
 
 
-UNKNOWN = "unknown without an audit. connector sync --audit 0.1 draws a tenth of each window at random for it"
+def unknown_words(*, multiple: bool, audited: bool) -> str:
+    """Why nobody knows how many labels are right.
+
+    Args:
+        multiple: whether labels are sets.
+        audited: whether windows have tasks that were drawn at random.
+    """
+    if multiple:
+        return "unknown: labels that are sets of choices have no estimate"
+    if audited:
+        return (
+            f"too early to say: it takes a model, and a sync after {LEAST_AUDITED} tasks that were drawn at random are "
+            "labelled"
+        )
+    return "unknown without an audit. connector sync --audit 0.1 draws a tenth of each window at random for it"
 
 
 def target_words(found: Target) -> str:
@@ -102,12 +116,15 @@ def target_words(found: Target) -> str:
         return f"It is too early to say whether the {target} is met."
     if found.met:
         return f"The {target} is met."
+    more = (
+        "more than one label for each task, because too many consensus labels may be wrong: connector init "
+        "--min-annotations-per-task asks for more."
+    )
     if found.least is None:
-        return (
-            f"The {target} takes more than one label for each task, because too many consensus labels are wrong: "
-            "connector init --min-annotations-per-task asks for more."
-        )
+        return f"The {target} takes {more}"
     least = _rounded(found.least)
+    if found.most is None and not least:
+        return f"The {target} may be met. To be sure, it may take {more}"
     if found.most is None:
         return f"The {target} takes at least about {count(least, 'more label')}{_work(found.least_hours)}."
     most = _rounded(found.most)

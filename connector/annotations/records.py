@@ -170,16 +170,25 @@ def latest_labels(annotations: Iterable[Annotation]) -> dict[tuple[int, int], st
     return latest
 
 
-def without_labels_of(task: Task, annotators: Collection[int]) -> Task:
+def without_labels_of(task: Task, annotators: Collection[int], annotations: Collection[int] = ()) -> Task:
     """The task without labels by these annotators. Their annotations stay, because Label Studio counts them.
 
     A ground truth stays, too: someone has marked it as right.
+
+    Args:
+        task: The task.
+        annotators: Whose labels do not count.
+        annotations: Their annotations as they were known, since those of a deleted account are nobody's.
     """
-    if not any(row.annotator in annotators for row in task.annotations):
+
+    def is_theirs(row: Annotation) -> bool:
+        return row.annotator in annotators or (not row.annotator and row.id in annotations)
+
+    if not any(is_theirs(row) for row in task.annotations):
         return task
     rows = (
         row._replace(label=None, unknown=False, problem=EXCLUDED)
-        if row.annotator in annotators and not row.ground_truth and not row.skipped
+        if is_theirs(row) and not row.ground_truth and not row.skipped
         else row
         for row in task.annotations
     )

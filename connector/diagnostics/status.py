@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.active_learning.audit import audit_words
 from connector.active_learning.stopping import forecast, sentence
-from connector.active_learning.target import Target, target_of_round, target_words
+from connector.active_learning.target import Target, target_of_round, target_words, unknown_words
 from connector.active_learning.window import Slot, open_places
 from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import Task, latest_labels, moment, readable, without_labels_of
@@ -212,6 +212,7 @@ class ProjectStatus:
     codebook: list[CodebookSummary] = field(default_factory=list)
     annotators: list[AnnotatorStatus] = field(default_factory=list)
     excluded: list[ExcludedStatus] = field(default_factory=list)
+    no_audit: str = ""  # why `audit` is None, not part of the object
 
     @property
     def exit_code(self) -> int:
@@ -221,6 +222,7 @@ class ProjectStatus:
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints. It has `questions` if there are several."""
         whole = {name: value for name, value in asdict(self).items() if name != "questions" or value}
+        del whole["no_audit"]
         return whole | {"annotators": [{"email": one["email"], **one["found"]} for one in whole["annotators"]]}
 
 
@@ -248,7 +250,10 @@ def status(
     now = clock()
     record, window, answers = state.record(), state.window(), state.answers_at_publishing()
     round_summary = state.last_round() or {}
-    mirrored = {number: without_labels_of(task, record.excluded) for number, task in state.tasks().items()}
+    mirrored = {
+        number: without_labels_of(task, record.excluded, record.annotations_of_excluded)
+        for number, task in state.tasks().items()
+    }
     pulled: ProjectSnapshot | None = None
     error: StatusError | None = None
     try:
@@ -298,6 +303,10 @@ def status(
         codebook=codebook_of_round(round_summary),
         annotators=[AnnotatorStatus(emails.get(one.annotator), one) for one in people],
         excluded=_excluded(tasks, record, emails),
+        no_audit=unknown_words(
+            multiple=served is not None and all(control.multiple for control in served.controls),
+            audited=record.audits,
+        ),
     )
     return replace(result, next_step=_next_step(result, pulled, record))
 
@@ -406,7 +415,10 @@ def _people(round_summary: Mapping[str, Any], record: ProjectRecord) -> list[Per
 
 
 def _excluded(tasks: Mapping[int, Task], record: ProjectRecord, emails: Mapping[int, str]) -> list[ExcludedStatus]:
-    concerned = Counter(row.annotator for task in tasks.values() for row in task.annotations if row.excluded)
+    rows = [row for task in tasks.values() for row in task.annotations if row.excluded]
+    known = (record.found or {}).get("annotations_of_excluded", {})
+    former = {row: int(number) for number, ids in known.items() for row in ids}  # of accounts that were deleted since
+    concerned = Counter(row.annotator or former.get(row.id, 0) for row in rows)
     return [ExcludedStatus(number, emails.get(number), concerned[number]) for number in sorted(record.excluded)]
 
 

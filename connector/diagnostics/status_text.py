@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from connector.active_learning.target import UNKNOWN
 from connector.annotations.statistics import LabelCounts, TaskCounts
 from connector.diagnostics.status import (
     AnnotatorStatus,
@@ -61,7 +60,7 @@ def _format_accuracy(status: ProjectStatus, target: float | None) -> str:
     if status.audit is not None:
         return status.audit.words
     asked = target is not None and not any(question.audit for question in status.questions)
-    return UNKNOWN if asked else ""
+    return status.no_audit if asked else ""
 
 
 def format_status_line(status: ProjectStatus) -> str:
@@ -143,7 +142,7 @@ def _annotators(status: ProjectStatus) -> list[str]:
             from connector.sync.people import remedy, warning_words  # which need NumPy
 
             words = warning_words(warning, f"'{one_line(warning.label or '')}'")
-            about = f" {remedy(status.project, one_line(one.name))}" * (warning.kind != "slow" and bool(one.email))
+            about = f" {remedy(status.project, one.found.annotator, one.email)}" * (warning.kind != "slow")
             lines.append(f"  {one_line(one.name)} {words}.{about}")
     if len(ordered) > ANNOTATORS:
         more = count(len(ordered) - ANNOTATORS, "more annotator")
@@ -177,9 +176,7 @@ def _overlap(one: Estimate, other: Estimate) -> bool:
 
 def _format_excluded(status: ProjectStatus, one: ExcludedStatus) -> str:
     concerned = f"{one_line(one.name)}, {count(one.annotations, 'annotation')}"
-    if one.email is None:
-        return concerned
-    back = f"connector init --project {status.project} --include {one_line(one.name)}"
+    back = f"connector init --project {status.project} --include {one.email or one.annotator}"
     return f"{concerned}. To count them again: {back}"
 
 

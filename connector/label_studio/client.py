@@ -245,9 +245,13 @@ class LabelStudio(Connection):
         return self._object({"email"}, "GET", "api/current-user/whoami")
 
     def emails(self) -> dict[int, str]:
-        """The users of the organization, {id: e-mail address}. Empty if the token's user may not see them."""
+        """The users of the organization, {id: e-mail address}. Empty if the token's user may not see them.
+
+        Those who have left are not in it: Label Studio calls all of them "Deleted".
+        """
         try:
-            return {user["id"]: user["email"] for user in self._call("GET", "api/users/")}
+            users = self._call("GET", "api/users/")
+            return {user["id"]: user["email"] for user in users if "@" in user["email"]}
         except UsageError:
             return {}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from connector.annotations.questions import questions_from_json
 from connector.errors import UsageError
 from connector.formatting import listed
 from connector.label_studio.client import LabelStudio
-from connector.state.project_state import ProjectState
+from connector.state.project_state import OUTDATED, ProjectState
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,27 @@ def find_excluded(
         project_id: the project in Label Studio.
         gateway: Label Studio.
         state: the project's state.
-        exclude: e-mail addresses of annotators to leave out.
-        include: e-mail addresses of annotators who are to count again.
+        exclude: annotators to leave out: e-mail addresses, or the ids of accounts that have none any more.
+        include: annotators who are to count again.
 
     Raises:
-        UsageError: no user has one of these addresses.
+        UsageError: one of them is no annotator and no user.
     """
     before = state.record().excluded
     if not (exclude or include or before):
         return Excluded(before, before, {})
     emails = gateway.emails()
     numbers = {email.casefold(): number for number, email in emails.items()}
+    annotators = {row.annotator for task in state.tasks().values() for row in task.annotations if row.annotator}
 
-    def number_of(email: str) -> int:
-        number = numbers.get(email.strip().casefold())
-        if number is None:
-            raise UsageError(f"Nothing was changed: {_unknown(email, emails, project_id, state)}")
+    def number_of(name: str) -> int:
+        name = name.strip()
+        number = int(name) if name.isdecimal() else numbers.get(name.casefold())
+        if number is None or number not in {*emails, *annotators, *before}:
+            raise UsageError(f"Nothing was changed: {_unknown(name, emails, annotators, project_id)}")
         return number
 
-    left_out, counted = {number_of(email) for email in exclude}, {number_of(email) for email in include}
+    left_out, counted = {number_of(name) for name in exclude}, {number_of(name) for name in include}
     return Excluded(before, frozenset((before | left_out) - counted), emails)
 
 
@@ -60,15 +63,22 @@ def store_excluded(excluded: Excluded, state: ProjectState) -> None:
     if excluded.after == excluded.before:
         return
     state.put(found={**(state.record().found or {}), "excluded": sorted(excluded.after)})
-    state.store_trained({})
+    state.remember_annotations_of_excluded(state.tasks())
+    questions = questions_from_json(state.record().control or {})
+    for name in questions.order:
+        memory = state.memory_of(questions, name)
+        memory.store_trained(dict.fromkeys(memory.trained(), OUTDATED))
     state.ask_for_a_window()
 
 
-def _unknown(email: str, emails: dict[int, str], project_id: int, state: ProjectState) -> str:
-    """Why an address is no annotator's, and which ones are."""
-    if not emails:
-        return "the token's user may not see the users of Label Studio. Use the token of one who may."
-    sentence = f"no user of Label Studio has the e-mail address {email}."
-    annotators = {row.annotator for task in state.tasks().values() for row in task.annotations}
-    known = sorted(emails[number] for number in annotators if number in emails)
+def _unknown(name: str, emails: dict[int, str], annotators: Collection[int], project_id: int) -> str:
+    """Why this is no annotator, and who is one."""
+    if not emails and not name.isdecimal():
+        return (
+            "the token's user may not see the users of Label Studio. Use the token of one who may, or give the "
+            "annotator's id."
+        )
+    what = f"id {name}" if name.isdecimal() else f"e-mail address {name!r}"
+    known = sorted(emails.get(number, f"{number} (an id, without an address)") for number in annotators)
+    sentence = f"no user of Label Studio has the {what}."
     return f"{sentence} Annotators of project {project_id}: {listed(known)}." if known else sentence

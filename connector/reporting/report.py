@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from connector import __version__
 from connector.active_learning.audit import audit_words
 from connector.active_learning.stopping import sentence
-from connector.active_learning.target import UNKNOWN, target_of_round, target_words
+from connector.active_learning.target import target_of_round, target_words, unknown_words
 from connector.active_learning.window import Slot
 from connector.annotations.form.regions import quoted
 from connector.annotations.questions import Questions
@@ -269,7 +269,7 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool, targe
         ground_truth_tasks=last.get("ground_truth_tasks", 0),
         ground_truth_accuracy=last.get("ground_truth_accuracy"),
         holds_out=bool((data.record.window_options or {}).get("ground_truth")),
-        accuracy=_accuracy(last, target, rows),
+        accuracy=_accuracy(last, target, rows) or _no_accuracy(data, target),
         advice=sentence(last.get("forecast")),
         notes=[shorten(note, SENTENCE_LENGTH) for note in _notes(data, labels, asked_model=asked_model)],
     )
@@ -278,12 +278,21 @@ def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool, targe
 def _accuracy(last: Mapping[str, Any], target: float | None, rows: Iterable[Annotation]) -> str:
     found = last.get("audit")
     if not found:
-        return "" if target is None or last.get("questions") else f"How many labels are right is {UNKNOWN}."
+        return ""
     words = audit_words(found)
     words = f"{words[:1].upper()}{words[1:]}."
     if target is not None:
         words += f" {target_words(target_of_round(found, target, last, seconds_per_label(rows)))}"
     return words.replace(" %", f"{NO_BREAK}%")
+
+
+def _no_accuracy(data: ReportData, target: float | None) -> str:
+    """Why a target cannot be looked at."""
+    controls, record = data.pulled.questions.controls, data.record
+    if target is None or any(one.get("audit") for one in data.last_round.get("questions", ())):
+        return ""
+    why = unknown_words(multiple=all(control.multiple for control in controls), audited=record.audits)
+    return f"How many labels are right: {why}."
 
 
 def _embedding(last: Mapping[str, Any]) -> str:

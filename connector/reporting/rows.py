@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ class _Question:
         one = self._review.scored.differing.get(task)
         if one is None:
             return [None] * (2 + len(self._control.classes))
-        return [one.ambiguous, one.settles, *one.soft]
+        return [one.ambiguous, None if math.isnan(one.settles) else one.settles, *one.soft]
 
 
 def _with_texts(

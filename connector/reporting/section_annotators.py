@@ -95,7 +95,7 @@ def _warnings(one: PersonSummary, data: ReportData) -> Iterator[AnnotatorWarning
         yield AnnotatorWarning(
             data.name(one.annotator),
             warning_words(warning, quoted(data.class_name(warning.label or ""))),
-            remedy(data.pulled.project["id"], email) if email and warning.kind != "slow" else None,
+            remedy(data.pulled.project["id"], one.annotator, email) if warning.kind != "slow" else None,
         )
 
 

@@ -30,6 +30,9 @@ from connector.state.rows import IDS_A_STATEMENT
 if TYPE_CHECKING:
     from connector.label_studio.client import LabelStudio
 
+# In place of a label that a model was trained on: it is to be trained anew. No label is empty.
+OUTDATED = ""
+
 
 @dataclass(frozen=True)
 class Original:
@@ -226,6 +229,24 @@ class ProjectState(AuditRows, MediaRows, LinkedRows):
     def trained(self) -> dict[int, str]:
         """The consensus labels that the current model was trained on, {task: label}, of texts that have not changed."""
         return {row["task"]: row["label"] for row in self._all(schema.trained)}
+
+    def remember_annotations_of_excluded(self, tasks: Mapping[int, Task]) -> None:
+        """Records which annotations are by annotators whose labels do not count. `tasks`: all of them."""
+        found = self.record().found or {}
+        excluded, before = found.get("excluded", ()), found.get("annotations_of_excluded", {})
+        theirs: dict[int, set[int]] = {annotator: set() for annotator in excluded}
+        orphans = set()
+        for row in (row for task in tasks.values() for row in task.annotations):
+            if row.annotator in theirs:
+                theirs[row.annotator].add(row.id)
+            elif not row.annotator:
+                orphans.add(row.id)
+        now = {
+            str(number): sorted(ids | orphans.intersection(before.get(str(number), ())))
+            for number, ids in theirs.items()
+        }
+        if now != before:
+            self.put(found={**found, "annotations_of_excluded": now})
 
     def memory_of(self, questions: Questions, name: str) -> QuestionMemory | ProjectState:
         """What is remembered about the model of the question `name`."""

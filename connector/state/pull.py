@@ -77,6 +77,7 @@ def pull(
     if config_changed:
         state.put(control=questions.to_json(), label_config=project["label_config"])
     tasks = state.tasks()
+    state.remember_annotations_of_excluded(tasks)
     if asked_at is None:
         state.put(bookmark=_latest(tasks).isoformat())
     snapshot = ProjectSnapshot(project, questions, tasks, reading.versions, config_changed or changed, state.texts)
@@ -239,7 +240,8 @@ def fetched(snapshot: ProjectSnapshot, state: ProjectState, failed: Mapping[str,
         state: Remembers both.
         failed: {digest of a medium's address, or of a link: why it could not be fetched}. None: as the state remembers.
     """
-    snapshot = snapshot.without_annotators(state.record().excluded)
+    record = state.record()
+    snapshot = snapshot.without_annotators(record.excluded, record.annotations_of_excluded)
     known = state.linked() if snapshot.questions.has_links else {}
     return snapshot.without_failed(_failed(state) if failed is None else failed).with_linked(known, state.linked_texts)
 

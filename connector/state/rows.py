@@ -22,7 +22,8 @@ class Found(TypedDict, total=False):
     `replaced`: how many predictions a sync deleted that had the name of published consensus labels.
     `recorded_at`: when init recorded every task, by Label Studio's clock.
     `former_models`: keys in the ML backend of questions that are not served any more, until a sync deletes them there.
-    `excluded`: annotators whose labels do not count.
+    `excluded`: annotators whose labels do not count. `annotations_of_excluded`: {annotator: their annotations}, because
+    those of a deleted account are nobody's.
     `undo_began`: when an undo began that has not ended. What it left is neither as init found it nor as init set it up.
     """
 
@@ -37,6 +38,7 @@ class Found(TypedDict, total=False):
     recorded_at: str
     former_models: list[str]
     excluded: list[int]
+    annotations_of_excluded: dict[str, list[int]]
     undo_began: str
 
 
@@ -107,6 +109,17 @@ class ProjectRecord:
     def excluded(self) -> frozenset[int]:
         """The annotators whose labels do not count (`init --exclude`)."""
         return frozenset((self.found or {}).get("excluded", ()))
+
+    @property
+    def annotations_of_excluded(self) -> frozenset[int]:
+        """Their annotations, as far as syncs and init have seen them."""
+        known = (self.found or {}).get("annotations_of_excluded", {})
+        return frozenset(row for annotator in self.excluded for row in known.get(str(annotator), ()))
+
+    @property
+    def audits(self) -> bool:
+        """Whether the published window has tasks that were drawn at random (`sync --audit`)."""
+        return bool((self.window_options or {}).get("audit"))
 
     @property
     def judges_annotators(self) -> bool:

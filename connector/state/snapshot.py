@@ -57,11 +57,12 @@ class ProjectSnapshot:
         texts = partial(self._texts_without, failed)
         return replace(self, tasks=self._without(failed), texts=texts, failed=failed, with_failed=self)
 
-    def without_annotators(self, excluded: Collection[int]) -> ProjectSnapshot:
-        """The snapshot without labels by these annotators. Their annotations stay."""
+    def without_annotators(self, excluded: Collection[int], annotations: Collection[int]) -> ProjectSnapshot:
+        """The snapshot without labels by these annotators, as `without_labels_of` says. Their annotations stay."""
         if not excluded:
             return self
-        return replace(self, tasks={number: without_labels_of(task, excluded) for number, task in self.tasks.items()})
+        tasks = {number: without_labels_of(task, excluded, annotations) for number, task in self.tasks.items()}
+        return replace(self, tasks=tasks)
 
     def with_linked(self, known: Mapping[str, str], read: LinkedTexts) -> ProjectSnapshot:
         """The snapshot with texts in place of links.

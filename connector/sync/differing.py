@@ -15,7 +15,7 @@ class Differing(NamedTuple):
         probability: that they honestly differ.
         ambiguous: whether that is likely.
         hopeless: whether it is so likely that further labels are hardly of use.
-        settles: the probability that one more label settles the task.
+        settles: the probability that one more label settles the task. NaN: unknown.
         soft: the probability of each class, in the config's order.
     """
 

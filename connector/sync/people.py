@@ -121,9 +121,9 @@ def warning_words(warning: PersonWarning, shown_label: str, zone: tzinfo | None 
     return f"{words} (at most 1 of {warning.one_in:,} honest annotators ever looks like this)"
 
 
-def remedy(project_id: int, email: str) -> str:
+def remedy(project_id: int, annotator: int, email: str | None) -> str:
     """What a lead can do about an annotator's labels."""
-    return f"To leave these labels out: connector init --project {project_id} --exclude {email}"
+    return f"To leave these labels out: connector init --project {project_id} --exclude {email or annotator}"
 
 
 def people_of(pulled: ProjectSnapshot, scored: Scored) -> list[PersonSummary]:

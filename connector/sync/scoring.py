@@ -153,7 +153,8 @@ def score(
     result.labels_changed = sum(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
     )
-    due = train == "always" or (train == "auto" and _labels_changed_enough(result, control, len(last)))
+    trained_on = sum(map(bool, last.values()))
+    due = train == "always" or (train == "auto" and _labels_changed_enough(result, control, trained_on))
     if due and _is_trainable(result.consensus, texts, control.kind, reporter):
         _train(
             pulled,
@@ -266,7 +267,7 @@ def _fetched_texts(pulled: ProjectSnapshot, tasks: Iterable[int]) -> dict[int, s
 def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) -> bool:
     """Whether a training is due: there is no model, the config has changed, or enough of the labels have.
 
-    `trained_on`: how many labels the model learnt from, of texts that have not changed since.
+    `trained_on`: how many labels the model learnt from that still count, of texts that have not changed since.
     """
     model = scored.probabilities
     if model is None or (set(model.classes), model.multilabel) != (set(control.classes), control.multiple):
@@ -274,7 +275,7 @@ def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) ->
     if model.fields != control.fields or model.control not in ("", control.name):
         return True  # it reads something else, or answers another question
     if not trained_on:
-        return True  # since its training, all texts that it learnt from have changed
+        return True  # since its training, all texts that it learnt from have changed, or other annotators count
     return scored.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * trained_on)
 
 
@@ -390,7 +391,7 @@ def choose(
         Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
     ]
     distinct = partial(backend.distinct, pulled.model_key) if strategy.distinct else None
-    drawn = audit.draw([*new, *labelled], audit.answered(pulled.tasks), window)
+    drawn = audit.draw([*new, *labelled], audit.answered(pulled.tasks), window)[: max(0, window - len(judging))]
     relabel = set(labelled) | {candidate.task for candidate in candidates if candidate.relabel}
     left = [candidate for candidate in candidates if candidate.task not in set(drawn)]
     size = window - len(drawn)

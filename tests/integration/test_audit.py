@@ -78,6 +78,9 @@ def test_a_target_without_an_audit_says_what_is_missing(start: StartProject) -> 
     loop = start(texts(4))
     done = connector(loop, "status", "--project", str(loop.id), "--target", "0.95")
     assert "  Accuracy    unknown without an audit. connector sync --audit 0.1 draws" in done.stdout
+    synced(loop, "--audit", "0.5")
+    done = connector(loop, "status", "--project", str(loop.id), "--target", "0.95")
+    assert "  Accuracy    too early to say: it takes a model, and a sync after 10 tasks that were drawn" in done.stdout
     for share in ("0", "1.01", "nan"):
         done = connector(loop, "status", "--project", str(loop.id), "--target", share)
         assert done.returncode == 2

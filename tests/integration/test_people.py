@@ -11,6 +11,8 @@ from support.connector_commands import connector
 from support.label_studio_server import Annotators
 from support.project_driver import ProjectDriver, StartProject, texts
 
+from connector.demo.people import Person
+
 ANSWERED = 40
 
 
@@ -93,7 +95,7 @@ def test_an_unknown_address_changes_nothing(start: StartProject, people: Annotat
     loop.label(person, loop.tasks[0])
     run(loop, "sync")
     said = run(loop, "init", "--exclude", "no.one@example.com", code=2)
-    assert "no user of Label Studio has the e-mail address no.one@example.com" in said
+    assert "no user of Label Studio has the e-mail address 'no.one@example.com'" in said
     assert f"Annotators of project {loop.id}: {person.email}" in said
     both = run(loop, "init", "--exclude", person.email, "--include", person.email, code=2)
     assert "--exclude and --include both name" in both
@@ -111,3 +113,54 @@ def test_a_ground_truth_counts_though_its_annotator_is_left_out(
     run(loop, "init", "--exclude", person.email)
     run(loop, "sync")
     assert found(loop, "status")["tasks"]["labelled"] == ground_truth
+
+
+def test_accounts_that_are_gone_are_left_out_by_their_ids(start: StartProject, people: Annotators) -> None:
+    loop = start(texts(40))
+    (honest,) = people(1)
+    first, second = (Person.sign_up(loop.server.url, f"leaver-{number}@example.com") for number in (1, 2))
+    for place, task in enumerate(loop.tasks[:20]):
+        for person, label in ((honest, "Impolite" if place % 2 else "Polite"), (first, "Polite"), (second, "Impolite")):
+            loop.label(person, task, label)
+    run(loop, "sync")
+    emails = {user["email"]: user["id"] for user in loop.call("GET", "/api/users/")}
+    numbers = [emails[person.email] for person in (first, second)]
+    for number in numbers:
+        loop.call("DELETE", f"/api/organizations/1/memberships/{number}/")
+    run(loop, "sync")
+    assert f"user {numbers[0]}: 20 labels" in run(loop, "status")
+    said = run(loop, "init", "--exclude", first.email, code=2)
+    assert f"{numbers[0]} (an id, without an address)" in said
+    assert "no user of Label Studio has the id 4711." in run(loop, "init", "--exclude", "4711", code=2)
+    run(loop, "init", "--exclude", str(numbers[0]))
+    run(loop, "sync")
+    status = found(loop, "status")
+    assert (status["labels"]["annotators"], status["labels"]["total"]) == (2, 40)
+    assert [(one["annotator"], one["annotations"]) for one in status["excluded"]] == [(numbers[0], 20)]
+
+    # A deleted account's annotations are nobody's, and stay out.
+    loop.call("DELETE", f"/api/users/{numbers[0]}/")
+    assert {row["completed_by"] for row in loop.annotations().values()} == {None, numbers[1], emails[honest.email]}
+    assert any("20 annotations by annotators whom" in note for note in found(loop, "sync")["left_out"])
+    status = found(loop, "status")
+    assert status["labels"]["total"] == 40
+    assert [(one["annotator"], one["annotations"]) for one in status["excluded"]] == [(numbers[0], 20)]
+    assert f"--include {numbers[0]}" in run(loop, "status")
+    run(loop, "init", "--include", str(numbers[0]))
+    run(loop, "sync")
+    assert found(loop, "status")["labels"]["total"] == 60
+    for person in (first, second):
+        person.session.close()
+
+
+def test_a_model_of_labels_that_are_all_left_out_is_not_used(start: StartProject, people: Annotators) -> None:
+    loop = start(texts(30))
+    (person,) = people(1)
+    for place, task in enumerate(loop.tasks[:12]):
+        loop.label(person, task, "Impolite" if place % 2 else "Polite")
+    assert found(loop, "sync")["trained"]
+    run(loop, "init", "--exclude", person.email)
+    done = connector(loop, "sync", "--project", str(loop.id))
+    assert "All labels that the model was trained on are gone, so it is not used" in done.stdout + done.stderr
+    run(loop, "init", "--include", person.email)
+    assert found(loop, "sync")["trained"]

@@ -1,5 +1,7 @@
 """What is found of annotators: their accuracy and speed, and who needs a look."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,16 @@ def test_who_becomes_careless_is_named_with_when() -> None:
     assert people[2].halves is not None
     first, second = people[2].halves
     assert second.high < first.low
+
+
+def test_who_guesses_since_a_third_is_not_said_to_have_guessed_always() -> None:
+    answers, _ = simulate([0.9, 0.85, 0.95, 0.9, 0.9], 450)
+    rng = np.random.default_rng(3)
+    theirs = np.flatnonzero(answers.annotator == 2)
+    label = answers.label.copy()
+    label[theirs[len(theirs) // 3 :]] = rng.integers(0, CLASSES, len(theirs) - len(theirs) // 3)
+    (warning,) = found(replace(answers, label=label), 5)[2].warnings
+    assert warning.since == pytest.approx(len(theirs) / 3, abs=50)
 
 
 def test_a_majority_class_alone_accuses_nobody() -> None:

@@ -106,8 +106,13 @@ def test_a_higher_target_never_takes_fewer_labels(
         ),
         (
             Target(0.95, False),
-            "The target of 95 % takes more than one label for each task, because too many consensus labels are wrong: "
-            "connector init --min-annotations-per-task asks for more.",
+            "The target of 95 % takes more than one label for each task, because too many consensus labels may be "
+            "wrong: connector init --min-annotations-per-task asks for more.",
+        ),
+        (
+            Target(0.9, False, 0, None, 0.0, None),
+            "The target of 90 % may be met. To be sure, it may take more than one label for each task, because too "
+            "many consensus labels may be wrong: connector init --min-annotations-per-task asks for more.",
         ),
     ],
 )

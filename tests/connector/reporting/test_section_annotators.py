@@ -214,4 +214,6 @@ def test_annotators_are_compared_with_the_others_and_who_guesses_is_named() -> N
     assert (warning.name, warning.words[:17]) == ("dan@example.com", "answers at random")
     assert warning.remedy is not None
     assert warning.remedy.endswith("connector init --project 7 --exclude dan@example.com")
-    assert annotators_section(made.facts()).warnings[0].remedy is None  # without an address there is nothing to type
+    without_address = annotators_section(made.facts()).warnings[0].remedy
+    assert without_address is not None
+    assert without_address.endswith("--exclude 4")

@@ -3,6 +3,7 @@
 import pytest
 from support.scoring_factory import Model, labelled, pulled
 
+from connector.active_learning.audit import Audit
 from connector.active_learning.window import Slot
 from connector.annotations.records import Task
 from connector.progress import Reporter
@@ -53,6 +54,27 @@ def test_a_share_of_the_window_is_gold(share: float, expected: set[int]) -> None
     assert {slot.task for slot in window[:10] if slot.task >= 200} == expected
     assert all(slot.relabel for slot in window if slot.task in expected)
     assert len({slot.task for slot in window}) == len(window)
+
+
+@pytest.mark.parametrize(("audit", "gold"), [(1.0, 0.05), (0.6, 0.5), (0.96, 0.1)])
+def test_an_audit_and_gold_share_the_window(audit: float, gold: float) -> None:
+    done = [labelled(number, "Polite", "Impolite") for number in range(100, 160)]
+    project = pulled(*(labelled(number) for number in range(1, 61)), *done, *map(with_truth, map(labelled, (200, 201))))
+    labels = {(task.id, one): "Polite" for task in done for one in (1, 2)}
+    scored = Scored(labels, scores={number: float(number) for number in project.tasks})
+    window = choose(
+        project,
+        scored,
+        Model(),  # type: ignore[arg-type]
+        window=20,
+        max_annotations=5,
+        gold=gold,
+        audit=Audit(audit, "seed"),
+    )
+    assert len(window) <= 20 + 12
+    assert sum(slot.audit for slot in window) <= 20
+    assert {200, 201} & {slot.task for slot in window[:20]}
+    assert not any(slot.relabel for slot in window[20:])
 
 
 def test_answers_on_gold_are_no_news_about_it(state: ProjectState) -> None:

@@ -124,7 +124,8 @@ def test_warnings_in_words() -> None:
     assert warning_words(PersonWarning("careless", 5200, at), "", east) == f"{since} {sure}"
     for kind in ("hasty", "slow"):
         assert warning_words(PersonWarning(kind, 5200), "").endswith(sure)
-    assert remedy(7, "ben@example.com").endswith("connector init --project 7 --exclude ben@example.com")
+    assert remedy(7, 12, "ben@example.com").endswith("connector init --project 7 --exclude ben@example.com")
+    assert remedy(7, 12, None).endswith("connector init --project 7 --exclude 12")
 
 
 def test_only_a_reproach_needs_a_look() -> None:

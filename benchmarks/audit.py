@@ -116,15 +116,21 @@ def covers(interval: Mapping[str, float]) -> bool:
     return interval["low"] - 1e-9 <= interval["truth"] <= interval["high"] + 1e-9
 
 
-def corpora(politeness: Corpus) -> dict[str, Corpus]:
-    """The texts, with their truth: of politeness, what most of its annotators say. `rare`: a class has 2 % of them."""
+def corpora(politeness: Corpus, tasks: int = 1500) -> dict[str, Corpus]:
+    """The texts, with their truth: of politeness, what most of its annotators say. `rare`: a class has 2 % of them.
+
+    `tasks`: the number of generated ones.
+    """
     said = {task: Counter(label for _, label in rows) for task, rows in politeness.annotations.items()}
     majority = {task: labels.most_common(1)[0][0] for task, labels in said.items()}
     rare = {count: [*[(1 - RARE) / (count - 1)] * (count - 1), RARE] for count in (2, 4)}
     return {
         "politeness": replace(politeness, truth=majority),
-        **{f"{count} classes": generated.generate(count) for count in (2, 3, 6)},
-        **{f"{count} classes, rare": generated.generate(count, weights=weights) for count, weights in rare.items()},
+        **{f"{count} classes": generated.generate(count, tasks) for count in (2, 3, 6)},
+        **{
+            f"{count} classes, rare": generated.generate(count, tasks, weights=weights)
+            for count, weights in rare.items()
+        },
     }
 
 

@@ -141,6 +141,7 @@ def generate(n_tasks: int, n_labels: int, n_annotators: int) -> ReportData:
         queue_size=WINDOW,
         window_options=None,
         last_sync=None,
+        finish=None,
         lock_holder=None,
         lock_until=None,
     )

@@ -123,9 +123,12 @@ def estimate(
     votes = labels.votes()
     temperature = best_temperature(votes, votes.sum(axis=1), pred_probs)
     rng = np.random.default_rng(seed)
-    kept = _kept(audited_only, rng)
-    sampler = _Sampler(
-        _part(labels, kept), scaled(pred_probs[kept], temperature), scaled(unlabelled, temperature), audited_only[kept]
+    kept = kept_tasks(audited_only, rng)
+    sampler = Sampler(
+        part_of(labels, kept),
+        scaled(pred_probs[kept], temperature),
+        scaled(unlabelled, temperature),
+        audited_only[kept],
     )
     chosen, total = int((~audited_only).sum()), labels.n_tasks + len(unlabelled)
     shares = sampler.shares(consensus[kept], rng)
@@ -136,7 +139,7 @@ def estimate(
     return Accuracy(_interval(model), _interval(of_labelled), _interval(project), audited, labels.n_tasks, total)
 
 
-class _Sampler:
+class Sampler:
     """The tables and the true classes, drawn in turn.
 
     The groups of theta are the classes that the classifier gives: those of the audited stratum come first, then those
@@ -172,12 +175,12 @@ class _Sampler:
         found = np.zeros((DRAWS, 5))
         n_unlabelled, audited = max(int(self._unlabelled.sum()), 1), self._audited
         for draw in range(-BURN_IN, DRAWS):
-            confusions = self._confusions(rng, with_grids=draw % GRIDS_EVERY == 0)
+            confusions = self.confusions(rng, with_grids=draw % GRIDS_EVERY == 0)
             right = self._true == self._predicted
             theta = self._theta(right, rng)
-            offsets = self._offsets(right, rng)
-            probably_right = np.where(audited, theta[self._predicted], _sigmoid(self._log_odds + offsets[self._group]))
-            self._true = self._classes_given(probably_right, confusions, rng)
+            offsets = self.offsets(right, rng)
+            probably_right = np.where(audited, theta[self._predicted], sigmoid(self._log_odds + offsets[self._group]))
+            self._true = self.classes_given(probably_right, confusions, rng)
             if draw < 0:
                 continue
             model, labels = self._true == self._predicted, self._true == consensus
@@ -194,13 +197,13 @@ class _Sampler:
         mine = self._predicted[self._audited]
         hits = np.bincount(mine, right[self._audited], self._classes)
         misses = np.bincount(mine, minlength=self._classes) - hits
-        means = PSEUDO_TASKS * _sigmoid(self._mean_log_odds + _OFFSETS[:, None])  # (offsets, K)
+        means = PSEUDO_TASKS * sigmoid(self._mean_log_odds + _OFFSETS[:, None])  # (offsets, K)
         others = PSEUDO_TASKS - means
         logs = (betaln(means + hits, others + misses) - betaln(means, others)).sum(axis=1)
-        place = _drawn((logs - 0.5 * (_OFFSETS / SD_OFFSET) ** 2)[None], rng)[0]
+        place = drawn((logs - 0.5 * (_OFFSETS / SD_OFFSET) ** 2)[None], rng)[0]
         return np.asarray(rng.beta(means[place] + hits, others[place] + misses))
 
-    def _offsets(self, right: Bools, rng: np.random.Generator) -> Floats:
+    def offsets(self, right: Bools, rng: np.random.Generator) -> Floats:
         """By how much the log-odds that the classifier is right differ from what it says, for each group (2K,)."""
         odds = _OFFSETS[:, None] + self._log_odds
         logs = -np.logaddexp(0, np.where(right, -odds, odds))
@@ -208,7 +211,7 @@ class _Sampler:
         of_groups = np.stack(sums, axis=1).astype(np.float64)
         of_groups -= 0.5 * (_OFFSETS / SD_OFFSET) ** 2
         step = _OFFSETS[1] - _OFFSETS[0]
-        return np.asarray(_OFFSETS[_drawn(of_groups, rng)] + rng.uniform(-step / 2, step / 2, len(of_groups)))
+        return np.asarray(_OFFSETS[drawn(of_groups, rng)] + rng.uniform(-step / 2, step / 2, len(of_groups)))
 
     def _mean_log_odds_of(self, probs: Floats, unlabelled: Floats, of_unlabelled: Ints) -> Floats:
         """The log odds of the mean of p(m) (K,) over the audited and the unlabelled tasks."""
@@ -219,7 +222,7 @@ class _Sampler:
         expected = np.divide(sums, counts, out=np.full(self._classes, 0.5), where=counts > 0)
         return _log_odds(expected)
 
-    def _classes_given(self, right: Floats, confusions: Floats, rng: np.random.Generator) -> Ints:
+    def classes_given(self, right: Floats, confusions: Floats, rng: np.random.Generator) -> Ints:
         """True classes (n,). `right` (n,): how probably the classifier is. `confusions` (annotators, K, K)."""
         prior = self._others * (1 - right)[:, None]
         prior[self._rows, self._predicted] = right
@@ -227,9 +230,9 @@ class _Sampler:
         likely = np.log(np.maximum(confusions, LEAST)).transpose(1, 0, 2).reshape(self._classes, -1)
         for k in range(self._classes):
             logs[:, k] += np.bincount(self._task, likely[k, self._cell], self._tasks)
-        return _drawn(logs, rng)
+        return drawn(logs, rng)
 
-    def _confusions(self, rng: np.random.Generator, *, with_grids: bool) -> Floats:
+    def confusions(self, rng: np.random.Generator, *, with_grids: bool) -> Floats:
         """pi_j (annotators, K, K) given the true classes."""
         k = self._classes
         cells = (self._annotator * k + self._true[self._task]) * k + self._label
@@ -255,10 +258,10 @@ class _Sampler:
         logs: Floats = _evidence(counts[:, None], self._weight * tables)
         a, b = self._mean * self._strength, (1 - self._mean) * self._strength
         logs += (a - 1) * np.log(_ACCURACIES) + (b - 1) * np.log(1 - _ACCURACIES)
-        place = _drawn(logs, rng)
+        place = drawn(logs, rng)
         self._accuracy = np.asarray(_ACCURACIES[place], np.float64)
         of_weights = np.array([[_evidence(counts, weight * tables[place]).sum() for weight in _WEIGHTS]])
-        self._weight = float(_WEIGHTS[_drawn(of_weights, rng)[0]])
+        self._weight = float(_WEIGHTS[drawn(of_weights, rng)[0]])
         self._draw_annotators(rng)
 
     def _draw_annotators(self, rng: np.random.Generator) -> None:
@@ -269,11 +272,11 @@ class _Sampler:
         logs = self._size * (gammaln(a + b) - gammaln(a) - gammaln(b))
         logs += (a - 1) * np.log(self._accuracy).sum() + (b - 1) * np.log(1 - self._accuracy).sum()
         logs += ((MEAN_PRIOR[0] - 1) * np.log(_MEANS) + (MEAN_PRIOR[1] - 1) * np.log(1 - _MEANS))[:, None]
-        mean, strength = divmod(int(_drawn(logs.reshape(1, -1), rng)[0]), len(_STRENGTHS))
+        mean, strength = divmod(int(drawn(logs.reshape(1, -1), rng)[0]), len(_STRENGTHS))
         self._mean, self._strength = float(_MEANS[mean]), float(_STRENGTHS[strength])
 
 
-def _sigmoid(odds: Floats) -> Floats:
+def sigmoid(odds: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
@@ -303,14 +306,14 @@ def _dirichlet(weights: Floats, rng: np.random.Generator) -> Floats:
     return np.asarray(drawn / drawn.sum(axis=-1, keepdims=True), np.float64)
 
 
-def _drawn(logs: Floats, rng: np.random.Generator) -> Ints:
+def drawn(logs: Floats, rng: np.random.Generator) -> Ints:
     """A column for each row of unnormalised log-probabilities (n, K)."""
     probs = np.exp(logs - logs.max(axis=1, keepdims=True))
     edges = probs.cumsum(axis=1)
     return np.asarray((rng.random((len(logs), 1)) * edges[:, -1:] > edges).sum(axis=1), np.int64)
 
 
-def _kept(audited_only: Bools, rng: np.random.Generator) -> Ints:
+def kept_tasks(audited_only: Bools, rng: np.random.Generator) -> Ints:
     """The positions of the audited tasks and of at most MOST_CHOSEN others."""
     chosen = np.flatnonzero(~audited_only)
     if len(chosen) > MOST_CHOSEN:
@@ -318,7 +321,7 @@ def _kept(audited_only: Bools, rng: np.random.Generator) -> Ints:
     return np.sort(np.concatenate([np.flatnonzero(audited_only), chosen]))
 
 
-def _part(labels: Labels, tasks: Ints) -> Labels:
+def part_of(labels: Labels, tasks: Ints) -> Labels:
     """The labels of some tasks, ascending, which are numbered anew."""
     if len(tasks) == labels.n_tasks:
         return labels

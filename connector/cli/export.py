@@ -74,6 +74,9 @@ def export(
     sentences = [
         f"Wrote {count(done['tasks'], 'task')} with {count(done['annotations'], 'annotation')} to {out}.",
         f"{count(done['consensus'], 'task')} {verb(done['consensus'], 'has', 'have')} a consensus label.",
+        f"{count(accepted, 'task')} {verb(accepted, 'has', 'have')} an accepted label of the model."
+        if (accepted := done["accepted"])
+        else "",
         done["note"],
         f"{count(missing, 'medium', 'media')} could not be fetched. connector doctor --project {project_id} says why."
         if (missing := done.get("media_missing"))

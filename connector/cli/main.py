@@ -12,6 +12,7 @@ import click
 from connector import __version__
 from connector.cli.doctor import doctor
 from connector.cli.export import export
+from connector.cli.finish import finish
 from connector.cli.init import init
 from connector.cli.options import explain, open_backend, open_servers, say
 from connector.cli.report import report
@@ -45,7 +46,7 @@ def cli(context: click.Context) -> None:
         context.exit(show_overview())
 
 
-for command in (init, sync, status, doctor, report, export, simulate, undo):
+for command in (init, sync, status, doctor, report, finish, export, simulate, undo):
     cli.add_command(command)
 
 

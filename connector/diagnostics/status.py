@@ -25,6 +25,7 @@ from connector.state.project_state import ProjectState
 from connector.state.pull import read_snapshot
 from connector.state.rows import ProjectRecord
 from connector.state.snapshot import ProjectSnapshot, usable_tasks
+from connector.sync.accepted import still_accepted
 from connector.sync.summary import CodebookSummary, codebook_of_round
 
 if TYPE_CHECKING:
@@ -162,6 +163,19 @@ class ExcludedStatus:
 
 
 @dataclass(frozen=True)
+class AcceptedStatus:
+    """The model's labels that `connector finish` accepted, of tasks that have no label since.
+
+    At most a share `bound` of them is wrong, with 95 % confidence, as it found then. `max_error`: the limit.
+    """
+
+    labels: int
+    max_error: float
+    bound: float
+    at: str
+
+
+@dataclass(frozen=True)
 class ForecastStatus:
     """What the next `labels` would bring, as `active_learning.stopping.forecast` says, and that as a sentence."""
 
@@ -213,6 +227,7 @@ class ProjectStatus:
     annotators: list[AnnotatorStatus] = field(default_factory=list)
     excluded: list[ExcludedStatus] = field(default_factory=list)
     no_audit: str = ""  # why `audit` is None, not part of the object
+    accepted: AcceptedStatus | None = None
 
     @property
     def exit_code(self) -> int:
@@ -307,6 +322,7 @@ def status(
             multiple=served is not None and all(control.multiple for control in served.controls),
             audited=record.audits,
         ),
+        accepted=None if pulled is None else _accepted(pulled, record, state),
     )
     return replace(result, next_step=_next_step(result, pulled, record))
 
@@ -422,6 +438,14 @@ def _excluded(tasks: Mapping[int, Task], record: ProjectRecord, emails: Mapping[
     return [ExcludedStatus(number, emails.get(number), concerned[number]) for number in sorted(record.excluded)]
 
 
+def _accepted(pulled: ProjectSnapshot, record: ProjectRecord, state: ProjectState) -> AcceptedStatus | None:
+    done = record.finish
+    if done is None:
+        return None
+    labels = len(still_accepted(pulled, state.accepted()))
+    return AcceptedStatus(labels, done["max_error"], done["bound"], done["at"])
+
+
 def _question_model(found: Mapping[str, Any]) -> ModelStatus | None:
     return _model_of(found["model_version"], found) if found.get("model_version") else None
 
@@ -488,5 +512,7 @@ def _next_step(status: ProjectStatus, pulled: ProjectSnapshot | None, record: Pr
         return "The last window was chosen with --train never: the next sync without it chooses a new window."
     if not window.size:
         why = ": those without a label were skipped, have no content, or their answers give no label"
+        if status.accepted is not None and status.accepted.labels:
+            why += ", or the model's label is accepted"
         return f"No task is left to ask for{why * (status.tasks.labelled < status.tasks.total)}."
     return "Nothing new: annotators continue with this window."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from connector.annotations.statistics import LabelCounts, TaskCounts
 from connector.diagnostics.status import (
+    AcceptedStatus,
     AnnotatorStatus,
     ExcludedStatus,
     LastRound,
@@ -38,6 +39,7 @@ def format_status(status: ProjectStatus, target: float | None = None) -> str:
         "Rule": _format_rule(status.rule),
         "Model": _format_model(status.model, status.labels.ground_truth) if not status.questions else "",
         "Accuracy": _format_accuracy(status, target),
+        "Accepted": _format_accepted(status.accepted),
         "Codebook": _format_codebook(status),
         "Forecast": status.forecast.words,
     }
@@ -212,6 +214,13 @@ def _format_codebook(status: ProjectStatus) -> str:
         f"likely a problem: the best annotators confuse '{first}' and '{second}'{of} on {worst.tasks:,} of "
         f"{count(worst.of, 'task')}{others} (connector report --project {status.project} shows them)"
     )
+
+
+def _format_accepted(accepted: AcceptedStatus | None) -> str:
+    if accepted is None:
+        return ""
+    labels = count(accepted.labels, "task")
+    return f"the model's label for {labels}, since connector finish --max-error {accepted.max_error:g}"
 
 
 def _format_model(model: ModelStatus | None, ground_truth: int) -> str:

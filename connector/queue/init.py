@@ -17,7 +17,7 @@ from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
 from connector.queue.excluded import find_excluded, store_excluded
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
-from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions
+from connector.queue.versions import ACCEPTED_LABELS, PUBLISHED_CONSENSUS, our_versions
 from connector.queue.views import OwnTabs, create_tabs, has_our_tab
 from connector.settings import NO_CREDENTIALS, Credentials
 from connector.state.project_state import ProjectState, now
@@ -301,12 +301,17 @@ def _to_confirm(project: Mapping[str, Any], versions: Mapping[str, int], left_be
                 "The project was taken over from another state database. Only that one knows its settings from before.",
             )
         )
-    if number := versions.get(PUBLISHED_CONSENSUS, 0):
-        foreign = f"{count(number, 'prediction')} of the model version '{PUBLISHED_CONSENSUS}'"
+    published = {
+        PUBLISHED_CONSENSUS: "syncs publish consensus labels",
+        ACCEPTED_LABELS: "connector finish publishes accepted labels",
+    }
+    for version, use in published.items():
+        if not (number := versions.get(version, 0)):
+            continue
+        foreign = f"{count(number, 'prediction')} of the model version '{version}'"
         found.append(
             _Matter(
-                f"{name} has {foreign}, under which syncs publish consensus labels. A sync deletes them. Set the "
-                "project up all the same?",
+                f"{name} has {foreign}, under which {use}. A sync deletes them. Set the project up all the same?",
                 f"{name} has {foreign}, which a sync deletes. To keep them, give them another model version. Else give "
                 "--yes.",
                 f"The next sync deletes {foreign}.",

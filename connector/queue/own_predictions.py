@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from connector.errors import StaleTasks
 from connector.label_studio import LabelStudio
-from connector.queue.versions import PUBLISHED_CONSENSUS, our_versions
+from connector.queue.versions import PUBLISHED_LABELS, our_versions
 from connector.state.lock import KEEP_SECONDS
 from connector.state.project_state import ProjectState
 from connector.state.rows import Found
@@ -21,7 +21,7 @@ _BACKEND_VERSION = re.compile(r"\d{8}T\d{12}-[0-9a-f]{4}")
 class DeletedPredictions:
     """How many predictions were deleted, and {version: number} of those since init that are not the connector's.
 
-    `windows`: of windows and published consensus labels. `retrieved`: by our ML backend, at Label Studio's request.
+    `windows`: of windows and published labels. `retrieved`: by our ML backend, at Label Studio's request.
     """
 
     windows: int
@@ -30,14 +30,14 @@ class DeletedPredictions:
 
 
 def delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectState, found: Found) -> DeletedPredictions:
-    """Deletes all our predictions: windows, published consensus labels, and what our ML backend gave Label Studio.
+    """Deletes all our predictions: windows, published labels, and what our ML backend gave Label Studio.
 
     Label Studio asks the backend for predictions if a person wishes so. They are ours if init connected the backend,
-    if they were made since, and if their version has the form of our backend's. All others stay, those under the name
-    of our consensus labels, too, if init found them and no sync has replaced them.
+    if they were made since, and if their version has the form of our backend's. All others stay, those under the names
+    of our published labels, too, if init found them and no sync has replaced them.
     """
     versions = gateway.model_versions(project_id)
-    ours = our_versions(versions) | ({PUBLISHED_CONSENSUS} & versions.keys() - set(found.get("versions", ())))
+    ours = our_versions(versions) | (set(PUBLISHED_LABELS) & versions.keys() - set(found.get("versions", ())))
     since = versions.keys() - ours - set(found.get("versions", versions))
     retrieved = {version for version in since if _is_from_our_backend(version, found)}
     if ours | retrieved:

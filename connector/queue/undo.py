@@ -14,7 +14,7 @@ from connector.progress import Reporter
 from connector.queue.own_predictions import delete_predictions
 from connector.queue.settings import REQUIRED_SETTINGS
 from connector.queue.task_flags import close_second_opinions, restore_tasks
-from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
+from connector.queue.versions import is_ours
 from connector.queue.views import OwnTabs, delete_tabs
 from connector.state.project_state import ProjectState, now
 from connector.state.recognition import explain_deleted
@@ -32,7 +32,7 @@ class UndoResult:
         settings: the names of the settings that were restored.
         second_opinions: how many were closed.
         tasks: how many tasks were restored one by one.
-        predictions: how many predictions of windows and consensus labels were deleted.
+        predictions: how many predictions of windows and published labels were deleted.
         retrieved_predictions: how many were deleted that our ML backend made at Label Studio's request.
         removed: what else was removed.
         other_predictions: {model version: number} of predictions that were made since init and stay.
@@ -42,7 +42,7 @@ class UndoResult:
         different: the settings that are not as init found them.
         version_gone: the model version that init found, if its predictions are gone.
         replaced: how many predictions that init found were deleted by a sync, because they had the name of published
-            consensus labels.
+            labels.
     """
 
     project: int
@@ -167,7 +167,7 @@ def _claim(done: UndoResult) -> str:
         )
     if done.replaced:
         predictions = (
-            f"{count(done.replaced, 'prediction')} of the version '{PUBLISHED_CONSENSUS}', which a sync deleted"
+            f"{count(done.replaced, 'prediction')} with the name of the connector's labels, which a sync deleted"
         )
         return f"Project {done.project} is as init found it, but for {predictions}."
     return f"Project {done.project} is as init found it."

@@ -8,8 +8,11 @@ from datetime import datetime, timedelta, timezone
 from connector.label_studio import LabelStudio
 
 VERSION_PREFIX = "activelab-"
-# The version of consensus labels that are published as predictions (consensus_predictions.py): not a window.
+# The versions of labels that are published as predictions (label_predictions.py): no windows. Consensus labels, and the
+# model's labels that `connector finish` accepted.
 PUBLISHED_CONSENSUS = VERSION_PREFIX + "consensus"
+ACCEPTED_LABELS = VERSION_PREFIX + "model"
+PUBLISHED_LABELS = (PUBLISHED_CONSENSUS, ACCEPTED_LABELS)
 _STAMP = "%Y%m%d-%H%M%S-%f"
 # How long an old window stays: as long as Label Studio keeps a task for the annotator who opened it.
 KEEP_WINDOWS = timedelta(hours=24)

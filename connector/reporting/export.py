@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,9 @@ from connector.reporting.no_model import no_model_note, suggest_no_model
 from connector.reporting.rows import Extras, label_studio_task, task_rows, to_json
 from connector.state.project_state import ProjectState
 from connector.state.pull import Progress, fetched, questions_of, read_snapshot
+from connector.state.rows import Accepted
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.accepted import still_accepted
 from connector.sync.review import reviews, shown_reviews
 
 if TYPE_CHECKING:
@@ -102,15 +104,16 @@ def export(
         with suggest_no_model("export"):
             found = reviews(pulled, backend, reporter, state, scorer)
             reviewed, joined = shown_reviews(pulled.questions, *found)
+        accepted = still_accepted(pulled, state.accepted())
         with (
             reporter.stage("write", f"Writing {count(len(pulled.tasks), 'task')} to {out}") as stage,
             _media_columns(pulled, gateway, media_hosts, with_media) as media,
         ):
             rows: Iterable[dict[str, Any]]
             if whole:
-                rows = (label_studio_task(raw, pulled.questions, joined) for raw in _spooled(spool))
+                rows = (label_studio_task(raw, pulled.questions, joined, accepted) for raw in _spooled(spool))
             else:
-                extras = _extras(pulled, gateway, state)
+                extras = _extras(pulled, gateway, state, accepted)
                 tasks = pulled.tasks.values()
                 rows = task_rows(tasks, pulled.questions, reviewed, joined.scores, extras, pulled.texts)
             if media is not None:
@@ -128,6 +131,7 @@ def export(
         "tasks": len(pulled.tasks),
         "annotations": len(answers),
         "consensus": len(joined.consensus),
+        "accepted": len(accepted),
         "without_text": sum(task.digest is None for task in pulled.tasks.values()),
         "unknown_choices": sum(row.unknown for row in answers),
         "unreadable_annotations": sum(row.unreadable for row in answers),
@@ -153,7 +157,9 @@ def _media_columns(
         yield MediaColumns(pulled, fetcher)
 
 
-def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) -> Extras:
+def _extras(
+    pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState, accepted: Mapping[int, Accepted]
+) -> Extras:
     """Places and names, and Label Studio's values if a record has no text or lacks a choice."""
     incomplete = [
         task.id
@@ -169,7 +175,7 @@ def _extras(pulled: ProjectSnapshot, gateway: LabelStudio, state: ProjectState) 
         for row in raw["annotations"]:
             choices[row["id"]] = {control.name: control.answer(row.get("result")) for control in controls}
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
-    return Extras(places, gateway.emails(), texts, choices, _addresses(pulled))
+    return Extras(places, gateway.emails(), texts, choices, _addresses(pulled), accepted)
 
 
 def _addresses(pulled: ProjectSnapshot) -> dict[int, str]:

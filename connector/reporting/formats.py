@@ -106,7 +106,7 @@ def _datasets(rows: Rows, questions: Questions, path: Path, media: Mapping[str, 
     positions: dict[str, dict[str, int]] = {}
     for control in questions.controls:
         feature = datasets.ClassLabel(names=list(control.classes))
-        for name in ("consensus", "predicted"):
+        for name in ("label", "consensus", "predicted"):
             column = column_of(questions, control, name)
             features[column] = datasets.Sequence(feature) if control.multiple else feature
             positions[column] = {class_: index for index, class_ in enumerate(control.classes)}
@@ -182,11 +182,12 @@ def _schema(questions: Questions) -> Any:
     }
     for control in questions.controls:
         of_question = {
+            "label": labels[control.name],
             "label_count": pa.int64(),
             "consensus": labels[control.name],
             "predicted": labels[control.name],
             "ambiguous": pa.bool_(),
-            **dict.fromkeys(("quality", "agreement", "settles"), pa.float64()),
+            **dict.fromkeys(("probability", "quality", "agreement", "settles"), pa.float64()),
             **dict.fromkeys(map(probability_column, control.classes), pa.float64()),
             **dict.fromkeys(map(soft_column, control.classes), pa.float64()),
         }

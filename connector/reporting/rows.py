@@ -14,7 +14,8 @@ from connector.annotations.label_config import Control
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, readable
 from connector.errors import UsageError
-from connector.queue.versions import PUBLISHED_CONSENSUS, is_ours
+from connector.queue.versions import PUBLISHED_LABELS, is_ours
+from connector.state.rows import Accepted
 
 if TYPE_CHECKING:
     from connector.sync.review import Review
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # The model version of consensus labels among a task's predictions. It is not one of our windows, which sync deletes.
 CONSENSUS_VERSION = "consensus"
+ACCEPTED_VERSION = "accepted"  # and that of accepted labels of the model
 TEXTS_AT_ONCE = 1000  # they may be long
 
 # The keys of a task in Label Studio's own export. The others are columns of its Data Manager.
@@ -62,7 +64,17 @@ def question_columns(questions: Questions, control: Control) -> list[str]:
     """The columns of a question. If there are several, its name is before each."""
     of_labels = () if control.multiple else ("ambiguous", "settles", *map(soft_column, control.classes))
     names = [
-        *("consensus", "quality", "agreement", "label_count", *of_labels, "predicted"),
+        *(
+            "label",
+            "source",
+            "probability",
+            "consensus",
+            "quality",
+            "agreement",
+            "label_count",
+            *of_labels,
+            "predicted",
+        ),
         *map(probability_column, control.classes),
         "model_version",
     ]
@@ -91,7 +103,7 @@ class Extras:
     `places`: {task: (rank, whether it is a second opinion)}. `emails`: {annotator: e-mail address}. `texts`: {task: the
     value that is there instead of a text}. `choices`: {annotation: what was chosen by control}, including choices that
     the labelling config no longer has, and those of annotators who are left out. `addresses`: {task: where its texts
-    are}, of projects whose texts are in files.
+    are}, of projects whose texts are in files. `accepted`: {task: the accepted label of the model}.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
@@ -99,6 +111,7 @@ class Extras:
     texts: Mapping[int, Any] = field(default_factory=dict)
     choices: Mapping[int, Mapping[str, str | list[str] | None]] = field(default_factory=dict)
     addresses: Mapping[int, str] = field(default_factory=dict)
+    accepted: Mapping[int, Accepted] = field(default_factory=dict)
 
 
 def task_rows(
@@ -120,7 +133,8 @@ def task_rows(
         texts: gives {task: text} for some tasks. It is called for a part of them at a time.
     """
     of_questions = [
-        _Question(questions, control, review) for control, review in zip(questions.controls, reviews, strict=True)
+        _Question(questions, control, review, extras.accepted)
+        for control, review in zip(questions.controls, reviews, strict=True)
     ]
     names = columns(questions)
     for task, text in _with_texts(tasks, texts):
@@ -142,8 +156,10 @@ def task_rows(
 class _Question:
     """The columns of one question."""
 
-    def __init__(self, questions: Questions, control: Control, review: Review) -> None:
-        self._control, self._review = control, review
+    def __init__(
+        self, questions: Questions, control: Control, review: Review, accepted: Mapping[int, Accepted]
+    ) -> None:
+        self._questions, self._control, self._review, self._accepted = questions, control, review, accepted
         self._columns = question_columns(questions, control)
         self._labels: dict[int, list[str]] = {}
         for (task, _), label in review.scored.labels.items():
@@ -155,6 +171,7 @@ class _Question:
         consensus, probabilities = review.scored.consensus.get(task), review.pred_probs.get(task)
         without_model = [None] * len(self._control.classes)
         values = [
+            *self._label(task, consensus),
             _shown(consensus, self._control),
             review.quality.get(task),
             labels.count(consensus) / len(labels) if consensus is not None else None,
@@ -165,6 +182,15 @@ class _Question:
             None if probabilities is None else review.scored.model_version,
         ]
         return dict(zip(self._columns, values, strict=True))
+
+    def _label(self, task: int, consensus: str | None) -> list[Any]:
+        """The label of a task, where it comes from, and how probably it is right."""
+        if consensus is not None:
+            return [_shown(consensus, self._control), "consensus", self._review.quality.get(task)]
+        one = self._accepted.get(task)
+        if one is None:
+            return [None, None, None]
+        return [self._questions.labels_of(one.label)[self._control.name], "model", one.probability]
 
     def _differing(self, task: int) -> list[Any]:
         """The columns on how people differ on a task."""
@@ -234,22 +260,29 @@ def flat(row: dict[str, Any]) -> dict[str, Any]:
     return row if text is None or isinstance(text, str) else {**row, "text": to_json(text)}
 
 
-def label_studio_task(raw: Mapping[str, Any], questions: Questions, scored: Scored) -> dict[str, Any]:
-    """A task of `GET /api/tasks?fields=all` for Label Studio's import, with its consensus among the predictions.
+def label_studio_task(
+    raw: Mapping[str, Any], questions: Questions, scored: Scored, accepted: Mapping[int, Accepted] | None = None
+) -> dict[str, Any]:
+    """A task of `GET /api/tasks?fields=all` for Label Studio's import, with its label among the predictions.
 
-    Label Studio's own export has only the ids of predictions, and its import fails on them. Our windows and the
-    consensus of an earlier export are left out.
+    That is the consensus, or else the accepted label of the model (`accepted`: {task: label}).
+
+    Label Studio's own export has only the ids of predictions, and its import fails on them. Our windows, our
+    published labels and those of an earlier export are left out.
     """
     predictions = [
         _exported(prediction)
         for prediction in raw["predictions"]
         if not is_ours(version := prediction["model_version"])
-        and version not in (CONSENSUS_VERSION, PUBLISHED_CONSENSUS)
+        and version not in (CONSENSUS_VERSION, ACCEPTED_VERSION, *PUBLISHED_LABELS)
     ]
     consensus = scored.consensus.get(raw["id"])
     if consensus is not None:
         quality, result = scored.quality.get(raw["id"]), questions.result(consensus)
         predictions.append({"result": result, "score": quality, "model_version": CONSENSUS_VERSION})
+    elif accepted and (one := accepted.get(raw["id"])) is not None:
+        result = questions.result(one.label)
+        predictions.append({"result": result, "score": one.probability, "model_version": ACCEPTED_VERSION})
     return {
         **{name: raw[name] for name in _TASK_KEYS if name in raw},
         "annotations": [_exported(annotation) for annotation in raw["annotations"]],

@@ -28,6 +28,7 @@ from connector.progress import Reporter
 from connector.simulation.corpus import SIDES, Corpus
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.audit import estimate_accuracy
+from connector.sync.finish import WeighedLabels
 from connector.sync.scoring import Scored, choose, score
 
 AT = "2000-01-01T00:00:00Z"  # all answers have this time, so that all annotators count as active
@@ -153,6 +154,11 @@ class Run:
         """How many labels are right after the latest round, by the audit."""
         assert self.scored is not None
         return estimate_accuracy(self._pulled(self._tasks), self.scored, self._audit())
+
+    def weigh_labels(self) -> WeighedLabels:
+        """How often the model's labels of unlabelled tasks are wrong after the latest round, by the audit."""
+        assert self.scored is not None
+        return WeighedLabels(self._pulled(self._tasks), self.scored, self._audit())
 
     def first_audit_labels(self) -> dict[int, str]:
         """{task: its first label} of the tasks that have labels of the audit alone."""

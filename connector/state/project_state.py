@@ -22,6 +22,7 @@ from connector.annotations.records import Task
 from connector.errors import UsageError
 from connector.state import database, schema
 from connector.state.audits import AuditRows
+from connector.state.labels import LabelRows
 from connector.state.linked import LinkedRows
 from connector.state.lock import KEEP_SECONDS, ProjectLock
 from connector.state.media import MediaRows
@@ -146,7 +147,7 @@ def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
     return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
 
-class ProjectState(AuditRows, MediaRows, LinkedRows):
+class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows):
     """The state of one project: the mirror, what `init` found, what the model was trained on, what is published."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
@@ -252,27 +253,6 @@ class ProjectState(AuditRows, MediaRows, LinkedRows):
         """What is remembered about the model of the question `name`."""
         return QuestionMemory(self, name) if len(questions.order) > 1 else self
 
-    def store_consensus(self, labels: Mapping[int, tuple[str, float] | None]) -> None:
-        """Records which consensus labels Label Studio has, {task: (label, quality), None if none any more}."""
-        rows = [
-            {"task": task, "label": consensus[0], "quality": consensus[1]}
-            for task, consensus in labels.items()
-            if consensus is not None
-        ]
-        with self._engine.begin() as db:
-            for part in batched(labels, IDS_A_STATEMENT):
-                mine = self._rows(schema.consensus) & schema.consensus.c.task.in_(part)
-                db.execute(schema.consensus.delete().where(mine))
-            self._insert(db, schema.consensus, rows)
-
-    def consensus(self) -> dict[int, tuple[str, float]]:
-        """The consensus labels that Label Studio has as predictions, {task: (label, quality)}."""
-        return {row["task"]: (row["label"], row["quality"]) for row in self._all(schema.consensus)}
-
-    def forget_consensus(self) -> None:
-        """Forgets which consensus labels Label Studio has."""
-        self._replace(schema.consensus, [])
-
     def reopen(self, task: int, overlap: int) -> None:
         """Records that `task` is being reopened and which overlap to restore. To be called before it is reopened."""
         with self._engine.begin() as db:
@@ -368,12 +348,13 @@ class ProjectState(AuditRows, MediaRows, LinkedRows):
     def forget_adoption(self) -> None:
         """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
         with self._engine.begin() as db:
-            found_and_made = (schema.originals, schema.window, schema.reopened, schema.consensus, schema.rounds)
-            for table in (*found_and_made, schema.audits, schema.media, schema.linked_texts):
+            found_and_made = (schema.originals, schema.window, schema.reopened, schema.published_labels, schema.rounds)
+            more = (schema.accepted, schema.audits, schema.media, schema.linked_texts)
+            for table in (*found_and_made, *more):
                 db.execute(table.delete().where(self._rows(table)))
             blank = (
                 *("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size"),
-                *("window_options", "model_version", "last_sync"),
+                *("window_options", "model_version", "last_sync", "finish"),
             )
             db.execute(
                 schema.projects.update()

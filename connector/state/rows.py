@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import sqlalchemy as sa
 
@@ -62,6 +62,30 @@ class LastSync(TypedDict):
     error: str | None
 
 
+class Accepted(NamedTuple):
+    """The model's label of a task, which `connector finish` accepted.
+
+    `probability`: that it is right, by the model. `digest`: of what the task's data showed.
+    """
+
+    label: str
+    probability: float
+    digest: str
+
+
+class Finish(TypedDict):
+    """What `connector finish` found. `max_error`: the limit it was given. `bound`: of the accepted labels' errors.
+
+    `audited`: by how many tasks drawn at random. `model_version`: whose labels they are.
+    """
+
+    at: str
+    max_error: float
+    bound: float
+    audited: int
+    model_version: str | None
+
+
 @dataclass(frozen=True)
 class ProjectRecord:
     """The row of a project in the state database. `schema.projects` explains the columns.
@@ -87,6 +111,7 @@ class ProjectRecord:
     queue_size: int | None
     window_options: dict[str, Any] | None
     last_sync: LastSync | None
+    finish: Finish | None
     lock_holder: str | None
     lock_until: float | None
 

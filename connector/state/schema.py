@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 4
+VERSION = 5
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -34,6 +34,8 @@ projects = sa.Table(
     sa.Column("window_options", sa.JSON),
     # How the latest sync ended: rows.LastSync.
     sa.Column("last_sync", sa.JSON),
+    # What `connector finish` found: rows.Finish. None: no label of the model is accepted.
+    sa.Column("finish", sa.JSON),
     sa.Column("lock_holder", sa.String(200)),
     sa.Column("lock_until", sa.Float),
 )
@@ -127,14 +129,25 @@ reopened = sa.Table(
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("overlap", sa.Integer, nullable=False),
 )
-# Consensus labels that were published as predictions, as Label Studio has them.
-consensus = sa.Table(
-    "consensus",
+# Labels that were published as predictions of a version of their own, as Label Studio has them.
+published_labels = sa.Table(
+    "published_labels",
+    metadata,
+    _project_column(),
+    sa.Column("version", sa.String(100), primary_key=True),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("quality", sa.Float, nullable=False),
+)
+# The model's labels that `connector finish` accepted: rows.Accepted.
+accepted = sa.Table(
+    "accepted",
     metadata,
     _project_column(),
     sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("label", sa.Text, nullable=False),
-    sa.Column("quality", sa.Float, nullable=False),
+    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("digest", sa.String(32), nullable=False),
 )
 # Media that could not be fetched, by the digest of their address, until they can.
 media = sa.Table(

@@ -18,12 +18,21 @@ from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.publish import QUICK_IMPORT, SLOW_IMPORT_SECONDS, is_open, publish, stale_open_tasks
 from connector.queue.settings import restore
-from connector.queue.versions import PUBLISHED_CONSENSUS, delete_expired, our_versions, unknown_newer
+from connector.queue.versions import (
+    ACCEPTED_LABELS,
+    PUBLISHED_CONSENSUS,
+    PUBLISHED_LABELS,
+    delete_expired,
+    our_versions,
+    unknown_newer,
+)
 from connector.queue.views import OwnTabs, update_tabs
 from connector.state.project_state import ProjectState, now
 from connector.state.pull import fetched, pull, read_project
 from connector.state.recognition import explain_deleted
+from connector.state.rows import Accepted
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.accepted import FinishSummary, require_served, still_accepted, without_label
 from connector.sync.summary import (
     CodebookSummary,
     ModelSummary,
@@ -35,6 +44,8 @@ from connector.sync.summary import (
 
 if TYPE_CHECKING:
     from connector.backend import Backend
+    from connector.queue.label_predictions import Label
+    from connector.sync.finish import Finishing
     from connector.sync.scoring import Scored
 
 
@@ -65,6 +76,18 @@ class SyncOptions:
         """How many annotations a task may get, if `wanted` are to be on every task."""
         given = self.max_annotations_per_task
         return given if given is not None else max(DEFAULT_MAX_ANNOTATIONS, wanted)
+
+    @classmethod
+    def of_round(cls, stored: Mapping[str, Any] | None, wanted: int, **changes: Any) -> SyncOptions:
+        """The options of a round as the state database has it. They may be changed.
+
+        `wanted`: how many annotations are to be on every task.
+        """
+        known = dict((stored or {}).get("options") or {})
+        names = cls.__dataclass_fields__.keys() & known.keys()
+        options = {name: known[name] for name in names - {"max_annotations_per_task", "media_hosts"}}
+        most = max(known.get("max_annotations_per_task", DEFAULT_MAX_ANNOTATIONS), wanted)
+        return cls(**{**options, "max_annotations_per_task": most, **changes})
 
     def window_fingerprint(self, skip_queue: str) -> dict[str, Any]:
         """What a window depends on, the project's rule for skipped tasks too. If it changes, a new window is due."""
@@ -116,11 +139,7 @@ def sync(
         cycle.require_room()
         with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
             snapshot, restored = cycle.read(everything=False, progress=stage.count)
-        for name in restored:
-            if name == "predictions":
-                reporter.say("The window's predictions were deleted in Label Studio. This sync publishes a new window.")
-            else:
-                reporter.say(f"The setting {name} was changed in Label Studio. This sync restores it.")
+        cycle.tell_restored(restored)
         if snapshot.project["model_version"] in _unknown_windows(snapshot, state):
             reporter.say(
                 "Label Studio serves a newer window than the state database knows: a sync was killed right after it "
@@ -142,6 +161,86 @@ def sync(
             with reporter.stage("pull", "Reading all of the project again") as stage:
                 snapshot, restored_again = cycle.read(everything=True, progress=stage.count)
             return cycle.round(snapshot, [*restored, *restored_again], backend)
+
+
+def finish(
+    project_id: int,
+    gateway: LabelStudio,
+    connect: Callable[[], Backend],
+    state: ProjectState,
+    reporter: Reporter,
+    max_error: float | None,
+    *,
+    dry_run: bool = False,
+    media_hosts: tuple[str, ...] = (),
+) -> FinishSummary:
+    """Accepts the model's labels of tasks without one, as far as at most `max_error` of them are wrong.
+
+    Then people are asked for the other tasks. It syncs with the options of the last round, but its window has no tasks
+    of the audit and no gold tasks. That of the next sync may have some.
+
+    Args:
+        project_id: the project in Label Studio.
+        gateway: Label Studio.
+        connect: opens the ML backend.
+        state: the project's state.
+        reporter: shows the stages.
+        max_error: a share. None: give up the labels that were accepted, and ask for all tasks again.
+        dry_run: change nothing.
+        media_hosts: private hosts from which files may be fetched.
+
+    Raises:
+        UsageError: the project is not set up, its questions cannot be finished, there is no model, or too few tasks of
+            the audit have a label.
+        TryAgainLater: another sync holds the project, or a server is away.
+    """
+    state.require_initialized()
+    with _held(state, gateway):
+        state.require_initialized()
+        wanted = state.record().min_annotations_per_task
+        options = SyncOptions.of_round(state.last_round(), wanted, dry_run=dry_run, media_hosts=media_hosts)
+        acceptance = _Acceptance(max_error)
+        cycle = _Cycle(project_id, gateway, state, options, reporter, acceptance)
+        with explain_deleted(project_id, gateway):
+            for everything in (False, True):
+                with reporter.stage("pull", "Reading what changed in Label Studio") as stage:
+                    snapshot, restored = cycle.read(everything=everything, progress=stage.count)
+                cycle.tell_restored(restored)
+                cycle.require_finishable(snapshot, max_error)
+                before = len(still_accepted(snapshot, state.accepted()))
+                try:
+                    with cycle.result_recorded():
+                        done = cycle.round(snapshot, restored, connect())
+                    break
+                except StaleTasks:  # a task was deleted since it was read: once more, on a fresh reading
+                    if everything:
+                        raise
+    found = acceptance.found
+    accepted = len(found.labels) if found else 0
+    return FinishSummary(
+        project=project_id,
+        max_error=max_error,
+        accepted=accepted,
+        before=before,
+        left=without_label(snapshot) - accepted,
+        bound=found.found.bound if found and found.found else None,
+        audited=found.found.audited if found and found.found else 0,
+        audited_in_all=found.audited if found else 0,
+        model_version=done.model_version,
+        window=done.window.size,
+        dry_run=dry_run,
+    )
+
+
+@dataclass
+class _Acceptance:
+    """Which labels of the model a round is to accept: at most a share `max_error` of them wrong. None: none at all.
+
+    `found`: what the round found.
+    """
+
+    max_error: float | None
+    found: Finishing | None = None
 
 
 def _unknown_windows(snapshot: ProjectSnapshot, state: ProjectState) -> set[str]:
@@ -169,6 +268,7 @@ class _Cycle:
     state: ProjectState
     options: SyncOptions
     reporter: Reporter
+    acceptance: _Acceptance | None = None
 
     def read(self, *, everything: bool, progress: Callable[[int, int], None]) -> tuple[ProjectSnapshot, list[str]]:
         """Reads the project, after restoring the settings that the queue needs. Returns the names of what it restored.
@@ -179,7 +279,7 @@ class _Cycle:
         self.state.require_same(reading.project)
         if not self.options.dry_run:
             reading, restored = restore(reading, self.gateway, self.state)
-        self._look_at_published_consensus(reading.versions)
+        self._look_at_published_labels(reading.versions)
         return pull(reading, self.gateway, self.state, everything=everything, progress=progress), restored
 
     def require_room(self) -> None:
@@ -191,6 +291,24 @@ class _Cycle:
                 f"Project {self.project_id} was set up to have {wanted} annotations on every task "
                 f"(--min-annotations-per-task), and --max-annotations-per-task is {most}: give at least {wanted}."
             )
+
+    def tell_restored(self, restored: Sequence[str]) -> None:
+        """Says what was restored."""
+        for name in restored:
+            if name == "predictions":
+                sentence = "The window's predictions were deleted in Label Studio. This sync publishes a new window."
+            else:
+                sentence = f"The setting {name} was changed in Label Studio. This sync restores it."
+            self.reporter.say(sentence)
+
+    def require_finishable(self, snapshot: ProjectSnapshot, max_error: float | None) -> None:
+        """Raises UsageError if no label of the model can be accepted, whatever it says."""
+        if max_error is None:
+            return
+        from connector.sync.finish import require_audited
+
+        require_served(self.project_id, snapshot.questions)
+        require_audited(snapshot, Audit(drawn=self.state.drawn()), max_error)
 
     @contextlib.contextmanager
     def result_recorded(self) -> Iterator[None]:
@@ -221,7 +339,7 @@ class _Cycle:
             or version is None
             or project["model_version"] != version
             or snapshot.versions.get(version, 0) != record.queue_size
-            or self._published_consensus_differs(snapshot)
+            or self._published_labels_differ(snapshot)
             or bool(unknown_newer(snapshot.versions, version))
             or not reopened.issuperset(self.state.reopened())
             or any(not is_open(snapshot.tasks[task], skip_queue) for task in reopened)
@@ -287,7 +405,8 @@ class _Cycle:
         questions = _question_summaries(snapshot, scored, models)
         summary = replace(summary, round=summary.round + 1, questions=questions, people=people)
         labels = len(scored.labels)  # what the model learns from
-        self.state.store_round(summary.round, {**summary.to_json(), "labels": labels})
+        options = self._fingerprint(snapshot)
+        self.state.store_round(summary.round, {**summary.to_json(), "labels": labels, "options": options})
         own, ambiguous = OwnTabs.of(self.state.record().found), scored.ambiguous
         discussed = sorted(ambiguous, key=lambda task: (-ambiguous[task], task))
         if update_tabs(self.project_id, self.gateway, own, discussed):
@@ -372,6 +491,8 @@ class _Cycle:
                 for part, found in zip(snapshot.by_question(), parts, strict=True):
                     found.audit = estimate_accuracy(part, found, audit)
         scored = join(questions, parts) if questions.several else parts[0]
+        accepted = self._accept(snapshot, scored, audit)
+        finishes = self.acceptance is not None and self.acceptance.max_error is not None
         with self.reporter.stage("select", "Choosing the next window"):
             window = choose(
                 snapshot,
@@ -381,25 +502,50 @@ class _Cycle:
                 window=options.window,
                 max_annotations=options.most_annotations(wanted),
                 min_annotations=wanted,
-                audit=audit,
+                audit=replace(audit, share=0.0) if finishes else audit,
                 skip_ambiguous=options.skip_ambiguous,
-                gold=options.gold,
+                gold=0.0 if finishes else options.gold,
+                accepted=accepted,
             )
         return scored, window
 
+    def _accept(self, snapshot: ProjectSnapshot, scored: Scored, audit: Audit) -> Mapping[int, Accepted] | None:
+        """The accepted labels of the model by task. None if `finish` has accepted none."""
+        acceptance, state = self.acceptance, self.state
+        if acceptance is None:
+            return None if state.record().finish is None else still_accepted(snapshot, state.accepted())
+        if acceptance.max_error is None:
+            if not self.options.dry_run:
+                state.store_accepted({}, None)
+            return None
+        from connector.sync.finish import find_acceptable
+
+        with self.reporter.stage("accept", "Finding which labels of the model can be accepted"):
+            found = acceptance.found = find_acceptable(snapshot, scored, audit, acceptance.max_error)
+        if not self.options.dry_run:
+            state.renew_lock()
+            state.store_accepted(found.labels, found.finish)
+        return None if found.finish is None else found.labels
+
+    def _fingerprint(self, snapshot: ProjectSnapshot) -> dict[str, Any]:
+        return self.options.window_fingerprint(snapshot.project["skip_queue"])
+
     def _publish(self, snapshot: ProjectSnapshot, scored: Scored, window: Sequence[Slot]) -> list[Slot]:
-        """Publishes the window, and consensus labels if asked. Returns the window as annotators are served it."""
+        """Publishes the window and labels. Returns the window as annotators are served it."""
         options, state, reporter = self.options, self.state, self.reporter
-        fingerprint = options.window_fingerprint(snapshot.project["skip_queue"])
+        fingerprint = self._fingerprint(snapshot)
         about_consensus = options.publish_consensus or PUBLISHED_CONSENSUS in snapshot.versions
+        about_accepted = state.record().finish is not None or ACCEPTED_LABELS in snapshot.versions
         with reporter.stage("publish", f"Publishing a window of {count(len(window), 'task')}") as stage:
             published = publish(
                 self.gateway,
                 state,
                 snapshot,
                 window,
-                # Not yet the real one: a sync that is killed before the consensus is out must do its round again.
-                options={**fingerprint, "publish_consensus": None} if about_consensus else fingerprint,
+                # Not yet the real one: a sync that is killed before the labels are out must do its round again.
+                options={**fingerprint, "publish_consensus": None}
+                if about_consensus or about_accepted
+                else fingerprint,
                 prelabels=scored.predicted if options.prelabel_new else None,
                 progress=stage.count,
             )
@@ -410,54 +556,91 @@ class _Cycle:
             )
         if about_consensus:
             self._publish_consensus(snapshot, scored)
+        if about_accepted:
+            self._publish_accepted(snapshot)
+        if about_consensus or about_accepted:
             state.put(window_options=fingerprint)
         return published.window
 
-    def _look_at_published_consensus(self, versions: Mapping[str, int]) -> None:
-        """Finds consensus labels that someone exchanged in Label Studio. A project without any costs no call."""
-        if versions.get(PUBLISHED_CONSENSUS):
-            from connector.queue import consensus_predictions
+    def _look_at_published_labels(self, versions: Mapping[str, int]) -> None:
+        """Finds labels that someone exchanged in Label Studio. A project without any costs no call."""
+        for version in PUBLISHED_LABELS:
+            if versions.get(version):
+                from connector.queue import label_predictions
 
-            consensus_predictions.forget_if_changed(self.gateway, self.state, self.project_id, versions)
+                label_predictions.forget_if_changed(self.gateway, self.state, self.project_id, version, versions)
 
-    def _published_consensus_differs(self, snapshot: ProjectSnapshot) -> bool:
-        """Whether Label Studio has other consensus labels than were published: people can delete predictions."""
-        from connector.queue import consensus_predictions
+    def _published_labels_differ(self, snapshot: ProjectSnapshot) -> bool:
+        """Whether Label Studio has other labels than were published: people can delete predictions."""
+        from connector.queue import label_predictions
 
-        return self.options.publish_consensus and not consensus_predictions.is_up_to_date(
-            self.state, snapshot.versions, snapshot.tasks
+        versions = [*([PUBLISHED_CONSENSUS] if self.options.publish_consensus else []), ACCEPTED_LABELS]
+        return not all(
+            label_predictions.is_up_to_date(self.state, version, snapshot.versions, snapshot.tasks)
+            for version in versions
         )
 
     def _publish_consensus(self, snapshot: ProjectSnapshot, scored: Scored) -> None:
         """Publishes the consensus labels that an export would have now, or removes those of an earlier sync."""
-        from connector.queue import consensus_predictions
+        from connector.queue import label_predictions
         from connector.sync.review import consensus_quality
 
-        found = self.state.record().found or {}
-        if PUBLISHED_CONSENSUS in found.get("versions", ()):  # a person's, who agreed to this at init
-            versions = [version for version in found["versions"] if version != PUBLISHED_CONSENSUS]
-            self.state.put(found={**found, "versions": versions, "replaced": snapshot.versions[PUBLISHED_CONSENSUS]})
+        self._replace_theirs(PUBLISHED_CONSENSUS, snapshot)
         if not self.options.publish_consensus:
             with self.reporter.stage("consensus", "Removing published consensus labels"):
-                consensus_predictions.remove_consensus(self.gateway, self.state, self.project_id)
+                label_predictions.remove_labels(self.gateway, self.state, self.project_id, PUBLISHED_CONSENSUS)
             return
         with self.reporter.stage("consensus", "Publishing consensus labels") as stage:
             options = self.options
             reviewed = consensus_quality(snapshot, scored, options.strategy, options.scorer, gold=bool(options.gold))
             wanted = {
-                task: consensus_predictions.Label(reviewed.consensus[task], quality)
+                task: label_predictions.Label(reviewed.consensus[task], quality)
                 for task, quality in reviewed.quality.items()
             }
-            consensus_predictions.publish_consensus(
-                self.gateway,
-                self.state,
-                self.project_id,
-                snapshot.questions,
-                wanted,
-                tasks=snapshot.tasks,
-                versions=snapshot.versions,
-                progress=stage.count,
-            )
+            self._publish_labels(PUBLISHED_CONSENSUS, snapshot, wanted, stage.count)
+
+    def _publish_accepted(self, snapshot: ProjectSnapshot) -> None:
+        """Publishes the accepted labels of the model, or removes those that were given up."""
+        from connector.queue import label_predictions
+
+        self._replace_theirs(ACCEPTED_LABELS, snapshot)
+        if self.state.record().finish is None:
+            with self.reporter.stage("accepted", "Removing accepted labels of the model"):
+                label_predictions.remove_labels(self.gateway, self.state, self.project_id, ACCEPTED_LABELS)
+            return
+        with self.reporter.stage("accepted", "Publishing accepted labels of the model") as stage:
+            accepted = still_accepted(snapshot, self.state.accepted())
+            wanted = {task: label_predictions.Label(one.label, one.probability) for task, one in accepted.items()}
+            self._publish_labels(ACCEPTED_LABELS, snapshot, wanted, stage.count)
+
+    def _publish_labels(
+        self,
+        version: str,
+        snapshot: ProjectSnapshot,
+        wanted: Mapping[int, Label],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        from connector.queue import label_predictions
+
+        label_predictions.publish_labels(
+            self.gateway,
+            self.state,
+            self.project_id,
+            version,
+            snapshot.questions,
+            wanted,
+            tasks=snapshot.tasks,
+            versions=snapshot.versions,
+            progress=progress,
+        )
+
+    def _replace_theirs(self, version: str, snapshot: ProjectSnapshot) -> None:
+        """Records that predictions with the name of ours, which init found, are deleted now. Someone agreed to that."""
+        found = self.state.record().found or {}
+        if version in found.get("versions", ()):
+            versions = [other for other in found["versions"] if other != version]
+            replaced = found.get("replaced", 0) + snapshot.versions[version]
+            self.state.put(found={**found, "versions": versions, "replaced": replaced})
 
     def summary(
         self,

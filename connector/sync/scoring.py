@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -345,6 +345,7 @@ def choose(
     gold: float = 0.0,
     seed: int = 0,
     audit: Audit = NO_AUDIT,
+    accepted: Collection[int] | None = None,
 ) -> list[Slot]:
     """The next window: by the scores, or without any, new tasks spread over the embedding space or at random.
 
@@ -359,7 +360,9 @@ def choose(
         skip_ambiguous: ask for no further opinion on tasks that more labels do not settle.
         gold: the share of the window that judges annotators (`connector.sync.gold`).
         seed: decides where no score does.
-        audit: which share of the window is drawn at random.
+        audit: which share of the window is drawn at random, of all tasks.
+        accepted: tasks with an accepted label of the model. If not None, people are asked for the other unlabelled
+            tasks alone, and for tasks with fewer labels than the team wants.
     """
     strategy = strategy or find_strategy()
     counts = Counter(task for task, _ in scored.labels)
@@ -381,18 +384,22 @@ def choose(
             order = backend.spread(pulled.model_key, new, window, seed=seed) if new else []
         place = {task: rank for rank, task in enumerate(order)}
         scores = {task: place.get(task, len(order)) for task in new} | dict.fromkeys(labelled, 0.0)
-    if not scored.scores or not strategy.relabels:
+    if not scored.scores or not strategy.relabels or accepted is not None:
         again = [task for task in labelled if counts[task] < min_annotations]
     if skip_ambiguous:
         hopeless = scored.hopeless
         again = [task for task in again if task not in hopeless or counts[task] < min_annotations]
-    candidates = [Candidate(task, scores[task], relabel=is_answered(pulled.tasks[task].annotations)) for task in new]
+    candidates = [
+        Candidate(task, scores[task], relabel=is_answered(pulled.tasks[task].annotations))
+        for task in new
+        if task not in (accepted or ())
+    ]
     candidates += [
         Candidate(task, scores[task], relabel=True, unfinished=counts[task] < min_annotations) for task in again
     ]
     distinct = partial(backend.distinct, pulled.model_key) if strategy.distinct else None
     drawn = audit.draw([*new, *labelled], audit.answered(pulled.tasks), window)[: max(0, window - len(judging))]
-    relabel = set(labelled) | {candidate.task for candidate in candidates if candidate.relabel}
+    relabel = set(labelled) | {task for task in new if is_answered(pulled.tasks[task].annotations)}
     left = [candidate for candidate in candidates if candidate.task not in set(drawn)]
     size = window - len(drawn)
     chosen = with_gold(choose_window(left, size - len(judging), len(active), distinct), judging, size)

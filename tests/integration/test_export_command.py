@@ -43,6 +43,7 @@ SUMMARY = {
     "tasks",
     "annotations",
     "consensus",
+    "accepted",
     "without_text",
     "unknown_choices",
     "unreadable_annotations",

@@ -231,6 +231,9 @@ def expected(story: Story) -> list[dict[str, Any]]:
             {
                 "task_id": task,
                 "text": shown,
+                "label": consensus,
+                "source": None if consensus is None else "consensus",
+                "probability": quality.get(task),
                 "consensus": consensus,
                 "quality": quality.get(task),
                 "agreement": labels.count(str(consensus)) / len(labels) if labels else None,
@@ -329,6 +332,7 @@ def test_the_summary_counts_what_was_written(story: Story, expected: list[dict[s
             "tasks": len(expected),
             "annotations": len(rows),
             "consensus": sum(row["consensus"] is not None for row in expected),
+            "accepted": 0,
             "without_text": sum(row["model_version"] is None for row in expected),
             "unknown_choices": 2,
             "unreadable_annotations": 0,
@@ -384,11 +388,11 @@ def test_parquet_by_pandas(story: Story, expected: list[dict[str, Any]]) -> None
 def test_datasets_folder_by_load_from_disk(story: Story, expected: list[dict[str, Any]]) -> None:
     read = datasets.load_from_disk(story.files["datasets"])
     assert read.column_names == list(expected[0])
-    for name in ("consensus", "predicted"):
+    for name in ("label", "consensus", "predicted"):
         assert read.features[name] == datasets.ClassLabel(names=list(CLASSES))
     rows = []
     for row in read:
-        named = {name: row[name] for name in ("consensus", "predicted")}
+        named = {name: row[name] for name in ("label", "consensus", "predicted")}
         for name, index in named.items():
             named[name] = None if index is None else read.features[name].int2str(index)
         rows.append({**row, **named})

@@ -255,7 +255,7 @@ def test_csv(story: Story) -> None:
     check(story, read, list(reader.fieldnames or ()))
     frame = pd.read_csv(
         story.files["csv"],
-        converters=dict.fromkeys(("text", "consensus", "predicted"), str) | {"annotations": json.loads},
+        converters=dict.fromkeys(("text", "label", "consensus", "predicted"), str) | {"annotations": json.loads},
     )
     check(story, [{str(name): row[name] for name in row} for row in frame.to_dict("records")], list(frame.columns))
 
@@ -280,7 +280,8 @@ def test_datasets_folder(story: Story) -> None:
     def named(index: int | None) -> str | None:
         return None if index is None else str(read.features["consensus"].int2str(index))
 
-    rows = [{**row, "consensus": named(row["consensus"]), "predicted": named(row["predicted"])} for row in read]
+    names = ("label", "consensus", "predicted")
+    rows = [{**row, **{name: named(row[name]) for name in names}} for row in read]
     check(story, rows, read.column_names)
 
 

@@ -228,7 +228,7 @@ def test_every_format_holds_the_same_lists(files: dict[str, Path]) -> None:
     for row, of_csv, of_parquet, of_datasets in zip(
         expected, table, frame.to_dict("records"), loaded.to_list(), strict=True
     ):
-        for column in ("consensus", "predicted"):
+        for column in ("label", "consensus", "predicted"):
             wanted = row[column]
             assert (json.loads(of_csv[column]) if of_csv[column] else None) == wanted
             assert (None if of_parquet[column] is None else list(of_parquet[column])) == wanted

@@ -20,7 +20,7 @@ from connector.backend import Backend
 from connector.demo.people import Person
 from connector.errors import TryAgainLater
 from connector.progress import Reporter
-from connector.queue.consensus_predictions import QUALITY_STEP
+from connector.queue.label_predictions import QUALITY_STEP
 from connector.queue.undo import undo
 from connector.queue.versions import PUBLISHED_CONSENSUS
 from connector.sync.review import review
@@ -72,7 +72,7 @@ def assert_as_exported(loop: ProjectDriver) -> None:
         ((said, score),) = there[task]
         assert said == label
         assert abs(score - quality) <= QUALITY_STEP
-    assert loop.state.consensus().keys() == wanted.keys()
+    assert loop.state.published_labels(PUBLISHED_CONSENSUS).keys() == wanted.keys()
 
 
 def test_consensus_is_as_exported_and_is_kept_up_to_date_by_what_changed(
@@ -140,7 +140,7 @@ def test_without_the_option_the_next_sync_removes_them_and_undo_does(start: Star
     assert loop.versions()[PUBLISHED_CONSENSUS] == 6
     loop.sync()
     assert PUBLISHED_CONSENSUS not in loop.versions()
-    assert loop.state.consensus() == {}
+    assert loop.state.published_labels(PUBLISHED_CONSENSUS) == {}
     loop.assert_published()
     assert loop.sync()["seconds"].keys() == {"pull"}
 
@@ -148,7 +148,7 @@ def test_without_the_option_the_next_sync_removes_them_and_undo_does(start: Star
     assert loop.versions()[PUBLISHED_CONSENSUS] == 6
     undo(loop.id, loop.gateway, loop.state, Reporter())
     assert loop.predictions() == before
-    assert loop.state.consensus() == {}
+    assert loop.state.published_labels(PUBLISHED_CONSENSUS) == {}
 
 
 @pytest.mark.nightly

@@ -38,6 +38,8 @@ KEYS = {
         *("version", "agreement", "ground_truth_tasks", "ground_truth_accuracy"),
         *("embedding", "embedding_since", "in_training"),
     },
+    "audit": {"audited", "model", "consensus", "project", "words"},
+    "accepted": {"labels", "max_error", "bound", "at"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),
     "next_tasks": {"rank", "task", "text", "second_opinion", "labels"},

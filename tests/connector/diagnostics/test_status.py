@@ -368,6 +368,7 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         "codebook": None,
         "annotators": None,
         "excluded": None,
+        "accepted": None,
     }
     printed = json.loads(json.dumps(ask(studio, state).to_json()))
     assert list(printed) == list(keys)

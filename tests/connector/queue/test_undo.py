@@ -52,8 +52,8 @@ CRON = "If cron runs connector sync for the project, remove that line."
         (
             UndoResult(7, replaced=15),
             [
-                "Project 7 is as init found it, but for 15 predictions of the version 'activelab-consensus', which a "
-                "sync deleted. Undo restored no setting.",
+                "Project 7 is as init found it, but for 15 predictions with the name of the connector's labels, which "
+                "a sync deleted. Undo restored no setting.",
                 "It closed 0 second opinions and removed nothing.",
                 KEPT,
                 CRON,

@@ -23,9 +23,19 @@ from connector.annotations.label_config import Control, find_questions
 from connector.annotations.questions import Questions
 from connector.annotations.records import Task, read_task, read_text, without_labels_of
 from connector.errors import TryAgainLater, UsageError
+from connector.queue.versions import ACCEPTED_LABELS
 from connector.reporting.atomic_output import translate_os_errors
 from connector.reporting.formats import ENDINGS, format_of, require, write
-from connector.reporting.rows import CONSENSUS_VERSION, Extras, columns, flat, label_studio_task, task_rows
+from connector.reporting.rows import (
+    ACCEPTED_VERSION,
+    CONSENSUS_VERSION,
+    Extras,
+    columns,
+    flat,
+    label_studio_task,
+    task_rows,
+)
+from connector.state.rows import Accepted
 from connector.sync.differing import Differing
 from connector.sync.review import Review
 from connector.sync.scoring import Scored
@@ -115,6 +125,9 @@ def test_a_row_says_all_there_is() -> None:
     assert told == {
         "task_id": 7,
         "text": "Text 7",
+        "label": "Polite",
+        "source": "consensus",
+        "probability": 0.9,
         "consensus": "Polite",
         "quality": 0.9,
         "agreement": 2 / 3,
@@ -258,6 +271,23 @@ def test_label_studio_gets_the_consensus_among_other_peoples_predictions() -> No
     assert told.keys() == {"id", "data", "updated_at", "annotations", "predictions", "total_predictions"}
     assert "created_ago" not in told["annotations"][0]
     assert told["annotations"][0]["result"] == raw["annotations"][0]["result"]
+
+
+def test_an_accepted_label_of_the_model_stands_where_there_is_no_consensus() -> None:
+    accepted = {7: Accepted("Impolite", 0.97, "digest"), 8: Accepted("Impolite", 0.97, "digest")}
+    extras = Extras(accepted=accepted)
+    told = row(task(7), extras=extras)
+    assert [told[name] for name in ("label", "source", "probability", "consensus")] == ["Impolite", "model", 0.97, None]
+    told = row(task(8), extras=extras, consensus={8: "Polite"}, quality={8: 0.6}, labels={(8, 1): "Polite"})
+    assert [told[name] for name in ("label", "source", "probability")] == ["Polite", "consensus", 0.6]
+    told = row(task(9), extras=extras)
+    assert [told[name] for name in ("label", "source", "probability")] == [None, None, None]
+    ours = {"result": [], "score": 0.9, "model_version": ACCEPTED_LABELS}
+    (found,) = label_studio_task(task(7, predictions=[ours]), Questions((CONTROL,)), reviewed().scored, accepted)[
+        "predictions"
+    ]
+    assert (found["model_version"], found["score"]) == (ACCEPTED_VERSION, 0.97)
+    assert found["result"][0]["value"]["choices"] == ["Impolite"]
 
 
 def test_label_studio_gets_no_consensus_where_there_is_none_and_no_score_without_a_model() -> None:

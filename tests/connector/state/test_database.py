@@ -65,7 +65,7 @@ def test_the_schema_of_another_version_is_refused_and_left_alone(path: Path, ver
     with pytest.raises(UsageError) as error:
         State(f"sqlite:///{path}")
     assert str(error.value) == (
-        f"The state database in CONNECTOR_STATE has schema {version}, and this connector uses schema 4: use the "
+        f"The state database in CONNECTOR_STATE has schema {version}, and this connector uses schema 5: use the "
         "connector version that wrote it."
     )
     assert content(path) == before
@@ -134,8 +134,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "half of it": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "a page less": lambda path: path.write_bytes(path.read_bytes()[:-PAGE]),
     "its first page overwritten": lambda path: overwrite_page(path, 0, b"\0"),
-    "a page in the middle overwritten with zeros": lambda path: overwrite_page(path, 32, b"\0"),
-    "a page in the middle overwritten with a text": lambda path: overwrite_page(path, 32, b"no page "),
+    "a page in the middle overwritten with zeros": lambda path: overwrite_page(path, 36, b"\0"),
+    "a page in the middle overwritten with a text": lambda path: overwrite_page(path, 36, b"no page "),
     "a table less": lambda path: script(path, "DROP TABLE tasks"),
     "its version forgotten": lambda path: script(path, "DELETE FROM meta"),
     "a text that is none": lambda path: script(path, "UPDATE tasks SET text = CAST(x'ff00fe' AS TEXT)"),

@@ -1,11 +1,11 @@
-"""Which consensus labels a sync publishes: what is new, what differs enough, what is gone."""
+"""Which labels a sync publishes: what is new, what differs enough, what is gone."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from connector.queue.consensus_predictions import (
+from connector.queue.label_predictions import (
     MOST_QUALITIES,
     QUALITY_STEP,
     Changes,
@@ -71,18 +71,18 @@ OURS = (PUBLISHED_CONSENSUS, 0.8123)
 def test_predictions_that_were_exchanged_are_found_by_one_call(
     state: ProjectState, updated: dict[int, list[tuple[str, float]]], known: bool
 ) -> None:
-    state.store_consensus({1: ("a", 0.81234), 2: ("b", 0.5)})
+    state.store_published(PUBLISHED_CONSENSUS, {1: ("a", 0.81234), 2: ("b", 0.5)})
     state.put(bookmark="2026-03-01T10:00:00+00:00")
     gateway: Any = Updated(updated)
-    forget_if_changed(gateway, state, 7, {PUBLISHED_CONSENSUS: 2})
+    forget_if_changed(gateway, state, 7, PUBLISHED_CONSENSUS, {PUBLISHED_CONSENSUS: 2})
     assert gateway.asked == ["2026-03-01T09:59:00.000000Z"]
-    assert bool(state.consensus()) is known
+    assert bool(state.published_labels(PUBLISHED_CONSENSUS)) is known
 
 
 def test_predictions_are_all_read_again_if_it_is_not_known_since_when(state: ProjectState) -> None:
-    state.store_consensus({1: ("a", 0.8)})
+    state.store_published(PUBLISHED_CONSENSUS, {1: ("a", 0.8)})
     gateway: Any = Updated({})
-    forget_if_changed(gateway, state, 7, {})
-    assert state.consensus() != {}  # the numbers tell
-    forget_if_changed(gateway, state, 7, {PUBLISHED_CONSENSUS: 1})
-    assert (gateway.asked, state.consensus()) == ([], {})
+    forget_if_changed(gateway, state, 7, PUBLISHED_CONSENSUS, {})
+    assert state.published_labels(PUBLISHED_CONSENSUS) != {}  # the numbers tell
+    forget_if_changed(gateway, state, 7, PUBLISHED_CONSENSUS, {PUBLISHED_CONSENSUS: 1})
+    assert (gateway.asked, state.published_labels(PUBLISHED_CONSENSUS)) == ([], {})

@@ -210,7 +210,9 @@ def expected(story: Story) -> list[dict[str, Any]]:
 
     def differing(task: int) -> tuple[bool | None, float | None, Sequence[float | None]]:
         one = scored.differing.get(task)
-        return (None, None, [None] * len(CLASSES)) if one is None else (one.ambiguous, one.settles, one.soft)
+        if one is None:
+            return None, None, [None] * len(CLASSES)
+        return one.ambiguous, None if math.isnan(one.settles) else one.settles, one.soft
 
     rows = []
     for raw in sorted(loop.rows(), key=lambda raw: int(raw["id"])):

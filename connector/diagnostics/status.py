@@ -288,8 +288,10 @@ def status(
     texts = (pulled.texts if pulled else state.texts)([slot.task for slot in left[:NEXT_TASKS]])
     rows = [row for task in usable.values() for row in task.annotations]
 
+    seconds = None if target is None else seconds_per_label(rows)
+
     def expects(audit: Mapping[str, Any]) -> Target | None:
-        return None if target is None else target_of_round(audit, target, round_summary, seconds_per_label(rows))
+        return None if target is None else target_of_round(audit, target, round_summary, seconds)
 
     result = ProjectStatus(
         project=project_id,

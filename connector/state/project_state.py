@@ -235,6 +235,8 @@ class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows):
         """Records which annotations are by annotators whose labels do not count. `tasks`: all of them."""
         found = self.record().found or {}
         excluded, before = found.get("excluded", ()), found.get("annotations_of_excluded", {})
+        if not excluded and not before:
+            return  # each sync comes here, and a project may have many annotations
         theirs: dict[int, set[int]] = {annotator: set() for annotator in excluded}
         orphans = set()
         for row in (row for task in tasks.values() for row in task.annotations):

@@ -25,6 +25,7 @@ from connector.state.audits import AuditRows
 from connector.state.labels import LabelRows
 from connector.state.linked import LinkedRows
 from connector.state.lock import KEEP_SECONDS, ProjectLock
+from connector.state.machines import MachineRows
 from connector.state.media import MediaRows
 from connector.state.rows import IDS_A_STATEMENT
 
@@ -147,7 +148,7 @@ def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
     return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
 
-class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows):
+class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows):
     """The state of one project: the mirror, what `init` found, what the model was trained on, what is published."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
@@ -351,12 +352,12 @@ class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows):
         """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
         with self._engine.begin() as db:
             found_and_made = (schema.originals, schema.window, schema.reopened, schema.published_labels, schema.rounds)
-            more = (schema.accepted, schema.audits, schema.media, schema.linked_texts)
+            more = (schema.accepted, schema.audits, schema.media, schema.linked_texts, schema.machine_labels)
             for table in (*found_and_made, *more):
                 db.execute(table.delete().where(self._rows(table)))
             blank = (
                 *("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size"),
-                *("window_options", "model_version", "last_sync", "finish"),
+                *("window_options", "model_version", "last_sync", "finish", "machines"),
             )
             db.execute(
                 schema.projects.update()

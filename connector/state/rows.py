@@ -86,6 +86,32 @@ class Finish(TypedDict):
     model_version: str | None
 
 
+class Machine(TypedDict, total=False):
+    """A machine whose labels count beside people's.
+
+    `predictions`: how many predictions of this model version Label Studio had when they were read. Absent for a machine
+    that `connector label-with` asks.
+    """
+
+    predictions: int
+
+
+class MachineLabel(NamedTuple):
+    """A machine's label of a task.
+
+    Attributes:
+        label: As annotations have it. None: the machine's answer gives no label.
+        score: How sure the machine says that it is. None: it does not say.
+        digest: Of what the task's data showed then.
+        prediction: Its id in Label Studio. None: it is not there.
+    """
+
+    label: str | None
+    score: float | None
+    digest: str
+    prediction: int | None = None
+
+
 @dataclass(frozen=True)
 class ProjectRecord:
     """The row of a project in the state database. `schema.projects` explains the columns.
@@ -112,6 +138,7 @@ class ProjectRecord:
     window_options: dict[str, Any] | None
     last_sync: LastSync | None
     finish: Finish | None
+    machines: dict[str, Machine] | None
     lock_holder: str | None
     lock_until: float | None
 

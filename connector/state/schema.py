@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-VERSION = 5
+VERSION = 6
 
 metadata = sa.MetaData()
 meta = sa.Table("meta", metadata, sa.Column("schema_version", sa.Integer, primary_key=True))
@@ -36,6 +36,8 @@ projects = sa.Table(
     sa.Column("last_sync", sa.JSON),
     # What `connector finish` found: rows.Finish. None: no label of the model is accepted.
     sa.Column("finish", sa.JSON),
+    # The machines whose labels count beside people's: {name: rows.Machine}.
+    sa.Column("machines", sa.JSON),
     sa.Column("lock_holder", sa.String(200)),
     sa.Column("lock_until", sa.Float),
 )
@@ -148,6 +150,22 @@ accepted = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("probability", sa.Float, nullable=False),
     sa.Column("digest", sa.String(32), nullable=False),
+)
+# Labels by machines: the latest prediction of a version on each task, or an answer to `connector label-with`.
+machine_labels = sa.Table(
+    "machine_labels",
+    metadata,
+    _project_column(),
+    sa.Column("machine", sa.String(100), primary_key=True),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    # None: it cannot be read.
+    sa.Column("label", sa.Text),
+    # How sure the machine says that it is. None: it does not say.
+    sa.Column("score", sa.Float),
+    # Of what the task's data showed then.
+    sa.Column("digest", sa.String(32), nullable=False),
+    # Its id in Label Studio. None: it is not there.
+    sa.Column("prediction", sa.Integer),
 )
 # Media that could not be fetched, by the digest of their address, until they can.
 media = sa.Table(

@@ -43,7 +43,8 @@ from connector.media.images import small_copy
 from connector.progress import Reporter
 from connector.simulation.local_backend import model_directory
 from connector.state.project_state import State
-from connector.sync.cycle import SyncOptions, sync
+from connector.sync.cycle import sync
+from connector.sync.options import SyncOptions
 
 SIZE = (640, 480)
 LABELLED = 600  # images with one label each

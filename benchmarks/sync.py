@@ -34,7 +34,8 @@ from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.publish import QUICK_IMPORT
 from connector.state.project_state import State
-from connector.sync.cycle import SyncOptions, sync
+from connector.sync.cycle import sync
+from connector.sync.options import SyncOptions
 
 NEW = 100  # annotations
 REPEATS = 3

@@ -49,7 +49,7 @@ def finish(
     from connector.progress import Reporter
     from connector.state.recognition import open_project
     from connector.sync.accepted import format_finish
-    from connector.sync.cycle import finish as accept
+    from connector.sync.finish_cycle import finish as accept
 
     context = click.get_current_context()
     settings, gateway, state = open_servers(servers)

@@ -138,7 +138,7 @@ def sync(
 
     from connector.progress import Reporter
     from connector.retry import Retries
-    from connector.sync.cycle import SyncOptions
+    from connector.sync.options import SyncOptions
     from connector.sync.projects import ProjectSyncs
     from connector.sync.scheduler import Scheduler
 

@@ -14,7 +14,7 @@ from connector.state.project_state import ProjectState, State
 from connector.state.recognition import not_set_up, open_project, set_up_projects
 from connector.state.rows import LastSync
 from connector.sync import cycle
-from connector.sync.cycle import SyncOptions
+from connector.sync.options import SyncOptions
 from connector.sync.summary import SyncSummary
 
 if TYPE_CHECKING:

@@ -111,7 +111,7 @@ def test_a_label_studio_that_is_slow_to_import_is_told_with_what_helps(
     loop.sync()
     assert "to import the window" not in caplog.text
     loop.call("POST", f"/api/projects/{loop.id}/import", json=[{"text": "One more."}])
-    monkeypatch.setattr("connector.sync.cycle.SLOW_IMPORT_SECONDS", 0.0)
-    monkeypatch.setattr("connector.sync.cycle.MANY_TASKS", 4)
+    monkeypatch.setattr("connector.sync.publishing.SLOW_IMPORT_SECONDS", 0.0)
+    monkeypatch.setattr("connector.sync.publishing.MANY_TASKS", 4)
     loop.sync()
     assert "is started with the environment variable fflag_fix_back_4620_" in caplog.text

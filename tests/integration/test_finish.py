@@ -19,7 +19,7 @@ from connector.backend import Backend
 from connector.progress import Reporter
 from connector.queue.undo import undo
 from connector.queue.versions import ACCEPTED_LABELS
-from connector.sync.cycle import finish
+from connector.sync.finish_cycle import finish
 
 TASKS = 60
 SKIPPED = 4

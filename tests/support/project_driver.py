@@ -22,7 +22,8 @@ from connector.queue.versions import unknown_newer
 from connector.state.project_state import ProjectState, State
 from connector.state.pull import pull, read_project
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync.cycle import SyncOptions, sync
+from connector.sync.cycle import sync
+from connector.sync.options import SyncOptions
 
 if TYPE_CHECKING:
     from support.label_studio_server import LabelStudio, MakeProject

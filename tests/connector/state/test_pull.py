@@ -13,7 +13,8 @@ from connector.queue.settings import restore
 from connector.state.project_state import ProjectState
 from connector.state.pull import pull, read_project, read_snapshot
 from connector.state.snapshot import ProjectSnapshot
-from connector.sync.cycle import SyncOptions, sync
+from connector.sync.cycle import sync
+from connector.sync.options import SyncOptions
 
 OURS = "activelab-20260301-100000-000000"
 

@@ -13,7 +13,9 @@ from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.queue.publish import Published
 from connector.state.project_state import ProjectState, State
-from connector.sync.cycle import MANY_TASKS, SyncOptions, _Cycle, sync
+from connector.sync.cycle import Cycle, sync
+from connector.sync.options import SyncOptions
+from connector.sync.publishing import MANY_TASKS, Publishing
 from connector.sync.summary import SyncSummary
 
 
@@ -26,7 +28,7 @@ def failed_round(state: ProjectState, model: Model, options: SyncOptions) -> Non
     project = pulled(*both_classes(20), *(labelled(number) for number in range(21, 30)))
     gateway: Any = SimpleNamespace(retries=SimpleNamespace(call=fail))
     with pytest.raises(TryAgainLater):
-        _Cycle(7, gateway, state, options, Reporter()).round(project, [], model)  # type: ignore[arg-type]
+        Cycle(7, gateway, state, options, Reporter()).round(project, [], model)  # type: ignore[arg-type]
 
 
 def test_a_project_whose_undo_was_interrupted_is_left_alone(tmp_path: Path) -> None:
@@ -62,17 +64,17 @@ def test_a_dry_run_leaves_the_window_and_the_model_as_they_were(state: ProjectSt
     model.put_items("7", [1], [""], lambda ids: {1: "Text 1"})
     model.train("7", tasks.control.classes, {})  # by someone else
     gateway: Any = None
-    summary = _Cycle(7, gateway, state, SyncOptions(dry_run=True), Reporter()).round(tasks, [], model)  # type: ignore[arg-type]
+    summary = Cycle(7, gateway, state, SyncOptions(dry_run=True), Reporter()).round(tasks, [], model)  # type: ignore[arg-type]
     assert (summary.dry_run, summary.model_version) == (True, "model-1")
     assert (state.record().window_options, state.record().model_version) == (asked, "model-0")
 
 
-def published_round(state: ProjectState, model: Model, options: SyncOptions) -> tuple[_Cycle, SyncSummary]:
+def published_round(state: ProjectState, model: Model, options: SyncOptions) -> tuple[Cycle, SyncSummary]:
     """A round whose window Label Studio is told to have taken."""
     gateway: Any = None
-    cycle = _Cycle(7, gateway, state, options, Reporter())
+    cycle = Cycle(7, gateway, state, options, Reporter())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(_Cycle, "_publish", lambda cycle, snapshot, scored, window: window)
+        patched.setattr(Publishing, "publish", lambda publishing, snapshot, scored, window: window)
         patched.setattr("connector.sync.cycle.update_tabs", lambda *arguments: False)
         return cycle, cycle.round(pulled(*both_classes(20), labelled(21)), [], model)  # type: ignore[arg-type]
 
@@ -140,8 +142,8 @@ def test_a_slow_import_is_explained_only_in_a_project_of_many_tasks(
     gateway: Any = None
     scored: Any = None
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("connector.sync.cycle.publish", lambda *arguments, **more: published)
-        _Cycle(7, gateway, state, SyncOptions(), Reporter())._publish(project, scored, [])
+        patched.setattr("connector.sync.publishing.publish", lambda *arguments, **more: published)
+        Publishing(7, gateway, state, SyncOptions(), Reporter()).publish(project, scored, [])
     assert ("it can be much faster if Label Studio is started with" in caplog.text) == told
     assert ("to import the window" in caplog.text) == told
 

@@ -16,8 +16,8 @@ from connector.errors import UsageError
 from connector.state.project_state import ProjectState
 from connector.state.rows import Accepted, Finish
 from connector.sync.accepted import FinishSummary, format_finish, share_of, still_accepted, without_label
-from connector.sync.cycle import SyncOptions
 from connector.sync.finish import find_acceptable
+from connector.sync.options import SyncOptions
 from connector.sync.scoring import Scored, choose
 
 AUDITED, NEW = 40, 60

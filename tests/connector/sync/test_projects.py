@@ -10,7 +10,7 @@ from connector.cli.options import explain
 from connector.errors import ProjectGone, StateUnavailable, TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.state.project_state import State
-from connector.sync.cycle import SyncOptions
+from connector.sync.options import SyncOptions
 from connector.sync.projects import ProjectSyncs, Servers, SyncResult, format_error, format_untried
 from connector.sync.summary import SyncSummary
 

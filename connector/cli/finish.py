@@ -7,21 +7,15 @@ import json
 import click
 
 from connector.cli.options import media_option, open_backend, open_servers, project_option, say, server_options
-
-
-def _limit(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0 < value < 1:  # NaN neither
-        raise click.BadParameter(f"{value} is not a share between 0 and 1, such as 0.02.")
-    return value
+from connector.cli.share import Share
 
 
 @click.command(short_help="Accept the model's labels where few are wrong. Ask for the rest.")
 @project_option()
 @click.option(
     "--max-error",
-    type=float,
+    type=Share(0.02, above_0=True, below_most=True),
     metavar="SHARE",
-    callback=_limit,
     help="Most of the accepted labels that may be wrong, such as 0.02.",
 )
 @click.option("--reopen", is_flag=True, help="Give up the accepted labels, and ask people for all tasks again.")

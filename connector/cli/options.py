@@ -12,6 +12,7 @@ from unicodedata import category
 import click
 
 from connector.active_learning import DEFAULT_AUDIT
+from connector.cli.share import Share
 from connector.errors import ConnectorError, TryAgainLater
 from connector.whole_number import WholeNumber
 
@@ -70,17 +71,10 @@ def media_option(command: _Command) -> _Command:
 
 def target_option(command: _Command) -> _Command:
     """Adds the option `--target SHARE`, as the parameter `target`."""
-
-    def share(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-        if value is not None and not 0 < value <= 1:  # NaN neither
-            raise click.BadParameter(f"{value} is not a share above 0 and at most 1, such as 0.95.")
-        return value
-
     return click.option(
         "--target",
-        type=float,
+        type=Share(0.95, above_0=True),
         metavar="SHARE",
-        callback=share,
         help="Share of the labels that are to be right, such as 0.95: tells how many more labels and hours it takes. "
         "It needs an audit (connector sync --audit).",
     )(command)
@@ -88,17 +82,10 @@ def target_option(command: _Command) -> _Command:
 
 def audit_option(command: _Command) -> _Command:
     """Adds the option `--audit SHARE`, as the parameter `audit`."""
-
-    def share(context: click.Context, parameter: click.Parameter, value: float) -> float:
-        if not 0 <= value <= 1:  # NaN neither
-            raise click.BadParameter(f"{value} is not a share from 0 to 1, such as 0.05.")
-        return value
-
     return click.option(
         "--audit",
-        type=float,
+        type=Share(0.05),
         metavar="SHARE",
-        callback=share,
         default=DEFAULT_AUDIT,
         show_default=True,
         help="Share of a window that is drawn at random, whatever the scores. How many labels are right is estimated "

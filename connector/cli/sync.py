@@ -13,6 +13,7 @@ import click
 
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
 from connector.cli.options import audit_option, explain, media_option, open_servers, project_option, say, server_options
+from connector.cli.share import Share
 from connector.errors import UsageError, gravest_exit_code
 from connector.whole_number import WholeNumber
 
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--gold",
-    type=click.FloatRange(0, 0.5),
+    type=Share(0.05, 0.5),
     metavar="SHARE",
     default=0.0,
     show_default=True,

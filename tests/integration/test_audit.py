@@ -92,4 +92,4 @@ def test_a_share_that_is_none_is_refused(start: StartProject) -> None:
     for share in ("1.5", "-0.1", "nan"):
         done = connector(loop, "sync", "--project", str(loop.id), "--audit", share)
         assert done.returncode == 2
-        assert "is not a share from 0 to 1, such as 0.05." in done.stderr
+        assert "is not a share of at least 0 and at most 1, such as 0.05." in done.stderr

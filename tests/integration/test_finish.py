@@ -188,7 +188,7 @@ def test_what_cannot_be_finished_is_refused(start: StartProject, people: Annotat
     for arguments in ([], ["--max-error", "0.1", "--reopen"]):
         assert "Give --max-error SHARE, or --reopen" in refused(*arguments)
     for share in ("0", "1", "nan", "-0.1"):
-        assert "is not a share between 0 and 1" in refused("--max-error", share)
+        assert "is not a share above 0 and below 1" in refused("--max-error", share)
     status = json.loads(run(loop, "status", "--json").stdout)
     assert (status["accepted"], status["last_sync"]) == (None, None)
 

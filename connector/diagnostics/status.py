@@ -265,10 +265,8 @@ def status(
     now = clock()
     record, window, answers = state.record(), state.window(), state.answers_at_publishing()
     round_summary = state.last_round() or {}
-    mirrored = {
-        number: without_labels_of(task, record.excluded, record.annotations_of_excluded)
-        for number, task in state.tasks().items()
-    }
+    excluded, theirs = record.excluded, record.annotations_of_excluded
+    mirrored = {number: without_labels_of(task, excluded, theirs) for number, task in state.tasks().items()}
     pulled: ProjectSnapshot | None = None
     error: StatusError | None = None
     try:
@@ -434,8 +432,7 @@ def _people(round_summary: Mapping[str, Any], record: ProjectRecord) -> list[Per
 
 def _excluded(tasks: Mapping[int, Task], record: ProjectRecord, emails: Mapping[int, str]) -> list[ExcludedStatus]:
     rows = [row for task in tasks.values() for row in task.annotations if row.excluded]
-    known = (record.found or {}).get("annotations_of_excluded", {})
-    former = {row: int(number) for number, ids in known.items() for row in ids}  # of accounts that were deleted since
+    former = record.annotations_of_excluded
     concerned = Counter(row.annotator or former.get(row.id, 0) for row in rows)
     return [ExcludedStatus(number, emails.get(number), concerned[number]) for number in sorted(record.excluded)]
 

@@ -163,10 +163,13 @@ class ProjectRecord:
         return frozenset((self.found or {}).get("excluded", ()))
 
     @property
-    def annotations_of_excluded(self) -> frozenset[int]:
-        """Their annotations, as far as syncs and init have seen them."""
+    def annotations_of_excluded(self) -> dict[int, int]:
+        """{annotation: which of them made it}, as far as syncs and init have seen it.
+
+        Label Studio does not say it any more if the account was deleted.
+        """
         known = (self.found or {}).get("annotations_of_excluded", {})
-        return frozenset(row for annotator in self.excluded for row in known.get(str(annotator), ()))
+        return {row: annotator for annotator in self.excluded for row in known.get(str(annotator), ())}
 
     @property
     def audits(self) -> bool:

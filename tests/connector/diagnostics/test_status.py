@@ -699,3 +699,17 @@ def test_who_is_left_out_is_shown_and_does_not_count(studio: Server, state: Proj
     studio.failure = TryAgainLater("Away.")
     away = ask(studio, state)
     assert (away.labels.total, away.excluded[0].name) == (1, "user 2")
+
+
+def test_annotations_of_a_deleted_account_are_still_theirs(studio: Server, state: ProjectState) -> None:
+    for task, annotator in ((1, 1), (1, 2), (2, 2), (2, 3)):
+        studio.annotate(task, annotator)
+    state.put(found={"excluded": [2, 3]})
+    synced(studio, state, *NEW)
+    assert state.record().annotations_of_excluded == {2: 2, 3: 2, 4: 3}
+    for row in (row for task in (1, 2) for row in studio.rows[task]["annotations"]):
+        if row["completed_by"] == 2:
+            row["completed_by"] = None
+    found = ask(studio, state)
+    assert [(one.annotator, one.annotations) for one in found.excluded] == [(2, 2), (3, 1)]
+    assert found.labels.total == 1

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from connector.active_learning.interval import Interval
 from connector.active_learning.labels import Floats, Ints, Labels, checked_probs
 from connector.active_learning.temperature import best_temperature, scaled
 
@@ -61,17 +62,8 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A share with its 95 % credible interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Accuracy:
-    """Which share of labels is right.
+    """Which share of labels is right, with 95 % credible intervals.
 
     Attributes:
         model: of the model's labels of all tasks, out-of-sample for labelled ones.

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from connector.active_learning.interval import Interval
 from connector.active_learning.labels import Floats, Ints
 
 LEAST_EVIDENCE = 1000.0  # of a warning: at most one of so many honest annotators ever gets it
@@ -75,12 +76,9 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Interval):
     """An estimate with its 95 % interval. `n`: how many labels it is from."""
 
-    value: float
-    low: float
-    high: float
     n: int
 
 

@@ -10,14 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
+from connector.active_learning.interval import Interval
 
 
 @dataclass(frozen=True)

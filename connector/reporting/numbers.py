@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 
 from connector import formatting
+from connector.active_learning.interval import Interval
 from connector.annotations.records import moment
-from connector.reporting.content import Interval
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from connector.active_learning.agreement import in_pairs, krippendorff_alpha, ordinal_alpha
 from connector.active_learning.annotator_quality import annotator_stats
 from connector.active_learning.crowdlab import crowdlab
+from connector.active_learning.interval import Interval
 from connector.active_learning.labels import Floats, Ints, Labels
 from connector.active_learning.multilabel import binary
 from connector.active_learning.people import Estimate
@@ -22,7 +23,6 @@ from connector.reporting.content import (
     AnnotatorWarning,
     CheckedAnnotator,
     ClassAccuracy,
-    Interval,
     Pair,
 )
 from connector.reporting.report_data import ReportData, quoted

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from connector.active_learning.interval import Interval
 from connector.active_learning.stopping import forecast, sentence
 from connector.reporting.content import (
     Annotator,
@@ -27,7 +28,6 @@ from connector.reporting.content import (
     Day,
     Disputed,
     Head,
-    Interval,
     PaceSection,
     Pair,
     ReplayedStrategy,

@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 
 from connector import formatting
+from connector.active_learning.interval import Interval
 from connector.reporting import numbers
-from connector.reporting.content import Interval
 from connector.reporting.numbers import NO_BREAK
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connector.annotations.statistics import LabelCounts, TaskCounts
-from connector.diagnostics.status import (
+from connector.diagnostics.project_status import (
     AcceptedStatus,
     AnnotatorStatus,
     ExcludedStatus,
@@ -17,6 +17,7 @@ from connector.diagnostics.status import (
     RuleStatus,
 )
 from connector.formatting import ago, count, embedding_words, next_opinion, one_line, share
+from connector.sync.accepted import accepted_words
 
 if TYPE_CHECKING:
     from connector.active_learning.people import Estimate
@@ -219,8 +220,7 @@ def _format_codebook(status: ProjectStatus) -> str:
 def _format_accepted(accepted: AcceptedStatus | None) -> str:
     if accepted is None:
         return ""
-    labels = count(accepted.labels, "task")
-    return f"the model's label for {labels}, since connector finish --max-error {accepted.max_error:g}"
+    return accepted_words(accepted.labels, accepted.left, accepted.max_error, accepted.bound)
 
 
 def _format_model(model: ModelStatus | None, ground_truth: int) -> str:

@@ -35,9 +35,10 @@ class Head:
     with the consensus), `ground_truth_accuracy`, `ground_truth_tasks` and `advice` are those of the last `round`, as in
     `status` and at the end of the learning curve, and so is `model_embedding`, what the model's features come from (may
     be empty). `holds_out`: whether the tasks with a ground truth are the test set of the last window. `accuracy`: a
-    sentence on how many labels are right, empty without an audit. `advice`: a sentence on whether more labels are
-    likely to pay. `last_sync`: its time. `notes`: sentences that a reader should know first, for example that the last
-    sync failed. `questions`: the names of several, and `classes` is empty then.
+    sentence on how many labels are right, empty without an audit. `accepted`: sentences on the model's labels that
+    `connector finish` accepted, empty if there are none, and for one of several questions. `advice`: a sentence on
+    whether more labels are likely to pay. `last_sync`: its time. `notes`: sentences that a reader should know first,
+    for example that the last sync failed. `questions`: the names of several, and `classes` is empty then.
     """
 
     project: int
@@ -67,6 +68,7 @@ class Head:
     advice: str
     notes: list[str]
     questions: list[str] = field(default_factory=list)
+    accepted: str = ""
 
 
 @dataclass(frozen=True)

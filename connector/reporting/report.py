@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connector import __version__
-from connector.active_learning.audit import audit_words
-from connector.active_learning.stopping import sentence
-from connector.active_learning.target import target_of_round, target_words, unknown_words
 from connector.active_learning.window import Slot
 from connector.annotations.form.regions import quoted
 from connector.annotations.questions import Questions
-from connector.annotations.records import Annotation
-from connector.annotations.statistics import LabelCounts, label_counts, seconds_per_label, task_counts
 from connector.backend import Backend
 from connector.errors import UsageError
-from connector.formatting import count, embedding_words, listed, now_here, verb
+from connector.formatting import count, now_here
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
-from connector.queue.settings import not_served
 from connector.reporting.atomic_output import (
     check_file,
     check_writable,
@@ -32,17 +25,19 @@ from connector.reporting.atomic_output import (
     staging_directory,
     translate_os_errors,
 )
-from connector.reporting.content import AnnotatorsSection, ConsensusSection, Content, Head, Question
-from connector.reporting.no_model import no_model_note, suggest_no_model
+from connector.reporting.content import AnnotatorsSection, ConsensusSection, Content, Question
+from connector.reporting.no_model import suggest_no_model
 from connector.reporting.numbers import NO_BREAK
-from connector.reporting.report_data import NAME_LENGTH, SENTENCE_LENGTH, ReportData, shorten
+from connector.reporting.report_data import NAME_LENGTH, ReportData, shorten
 from connector.reporting.section_annotators import annotators_section
+from connector.reporting.section_head import head_section
 from connector.reporting.section_labels import class_counts, consensus_section, pace_section
 from connector.reporting.section_learning_curve import Replay, curve_section, read_replay
 from connector.reporting.section_window import window_section
 from connector.state.project_state import ProjectState
 from connector.state.pull import read_snapshot
 from connector.state.snapshot import ProjectSnapshot
+from connector.sync.accepted import accepted_words, still_accepted, without_label
 from connector.sync.review import reviews
 
 if TYPE_CHECKING:
@@ -114,6 +109,7 @@ def report(
                 replay=replay,
                 asked_model=backend is not None,
                 target=target,
+                accepted=_accepted(pulled, state),
             )
             # A lone surrogate has no UTF-8 form. It becomes a question mark, as in the mirror.
             html = draw(content).encode("utf-8", errors="replace")
@@ -155,6 +151,15 @@ def _thumbnails(
         yield Thumbnails(fetcher)
 
 
+def _accepted(pulled: ProjectSnapshot, state: ProjectState) -> str:
+    done = state.record().finish
+    if done is None:
+        return ""
+    labels = len(still_accepted(pulled, state.accepted()))
+    words = accepted_words(labels, without_label(pulled) - labels, done["max_error"], done["bound"])
+    return f"Accepted is {words}.".replace(" %", f"{NO_BREAK}%")
+
+
 def _require_question(replay: Replay | None, questions: Questions) -> None:
     """Raises UsageError if a replay is about none of several questions."""
     if replay is None or not questions.several or replay.control in questions.names:
@@ -182,6 +187,7 @@ def build_content(
     replay: Replay | None = None,
     asked_model: bool = True,
     target: float | None = None,
+    accepted: str = "",
     question: str = "",
 ) -> Content:
     """Everything that the page shows.
@@ -195,6 +201,7 @@ def build_content(
         replay: the replay of this project, if there is one.
         asked_model: whether the ML backend was asked.
         target: the share of the labels that are to be right.
+        accepted: sentences on accepted labels of the model.
         question: of several questions, the one that it is about.
     """
     questions = [
@@ -216,7 +223,7 @@ def build_content(
     ]
     classes, classes_left_out = ([], 0) if questions else class_counts(data)
     return Content(
-        head=_head(data, label_studio, now, asked_model=asked_model, target=target),
+        head=head_section(data, label_studio, now, asked_model=asked_model, target=target, accepted=accepted),
         curve=curve_section(
             data.rounds,
             replay,
@@ -233,112 +240,3 @@ def build_content(
         pace=pace_section(data, now),
         questions=questions,
     )
-
-
-# -- the head ----------------------------------------------------------------------------------------------------------
-
-
-def _head(data: ReportData, url: str, now: datetime, *, asked_model: bool, target: float | None) -> Head:
-    pulled, last, scored = data.pulled, data.last_round, data.reviewed.scored
-    rows = [row for task in pulled.usable_tasks.values() for row in task.annotations]
-    labels, tasks = label_counts(rows, now), task_counts(pulled.usable_tasks)
-    last_sync = data.record.last_sync
-    version = scored.model_version
-    return Head(
-        project=pulled.project["id"],
-        title=shorten(pulled.project["title"], NAME_LENGTH),
-        label_studio=shorten(url, SENTENCE_LENGTH),
-        made_at=now.isoformat(timespec="seconds"),
-        version=__version__,
-        classes=[] if data.parts else [data.class_name(name) for name in data.control.classes],
-        multiple=not data.parts and data.control.multiple,
-        questions=[shorten(part.control.name, NAME_LENGTH) for part in data.parts],
-        tasks=tasks.total,
-        labelled=tasks.labelled,
-        labels=len(data.labels),
-        annotators=labels.annotators,
-        skipped=labels.skipped,
-        ground_truth=labels.ground_truth,
-        without_text=tasks.without_text,
-        last_sync=last_sync["at"] if last_sync else None,
-        asked_model=asked_model,
-        model_version=None if version is None else shorten(version, NAME_LENGTH),
-        model_embedding=_embedding(last),
-        round=last.get("round"),
-        agreement=last.get("model_agreement"),
-        ground_truth_tasks=last.get("ground_truth_tasks", 0),
-        ground_truth_accuracy=last.get("ground_truth_accuracy"),
-        holds_out=bool((data.record.window_options or {}).get("ground_truth")),
-        accuracy=_accuracy(last, target, rows) or _no_accuracy(data, target),
-        advice=sentence(last.get("forecast")),
-        notes=[shorten(note, SENTENCE_LENGTH) for note in _notes(data, labels, asked_model=asked_model)],
-    )
-
-
-def _accuracy(last: Mapping[str, Any], target: float | None, rows: Iterable[Annotation]) -> str:
-    found = last.get("audit")
-    if not found:
-        return ""
-    words = audit_words(found)
-    words = f"{words[:1].upper()}{words[1:]}."
-    if target is not None:
-        words += f" {target_words(target_of_round(found, target, last, seconds_per_label(rows)))}"
-    return words.replace(" %", f"{NO_BREAK}%")
-
-
-def _no_accuracy(data: ReportData, target: float | None) -> str:
-    """Why a target cannot be looked at."""
-    controls, record = data.pulled.questions.controls, data.record
-    if target is None or any(one.get("audit") for one in data.last_round.get("questions", ())):
-        return ""
-    why = unknown_words(multiple=all(control.multiple for control in controls), audited=record.audits)
-    return f"How many labels are right: {why}."
-
-
-def _embedding(last: Mapping[str, Any]) -> str:
-    embedding = last.get("model_embedding")
-    return embedding_words(embedding, last.get("model_embedding_since")) if embedding else ""
-
-
-def _notes(data: ReportData, labels: LabelCounts, *, asked_model: bool) -> list[str]:
-    """What a reader should know first."""
-    record, project = data.record, data.pulled.project["id"]
-    last_sync, version, truth = record.last_sync, record.queue_version, labels.ground_truth
-    notes = []
-    if not asked_model:
-        notes.append(
-            "The ML backend was not used (--no-model). Consensus labels are majority votes, their quality is unknown, "
-            "and the model's figures are those of the last round."
-        )
-    elif data.reviewed.scored.model_version is None:
-        notes.append(no_model_note(project, record))
-    if last_sync is None:
-        notes.append(
-            f"The project has never been synced: connector sync --project {project} trains a model and chooses what "
-            "annotators are asked."
-        )
-    elif last_sync["result"] == "failed":
-        notes.append(f"The last sync failed: {last_sync['error']}")
-    elif data.pulled.changed:
-        notes.append("The project has changed since the last sync, which chose the window and added the last round.")
-    if record.interrupted_undo is not None:
-        notes.append(record.interrupted_undo)
-    elif version is not None and (cause := not_served(data.pulled, version)):
-        notes.append(f"{cause}: run connector sync --project {project}.")
-    if truth:
-        marked = f"{count(truth, 'annotation')} {verb(truth)} marked as ground truth"
-        notes.append(f'{marked} and counted as no annotator\'s work. Import labels with "ground_truth": false instead.')
-    if data.record.excluded:
-        concerned = sum(row.excluded for task in data.pulled.tasks.values() for row in task.annotations)
-        names = listed([data.name(number) for number in sorted(data.record.excluded)])
-        notes.append(
-            f"The labels of {names} do not count ({count(concerned, 'annotation')}). To count them again: connector "
-            f"init --project {project} --include EMAIL."
-        )
-    if labels.unknown_choices:
-        choice = "with an answer that the labelling config no longer has"
-        notes.append(f"There {verb(labels.unknown_choices)} {count(labels.unknown_choices, 'annotation')} {choice}.")
-    if labels.unreadable_annotations:
-        some = count(labels.unreadable_annotations, "annotation")
-        notes.append(f"{some} cannot be read: connector doctor --project {project} says why.")
-    return notes

@@ -97,6 +97,22 @@ def share_of(value: float) -> str:
     return f"{math.ceil(1000 * value - 1e-6) / 10:g} %"
 
 
+def accepted_words(labels: int, left: int, max_error: float, bound: float) -> str:
+    """What status and a report say about accepted labels.
+
+    Args:
+        labels: how many count now.
+        left: how many tasks with content have neither a label nor an accepted one.
+        max_error: the limit that `connector finish` was given.
+        bound: what it found, as a share.
+    """
+    return (
+        f"the model's label for {count(labels, 'task')}, since connector finish --max-error {max_error:g}. At most "
+        f"{share_of(bound)} of the labels that it accepted are wrong, with 95 % confidence. "
+        f"{count(left, 'task is', 'tasks are')} left for people"
+    )
+
+
 def format_finish(done: FinishSummary) -> str:
     """What finish did, as sentences."""
     rest = (

@@ -39,7 +39,7 @@ KEYS = {
         *("embedding", "embedding_since", "in_training"),
     },
     "audit": {"audited", "model", "consensus", "project", "words"},
-    "accepted": {"labels", "max_error", "bound", "at"},
+    "accepted": {"labels", "left", "max_error", "bound", "at"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),
     "next_tasks": {"rank", "task", "text", "second_opinion", "labels"},

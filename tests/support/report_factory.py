@@ -258,6 +258,9 @@ def _head() -> Head:
             "60 annotations are marked as ground truth and counted as no annotator's work. Import labels with "
             '"ground_truth": false instead.',
         ],
+        accepted="Accepted is the model's label for 812 tasks, since connector finish --max-error 0.05. At most "
+        "4.3\u00a0% of the labels that it accepted are wrong, with 95\u00a0% confidence. 588 tasks are left "
+        "for people.",
     )
 
 

@@ -14,7 +14,8 @@ from support.simulated_label_studio import CONFIG, NOW, VERSION, Server
 from connector.active_learning.stopping import forecast, sentence
 from connector.active_learning.window import Slot
 from connector.annotations.label_config import find_control
-from connector.diagnostics.status import ProjectStatus, status
+from connector.diagnostics.project_status import ProjectStatus
+from connector.diagnostics.status import status
 from connector.diagnostics.status_text import format_status, format_status_line
 from connector.errors import ConnectorError, TryAgainLater, UsageError
 from connector.state import schema

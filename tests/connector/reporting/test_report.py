@@ -15,13 +15,15 @@ from support.simulated_label_studio import VERSION, Server
 from connector.active_learning.window import Slot
 from connector.backend import Probabilities
 from connector.diagnostics.status import status
+from connector.diagnostics.status_text import format_status
 from connector.errors import TryAgainLater, UsageError
 from connector.progress import Reporter
 from connector.reporting.content import Content
 from connector.reporting.html import page
 from connector.reporting.report import format_report_result, report
 from connector.state.project_state import ProjectState
-from connector.state.pull import pull, read_project
+from connector.state.pull import pull, read_project, read_snapshot
+from connector.state.rows import Accepted, Finish
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=timezone.utc)
 
@@ -88,6 +90,39 @@ def synced(studio: Studio, state: ProjectState, *window: Slot, **last: Any) -> N
     studio.settings["model_version"] = VERSION
     state.store_round(1, {"round": 1, "annotations": 2, "labels": 2, "model_version": None, "model_agreement": 0.7})
     state.put(last_sync={"at": NOW.isoformat(), "result": "published", "error": None, **last})
+
+
+def test_the_head_tells_of_accepted_labels_as_status_does(studio: Studio, state: ProjectState, tmp_path: Path) -> None:
+    studio.annotate(1, 1)
+    studio.rows[6]["data"] = {}
+    synced(studio, state, Slot(1, relabel=False))
+    assert drawn(studio, state, tmp_path / "report.html").head.accepted == ""
+    sources = read_snapshot(7, studio, state).sources  # type: ignore[arg-type]
+    finish: Finish = {
+        "at": NOW.isoformat(),
+        "max_error": 0.05,
+        "bound": 0.0421,
+        "audited": 164,
+        "model_version": "v1",
+    }
+    state.store_accepted({task: Accepted("Polite", 0.97, sources[task]) for task in (2, 3, 4)}, finish)
+    studio.annotate(4, 1)  # a person's label wins
+    words = (
+        "the model's label for 2 tasks, since connector finish --max-error 0.05. At most 4.3 % of the labels that it "
+        "accepted are wrong, with 95 % confidence. 1 task is left for people"
+    )
+    out = tmp_path / "report.html"
+    write(studio, state, out, page)
+    assert f"Accepted is {words}.".replace(" %", "\u00a0%").replace("'", "&#39;") in out.read_text("utf-8")
+    found = status(7, studio, state, lambda: NOW)  # type: ignore[arg-type]
+    assert found.to_json()["accepted"] == {
+        "labels": 2,
+        "left": 1,
+        "max_error": 0.05,
+        "bound": 0.0421,
+        "at": NOW.isoformat(),
+    }
+    assert f"\n  Accepted    {words}\n" in format_status(found)
 
 
 def test_the_head_counts_as_status_does(studio: Studio, state: ProjectState, tmp_path: Path) -> None:

@@ -142,6 +142,8 @@ def generate(n_tasks: int, n_labels: int, n_annotators: int) -> ReportData:
         window_options=None,
         last_sync=None,
         finish=None,
+        machines=None,
+        trained_machines=None,
         lock_holder=None,
         lock_until=None,
     )

@@ -19,6 +19,7 @@ TASK_FIELDS = (
 )
 # Of a task that cannot be shown whole.
 MOST_FIELDS = f"{TASK_FIELDS},predictions,meta,inner_id,project,model_version,score"
+PREDICTION_FIELDS = "id,predictions,result,model_version,score"
 REFUSED_BY_BACKEND = "401 Client Error"  # Label Studio's message if an ML backend requires other credentials
 IDS_A_CALL = 300  # they are in the address, which servers limit to some 8,000 characters
 _PROJECT = {"id", "label_config"}
@@ -81,6 +82,16 @@ class LabelStudio(Connection):
         """Pages of the tasks that say they have predictions, by id."""
         having = [filter_item("total_predictions", "greater", "Number", 0)]
         return self._pages(project, (0, None), having, "id,predictions,total_predictions", lambda done, total: None)
+
+    def tasks_with_version(self, project: int, version: str) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the tasks that have a prediction whose version contains `version`, with all predictions, by id."""
+        return self._pages(project, (0, None), [_version_filter(version)], PREDICTION_FIELDS, lambda done, total: None)
+
+    def last_task_with_version(self, project: int, version: str) -> dict[str, Any] | None:
+        """The task with the highest id among those of `tasks_with_version`, or None."""
+        query = {"filters": {"conjunction": "and", "items": [_version_filter(version)]}, "ordering": ["-tasks:id"]}
+        rows = self._tasks(project, query, fields=PREDICTION_FIELDS, page_size=1)["tasks"]
+        return rows[0] if rows else None
 
     def count_tasks(self, project: int, span: tuple[int, int | None] = (0, None)) -> tuple[int, int]:
         """The number of tasks whose ids are in `span`, and of their annotations without skips."""
@@ -342,6 +353,10 @@ def _narrowed(span: tuple[int, int | None], filters: list[dict[str, Any]]) -> di
     if upto is not None:
         items.append(filter_item("id", "less_or_equal", "Number", upto))
     return {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+
+
+def _version_filter(version: str) -> dict[str, Any]:
+    return filter_item("predictions_model_versions", "contains", "List", [version])
 
 
 def filter_item(column: str, operator: str, kind: str, value: Any) -> dict[str, Any]:

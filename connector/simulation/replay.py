@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from connector.annotations.records import Annotation, Task, digest
 from connector.backend import Backend
 from connector.progress import Reporter
 from connector.simulation.corpus import SIDES, Corpus
+from connector.state.rows import MachineLabel
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.audit import estimate_accuracy
 from connector.sync.finish import WeighedLabels
@@ -54,6 +55,7 @@ class ReplayOptions:
     max_annotations_per_task: int = DEFAULT_MAX_ANNOTATIONS
     project: str = "simulate"
     audit: float = 0.0  # share of a window that is drawn at random
+    machines: tuple[str, ...] = ()  # annotators who are machines: all their labels are there at the start
 
 
 def replay(
@@ -101,13 +103,14 @@ class Run:
         self._texts = {number: corpus.tasks[name] for number, name in names.items()}
         self._tasks = {number: Task(number, digest(text), False, 1, AT) for number, text in self._texts.items()}
         self._truth = {number: corpus.truth[name] for number, name in names.items() if name in corpus.truth}
-        people = sorted({person for rows in corpus.annotations.values() for person, _ in rows})
+        people = sorted({person for rows in corpus.annotations.values() for person, _ in rows} - set(options.machines))
         annotator = {person: number for number, person in enumerate(people, start=1)}
         rng = np.random.default_rng(seed)
         self._waiting: dict[int, list[tuple[int, str]]] = {}  # {task: (annotator, label) of the answers not yet given}
         for number, name in names.items():
-            rows = corpus.annotations.get(name, [])
+            rows = [row for row in corpus.annotations.get(name, []) if row[0] not in options.machines]
             self._waiting[number] = [(annotator[rows[at][0]], rows[at][1]) for at in rng.permutation(len(rows))]
+        self._machine_labels = machine_labels(corpus, options.machines)
         self._state = ReplayMemory()
         self._drawn: dict[int, Drawn] = {}
         self.scored: Scored | None = None
@@ -259,10 +262,22 @@ class Run:
     def _pulled(self, tasks: dict[int, Task]) -> ProjectSnapshot:
         """The project as a sync would find it."""
         project = {"id": self._options.project, "skip_queue": "REQUEUE_FOR_OTHERS"}
-        return ProjectSnapshot(project, self._questions, tasks, {}, True, self._some)
+        return ProjectSnapshot(
+            project, self._questions, tasks, {}, True, self._some, read_machine_labels=lambda: self._machine_labels
+        )
 
     def _some(self, tasks: Iterable[int]) -> dict[int, str]:
         return {task: self._texts[task] for task in tasks}
+
+
+def machine_labels(corpus: Corpus, machines: Collection[str]) -> dict[str, dict[int, MachineLabel]]:
+    """{machine: {task: its label}}, with tasks numbered from 1."""
+    found: dict[str, dict[int, MachineLabel]] = {name: {} for name in machines}
+    for number, name in enumerate(corpus.tasks, start=1):
+        for annotator, label in corpus.annotations.get(name, []):
+            if annotator in found:
+                found[annotator][number] = MachineLabel(label, None, "")
+    return found
 
 
 def send_contents(corpus: Corpus, backend: Backend, project: str, texts: Mapping[int, str] | None = None) -> None:
@@ -292,6 +307,12 @@ class ReplayMemory:
 
     def store_trained(self, labels: dict[int, str]) -> None:
         self._trained = labels
+
+    def trained_machines(self) -> dict[str, int]:
+        return {}  # every round trains
+
+    def store_trained_machines(self, counts: dict[str, int]) -> None:
+        pass
 
     def renew_lock(self, *, at_most_every: float = 0.0) -> None:
         pass

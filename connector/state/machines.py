@@ -30,6 +30,16 @@ class MachineRows(ProjectRows):
             db.execute(table.delete().where(self._rows(table) & (table.c.machine == name)))
             db.execute(schema.projects.update().where(mine).values(machines=others))
 
+    def trained_machines(self, question: str = "") -> dict[str, int]:
+        """{machine: how many labels it had} when the model of a question was trained. "": of the only one."""
+        return dict((self.record().trained_machines or {}).get(question, {}))
+
+    def store_trained_machines(self, counts: dict[str, int], question: str = "") -> None:
+        """Records them."""
+        known = self.record().trained_machines or {}
+        if counts != known.get(question, {}):
+            self.put(trained_machines={**known, question: counts})
+
     def store_machine_labels(
         self, name: str, labels: Mapping[int, MachineLabel], *, gone: Collection[int] = ()
     ) -> None:

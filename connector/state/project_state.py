@@ -136,6 +136,14 @@ class QuestionMemory:
             stored.setdefault(task, {})[self.name] = label
         self.state.store_trained({task: json.dumps(known) for task, known in sorted(stored.items()) if known})
 
+    def trained_machines(self) -> dict[str, int]:
+        """{machine: how many labels it had} when the question's model was trained."""
+        return self.state.trained_machines(self.name)
+
+    def store_trained_machines(self, counts: dict[str, int]) -> None:
+        """Records them."""
+        self.state.store_trained_machines(counts, self.name)
+
     def renew_lock(self, *, at_most_every: float = 0.0) -> None:
         """Checks and prolongs the lock of the project."""
         self.state.renew_lock(at_most_every=at_most_every)
@@ -357,7 +365,7 @@ class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows):
                 db.execute(table.delete().where(self._rows(table)))
             blank = (
                 *("adopted_at", "original_settings", "found", "bookmark", "full_read", "queue_version", "queue_size"),
-                *("window_options", "model_version", "last_sync", "finish", "machines"),
+                *("window_options", "model_version", "last_sync", "finish", "machines", "trained_machines"),
             )
             db.execute(
                 schema.projects.update()

@@ -12,6 +12,7 @@ from connector.annotations.questions import Questions, questions_from_json
 from connector.annotations.records import Task, annotator_of, answers, digest, moment, read_task, read_text
 from connector.label_studio.client import PAGE_SIZE, LabelStudio
 from connector.state.lock import KEEP_SECONDS
+from connector.state.predictions import read_machines
 from connector.state.project_state import ProjectState
 from connector.state.recognition import explain_deleted
 from connector.state.rows import FullRead, ProjectRecord
@@ -80,7 +81,16 @@ def pull(
     state.remember_annotations_of_excluded(tasks)
     if asked_at is None:
         state.put(bookmark=_latest(tasks).isoformat())
-    snapshot = ProjectSnapshot(project, questions, tasks, reading.versions, config_changed or changed, state.texts)
+    changed |= read_machines(project, gateway, state, questions, tasks, reading.versions, everything=everything)
+    snapshot = ProjectSnapshot(
+        project,
+        questions,
+        tasks,
+        reading.versions,
+        config_changed or changed,
+        state.texts,
+        read_machine_labels=state.machine_labels,
+    )
     return fetched(snapshot, state)
 
 
@@ -228,7 +238,11 @@ def _read_snapshot(project_id: int, gateway: LabelStudio, state: ProjectState, p
     tasks = dict(sorted(tasks.items()))
     changed = before.keys() != tasks.keys() or any(answers(before[task]) != answers(tasks[task]) for task in tasks)
     changed = changed or project["label_config"] != record.label_config
-    snapshot = ProjectSnapshot(project, questions, tasks, gateway.model_versions(project_id), changed, texts)
+    versions = gateway.model_versions(project_id)
+    # Machines' labels are those of the last sync.
+    snapshot = ProjectSnapshot(
+        project, questions, tasks, versions, changed, texts, read_machine_labels=state.machine_labels
+    )
     return fetched(snapshot, state)
 
 

@@ -90,10 +90,11 @@ class Machine(TypedDict, total=False):
     """A machine whose labels count beside people's.
 
     `predictions`: how many predictions of this model version Label Studio had when they were read. Absent for a machine
-    that `connector label-with` asks.
+    that `connector label-with` asks. `under`: digest of the labelling config and the questions that they were read by.
     """
 
     predictions: int
+    under: str
 
 
 class MachineLabel(NamedTuple):
@@ -139,6 +140,7 @@ class ProjectRecord:
     last_sync: LastSync | None
     finish: Finish | None
     machines: dict[str, Machine] | None
+    trained_machines: dict[str, dict[str, int]] | None
     lock_holder: str | None
     lock_until: float | None
 

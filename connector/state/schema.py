@@ -38,6 +38,8 @@ projects = sa.Table(
     sa.Column("finish", sa.JSON),
     # The machines whose labels count beside people's: {name: rows.Machine}.
     sa.Column("machines", sa.JSON),
+    # How many labels of each machine there were at the latest training: {control: {machine: number}}.
+    sa.Column("trained_machines", sa.JSON),
     sa.Column("lock_holder", sa.String(200)),
     sa.Column("lock_until", sa.Float),
 )

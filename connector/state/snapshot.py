@@ -15,9 +15,11 @@ from connector.annotations.objects.linked import links_in, with_texts
 from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, digest, without_labels_of
 from connector.formatting import count
+from connector.state.rows import MachineLabel
 
 Texts = Callable[[Iterable[int]], dict[int, str]]
 LinkedTexts = Callable[[Iterable[str]], dict[str, str]]
+ByMachine = Mapping[str, Mapping[int, MachineLabel]]
 
 TEXTS_AT_ONCE = 5_000
 _LINKED_AT_ONCE = 500  # texts, each of which may be long
@@ -38,6 +40,7 @@ class ProjectSnapshot:
         failed: {digest of a medium's address, or of a link: why it could not be fetched}. Such a medium or text counts
             as missing content.
         with_failed: The same project with these, and with links in place of texts. None: it is the same.
+        read_machine_labels: Reads {machine: {task: its label}}, without those that cannot be read.
     """
 
     project: dict[str, Any]
@@ -49,6 +52,7 @@ class ProjectSnapshot:
     key: str = ""
     failed: Mapping[str, str] = field(default_factory=dict)
     with_failed: ProjectSnapshot | None = None
+    read_machine_labels: Callable[[], ByMachine] = dict
 
     def without_failed(self, failed: Mapping[str, str]) -> ProjectSnapshot:
         """The snapshot without these media and links, {digest of the address, or of the link: why}."""
@@ -135,6 +139,14 @@ class ProjectSnapshot:
         return {name: sorted(ids) for name, ids in found.items() if ids}
 
     @cached_property
+    def machine_labels(self) -> ByMachine:
+        """{machine: {task: its label}}, of the tasks that have content. Labels are joint ones as those of people."""
+        return {
+            name: {task: one for task, one in labels.items() if task in self.tasks and self.tasks[task].digest}
+            for name, labels in self.read_machine_labels().items()
+        }
+
+    @cached_property
     def usable_tasks(self) -> dict[int, Task]:
         """The tasks with those answers alone that give a label. Everything that counts labels counts these."""
         return usable_tasks(self.tasks, self.questions, self.texts)
@@ -210,7 +222,16 @@ class ProjectSnapshot:
             texts=partial(self._texts, place),
             key=questions.model_key(self.project["id"], control.name),
             with_failed=self.with_failed._of(place) if self.with_failed and control.has_links else None,
+            read_machine_labels=partial(self._machine_labels_of, control.name),
         )
+
+    def _machine_labels_of(self, name: str) -> ByMachine:
+        """The machines' answers to a question."""
+        found: dict[str, dict[int, MachineLabel]] = {}
+        for machine, labels in self.machine_labels.items():
+            answers = ((task, one, self.questions.labels_of(one.label or "").get(name)) for task, one in labels.items())
+            found[machine] = {task: one._replace(label=label) for task, one, label in answers if label is not None}
+        return found
 
     def _texts(self, place: int, ids: Iterable[int]) -> dict[int, str]:
         texts = {task: self.questions.text_of(joint, place) for task, joint in self.texts(ids).items()}

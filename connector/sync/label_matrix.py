@@ -83,12 +83,17 @@ def single_labels(labels: Mapping[tuple[int, int], str], tasks: Sequence[int], c
     return Labels(task, annotator, label, len(tasks), len(control.classes))
 
 
+def class_sets(labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> ClassSets:
+    """The labels {(task, annotator): label} of `tasks`, which are sets of classes."""
+    order, task, annotator = _indexed(labels, tasks)
+    return ClassSets(task, annotator, _sets([labels[key] for key in order], control), len(tasks))
+
+
 class MultiLabel:
     """Labels that are sets of classes."""
 
     def __init__(self, labels: Mapping[tuple[int, int], str], tasks: Sequence[int], control: Control) -> None:
-        order, task, annotator = _indexed(labels, tasks)
-        self._sets = ClassSets(task, annotator, _sets([labels[key] for key in order], control), len(tasks))
+        self._sets = class_sets(labels, tasks, control)
         self._control = control
 
     def consensus(self, pred_probs: Floats | None, strategy: Strategy) -> ConsensusResult:

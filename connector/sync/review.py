@@ -20,6 +20,7 @@ from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import align_probabilities, predicted_labels
 from connector.sync.scoring import (
     Scored,
+    ask_machines,
     fetch_probabilities,
     find_consensus,
     labels_are_gone,
@@ -66,11 +67,13 @@ def review(
         gold: as for `score`.
     """
     strategy = find_strategy(scorer=scorer)
-    probabilities = fetch_probabilities(pulled, backend, reporter) if backend is not None else None
+    own = fetch_probabilities(pulled, backend, reporter) if backend is not None else None
     given = _labels(pulled, gold=gold)
     if labels_are_gone(trained or {}, given):
-        probabilities = None
-    scored = Scored(given, probabilities=probabilities)
+        own = None
+    scored = Scored(given, own=own)
+    ask_machines(scored, pulled)
+    probabilities = scored.probabilities
     labels, _ = find_consensus(scored, pulled.control, strategy)
     if probabilities is None:
         return Review(scored)

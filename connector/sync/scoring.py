@@ -27,6 +27,7 @@ from connector.state.snapshot import ProjectSnapshot
 from connector.sync.differing import ConfusedPair, Differing, confused_by_name, differing_by_task, highest
 from connector.sync.gold import gold_tasks, with_gold
 from connector.sync.label_matrix import LabelSet, align_probabilities, class_positions, label_set, predicted_labels
+from connector.sync.machines import Opinion, weigh_machines
 
 # A model is retrained if this many consensus labels differ from those it was trained on, or this share of them if more.
 RETRAIN_LABELS = 10
@@ -39,6 +40,10 @@ class Memory(Protocol):
     def trained(self) -> dict[int, str]: ...
 
     def store_trained(self, labels: dict[int, str]) -> None: ...
+
+    def trained_machines(self) -> dict[str, int]: ...
+
+    def store_trained_machines(self, counts: dict[str, int]) -> None: ...
 
     def renew_lock(self, *, at_most_every: float = 0.0) -> None: ...
 
@@ -63,7 +68,10 @@ class Scored:
         agreement: share of the labelled tasks whose consensus label is the model's out-of-sample label.
         held_out: {task: ground truth}, the test set. Only `predicted` has its tasks, too.
         accuracy: share of the test set that the model labels correctly.
-        probabilities: the ML backend's probabilities for all tasks. None without a model.
+        probabilities: the class probabilities of all tasks: the ML backend's, pooled with the machines' labels if there
+            are any. None without a model.
+        own: the ML backend's alone.
+        opinion: how much the machines count.
         audit: how many labels are right, as `audit.estimate_accuracy` says.
         differing: {task: what is known of how people differ on it}. Empty without a model, and for multiple choice.
         confused: the classes that even the best annotators confuse.
@@ -82,6 +90,8 @@ class Scored:
     held_out: Mapping[int, str] = field(default_factory=dict)
     accuracy: float | None = None
     probabilities: Probabilities | None = None
+    own: Probabilities | None = None
+    opinion: Opinion = field(default_factory=Opinion)
     audit: Accuracy | None = None
     differing: dict[int, Differing] = field(default_factory=dict)
     confused: list[ConfusedPair] = field(default_factory=list)
@@ -143,18 +153,23 @@ def score(
     result = Scored(latest_labels(without_answers_on_truth(rows) if gold else rows), held_out=held_out)
     if notice := warning(len(held_out), len({task for task, _ in result.labels})):
         reporter.say(notice)
-    result.probabilities = fetch_probabilities(pulled, backend, reporter)
-    last = state.trained() if result.probabilities is not None else {}
+    result.own = fetch_probabilities(pulled, backend, reporter)
+    last = state.trained() if result.own is not None else {}
     tainted = bool(held_out.keys() & last.keys())  # the model was trained on the test set
     gone = labels_are_gone(last, result.labels)
     if tainted or gone:
-        result.probabilities = None
+        result.own = None
+    ask_machines(result, pulled)
     labels, consensus = find_consensus(result, control, strategy)
     result.labels_changed = sum(
         last.get(task) != result.consensus.get(task) for task in last.keys() | result.consensus.keys()
     )
     trained_on = sum(map(bool, last.values()))
-    due = train == "always" or (train == "auto" and _labels_changed_enough(result, control, trained_on))
+    machines = {name: len(labels) for name, labels in pulled.machine_labels.items() if labels}
+    changed_enough = _labels_changed_enough(result, control, trained_on) or (
+        bool(result.labels) and _machines_changed_enough(machines, state.trained_machines())
+    )
+    due = train == "always" or (train == "auto" and changed_enough)
     if due and _is_trainable(result.consensus, texts, control.kind, reporter):
         _train(
             pulled,
@@ -163,12 +178,15 @@ def score(
             reporter,
             result.consensus,
             weights=_weights(result, consensus),
+            opinion=result.opinion,
             classifier=classifier,
             forget=tainted,
         )
+        state.store_trained_machines(machines)
         result.trained, result.quality = True, {}
         with reporter.stage("probabilities", "Fetching class probabilities"):
-            result.probabilities = backend.probabilities(pulled.model_key)
+            result.own = backend.probabilities(pulled.model_key)
+        ask_machines(result, pulled)
         state.renew_lock()
     elif tainted:
         reporter.say(
@@ -190,6 +208,12 @@ def score(
 def labels_are_gone(trained: Mapping[int, str], labels: Mapping[tuple[int, int], str]) -> bool:
     """Whether no task that a model was trained on has a label any more. `trained`: {task: consensus label} of these."""
     return bool(trained) and not any(task in trained for task, _ in labels)
+
+
+def ask_machines(scored: Scored, pulled: ProjectSnapshot) -> None:
+    """Pools the model's own probabilities with the labels of machines."""
+    scored.opinion = weigh_machines(pulled, scored.labels, scored.own, scored.held_out)
+    scored.probabilities = scored.opinion.probabilities
 
 
 def find_consensus(scored: Scored, control: Control, strategy: Strategy) -> tuple[LabelSet, ConsensusResult]:
@@ -223,13 +247,21 @@ def score_tasks(
     scored.scores = dict(zip([*labelled, *unlabelled, *audited], by_task, strict=True))
     predicted = predicted_labels(np.concatenate(parts), control)
     scored.predicted = dict(zip([*labelled, *unlabelled, *tested], predicted, strict=True))
-    scored.accuracy = accuracy(scored.held_out, scored.predicted)
-    place, fold = probabilities.place, probabilities.fold
-    out_of_sample = [task for task in labelled if task in place and fold[place[task]] >= 0]
-    scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, scored.predicted)
+    _judge_model(scored, control)
     if (found := labels.ambiguity(parts[0])) is not None:
         scored.differing = differing_by_task(found[0], labelled)
         scored.confused = confused_by_name(found[1], control.classes)
+
+
+def _judge_model(scored: Scored, control: Control) -> None:
+    """Fills in how often the model is right, without the machines: by the test set, and by the consensus."""
+    own = scored.own
+    assert own is not None
+    out_of_sample = [task for task in scored.consensus if task in own.place and own.fold[own.place[task]] >= 0]
+    tasks = [*out_of_sample, *sorted(scored.held_out)]
+    predicted = dict(zip(tasks, predicted_labels(align_probabilities(own, tasks, control), control), strict=True))
+    scored.accuracy = accuracy(scored.held_out, predicted)
+    scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, predicted)
 
 
 def task_digests(pulled: ProjectSnapshot) -> dict[int, str]:
@@ -269,7 +301,7 @@ def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) ->
 
     `trained_on`: how many labels the model learnt from that still count, of texts that have not changed since.
     """
-    model = scored.probabilities
+    model = scored.own
     if model is None or (set(model.classes), model.multilabel) != (set(control.classes), control.multiple):
         return True
     if model.fields != control.fields or model.control not in ("", control.name):
@@ -277,6 +309,13 @@ def _labels_changed_enough(scored: Scored, control: Control, trained_on: int) ->
     if not trained_on:
         return True  # since its training, all texts that it learnt from have changed, or other annotators count
     return scored.labels_changed >= max(RETRAIN_LABELS, RETRAIN_SHARE * trained_on)
+
+
+def _machines_changed_enough(now: Mapping[str, int], before: Mapping[str, int]) -> bool:
+    """Whether a machine is new or gone, or has so many more or fewer labels that a training is due."""
+    if now.keys() != before.keys():
+        return True
+    return any(abs(now[name] - size) >= max(RETRAIN_LABELS, RETRAIN_SHARE * size) for name, size in before.items())
 
 
 def _is_trainable(consensus: Mapping[int, str], digests: Mapping[int, str], kind: str, reporter: Reporter) -> bool:
@@ -297,10 +336,14 @@ def _train(
     consensus: Mapping[int, str],
     *,
     weights: dict[int, float] | None,
+    opinion: Opinion,
     classifier: str | None,
     forget: bool,
 ) -> None:
-    """Trains the model on the consensus labels, and remembers them. `forget`: delete the model first."""
+    """Trains the model on the consensus labels and on machines' labels, and remembers the former.
+
+    `forget`: delete the model first.
+    """
     project = pulled.model_key
     state.renew_lock()
     with reporter.stage("train", f"Training on {count(len(consensus), 'label')}") as stage:
@@ -311,10 +354,13 @@ def _train(
 
         if forget:
             backend.forget_model(project)  # with the encoders that may have been fine-tuned on the test set
+        labels = {**consensus, **opinion.labels}
+        if opinion.weights:
+            weights = {**(weights or dict.fromkeys(consensus, 1.0)), **opinion.weights}
         backend.train(
             project,
             pulled.control.classes,
-            class_positions(consensus, pulled.control),
+            class_positions(labels, pulled.control),
             multilabel=pulled.control.multiple,
             weights=weights,
             classifier=classifier,

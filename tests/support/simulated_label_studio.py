@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -31,8 +31,9 @@ class Studio:
         self.rows: dict[int, dict[str, Any]] = {}
         self.versions: dict[str, int] = {}
         self.users: dict[int, str] = {}  # {id: e-mail address}
+        self.predictions: dict[int, list[dict[str, Any]]] = {}  # {task: in the order of their ids}
         self.meanwhile: Callable[[], object] | None = None  # done once, after the project was read and before its tasks
-        self._annotations = 0
+        self._annotations = self._predictions = 0
         self.settings: dict[str, Any] = {
             "id": 7,
             "title": "Requests",
@@ -78,6 +79,21 @@ class Studio:
         )
         self.rows[task]["is_labeled"] = choice is not None
         return self._annotations
+
+    def predict(self, task: int, version: str, choice: str, score: float | None = None) -> int:
+        """A prediction. It leaves the task's updated_at as it is."""
+        self._predictions += 1
+        region = {"from_name": "politeness", "to_name": "text", "type": "choices", "value": {"choices": [choice]}}
+        self.predictions.setdefault(task, []).append(
+            {"id": self._predictions, "model_version": version, "result": [region], "score": score}
+        )
+        self.versions[version] = self.versions.get(version, 0) + 1
+        return self._predictions
+
+    def delete_predictions(self, version: str) -> None:
+        for rows in self.predictions.values():
+            rows[:] = [row for row in rows if row["model_version"] != version]
+        self.versions.pop(version, None)
 
     def delete_annotation(self, number: int) -> None:
         for task in self.rows.values():
@@ -143,6 +159,25 @@ class Studio:
         self.calls.append(("count", span))
         chosen = [task for number, task in self.rows.items() if within(number, span)]
         return len(chosen), sum(not row["was_cancelled"] for task in chosen for row in task["annotations"])
+
+    def tasks_with_version(self, project: int, version: str) -> Iterator[list[dict[str, Any]]]:
+        self.calls.append(("tasks with", version))
+        for task, rows in sorted(self.predictions.items()):
+            if any(version in row["model_version"] for row in rows):
+                yield [{"id": task, "predictions": copy.deepcopy(rows)}]
+
+    def last_task_with_version(self, project: int, version: str) -> dict[str, Any] | None:
+        self.calls.append(("last with", version))
+        having = [
+            task for task, rows in self.predictions.items() if any(version in row["model_version"] for row in rows)
+        ]
+        return {"id": max(having), "predictions": copy.deepcopy(self.predictions[max(having)])} if having else None
+
+    def tasks_by_id(self, project: int, ids: Sequence[int], *, fields: str | None = None) -> Iterator[dict[str, Any]]:
+        self.calls.append(("tasks by id", list(ids)))
+        for task in ids:
+            if task in self.rows:
+                yield {"id": task, "predictions": copy.deepcopy(self.predictions.get(task, []))}
 
     def guard_writes(self, check: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

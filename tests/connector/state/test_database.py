@@ -65,7 +65,7 @@ def test_the_schema_of_another_version_is_refused_and_left_alone(path: Path, ver
     with pytest.raises(UsageError) as error:
         State(f"sqlite:///{path}")
     assert str(error.value) == (
-        f"The state database in CONNECTOR_STATE has schema {version}, and this connector uses schema 5: use the "
+        f"The state database in CONNECTOR_STATE has schema {version}, and this connector uses schema 6: use the "
         "connector version that wrote it."
     )
     assert content(path) == before

@@ -173,6 +173,17 @@ def assess(answers: Answers, probs: Floats | None, truth: Ints, n_classes: int, 
     return found
 
 
+def judge(q: Floats, label: Ints) -> tuple[Estimate | None, list[Estimate | None]]:
+    """How often labels (n,) are right, and how often each class is recognised. Of one who is no annotator.
+
+    `q` (n, K): what people say of each task. The estimates are those of an annotator.
+    """
+    counts = np.bincount(label, minlength=q.shape[1]) + 0.5
+    guess = np.asarray(counts / counts.sum(), np.float64)
+    accuracy = _accuracy(q, label, guess)
+    return accuracy, _by_class(q, label, guess, accuracy)
+
+
 def _guesses(answers: Answers, n_classes: int, n_annotators: int) -> Floats:
     """m_j: the shares of the classes among each annotator's labels (n_annotators, n_classes), none of them zero."""
     cell = answers.annotator * n_classes + answers.label

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from connector.cli.options import keys_of, open_servers, project_option, say, server_options
+from connector.cli.options import annotator_version_option, keys_of, open_servers, project_option, say, server_options
 from connector.whole_number import WholeNumber
 
 TITLE_LENGTHS = (3, 50)  # what Label Studio takes
@@ -38,6 +38,14 @@ TITLE_LENGTHS = (3, 50)  # what Label Studio takes
     help="Leave out this annotator's labels. They stay in Label Studio. May be repeated.",
 )
 @click.option("--include", multiple=True, metavar="EMAIL", help="Count this annotator's labels again. May be repeated.")
+@annotator_version_option
+@click.option(
+    "--no-annotator-version",
+    "dropped_versions",
+    multiple=True,
+    metavar="NAME",
+    help="Forget this machine and its labels. May be repeated.",
+)
 @click.option("--connect-backend", is_flag=True, help="Also connect the ML backend in Label Studio's settings.")
 @click.option(
     "--yes", is_flag=True, help="Answer yes to all questions, such as whether to set maximum_annotations to 1."
@@ -53,6 +61,8 @@ def init(
     min_annotations_per_task: int | None,
     exclude: tuple[str, ...],
     include: tuple[str, ...],
+    annotator_versions: tuple[str, ...],
+    dropped_versions: tuple[str, ...],
     connect_backend: bool,
     yes: bool,
     as_json: bool,
@@ -76,6 +86,8 @@ def init(
         )
     if both := sorted(set(exclude) & set(include)):
         raise click.UsageError(f"--exclude and --include both name {both[0]}.")
+    if both := sorted(set(annotator_versions) & set(dropped_versions)):
+        raise click.UsageError(f"--annotator-version and --no-annotator-version both name {both[0]}.")
     if title is not None and not TITLE_LENGTHS[0] <= len(title.strip()) <= TITLE_LENGTHS[1]:
         raise click.UsageError("A title has {} to {} characters in Label Studio.".format(*TITLE_LENGTHS))
     keys = keys_of(fields)
@@ -98,6 +110,8 @@ def init(
         min_annotations_per_task=min_annotations_per_task,
         exclude=exclude,
         include=include,
+        annotator_versions=annotator_versions,
+        dropped_versions=dropped_versions,
         backend_url=settings.ml_backend_url if connect_backend else None,
         credentials=settings.credentials,
         confirm=confirm,

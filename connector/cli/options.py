@@ -80,6 +80,15 @@ def target_option(command: _Command) -> _Command:
     )(command)
 
 
+annotator_version_option = click.option(
+    "--annotator-version",
+    "annotator_versions",
+    multiple=True,
+    metavar="NAME",
+    help="Count the predictions of this model version as labels of a machine. May be repeated. It is remembered.",
+)
+
+
 def audit_option(command: _Command) -> _Command:
     """Adds the option `--audit SHARE`, as the parameter `audit`."""
     return click.option(

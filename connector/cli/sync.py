@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
-from connector.cli.options import audit_option, explain, media_option, open_servers, project_option, say, server_options
+from connector.cli.options import (
+    annotator_version_option,
+    audit_option,
+    explain,
+    media_option,
+    open_servers,
+    project_option,
+    say,
+    server_options,
+)
 from connector.cli.share import Share
 from connector.errors import UsageError, gravest_exit_code
 from connector.whole_number import WholeNumber
@@ -98,6 +107,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Ask for no further opinion on tasks that people honestly differ on, as far as labels show it.",
 )
+@annotator_version_option
 @media_option
 @click.option("--dry-run", is_flag=True, help="Show what the next window would be, and change nothing.")
 @server_options
@@ -115,6 +125,7 @@ def sync(
     publish_consensus: bool,
     audit: float,
     skip_ambiguous: bool,
+    annotator_versions: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
     **servers: str | None,
@@ -131,6 +142,12 @@ def sync(
 
     if (project_id is not None) == all_projects:
         raise click.UsageError("Give --project ID, or --all for every project that init has set up.")
+    if annotator_versions and (all_projects or dry_run):
+        other = "--all" if all_projects else "--dry-run"
+        raise click.UsageError(
+            f"Give --annotator-version without {other}. It is remembered: connector init --project ID "
+            "--annotator-version NAME."
+        )
     if every is not None and dry_run:
         raise click.UsageError("Give --dry-run without --every: nothing would change from one sync to the next.")
     context = click.get_current_context()
@@ -157,6 +174,7 @@ def sync(
         publish_consensus=publish_consensus,
         audit=audit,
         skip_ambiguous=skip_ambiguous,
+        annotator_versions=annotator_versions,
         media_hosts=settings.allowed_hosts,
     )
 

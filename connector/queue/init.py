@@ -16,6 +16,7 @@ from connector.formatting import count, format_value, listed
 from connector.label_studio.client import REFUSED_BY_BACKEND, LabelStudio
 from connector.progress import Reporter
 from connector.queue.excluded import find_excluded, store_excluded
+from connector.queue.machines import check_versions, store_versions
 from connector.queue.settings import REQUIRED_SETTINGS, wrong_settings
 from connector.queue.versions import ACCEPTED_LABELS, PUBLISHED_CONSENSUS, our_versions
 from connector.queue.views import OwnTabs, create_tabs, has_our_tab
@@ -37,6 +38,8 @@ def initialize(
     min_annotations_per_task: int | None = None,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    annotator_versions: Sequence[str] = (),
+    dropped_versions: Sequence[str] = (),
     backend_url: str | None = None,
     credentials: Credentials = NO_CREDENTIALS,
     confirm: Callable[[str], bool],
@@ -55,6 +58,8 @@ def initialize(
         min_annotations_per_task: The number of annotations that every task is to have. None: as before.
         exclude: E-mail addresses of annotators whose labels are not to count.
         include: E-mail addresses of annotators whose labels are to count again.
+        annotator_versions: Model versions whose predictions are to count as labels of machines.
+        dropped_versions: Machines to forget.
         backend_url: The ML backend to connect. None: none.
         credentials: The credentials that Label Studio is to send to the ML backend.
         confirm: Asks a question. The answer decides whether a rule of several annotations per task is ended.
@@ -78,6 +83,8 @@ def initialize(
         questions = _questions(project, names, chosen=bool(control_names))
         questions = questions.with_fields(fields_before if fields is None else fields)
         excluded = find_excluded(project_id, gateway, state, exclude, include)
+        if annotator_versions or dropped_versions:
+            check_versions(annotator_versions, dropped_versions, gateway.model_versions(project_id), state)
         if fields:
             _check_fields(project, gateway, fields)
         agreed: list[str] = []
@@ -102,6 +109,8 @@ def initialize(
             state.put(min_annotations_per_task=min_annotations_per_task)
             state.ask_for_a_window()
         store_excluded(excluded, state)
+        machines_before = sorted(state.machines())
+        store_versions(annotator_versions, dropped_versions, state)
         if wrong:
             keep = {"model_version": project["model_version"]} if project["model_version"] else {}
             gateway.update_project(project_id, **wrong, **keep)
@@ -138,6 +147,7 @@ def initialize(
         },
         **({"excluded": excluded.names(excluded.after)} if excluded.before | excluded.after else {}),
         **({"included": excluded.names(excluded.before - excluded.after)} if excluded.before - excluded.after else {}),
+        **({"machines": now_known} if (now_known := sorted(state.machines())) or machines_before else {}),
         "already": record.adopted_at is not None,
         "backend": backend_url,
         "connected": connected,
@@ -200,6 +210,8 @@ def format_init(done: Mapping[str, Any]) -> str:
     )
     if done.get("included"):
         lines.append(f"  {'counted again':<26}{listed(done['included'])}")
+    if "machines" in done:
+        lines.append(f"  {'machines':<26}{listed(done['machines']) or 'none'}")
     if done.get("excluded"):
         lines.append(f"  {'left out':<26}{listed(done['excluded'])}")
     if lines:

@@ -39,7 +39,7 @@ def delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectStat
     versions = gateway.model_versions(project_id)
     ours = our_versions(versions) | (set(PUBLISHED_LABELS) & versions.keys() - set(found.get("versions", ())))
     since = versions.keys() - ours - set(found.get("versions", versions))
-    retrieved = {version for version in since if _is_from_our_backend(version, found)}
+    retrieved = {version for version in since if is_from_our_backend(version, found)}
     if ours | retrieved:
         for version in sorted((ours | retrieved) - {""}):
             gateway.delete_version(project_id, version)
@@ -53,7 +53,7 @@ def delete_predictions(project_id: int, gateway: LabelStudio, state: ProjectStat
     )
 
 
-def _is_from_our_backend(version: str, found: Found) -> bool:
+def is_from_our_backend(version: str, found: Found) -> bool:
     """Whether the version, which init did not find, is one of the ML backend that init connected.
 
     Before its first training, our backend has none. Others may have none either, if there are others.

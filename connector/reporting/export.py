@@ -120,7 +120,8 @@ def export(
                 rows = media.added_to(rows)
             counted = _counted(rows, len(pulled.tasks), stage.count)
             with translate_os_errors(out):
-                write(file_format, counted, pulled.questions, new, media.kinds if media is not None else None)
+                kinds, machines = media.kinds if media is not None else None, list(pulled.machine_labels)
+                write(file_format, counted, pulled.questions, new, kinds, machines)
                 _replace(target, new, folder / "old", out)
     answers = [row for task in pulled.tasks.values() for row in task.annotations if not row.skipped]
     model_version = joined.model_version
@@ -175,7 +176,9 @@ def _extras(
         for row in raw["annotations"]:
             choices[row["id"]] = {control.name: control.answer(row.get("result")) for control in controls}
     places = open_places(state.window(), state.answers_at_publishing(), pulled.tasks)
-    return Extras(places, gateway.emails(), texts, choices, _addresses(pulled), accepted)
+    return Extras(
+        places, gateway.emails(), texts, choices, _addresses(pulled), accepted, machines=pulled.machine_labels
+    )
 
 
 def _addresses(pulled: ProjectSnapshot) -> dict[int, str]:
@@ -208,7 +211,15 @@ def _read_whole(
         read = ((raw["id"], read_text(raw, questions)) for raw in gateway.tasks_by_id(project_id, list(ids)))
         return {task: text for task, text in read if text is not None}
 
-    snapshot = ProjectSnapshot(project, questions, tasks, versions={}, changed=False, texts=texts)
+    snapshot = ProjectSnapshot(
+        project,
+        questions,
+        tasks,
+        versions={},
+        changed=False,
+        texts=texts,
+        read_machine_labels=state.machine_labels,
+    )
     return fetched(snapshot, state)
 
 

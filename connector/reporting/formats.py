@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from connector.annotations.questions import Questions
 from connector.errors import UsageError
-from connector.reporting.rows import column_of, columns, flat, nested, probability_column, soft_column, to_json
+from connector.reporting.rows import (
+    column_of,
+    columns,
+    flat,
+    machine_column,
+    nested,
+    probability_column,
+    soft_column,
+    to_json,
+)
 
 Rows = Iterable[dict[str, Any]]
 
@@ -41,7 +50,12 @@ def require(file_format: str) -> None:
 
 
 def write(
-    file_format: str, rows: Rows, questions: Questions, path: Path, media: Mapping[str, str] | None = None
+    file_format: str,
+    rows: Rows,
+    questions: Questions,
+    path: Path,
+    media: Mapping[str, str] | None = None,
+    machines: Sequence[str] = (),
 ) -> None:
     """Writes rows to the file `path`, or for "datasets" to the folder `path`.
 
@@ -51,11 +65,12 @@ def write(
         questions: those of the project.
         path: where to write.
         media: columns of the rows with the bytes of media, {column: "image" or "audio"}. Only for "datasets".
+        machines: their names.
     """
     if media:
-        _datasets(rows, questions, path, media)
+        _datasets(rows, questions, path, machines, media)
     else:
-        _WRITERS[file_format](rows, questions, path)
+        _WRITERS[file_format](rows, questions, path, machines)
 
 
 def _open(path: Path) -> IO[str]:
@@ -63,10 +78,10 @@ def _open(path: Path) -> IO[str]:
     return path.open("w", encoding="utf-8", errors="replace", newline="")
 
 
-def _csv(rows: Rows, questions: Questions, path: Path) -> None:
+def _csv(rows: Rows, questions: Questions, path: Path, machines: Sequence[str]) -> None:
     with _open(path) as file:
         # Everything but numbers is quoted. Otherwise readers take a lone carriage return for the end of a line.
-        writer = csv.DictWriter(file, columns(questions), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer = csv.DictWriter(file, columns(questions, machines), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         writer.writeheader()
         for row in rows:
             second = "true" if row["second_opinion"] else "false"
@@ -74,12 +89,12 @@ def _csv(rows: Rows, questions: Questions, path: Path) -> None:
             writer.writerow({**flat(row), **lists, "second_opinion": second})
 
 
-def _jsonl(rows: Rows, questions: Questions, path: Path) -> None:
+def _jsonl(rows: Rows, questions: Questions, path: Path, machines: Sequence[str]) -> None:
     with _open(path) as file:
-        file.writelines(to_json(nested(row, questions)) + "\n" for row in rows)
+        file.writelines(to_json(nested(row, questions, machines)) + "\n" for row in rows)
 
 
-def _label_studio(rows: Rows, questions: Questions, path: Path) -> None:
+def _label_studio(rows: Rows, questions: Questions, path: Path, machines: Sequence[str]) -> None:
     with _open(path) as file:
         file.write("[")
         for number, row in enumerate(rows):
@@ -87,26 +102,28 @@ def _label_studio(rows: Rows, questions: Questions, path: Path) -> None:
         file.write("\n]\n")
 
 
-def _parquet(rows: Rows, questions: Questions, path: Path) -> None:
+def _parquet(rows: Rows, questions: Questions, path: Path, machines: Sequence[str]) -> None:
     import pyarrow.parquet
 
-    schema = _schema(questions)
+    schema = _schema(questions, machines)
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for batch in _batches(map(flat, rows), schema):
             writer.write_batch(batch)
 
 
-def _datasets(rows: Rows, questions: Questions, path: Path, media: Mapping[str, str] | None = None) -> None:
+def _datasets(
+    rows: Rows, questions: Questions, path: Path, machines: Sequence[str], media: Mapping[str, str] | None = None
+) -> None:
     import datasets
     import pyarrow
 
     from connector.media.recordings import SAMPLE_RATE
 
-    features = datasets.Features.from_arrow_schema(_schema(questions))
+    features = datasets.Features.from_arrow_schema(_schema(questions, machines))
     positions: dict[str, dict[str, int]] = {}
     for control in questions.controls:
         feature = datasets.ClassLabel(names=list(control.classes))
-        for name in ("label", "consensus", "predicted"):
+        for name in ("label", "consensus", "predicted", *map(machine_column, machines)):
             column = column_of(questions, control, name)
             features[column] = datasets.Sequence(feature) if control.multiple else feature
             positions[column] = {class_: index for index, class_ in enumerate(control.classes)}
@@ -141,7 +158,7 @@ def _datasets(rows: Rows, questions: Questions, path: Path, media: Mapping[str, 
     stream.unlink()
 
 
-_WRITERS: Mapping[str, Callable[[Rows, Questions, Path], None]] = {
+_WRITERS: Mapping[str, Callable[[Rows, Questions, Path, Sequence[str]], None]] = {
     "csv": _csv,
     "jsonl": _jsonl,
     "parquet": _parquet,
@@ -150,7 +167,7 @@ _WRITERS: Mapping[str, Callable[[Rows, Questions, Path], None]] = {
 }
 
 
-def _schema(questions: Questions) -> Any:
+def _schema(questions: Questions, machines: Sequence[str]) -> Any:
     """The columns' types as an Arrow schema."""
     import pyarrow as pa
 
@@ -190,9 +207,10 @@ def _schema(questions: Questions) -> Any:
             **dict.fromkeys(("probability", "quality", "agreement", "settles"), pa.float64()),
             **dict.fromkeys(map(probability_column, control.classes), pa.float64()),
             **dict.fromkeys(map(soft_column, control.classes), pa.float64()),
+            **dict.fromkeys(map(machine_column, machines), labels[control.name]),
         }
         types.update({column_of(questions, control, name): kind for name, kind in of_question.items()})
-    return pa.schema([(name, types.get(name, pa.string())) for name in columns(questions)])
+    return pa.schema([(name, types.get(name, pa.string())) for name in columns(questions, machines)])
 
 
 def _batches(rows: Rows, schema: Any, size: int = BATCH) -> Iterator[Any]:

@@ -15,7 +15,8 @@ from connector.annotations.questions import Questions
 from connector.annotations.records import Annotation, Task, readable
 from connector.errors import UsageError
 from connector.queue.versions import PUBLISHED_LABELS, is_ours
-from connector.state.rows import Accepted
+from connector.state.rows import Accepted, MachineLabel
+from connector.state.snapshot import ByMachine
 
 if TYPE_CHECKING:
     from connector.sync.review import Review
@@ -47,12 +48,15 @@ _TASK_KEYS = (
 _NOT_EXPORTED = ("created_username", "created_ago")  # of an annotation or a prediction
 
 
-def columns(questions: Questions) -> list[str]:
-    """The names of a row's columns in order. Raises UsageError if two would have the same name."""
+def columns(questions: Questions, machines: Sequence[str] = ()) -> list[str]:
+    """The names of a row's columns in order. Raises UsageError if two would have the same name.
+
+    `machines`: their names.
+    """
     names = [
         *("task_id", "text"),
         *(("address",) if questions.has_links else ()),
-        *(name for control in questions.controls for name in question_columns(questions, control)),
+        *(name for control in questions.controls for name in question_columns(questions, control, machines)),
         *("score", "rank", "second_opinion", "annotations"),
     ]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
@@ -60,7 +64,7 @@ def columns(questions: Questions) -> list[str]:
     return names
 
 
-def question_columns(questions: Questions, control: Control) -> list[str]:
+def question_columns(questions: Questions, control: Control, machines: Sequence[str] = ()) -> list[str]:
     """The columns of a question. If there are several, its name is before each."""
     of_labels = () if control.multiple else ("ambiguous", "settles", *map(soft_column, control.classes))
     names = [
@@ -77,6 +81,7 @@ def question_columns(questions: Questions, control: Control) -> list[str]:
         ),
         *map(probability_column, control.classes),
         "model_version",
+        *map(machine_column, machines),
     ]
     return [column_of(questions, control, name) for name in names]
 
@@ -91,6 +96,11 @@ def probability_column(name: str) -> str:
     return f"prob_{name}"
 
 
+def machine_column(name: str) -> str:
+    """The column with the labels of machine `name`."""
+    return f"machine_{name}"
+
+
 def soft_column(name: str) -> str:
     """The column with the probabilities of class `name` by labels and model: the soft label."""
     return f"soft_{name}"
@@ -103,7 +113,8 @@ class Extras:
     `places`: {task: (rank, whether it is a second opinion)}. `emails`: {annotator: e-mail address}. `texts`: {task: the
     value that is there instead of a text}. `choices`: {annotation: what was chosen by control}, including choices that
     the labelling config no longer has, and those of annotators who are left out. `addresses`: {task: where its texts
-    are}, of projects whose texts are in files. `accepted`: {task: the accepted label of the model}.
+    are}, of projects whose texts are in files. `accepted`: {task: the accepted label of the model}. `machines`:
+    {machine: {task: its label}}, labels of several questions are joint ones.
     """
 
     places: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
@@ -112,6 +123,7 @@ class Extras:
     choices: Mapping[int, Mapping[str, str | list[str] | None]] = field(default_factory=dict)
     addresses: Mapping[int, str] = field(default_factory=dict)
     accepted: Mapping[int, Accepted] = field(default_factory=dict)
+    machines: ByMachine = field(default_factory=dict)
 
 
 def task_rows(
@@ -133,10 +145,10 @@ def task_rows(
         texts: gives {task: text} for some tasks. It is called for a part of them at a time.
     """
     of_questions = [
-        _Question(questions, control, review, extras.accepted)
+        _Question(questions, control, review, extras)
         for control, review in zip(questions.controls, reviews, strict=True)
     ]
-    names = columns(questions)
+    names = columns(questions, list(extras.machines))
     for task, text in _with_texts(tasks, texts):
         rank, relabel = extras.places.get(task.id, (None, False))
         row = {
@@ -156,11 +168,10 @@ def task_rows(
 class _Question:
     """The columns of one question."""
 
-    def __init__(
-        self, questions: Questions, control: Control, review: Review, accepted: Mapping[int, Accepted]
-    ) -> None:
-        self._questions, self._control, self._review, self._accepted = questions, control, review, accepted
-        self._columns = question_columns(questions, control)
+    def __init__(self, questions: Questions, control: Control, review: Review, extras: Extras) -> None:
+        self._questions, self._control, self._review = questions, control, review
+        self._accepted, self._machines = extras.accepted, extras.machines
+        self._columns = question_columns(questions, control, list(extras.machines))
         self._labels: dict[int, list[str]] = {}
         for (task, _), label in review.scored.labels.items():
             self._labels.setdefault(task, []).append(label)
@@ -180,6 +191,7 @@ class _Question:
             _shown(review.scored.predicted.get(task), self._control),
             *(without_model if probabilities is None else map(float, probabilities)),
             None if probabilities is None else review.scored.model_version,
+            *(self._of_machine(labels, task) for labels in self._machines.values()),
         ]
         return dict(zip(self._columns, values, strict=True))
 
@@ -191,6 +203,12 @@ class _Question:
         if one is None:
             return [None, None, None]
         return [self._questions.labels_of(one.label)[self._control.name], "model", one.probability]
+
+    def _of_machine(self, labels: Mapping[int, MachineLabel], task: int) -> str | list[str] | None:
+        """A machine's label of a task."""
+        if task not in labels:
+            return None
+        return _shown(self._questions.labels_of(labels[task].label or "").get(self._control.name), self._control)
 
     def _differing(self, task: int) -> list[Any]:
         """The columns on how people differ on a task."""
@@ -240,14 +258,15 @@ def _annotation(row: Annotation, questions: Questions, extras: Extras) -> dict[s
     }
 
 
-def nested(row: Mapping[str, Any], questions: Questions) -> dict[str, Any]:
+def nested(row: Mapping[str, Any], questions: Questions, machines: Sequence[str] = ()) -> dict[str, Any]:
     """The row for JSON: with several questions, the columns of each are an object under `questions`."""
     if not questions.several:
         return dict(row)
     rest = dict(row)
     by_name = {
         control.name: {
-            column.removeprefix(f"{control.name}."): rest.pop(column) for column in question_columns(questions, control)
+            column.removeprefix(f"{control.name}."): rest.pop(column)
+            for column in question_columns(questions, control, machines)
         }
         for control in questions.controls
     }

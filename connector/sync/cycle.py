@@ -12,6 +12,7 @@ from connector.active_learning.window import Slot
 from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
+from connector.queue.machines import check_versions, store_versions
 from connector.queue.publish import is_open, stale_open_tasks
 from connector.queue.settings import restore
 from connector.queue.versions import delete_expired, our_versions, unknown_newer
@@ -127,6 +128,9 @@ class Cycle:
         self.state.require_same(reading.project)
         if not self.options.dry_run:
             reading, restored = restore(reading, self.gateway, self.state)
+        if self.options.annotator_versions:
+            check_versions(self.options.annotator_versions, (), reading.versions, self.state)
+            store_versions(self.options.annotator_versions, (), self.state)
         self._publishing.look_at_labels(reading.versions)
         return pull(reading, self.gateway, self.state, everything=everything, progress=progress), restored
 
@@ -213,7 +217,8 @@ class Cycle:
 
     def round(self, snapshot: ProjectSnapshot, restored: list[str], backend: Backend) -> SyncSummary:
         """Scores the tasks, chooses the next window and publishes it. A dry run does not publish."""
-        from connector.sync.people import people_of  # which needs NumPy
+        from connector.sync.machine_summary import machines_of  # which need NumPy
+        from connector.sync.people import people_of
 
         if not self.options.dry_run:
             # The ML backend may have a new model from now on. A sync that is killed before its window is out must do
@@ -228,14 +233,16 @@ class Cycle:
             self.reporter.say(lost_model(known))
         model = model_summary(scored, served.newest)
         people = people_of(snapshot, scored)
+        machines = machines_of(snapshot, scored, people)
         if self.options.dry_run:
-            return replace(self.summary(snapshot, restored, scored, model, window), people=people, dry_run=True)
+            summary = self.summary(snapshot, restored, scored, model, window)
+            return replace(summary, people=people, machines=machines, dry_run=True)
         if not served.is_lost:  # else the state goes on naming it, so that doctor, export and report can tell
             self.state.put(model_version=scored.model_version)
         window = self._publishing.publish(snapshot, scored, window)
         summary = self.summary(snapshot, restored, scored, model, window)
         questions = question_summaries(snapshot, scored, served.of_controls)
-        summary = replace(summary, round=summary.round + 1, questions=questions, people=people)
+        summary = replace(summary, round=summary.round + 1, questions=questions, people=people, machines=machines)
         labels = len(scored.labels)  # what the model learns from
         options = self.options.window_fingerprint(snapshot.project["skip_queue"])
         self.state.store_round(summary.round, {**summary.to_json(), "labels": labels, "options": options})

@@ -25,6 +25,7 @@ class SyncOptions:
     audit: float = DEFAULT_AUDIT  # share of the window that is drawn at random
     skip_ambiguous: bool = False
     gold: float = 0.0
+    annotator_versions: tuple[str, ...] = ()  # whose predictions are to count from now on, beside those known
     media_hosts: tuple[str, ...] = ()  # private hosts from which files may be fetched
 
     def most_annotations(self, wanted: int) -> int:

@@ -132,14 +132,17 @@ def people_of(pulled: ProjectSnapshot, scored: Scored) -> list[PersonSummary]:
     several = pulled.questions.several
     found: list[PersonSummary] = []
     for part, one in zip(pulled.by_question(), parts, strict=True):
-        found += of_question(part, one.probabilities, part.control.name if several else "")
+        found += of_question(part, one.own, part.control.name if several else "")
     return found
 
 
 def of_question(
     pulled: ProjectSnapshot, probabilities: Probabilities | None, control_name: str = ""
 ) -> list[PersonSummary]:
-    """The annotators of a project with one question, or of a part of it. `control_name`: how they name it."""
+    """The annotators of a project with one question, or of a part of it. `control_name`: how they name it.
+
+    `probabilities`: the model's own, since no machine is to judge people.
+    """
     rows = _latest(row for task in pulled.usable_tasks.values() for row in task.annotations)
     truths = ground_truths(row for task in pulled.usable_tasks.values() for row in task.annotations)
     if not rows:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from connector.formatting import count
 
 if TYPE_CHECKING:
-    from connector.sync.people import PersonSummary  # which needs NumPy
+    from connector.sync.machine_summary import MachineSummary  # which need NumPy
+    from connector.sync.people import PersonSummary
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class SyncSummary:
         ambiguous: how many tasks people honestly differ on.
         codebook: the classes that even the best annotators confuse.
         people: what is known of each annotator, by `sync.people`. Empty if nothing was scored.
+        machines: what is known of each machine. Empty without any, or if nothing was scored.
         dry_run: whether nothing was written.
         spare: how many new tasks follow the window that was asked for. It is not part of the object.
         questions: of several, each. Of one, none, and it is not part of the object.
@@ -136,6 +138,7 @@ class SyncSummary:
     ambiguous: int = 0
     codebook: list[CodebookSummary] = field(default_factory=list)
     people: list[PersonSummary] = field(default_factory=list)
+    machines: list[MachineSummary] = field(default_factory=list)
     dry_run: bool = False
     spare: int = 0
     questions: list[QuestionSummary] = field(default_factory=list)
@@ -151,7 +154,7 @@ class SyncSummary:
         for name, value in asdict(self).items():
             if name == "model":
                 result.update(value)
-            elif name != "spare" and (name not in ("dry_run", "questions") or value):
+            elif name != "spare" and (name not in ("dry_run", "questions", "machines") or value):
                 result[name] = value
         return result
 

@@ -10,6 +10,7 @@ from connector.annotations.statistics import LabelCounts, TaskCounts
 from connector.sync.summary import CodebookSummary
 
 if TYPE_CHECKING:
+    from connector.sync.machine_summary import MachineSummary
     from connector.sync.people import PersonSummary
 
 
@@ -205,6 +206,7 @@ class ProjectStatus:
     ambiguous: int = 0
     codebook: list[CodebookSummary] = field(default_factory=list)
     annotators: list[AnnotatorStatus] = field(default_factory=list)
+    machines: list[MachineSummary] = field(default_factory=list)
     excluded: list[ExcludedStatus] = field(default_factory=list)
     no_audit: str = ""  # why `audit` is None, not part of the object
     accepted: AcceptedStatus | None = None

@@ -45,6 +45,7 @@ from connector.sync.accepted import still_accepted, without_label
 from connector.sync.summary import codebook_of_round
 
 if TYPE_CHECKING:
+    from connector.sync.machine_summary import MachineSummary
     from connector.sync.people import PersonSummary
 
 NEXT_TASKS = 5
@@ -127,6 +128,7 @@ def status(
         ambiguous=round_summary.get("ambiguous", 0),
         codebook=codebook_of_round(round_summary),
         annotators=[AnnotatorStatus(emails.get(one.annotator), one) for one in people],
+        machines=_machines(round_summary, record),
         excluded=_excluded(tasks, record, emails),
         no_audit=unknown_words(
             multiple=served is not None and all(control.multiple for control in served.controls),
@@ -238,6 +240,17 @@ def _people(round_summary: Mapping[str, Any], record: ProjectRecord) -> list[Per
 
     found = [PersonSummary.from_json(one) for one in stored]
     return [one for one in found if one.annotator not in record.excluded]
+
+
+def _machines(round_summary: Mapping[str, Any], record: ProjectRecord) -> list[MachineSummary]:
+    """The machines as the last round found them, without those that were dropped since."""
+    stored = round_summary.get("machines", ())
+    if not stored:
+        return []
+    from connector.sync.machine_summary import MachineSummary  # which needs NumPy
+
+    found = [MachineSummary.from_json(one) for one in stored]
+    return [one for one in found if one.machine in (record.machines or {})]
 
 
 def _excluded(tasks: Mapping[int, Task], record: ProjectRecord, emails: Mapping[int, str]) -> list[ExcludedStatus]:

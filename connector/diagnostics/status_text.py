@@ -49,6 +49,7 @@ def format_status(status: ProjectStatus, target: float | None = None) -> str:
             lines.append(f"  {name:<12}{text}")
         if name == "Labels":
             lines += [f"  {'' if place else 'Annotators':<12}{text}" for place, text in enumerate(_annotators(status))]
+            lines += [f"  {'' if place else 'Machines':<12}{text}" for place, text in enumerate(_machines(status))]
             lines += [f"  {'Left out':<12}{_format_excluded(status, one)}" for one in status.excluded]
         if name == "Model":
             lines += [f"  {'Question':<12}{_format_question(question)}" for question in status.questions]
@@ -167,6 +168,20 @@ def _format_annotator(one: AnnotatorStatus) -> str:
         pace = f" ({found.pace:.2g} times the others' time)" if found.pace is not None else ""
         parts.append(f"{found.seconds:.2g} s per label{pace}")
     return ", ".join(parts)
+
+
+def _machines(status: ProjectStatus) -> list[str]:
+    """A line for each machine, and in which classes it is as good as people."""
+    lines = []
+    for one in status.machines:
+        of = f" on '{one_line(one.control)}'" if one.control else ""
+        parts = [f"{one_line(one.machine)}: {count(one.labels, 'label')}{of}, {one.shared:,} of them on people's tasks"]
+        if one.accuracy is not None:
+            parts.append(f"{share(one.accuracy.value)} right ({_range(one.accuracy)})")
+        if one.on_truth:
+            parts.append(f"{one.right_on_truth:,} of {one.on_truth:,} right on ground truth")
+        lines.append(f"{', '.join(parts)}. " + one.words(lambda name: f"'{one_line(name)}'"))
+    return lines
 
 
 def _range(estimate: Estimate) -> str:

@@ -261,6 +261,19 @@ class CheckedAnnotator:
 
 
 @dataclass(frozen=True)
+class CheckedMachine:
+    """How often a machine is right, by what people say. `on_truth`: as of an annotator. `words`: what follows."""
+
+    name: str
+    labels: int
+    shared: int
+    accuracy: Interval | None
+    on_truth: tuple[int, int]
+    by_class: list[ClassAccuracy]
+    words: str
+
+
+@dataclass(frozen=True)
 class AnnotatorWarning:
     """What is wrong with an annotator's labels. `remedy`: what a lead can do, None if it is no reproach."""
 
@@ -286,6 +299,7 @@ class AnnotatorsSection:
     `pairs`: of the first few annotators, without the `unpaired` others. `alpha`: Krippendorff's nominal alpha over all
     labels, None if no two people labelled the same task or all labels are the same. `alpha_words`: what it means, or
     why there is none. `checked`: the first of those who are compared with the others. `warnings`: what is wrong.
+    `machines`: those whose labels count.
     """
 
     annotators: list[Annotator]
@@ -296,6 +310,7 @@ class AnnotatorsSection:
     alpha_words: str
     checked: list[CheckedAnnotator] = field(default_factory=list)
     warnings: list[AnnotatorWarning] = field(default_factory=list)
+    machines: list[CheckedMachine] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,13 @@ from connector.reporting.content import (
     AnnotatorsSection,
     AnnotatorWarning,
     CheckedAnnotator,
+    CheckedMachine,
     ClassAccuracy,
     Pair,
 )
-from connector.reporting.report_data import ReportData, quoted
+from connector.reporting.report_data import NAME_LENGTH, ReportData, quoted, shorten
 from connector.simulation.confidence_intervals import wilson
+from connector.sync.machine_summary import MachineSummary, machines_of
 from connector.sync.people import PersonSummary, of_question, remedy, warning_words
 
 ANNOTATORS = 100
@@ -61,7 +63,7 @@ def annotators_section(data: ReportData) -> AnnotatorsSection:
     with_labels = [annotator for annotator in everyone if labels[annotator]]
     pairs, alpha, alpha_words = _together(data, with_labels)
     left_out, unpaired = (max(0, number) for number in (len(everyone) - ANNOTATORS, len(with_labels) - PAIRED))
-    people = of_question(data.pulled, data.reviewed.scored.probabilities)
+    people = of_question(data.pulled, data.reviewed.scored.own)
     return AnnotatorsSection(
         annotators,
         left_out,
@@ -71,6 +73,7 @@ def annotators_section(data: ReportData) -> AnnotatorsSection:
         alpha_words,
         checked=[_checked(one, data) for one in people[:ANNOTATORS] if one.accuracy is not None],
         warnings=[warning for one in people for warning in _warnings(one, data)][:ANNOTATORS],
+        machines=[_machine(one, data) for one in machines_of(data.pulled, data.reviewed.scored, people)],
     )
 
 
@@ -86,6 +89,22 @@ def _checked(one: PersonSummary, data: ReportData) -> CheckedAnnotator:
             for name, found in list(one.by_class.items())[:CLASSES]
             if found is not None
         ],
+    )
+
+
+def _machine(one: MachineSummary, data: ReportData) -> CheckedMachine:
+    return CheckedMachine(
+        shorten(one.machine, NAME_LENGTH),
+        one.labels,
+        one.shared,
+        _of(one.accuracy),
+        (one.on_truth, one.right_on_truth),
+        [
+            ClassAccuracy(data.class_name(name), _interval_of(found))
+            for name, found in list(one.by_class.items())[:CLASSES]
+            if found is not None
+        ],
+        one.words(lambda name: quoted(data.class_name(name))),
     )
 
 

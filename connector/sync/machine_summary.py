@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from connector.active_learning.dawid_skene import posterior
 from connector.active_learning.people import Estimate, judge
 from connector.annotations.ground_truth import ground_truths
 from connector.annotations.label_config import Control
+from connector.formatting import listed
 from connector.state.rows import MachineLabel
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import class_sets, single_labels
@@ -51,6 +52,26 @@ class MachineSummary:
     weight: float
     as_good: list[str]
     worse: list[str]
+
+    def words(self, shown: Callable[[str], str]) -> str:
+        """What follows from it, in sentences. `shown`: writes the name of a class."""
+        parts = [
+            f"as good as people on {listed([shown(name) for name in self.as_good])}" if self.as_good else "",
+            f"less good on {listed([shown(name) for name in self.worse])}" if self.worse else "",
+        ]
+        sentences = [", ".join(filter(None, parts)), self.verdict]
+        return " ".join(f"{one[0].upper()}{one[1:]}." for one in sentences if one)
+
+    @property
+    def verdict(self) -> str:
+        """What its labels are good for, in words, without the names of classes."""
+        if not self.labels:
+            return "it has no label that can be read"
+        if not self.shared:
+            return "it counts once people have labelled some of its tasks"
+        if not self.weight:
+            return "it counts for nothing now: it adds nothing to what the model knows"
+        return "its labels count, as far as they agree with people's"
 
     def to_json(self) -> dict[str, Any]:
         """As a round remembers it."""

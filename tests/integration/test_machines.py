@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from support.connector_commands import connector
@@ -25,8 +26,14 @@ def found(loop: ProjectDriver, command: str, *options: str) -> dict[str, Any]:
     return dict(json.loads(run(loop, command, "--json", *options)))
 
 
+def exported(loop: ProjectDriver, out: Path) -> list[dict[str, Any]]:
+    run(loop, "export", "--out", str(out))
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+
 def truth(number: int) -> str:
-    return "Impolite" if number % 2 else "Polite"
+    """A class that the text does not show, so that the model has to leave it to the machine."""
+    return "Impolite" if number // 2 % 2 else "Polite"
 
 
 def predict(loop: ProjectDriver, version: str, labels: dict[int, str], score: float = 0.9) -> None:
@@ -56,7 +63,7 @@ def test_two_machines_from_their_predictions_to_the_export_and_back(
     predict(loop, BAD, dict.fromkeys(loop.tasks, "Polite"))
     before = loop.annotations()
 
-    assert "no predictions of the version 'gpt'. It has 'llm/good' and 'llm/same'" in run(
+    assert "no predictions of the version 'gpt'. It has 'llm/good', 'llm/same'" in run(
         loop, "init", "--annotator-version", "gpt", code=2
     )
     done = found(loop, "init", "--annotator-version", GOOD)
@@ -66,13 +73,17 @@ def test_two_machines_from_their_predictions_to_the_export_and_back(
     good, bad = summary["machines"]
     assert (good["machine"], good["labels"], good["shared"]) == (GOOD, 60, LABELLED)
     assert good["accuracy"]["low"] > 0.8
-    assert good["as_good"] == ["Polite", "Impolite"]
+    assert good["worse"] == []
     assert good["weight"] > 0
     assert (bad["machine"], bad["labels"], bad["weight"]) == (BAD, TASKS, 0.0)
     assert bad["worse"] == ["Impolite"]
 
-    # People are asked for what the good machine has not labelled, and see no label of it.
-    assert set(loop.window[:10]) <= set(loop.tasks[60:])
+    # To ask people is worth more where the good machine has no label. They see none of it.
+    out = tmp_path / "labels.jsonl"
+    score = {row["task_id"]: row["score"] for row in exported(loop, out)}
+    assert (
+        fmean(score[task] for task in loop.tasks[LABELLED:60]) > fmean(score[task] for task in loop.tasks[60:]) + 0.05
+    )
     loop.assert_published()
     served = crew[0].next_task(loop.id)
     assert served is not None
@@ -87,9 +98,7 @@ def test_two_machines_from_their_predictions_to_the_export_and_back(
 
     shown = run(loop, "status")
     assert f"{GOOD}" in shown
-    out = tmp_path / "labels.jsonl"
-    run(loop, "export", "--out", str(out))
-    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    rows = exported(loop, out)
     assert [row[f"machine_{GOOD}"] for row in rows] == [label_of[row["task_id"]] for row in rows]
     assert {row[f"machine_{BAD}"] for row in rows} == {"Polite"}
     assert all(len(row["annotations"]) in (0, 2) for row in rows)
@@ -100,7 +109,7 @@ def test_two_machines_from_their_predictions_to_the_export_and_back(
     done = found(loop, "init", "--no-annotator-version", BAD)
     assert done["machines"] == [GOOD]
     assert [one["machine"] for one in found(loop, "sync")["machines"]] == [GOOD]
-    run(loop, "undo", "--yes")
+    run(loop, "undo")
     versions = loop.call("GET", f"/api/projects/{loop.id}/model-versions/")
     assert versions == {GOOD: TASKS, BAD: TASKS}
     assert loop.annotations() == before

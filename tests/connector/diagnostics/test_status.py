@@ -368,6 +368,7 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         "ambiguous": None,
         "codebook": None,
         "annotators": None,
+        "machines": None,
         "excluded": None,
         "accepted": None,
     }

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 WIDTH_IN_A_FILE = 200
 
 
+def _names_of_machines(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in values of the form machine=NAME."""
+    for value in values:
+        if not value.startswith("machine=") or value == "machine=":
+            raise click.BadParameter(f"{value!r} is not of the form machine=NAME.")
+    return tuple(dict.fromkeys(value.removeprefix("machine=") for value in values))
+
+
 @click.command(short_help="Replay the loop on labelled data, and compare strategies.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with tasks.csv, annotations.csv and test.csv.")
 @project_option("Instead: replay this project.", required=False)
@@ -82,6 +90,14 @@ WIDTH_IN_A_FILE = 200
 )
 @audit_option
 @click.option(
+    "--annotator-kind",
+    "machines",
+    multiple=True,
+    metavar="machine=NAME",
+    callback=_names_of_machines,
+    help="This annotator of the data is a machine: its labels are all there at the start. May be repeated.",
+)
+@click.option(
     "--jobs",
     type=WholeNumber(),
     metavar="N",
@@ -104,6 +120,7 @@ def simulate(
     seeds: int,
     max_annotations_per_task: int,
     audit: float,
+    machines: tuple[str, ...],
     jobs: int | None,
     no_plot: bool,
     as_json: bool,
@@ -130,11 +147,14 @@ def simulate(
     if start is None:
         raise click.UsageError(f"--initial {initial} is not of the form 100x2: 100 tasks with 2 labels each.")
     options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task, audit=audit)
+    options = replace(options, machines=machines)
     if project_id is not None:  # results.json then names the project
         options = replace(options, project=str(project_id))
     plan = Plan(_checked(strategies) or STRATEGY_NAMES, classifiers, DEFAULT_STRATEGY, seeds, options)
     reporter = Reporter()
     corpus = _corpus(data, project_id, control_name, keys_of(fields) or (), out / "media", servers, reporter)
+    if strange := sorted(set(machines) - {name for rows in corpus.annotations.values() for name, _ in rows}):
+        raise click.UsageError(f"--annotator-kind machine={strange[0]}: the data have no annotator of that name.")
     done = run(corpus, plan, out, replay, reporter, jobs=jobs, with_plot=not no_plot)
     click.echo(json.dumps(done.to_json()) if as_json else _words(done), nl=as_json)
 

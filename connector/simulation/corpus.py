@@ -7,6 +7,7 @@ import io
 import json
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +93,13 @@ class Corpus:
             test = [(_of_file(path), label) for path, label in test]
         content = json.dumps([tasks, self.annotations, test, self.truth], ensure_ascii=True)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+    def without_annotators(self, names: Collection[str]) -> Corpus:
+        """The corpus without the labels of these annotators."""
+        if not names:
+            return self
+        kept = {task: [row for row in rows if row[0] not in names] for task, rows in self.annotations.items()}
+        return replace(self, annotations=kept)
 
     def startable(self, labels: int) -> list[str]:
         """The tasks with at least so many labels, in the order of the file: a run can start with them."""

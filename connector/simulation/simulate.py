@@ -98,7 +98,7 @@ def simulate(
     """
     if with_plot:
         require_plot()
-    check_start(corpus, plan.options)
+    check_start(corpus.without_annotators(plan.options.machines), plan.options)
     with _writing(out):
         (out / "runs").mkdir(parents=True, exist_ok=True)
     store = _RunStore(out / "runs", corpus, plan.options)

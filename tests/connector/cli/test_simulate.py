@@ -216,3 +216,17 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:  # it has ended since
         return b""
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("ann", "'ann' is not of the form machine=NAME"),
+        ("machine=", "'machine=' is not of the form machine=NAME"),
+        ("machine=nobody", "machine=nobody: the data have no annotator of that name"),
+    ],
+)
+def test_an_annotator_kind_names_an_annotator_of_the_data(data: Path, tmp_path: Path, value: str, message: str) -> None:
+    done = simulate("--data", data, "--out", tmp_path / "out", *SMALL, "--annotator-kind", value)
+    assert done.exit_code == 2
+    assert message in done.output

@@ -166,3 +166,24 @@ def test_with_labels_of_one_class_alone_a_run_goes_on_without_a_model(backend: B
     rounds = replay(alike, "random-new", "logistic", 0, OPTIONS, backend)
     assert rounds[0]["agreement"] is None
     assert [one["labels"] for one in rounds] == [16, 21, 26, 31]
+
+
+def test_an_annotator_who_is_a_machine_has_labelled_all_tasks_at_the_start(backend: Backend) -> None:
+    corpus = made_up()
+    options = replace(OPTIONS, machines=("ann",))
+    run = Run(corpus, DEFAULT_STRATEGY, "logistic", 0, options, backend)
+    run.step()
+    run.step()
+    assert len(run.labels) == 21
+    assert run.scored is not None
+    assert set(run.scored.opinion.names) == {"ann"}
+    assert {annotator for _, annotator in run.labels} == {1, 2}  # bob and cleo
+    assert set(run.scored.predicted) == set(range(1, 41))
+
+
+def test_a_corpus_without_some_annotators_keeps_its_tasks() -> None:
+    corpus = made_up().without_annotators(("ann", "cleo"))
+    assert {name for rows in corpus.annotations.values() for name, _ in rows} == {"bob"}
+    assert corpus.tasks == made_up().tasks
+    assert corpus.startable(2) == []
+    assert made_up().without_annotators(()) == made_up()

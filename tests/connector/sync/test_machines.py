@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ from connector.state.project_state import ProjectState
 from connector.state.rows import MachineLabel
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import align_probabilities
+from connector.sync.machine_summary import MachineSummary, machines_of
 from connector.sync.machines import MOST_TOGETHER
+from connector.sync.people import people_of
 from connector.sync.review import review
 from connector.sync.scoring import Scored, choose, score
 
@@ -200,3 +204,98 @@ def test_machines_of_several_questions_answer_each(state: ProjectState) -> None:
     tone, topic = found.by_question()
     assert {task: one.label for task, one in tone.machine_labels["gpt"].items()} == TRUTH
     assert {task: one.label for task, one in topic.machine_labels["gpt"].items()} == dict.fromkeys(range(1, 51), "a")
+
+
+TOPICS = Choices(
+    "topics",
+    "text",
+    "text",
+    ("rain", "price", "noise"),
+    {name: name for name in ("rain", "price", "noise")},
+    multiple=True,
+    none_counts=True,
+)
+
+
+class SetModel(Model):
+    """Knows nothing: each class applies with an even chance."""
+
+    def train(self, project: str, classes: Any, labels: Any, **how: Any) -> str:
+        self.weights = how.get("weights")
+        self.trainings.append((project, tuple(classes), dict(labels)))
+        ids = self.items[-1][1]
+        served = probabilities(np.full((len(ids), len(classes)), 0.4), ids, tuple(classes))
+        self.served = replace(served, multilabel=True)
+        return "v1"
+
+
+def test_of_multiple_choice_each_class_is_weighed_for_itself(state: ProjectState) -> None:
+    """The machine knows rain and noise, and answers by chance whether a text is about the price."""
+    rng = np.random.default_rng(0)
+    sets = {task: tuple(np.array(TOPICS.classes)[rng.random(3) < 0.5]) for task in range(1, 121)}
+    said = {}
+    for task, names in sets.items():
+        price = ("price",) if rng.random() < 0.5 else ()
+        said[task] = MachineLabel(TOPICS.label_of([*(set(names) - {"price"}), *price]), None, "")
+    at = "2026-03-01T10:00:00.000000Z"
+    tasks = {
+        task: Task(
+            task,
+            digest(f"Text {task}"),
+            False,
+            1,
+            at,
+            tuple(
+                Annotation(2 * task + person, task, person, TOPICS.label_of(names), False, False, at)
+                for person in (1, 2)
+                if task <= 80
+            ),
+        )
+        for task, names in sets.items()
+    }
+    found = ProjectSnapshot(
+        {"id": 7, "skip_queue": "REQUEUE_FOR_OTHERS"},
+        Questions((TOPICS,)),
+        tasks,
+        {},
+        True,
+        lambda ids: {task: f"Text {task}" for task in ids},
+        read_machine_labels=lambda: {"gpt": said},
+    )
+    model = SetModel()
+    scored = run(found, model, state)
+    rain, price, noise = (float(pool.weight[0]) for pool in scored.opinion.pools)
+    assert min(rain, noise) > 0.5
+    assert price < 0.2
+    for task, names in sets.items():
+        if task > 80:
+            assert set(TOPICS.classes_of(scored.predicted[task])) - {"price"} == set(names) - {"price"}
+    assert set(model.trainings[-1][2]) == set(sets)
+    (summary,) = machines_of(found, scored, [])
+    assert (summary.labels, summary.shared) == (120, 80)
+    assert summary.by_class["rain"] is not None
+    assert summary.by_class["rain"].low > 0.9
+    assert summary.by_class["price"] is not None
+    assert summary.by_class["price"].high < 0.7
+
+
+def test_what_is_said_of_a_machine(model: Model, state: ProjectState) -> None:
+    """Against people who are always right, and two ground truths."""
+    found = project({"good": good(), "same": dict.fromkeys(TRUTH, CLASSES[0]), "elsewhere": {90: CLASSES[0]}})
+    truth = {
+        task: one._replace(annotations=(one.annotations[0]._replace(ground_truth=True), one.annotations[1]))
+        for task, one in found.tasks.items()
+        if task in (9, 10)
+    }
+    found = replace(found, tasks={**found.tasks, **truth})
+    scored = run(found, model, state)
+    first, second, third = machines_of(found, scored, people_of(found, scored))
+    assert first.accuracy is not None
+    assert first.accuracy.low < 0.9 < first.accuracy.high
+    assert (first.on_truth, first.right_on_truth) == (2, 1)
+    assert (second.machine, second.weight, second.worse) == ("same", 0.0, [CLASSES[1]])
+    assert second.verdict == "it counts for nothing now: it adds nothing to what the model knows"
+    assert second.words(repr) == f"Less good on 'Impolite'. I{second.verdict[1:]}."
+    assert (third.shared, third.accuracy) == (0, None)
+    assert third.verdict == "it counts once people have labelled some of its tasks"
+    assert MachineSummary.from_json(json.loads(json.dumps(first.to_json()))) == first

@@ -91,10 +91,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--prelabel",
-    type=click.Choice(["none", "new"]),
     default="none",
     show_default=True,
-    help="Preselect the model's answer on new tasks (never on second opinions).",
+    metavar="none|new|NAME",
+    help="Preselect a label on new tasks: the model's answer (new), or that of the machine NAME. People tend to follow "
+    "it, and status tells how far. Second opinions and tasks of the audit are always blind.",
 )
 @click.option(
     "--publish-consensus",
@@ -166,6 +167,7 @@ def sync(
         max_annotations_per_task=max_annotations_per_task,
         train=train,
         prelabel_new=prelabel == "new",
+        prelabel="" if prelabel in ("none", "new") else prelabel,
         dry_run=dry_run,
         scorer=settings.scorer,
         strategy=strategy,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.active_learning.target import Target
 from connector.annotations.statistics import LabelCounts, TaskCounts
+from connector.sync.prelabelled import Following
 from connector.sync.summary import CodebookSummary
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ class ProjectStatus:
     codebook: list[CodebookSummary] = field(default_factory=list)
     annotators: list[AnnotatorStatus] = field(default_factory=list)
     machines: list[MachineSummary] = field(default_factory=list)
+    prelabelled: Following | None = None
     excluded: list[ExcludedStatus] = field(default_factory=list)
     no_audit: str = ""  # why `audit` is None, not part of the object
     accepted: AcceptedStatus | None = None

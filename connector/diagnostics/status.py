@@ -42,6 +42,7 @@ from connector.state.pull import read_snapshot
 from connector.state.rows import ProjectRecord
 from connector.state.snapshot import ProjectSnapshot, usable_tasks
 from connector.sync.accepted import still_accepted, without_label
+from connector.sync.prelabelled import Following
 from connector.sync.summary import codebook_of_round
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def status(
         codebook=codebook_of_round(round_summary),
         annotators=[AnnotatorStatus(emails.get(one.annotator), one) for one in people],
         machines=_machines(round_summary, record),
+        prelabelled=Following(**known) if (known := round_summary.get("prelabelled")) else None,
         excluded=_excluded(tasks, record, emails),
         no_audit=unknown_words(
             multiple=served is not None and all(control.multiple for control in served.controls),

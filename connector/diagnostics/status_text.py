@@ -41,6 +41,7 @@ def format_status(status: ProjectStatus, target: float | None = None) -> str:
         "Model": _format_model(status.model, status.labels.ground_truth) if not status.questions else "",
         "Accuracy": _format_accuracy(status, target),
         "Accepted": _format_accepted(status.accepted),
+        "Preselected": status.prelabelled.words if status.prelabelled is not None else "",
         "Codebook": _format_codebook(status),
         "Forecast": status.forecast.words,
     }

@@ -23,8 +23,8 @@ from connector.formatting import count
 from connector.label_studio import LabelStudio
 from connector.queue.versions import DELETED_A_TIME, delete_expired, new_version
 from connector.retry import TransientError, UnknownOutcome
-from connector.state import ProjectState
 from connector.state.lock import KEEP_SECONDS
+from connector.state.project_state import ProjectState, now
 from connector.state.snapshot import ProjectSnapshot
 
 ATTEMPTS = 3
@@ -95,6 +95,8 @@ def publish(
     served = [slot for slot in window if slot.task not in raced]
     # The other options are recorded at the end: a sync that is killed before that does its round again.
     state.store_window(version, len(window), served, {"skip_queue": skip_queue})
+    seen = prelabels or {}
+    state.store_shown({slot.task: seen[slot.task] for slot in served if is_prelabelled(slot, seen)}, now())
     for task, overlap in closing.items():
         state.renew_lock(at_most_every=KEEP_SECONDS)  # it is recorded as closed even if Label Studio closed it
         close(gateway, state, questions, tasks.get(task), task, overlap)
@@ -108,6 +110,11 @@ def publish(
     state.renew_lock()
     state.put(window_options=options)
     return Published(version, served, len(raced), import_seconds)
+
+
+def is_prelabelled(slot: Slot, prelabels: Mapping[int, str]) -> bool:
+    """Whether annotators see a label preselected. Second opinions and tasks of the audit are always blind."""
+    return slot.task in prelabels and not slot.relabel and not slot.audit
 
 
 def is_open(task: Task, skip_queue: str) -> bool:
@@ -219,7 +226,7 @@ def _rows(
     return [
         {
             "task": slot.task,
-            "result": questions.result(prelabels[slot.task]) if not slot.relabel and slot.task in prelabels else [],
+            "result": questions.result(prelabels[slot.task]) if is_prelabelled(slot, prelabels) else [],
             "score": (rank + 1) / (len(window) + 1),
             "model_version": version,
         }

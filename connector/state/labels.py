@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from connector._compat import batched
 from connector.state import schema
-from connector.state.rows import IDS_A_STATEMENT, Accepted, Finish, ProjectRows
+from connector.state.rows import IDS_A_STATEMENT, Accepted, Finish, ProjectRows, Shown
 
 
 class LabelRows(ProjectRows):
@@ -36,6 +36,28 @@ class LabelRows(ProjectRows):
         table = schema.published_labels
         with self._engine.begin() as db:
             db.execute(table.delete().where(self._rows(table) & (table.c.version == version)))
+
+    def store_shown(self, labels: Mapping[int, str], at: str) -> None:
+        """Records which labels the window shows preselected from now on, {task: label}, and no others.
+
+        `at`: now, ISO 8601.
+        """
+        table = schema.shown_labels
+        now_shown = {row["task"]: row["label"] for row in self._all(table) if row["until"] is None}
+        ended = [task for task, label in now_shown.items() if labels.get(task) != label]
+        new = [task for task, label in labels.items() if now_shown.get(task) != label]
+        with self._engine.begin() as db:
+            for part in batched(ended, IDS_A_STATEMENT):
+                mine = self._rows(table) & table.c.until.is_(None) & table.c.task.in_(part)
+                db.execute(table.update().where(mine).values(until=at))
+            self._insert(db, table, ({"task": task, "since": at, "label": labels[task]} for task in new))
+
+    def shown_labels(self) -> dict[int, list[Shown]]:
+        """The labels that annotators saw preselected, {task: labels}."""
+        found: dict[int, list[Shown]] = {}
+        for row in self._all(schema.shown_labels):
+            found.setdefault(row["task"], []).append(Shown(row["label"], row["since"], row["until"]))
+        return found
 
     def store_accepted(self, labels: Mapping[int, Accepted], finish: Finish | None) -> None:
         """Replaces the accepted labels of the model. `finish`: what they were accepted by. None: there are none."""

@@ -360,7 +360,10 @@ class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows):
         """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
         with self._engine.begin() as db:
             found_and_made = (schema.originals, schema.window, schema.reopened, schema.published_labels, schema.rounds)
-            more = (schema.accepted, schema.audits, schema.media, schema.linked_texts, schema.machine_labels)
+            more = (
+                *(schema.accepted, schema.audits, schema.media, schema.linked_texts),
+                *(schema.machine_labels, schema.shown_labels),
+            )
             for table in (*found_and_made, *more):
                 db.execute(table.delete().where(self._rows(table)))
             blank = (

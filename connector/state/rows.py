@@ -73,6 +73,14 @@ class Accepted(NamedTuple):
     digest: str
 
 
+class Shown(NamedTuple):
+    """A label that annotators saw preselected, from one moment to another. None: it still is. ISO 8601."""
+
+    label: str
+    since: str
+    until: str | None
+
+
 class Finish(TypedDict):
     """What `connector finish` found. `max_error`: the limit it was given. `bound`: of the accepted labels' errors.
 

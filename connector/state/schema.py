@@ -169,6 +169,16 @@ machine_labels = sa.Table(
     # Its id in Label Studio. None: it is not there.
     sa.Column("prediction", sa.Integer),
 )
+# Labels that annotators saw preselected on a task, from one window to the next.
+shown_labels = sa.Table(
+    "shown_labels",
+    metadata,
+    _project_column(),
+    sa.Column("task", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("since", sa.String(40), primary_key=True),
+    sa.Column("until", sa.String(40)),
+    sa.Column("label", sa.Text, nullable=False),
+)
 # Media that could not be fetched, by the digest of their address, until they can.
 media = sa.Table(
     "media",

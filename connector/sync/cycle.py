@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from connector.active_learning.audit import Audit
 from connector.active_learning.window import Slot
 from connector.errors import ConnectorError, StaleTasks, StateError, UsageError
+from connector.formatting import listed
 from connector.label_studio.client import LabelStudio
 from connector.progress import Reporter
 from connector.queue.machines import check_versions, store_versions
@@ -131,8 +132,16 @@ class Cycle:
         if self.options.annotator_versions:
             check_versions(self.options.annotator_versions, (), reading.versions, self.state)
             store_versions(self.options.annotator_versions, (), self.state)
+        self._require_machine_to_show()
         self._publishing.look_at_labels(reading.versions)
         return pull(reading, self.gateway, self.state, everything=everything, progress=progress), restored
+
+    def _require_machine_to_show(self) -> None:
+        """Raises UsageError if no machine has the labels that are to be preselected."""
+        name, known = self.options.prelabel, self.state.machines()
+        if name and name not in known:
+            machines = f" Machines: {listed(sorted(known))}." if known else ""
+            raise UsageError(f"--prelabel {name}: project {self.project_id} has no machine of that name.{machines}")
 
     def require_room(self) -> None:
         """Raises UsageError if every task is to have more annotations than the sync may ask for."""
@@ -241,8 +250,14 @@ class Cycle:
             self.state.put(model_version=scored.model_version)
         window = self._publishing.publish(snapshot, scored, window)
         summary = self.summary(snapshot, restored, scored, model, window)
-        questions = question_summaries(snapshot, scored, served.of_controls)
-        summary = replace(summary, round=summary.round + 1, questions=questions, people=people, machines=machines)
+        summary = replace(
+            summary,
+            round=summary.round + 1,
+            questions=question_summaries(snapshot, scored, served.of_controls),
+            people=people,
+            machines=machines,
+            prelabelled=self._publishing.prelabelled(snapshot, scored),
+        )
         labels = len(scored.labels)  # what the model learns from
         options = self.options.window_fingerprint(snapshot.project["skip_queue"])
         self.state.store_round(summary.round, {**summary.to_json(), "labels": labels, "options": options})

@@ -17,6 +17,7 @@ class SyncOptions:
     max_annotations_per_task: int | None = None  # see `most_annotations`
     train: str = "auto"
     prelabel_new: bool = False
+    prelabel: str = ""  # the machine whose labels are preselected on new tasks
     dry_run: bool = False
     scorer: str = "activelab"
     strategy: str = DEFAULT_STRATEGY
@@ -55,6 +56,7 @@ class SyncOptions:
             "scorer": self.scorer,
             "strategy": self.strategy,
             "ground_truth": self.ground_truth,
+            **({"prelabel": self.prelabel} if self.prelabel else {}),
             **({"audit": self.audit} if self.audit else {}),
             **({"gold": self.gold} if self.gold else {}),
             **({"publish_consensus": True} if self.publish_consensus else {}),

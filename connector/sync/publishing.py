@@ -16,6 +16,7 @@ from connector.state.project_state import ProjectState
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.accepted import still_accepted
 from connector.sync.options import SyncOptions
+from connector.sync.prelabelled import Following, following
 
 if TYPE_CHECKING:
     from connector.queue.label_predictions import Label
@@ -52,7 +53,7 @@ class Publishing:
                 options={**fingerprint, "publish_consensus": None}
                 if about_consensus or about_accepted
                 else fingerprint,
-                prelabels=scored.predicted if options.prelabel_new else None,
+                prelabels=self._prelabels(snapshot, scored),
                 progress=stage.count,
             )
         if published.import_seconds > SLOW_IMPORT_SECONDS and len(snapshot.tasks) >= MANY_TASKS:
@@ -67,6 +68,21 @@ class Publishing:
         if about_consensus or about_accepted:
             state.put(window_options=fingerprint)
         return published.window
+
+    def _prelabels(self, snapshot: ProjectSnapshot, scored: Scored) -> Mapping[int, str] | None:
+        """{task: label} to show preselected on new tasks: a machine's, or the model's own."""
+        if self.options.prelabel:
+            labels = snapshot.machine_labels.get(self.options.prelabel, {})
+            return {task: one.label for task, one in labels.items() if one.label is not None}
+        return scored.own_labels if self.options.prelabel_new else None
+
+    def prelabelled(self, snapshot: ProjectSnapshot, scored: Scored) -> Following | None:
+        """How far people follow labels that they see preselected."""
+        shown = self.state.shown_labels()
+        if not shown:
+            return None
+        rows = (row for task in snapshot.tasks.values() for row in task.annotations)
+        return following(rows, shown, self._prelabels(snapshot, scored) or {})
 
     def look_at_labels(self, versions: Mapping[str, int]) -> None:
         """Finds labels that someone exchanged in Label Studio. A project without any costs no call."""

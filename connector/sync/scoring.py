@@ -71,6 +71,7 @@ class Scored:
         probabilities: the class probabilities of all tasks: the ML backend's, pooled with the machines' labels if there
             are any. None without a model.
         own: the ML backend's alone.
+        own_labels: {task: the label that the model alone predicts}.
         opinion: how much the machines count.
         audit: how many labels are right, as `audit.estimate_accuracy` says.
         differing: {task: what is known of how people differ on it}. Empty without a model, and for multiple choice.
@@ -91,6 +92,7 @@ class Scored:
     accuracy: float | None = None
     probabilities: Probabilities | None = None
     own: Probabilities | None = None
+    own_labels: Mapping[int, str] = field(default_factory=dict)
     opinion: Opinion = field(default_factory=Opinion)
     audit: Accuracy | None = None
     differing: dict[int, Differing] = field(default_factory=dict)
@@ -248,6 +250,7 @@ def score_tasks(
     predicted = predicted_labels(np.concatenate(parts), control)
     scored.predicted = dict(zip([*labelled, *unlabelled, *tested], predicted, strict=True))
     _judge_model(scored, control)
+    scored.own_labels = own_labels(scored, control) if any(pulled.machine_labels.values()) else scored.predicted
     if (found := labels.ambiguity(parts[0])) is not None:
         scored.differing = differing_by_task(found[0], labelled)
         scored.confused = confused_by_name(found[1], control.classes)
@@ -262,6 +265,13 @@ def _judge_model(scored: Scored, control: Control) -> None:
     predicted = dict(zip(tasks, predicted_labels(align_probabilities(own, tasks, control), control), strict=True))
     scored.accuracy = accuracy(scored.held_out, predicted)
     scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, predicted)
+
+
+def own_labels(scored: Scored, control: Control) -> dict[int, str]:
+    """{task: the label that the model alone predicts}."""
+    assert scored.own is not None
+    tasks = list(scored.predicted)
+    return dict(zip(tasks, predicted_labels(align_probabilities(scored.own, tasks, control), control), strict=True))
 
 
 def task_digests(pulled: ProjectSnapshot) -> dict[int, str]:

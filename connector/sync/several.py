@@ -69,6 +69,7 @@ def join(questions: Questions, parts: Sequence[Scored], how: Combination = DEFAU
         quality=lowest([part.quality for part in parts]),
         scores=_scores(questions, parts, predicted, consensus, how),
         predicted=predicted,
+        own_labels=JointLabels(questions, [part.own_labels for part in parts]),
         labels_changed=sum(part.labels_changed for part in parts),
         trained=any(part.trained for part in parts),
         model_version=max(versions, default=None),  # they begin with the time

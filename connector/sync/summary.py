@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.formatting import count
+from connector.sync.prelabelled import Following
 
 if TYPE_CHECKING:
     from connector.sync.machine_summary import MachineSummary  # which need NumPy
@@ -113,6 +114,7 @@ class SyncSummary:
         codebook: the classes that even the best annotators confuse.
         people: what is known of each annotator, by `sync.people`. Empty if nothing was scored.
         machines: what is known of each machine. Empty without any, or if nothing was scored.
+        prelabelled: how far people follow labels that they see preselected. None: nobody answered with one.
         dry_run: whether nothing was written.
         spare: how many new tasks follow the window that was asked for. It is not part of the object.
         questions: of several, each. Of one, none, and it is not part of the object.
@@ -139,6 +141,7 @@ class SyncSummary:
     codebook: list[CodebookSummary] = field(default_factory=list)
     people: list[PersonSummary] = field(default_factory=list)
     machines: list[MachineSummary] = field(default_factory=list)
+    prelabelled: Following | None = None
     dry_run: bool = False
     spare: int = 0
     questions: list[QuestionSummary] = field(default_factory=list)
@@ -154,7 +157,7 @@ class SyncSummary:
         for name, value in asdict(self).items():
             if name == "model":
                 result.update(value)
-            elif name != "spare" and (name not in ("dry_run", "questions", "machines") or value):
+            elif name != "spare" and (name not in ("dry_run", "questions", "machines", "prelabelled") or value):
                 result[name] = value
         return result
 

@@ -125,3 +125,27 @@ def test_a_version_of_the_connectors_own_is_no_machine(start: StartProject, peop
     assert f"{window} is a model version of the connector itself, and no machine" in message
     assert "'nobody' is no machine of this project" in run(loop, "init", "--no-annotator-version", "nobody", code=2)
     assert "without --dry-run" in run(loop, "sync", "--annotator-version", "gpt", "--dry-run", code=2)
+
+
+def test_labels_of_a_machine_are_preselected_on_new_tasks_alone(start: StartProject, people: Annotators) -> None:
+    loop = start(texts(60))
+    crew = people(2)
+    label_of = {task: truth(number) for number, task in enumerate(loop.tasks)}
+    for person in crew:
+        for task in loop.tasks[:20]:
+            loop.label(person, task, label_of[task])
+    predict(loop, GOOD, dict.fromkeys(loop.tasks[:50], "Polite"))
+    assert "has no machine of that name" in run(loop, "sync", "--prelabel", GOOD, code=2)
+    run(loop, "init", "--annotator-version", GOOD)
+    run(loop, "sync", "--prelabel", GOOD, "--audit", "0.2", "--window", "60")
+    shown = {row["task"]: row["result"] for row in loop.served()}
+    drawn = {slot.task for slot in loop.state.window() if slot.audit}
+    assert drawn
+    seen = {task for task, result in shown.items() if result}
+    assert seen == {task for task in shown if task in loop.tasks[20:50]} - drawn
+    assert {str(shown[task][0]["value"]["choices"]) for task in seen} == {"['Polite']"}
+    for task in sorted(seen)[:20]:
+        loop.label(crew[0], task, "Polite")
+    status = found(loop, "sync", "--prelabel", GOOD)["prelabelled"]
+    assert status == {"shown": 20, "same": 20, "blind": 40, "blind_same": 20}
+    assert "100 % of 20 answers, and without seeing it in 50 % of 40: they seem to follow it" in run(loop, "status")

@@ -369,6 +369,7 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         "codebook": None,
         "annotators": None,
         "machines": None,
+        "prelabelled": None,
         "excluded": None,
         "accepted": None,
     }

@@ -35,6 +35,8 @@ class Strategy:
         class_consensus: the same for one class of multiple choice, a yes-or-no question.
         spread_start: whether the first tasks are spread over the embedding space, else they are random.
         distinct: whether near-duplicates of a task wait until it is labelled.
+        highest_score: the highest attainable score, of a task whose annotation is worth nothing. None: the scores say
+            nothing of what an annotation is worth.
     """
 
     scores: ScoreFunction
@@ -43,6 +45,7 @@ class Strategy:
     class_consensus: ConsensusMethod = by_majority
     spread_start: bool = False
     distinct: bool = False
+    highest_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,17 +102,18 @@ def _negative_entropy(probs: Floats) -> Floats:
 STRATEGIES: dict[str, Strategy] = {
     "random": Strategy(at_random),
     "random-new": Strategy(at_random, relabels=False),
-    "least-confidence": Strategy(least_confidence, relabels=False),
-    "margin": Strategy(margin, relabels=False),
-    "entropy": Strategy(entropy, relabels=False),
-    "disagreement": Strategy(disagreement),
-    "activelab": Strategy(activelab.scores, consensus=by_crowdlab, class_consensus=by_crowdlab),
+    "least-confidence": Strategy(least_confidence, relabels=False, highest_score=1.0),
+    "margin": Strategy(margin, relabels=False, highest_score=1.0),
+    "entropy": Strategy(entropy, relabels=False, highest_score=0.0),
+    "disagreement": Strategy(disagreement, highest_score=0.0),
+    "activelab": Strategy(activelab.scores, consensus=by_crowdlab, class_consensus=by_crowdlab, highest_score=1.0),
     "activelab-weighted": Strategy(
         activelab.scores,
         consensus=by_posterior,
         class_consensus=by_crowdlab_among_given,  # class by class better than the posterior (docs/selection.md)
         spread_start=True,
         distinct=True,
+        highest_score=1.0,
     ),
 }
 SCORERS: dict[str, Scorer] = {

@@ -102,6 +102,18 @@ def audit_option(command: _Command) -> _Command:
     )(command)
 
 
+def cost_option(command: _Command) -> _Command:
+    """Adds the option `--cost labels|time`, as the parameter `cost`."""
+    return click.option(
+        "--cost",
+        type=click.Choice(["labels", "time"]),
+        default="labels",
+        show_default=True,
+        help="What an answer costs: a label, or the seconds that it is expected to take by the length of the text. "
+        "Tasks are chosen by what they are worth per second then.",
+    )(command)
+
+
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that every command on a project takes."""
     return _LABEL_STUDIO(_ML_BACKEND(_STATE(_VERBOSE(_JSON(command)))))

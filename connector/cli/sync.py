@@ -15,6 +15,7 @@ from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY,
 from connector.cli.options import (
     annotator_version_option,
     audit_option,
+    cost_option,
     explain,
     media_option,
     open_servers,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from connector.label_studio.client import LabelStudio
     from connector.settings import Settings
     from connector.state.project_state import State
+    from connector.sync.options import Cost
     from connector.sync.projects import ProjectSyncs, Servers, SyncResult
 
 
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
     help="Ask for no further opinion on tasks that people honestly differ on, as far as labels show it.",
 )
 @annotator_version_option
+@cost_option
 @media_option
 @click.option("--dry-run", is_flag=True, help="Show what the next window would be, and change nothing.")
 @server_options
@@ -127,6 +130,7 @@ def sync(
     audit: float,
     skip_ambiguous: bool,
     annotator_versions: tuple[str, ...],
+    cost: Cost,
     dry_run: bool,
     as_json: bool,
     **servers: str | None,
@@ -177,6 +181,7 @@ def sync(
         audit=audit,
         skip_ambiguous=skip_ambiguous,
         annotator_versions=annotator_versions,
+        cost=cost,
         media_hosts=settings.allowed_hosts,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from connector.active_learning.target import Target
 from connector.annotations.statistics import LabelCounts, TaskCounts
 from connector.sync.prelabelled import Following
-from connector.sync.summary import CodebookSummary
+from connector.sync.summary import CodebookSummary, CostSummary
 
 if TYPE_CHECKING:
     from connector.sync.machine_summary import MachineSummary
@@ -212,6 +212,7 @@ class ProjectStatus:
     excluded: list[ExcludedStatus] = field(default_factory=list)
     no_audit: str = ""  # why `audit` is None, not part of the object
     accepted: AcceptedStatus | None = None
+    cost: CostSummary | None = None
 
     @property
     def exit_code(self) -> int:

@@ -43,7 +43,7 @@ from connector.state.rows import ProjectRecord
 from connector.state.snapshot import ProjectSnapshot, usable_tasks
 from connector.sync.accepted import still_accepted, without_label
 from connector.sync.prelabelled import Following
-from connector.sync.summary import codebook_of_round
+from connector.sync.summary import codebook_of_round, cost_of_round
 
 if TYPE_CHECKING:
     from connector.sync.machine_summary import MachineSummary
@@ -136,6 +136,7 @@ def status(
             multiple=served is not None and all(control.multiple for control in served.controls),
             audited=record.audits,
         ),
+        cost=cost_of_round(round_summary),
         accepted=None if pulled is None else _accepted(pulled, record, state),
     )
     return replace(result, next_step=_next_step(result, pulled, record))

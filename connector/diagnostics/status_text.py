@@ -35,6 +35,7 @@ def format_status(status: ProjectStatus, target: float | None = None) -> str:
         "Last sync": _format_sync(status),
         "Last round": "none yet" if status.last_round is None else _format_round(status.last_round),
         "Queue": _format_queue(status),
+        "Order": status.cost.words if status.cost is not None else "",
         "Labels": _format_labels(status.labels),
         "Tasks": _format_tasks(status.tasks),
         "Rule": _format_rule(status.rule),

@@ -271,6 +271,7 @@ class Cycle:
         # NumPy and requests are imported here: a sync with nothing to do must not pay for them.
         from connector.active_learning.strategies import find_strategy
         from connector.sync.audit import estimate_accuracy
+        from connector.sync.cost import weigh_time
         from connector.sync.scoring import choose, score
         from connector.sync.several import join
 
@@ -304,6 +305,10 @@ class Cycle:
             accepted = acceptance.accept(snapshot, scored, audit, state, self.reporter, dry_run=options.dry_run)
         else:
             accepted = None if record.finish is None else still_accepted(snapshot, state.accepted())
+        seconds = None
+        if options.cost == "time":
+            with self.reporter.stage("cost", "Estimating how long answers take"):
+                seconds = weigh_time(snapshot, scored, strategy)
         with self.reporter.stage("select", "Choosing the next window"):
             window = choose(
                 snapshot,
@@ -317,6 +322,7 @@ class Cycle:
                 skip_ambiguous=options.skip_ambiguous,
                 gold=0.0 if finishes else options.gold,
                 accepted=accepted,
+                seconds=seconds,
             )
         return scored, window
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from connector.active_learning import DEFAULT_AUDIT, DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY
+
+Cost = Literal["labels", "time"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class SyncOptions:
     skip_ambiguous: bool = False
     gold: float = 0.0
     annotator_versions: tuple[str, ...] = ()  # whose predictions are to count from now on, beside those known
+    cost: Cost = "labels"  # what an answer costs
     media_hosts: tuple[str, ...] = ()  # private hosts from which files may be fetched
 
     def most_annotations(self, wanted: int) -> int:
@@ -61,6 +64,7 @@ class SyncOptions:
             **({"gold": self.gold} if self.gold else {}),
             **({"publish_consensus": True} if self.publish_consensus else {}),
             **({"skip_ambiguous": True} if self.skip_ambiguous else {}),
+            **({"cost": self.cost} if self.cost != "labels" else {}),
             # Without a training the window may be another one than with it: the next sync that may train is to do so.
             **({"train": "never"} if self.train == "never" else {}),
             # Media that could not be fetched may be, now.

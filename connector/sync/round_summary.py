@@ -19,6 +19,7 @@ from connector.sync.summary import (
     SyncSummary,
     WindowSummary,
     codebook_of_round,
+    cost_of_round,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def summarize(
         spare=max(0, len(window) - options.window) if scored else 0,
         ambiguous=len(scored.ambiguous) if scored else (last or {}).get("ambiguous", 0),
         codebook=_codebook(snapshot, scored) if scored else codebook_of_round(last),
+        cost=scored.cost if scored else cost_of_round(last),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from connector.active_learning.accuracy import Accuracy
 from connector.active_learning.audit import NO_AUDIT, Audit
 from connector.active_learning.consensus import ConsensusResult
+from connector.active_learning.cost import worth_per_second
 from connector.active_learning.strategies import Strategy, find_strategy
 from connector.active_learning.window import Candidate, Slot, active_annotators, choose_window, eligible
 from connector.annotations.ground_truth import accuracy, ground_truths, warning, without_answers_on_truth
@@ -28,6 +29,7 @@ from connector.sync.differing import ConfusedPair, Differing, confused_by_name, 
 from connector.sync.gold import gold_tasks, with_gold
 from connector.sync.label_matrix import LabelSet, align_probabilities, class_positions, label_set, predicted_labels
 from connector.sync.machines import Opinion, weigh_machines
+from connector.sync.summary import CostSummary
 
 # A model is retrained if this many consensus labels differ from those it was trained on, or this share of them if more.
 RETRAIN_LABELS = 10
@@ -76,6 +78,7 @@ class Scored:
         audit: how many labels are right, as `audit.estimate_accuracy` says.
         differing: {task: what is known of how people differ on it}. Empty without a model, and for multiple choice.
         confused: the classes that even the best annotators confuse.
+        cost: how the order weighs time, with `--cost time`.
         parts: of a project with several questions, what was found of each. Then this is what `join` makes of them.
     """
 
@@ -97,6 +100,7 @@ class Scored:
     audit: Accuracy | None = None
     differing: dict[int, Differing] = field(default_factory=dict)
     confused: list[ConfusedPair] = field(default_factory=list)
+    cost: CostSummary | None = None
     parts: list[Scored] = field(default_factory=list)
 
     @property
@@ -402,6 +406,7 @@ def choose(
     seed: int = 0,
     audit: Audit = NO_AUDIT,
     accepted: Collection[int] | None = None,
+    seconds: Mapping[int, float] | None = None,
 ) -> list[Slot]:
     """The next window: by the scores, or without any, new tasks spread over the embedding space or at random.
 
@@ -419,6 +424,8 @@ def choose(
         audit: which share of the window is drawn at random, of all tasks.
         accepted: tasks with an accepted label of the model. If not None, people are asked for the other unlabelled
             tasks alone, and for tasks with fewer labels than the team wants.
+        seconds: {task: the expected seconds of an answer}, of all tasks with a score. If given, tasks are chosen by
+            what they are worth per second (`connector.sync.cost`).
     """
     strategy = strategy or find_strategy()
     counts = Counter(task for task, _ in scored.labels)
@@ -440,6 +447,8 @@ def choose(
             order = backend.spread(pulled.model_key, new, window, seed=seed) if new else []
         place = {task: rank for rank, task in enumerate(order)}
         scores = {task: place.get(task, len(order)) for task in new} | dict.fromkeys(labelled, 0.0)
+    elif seconds and strategy.highest_score is not None:
+        scores = _by_worth_per_second(scores, strategy.highest_score, seconds)
     if not scored.scores or not strategy.relabels or accepted is not None:
         again = [task for task in labelled if counts[task] < min_annotations]
     if skip_ambiguous:
@@ -460,6 +469,13 @@ def choose(
     size = window - len(drawn)
     chosen = with_gold(choose_window(left, size - len(judging), len(active), distinct), judging, size)
     return audit.among(chosen, [Slot(task, task in relabel, audit=True) for task in drawn], window)
+
+
+def _by_worth_per_second(scores: Mapping[int, float], highest: float, seconds: Mapping[int, float]) -> dict[int, float]:
+    """{task: what it is worth per second, negative, so that the lowest is worth most}."""
+    expected = np.array([seconds[task] for task in scores], np.float64)
+    worth = worth_per_second(np.array(list(scores.values()), np.float64), highest, expected)
+    return dict(zip(scores, (-worth).tolist(), strict=True))
 
 
 def _gold(pulled: ProjectSnapshot, scored: Scored, active: set[int], max_annotations: int, places: float) -> list[int]:

@@ -89,6 +89,44 @@ class CodebookSummary:
 
 
 @dataclass(frozen=True)
+class CostSummary:
+    """What `--cost time` made of the order.
+
+    Attributes:
+        ignored: why the order does not weigh time: "strategy" (its scores are no worth), "scores" (there are none yet),
+            "kind" (the content is no text), "times" (too few answers have one) or "length" (times do not depend on it).
+            "": it does.
+        answers: how many answers have a time.
+        low, high: the expected seconds of an answer, the 5 % and the 95 % quantile of the tasks. None: unknown.
+    """
+
+    ignored: str
+    answers: int = 0
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def words(self) -> str:
+        """How the order weighs time, or why it does not: what follows "the order"."""
+        if not self.ignored and self.low is not None and self.high is not None:
+            return f"weighs time: an answer takes {_seconds(self.low, self.high)}, by the length of the text"
+        reasons = {
+            "strategy": "the scores of this strategy do not say what an answer is worth",
+            "scores": "there are no scores yet",
+            "kind": "the content is not text alone, so no length says how long an answer takes",
+            "times": f"only {count(self.answers, 'answer has', 'answers have')} a time",
+            "length": "the times of answers do not depend on the length of the text",
+        }
+        return f"does not weigh time: {reasons[self.ignored]}"
+
+
+def _seconds(low: float, high: float) -> str:
+    """ "8 to 40 s" """
+    least, most = (f"{value:.0f}" if value >= 10 else f"{value:.2g}" for value in (low, high))
+    return f"{least} to {most} s" if least != most else f"about {most} s"
+
+
+@dataclass(frozen=True)
 class SyncSummary:
     """What one sync of a project found and did. `to_json` gives the object that `--json` prints.
 
@@ -116,6 +154,7 @@ class SyncSummary:
         machines: what is known of each machine. Empty without any, or if nothing was scored.
         prelabelled: how far people follow labels that they see preselected. None: nobody answered with one.
         dry_run: whether nothing was written.
+        cost: how the order weighs time. None without `--cost time`, and it is not part of the object then.
         spare: how many new tasks follow the window that was asked for. It is not part of the object.
         questions: of several, each. Of one, none, and it is not part of the object.
     """
@@ -145,6 +184,7 @@ class SyncSummary:
     dry_run: bool = False
     spare: int = 0
     questions: list[QuestionSummary] = field(default_factory=list)
+    cost: CostSummary | None = None
 
     @property
     def published(self) -> bool:
@@ -157,7 +197,7 @@ class SyncSummary:
         for name, value in asdict(self).items():
             if name == "model":
                 result.update(value)
-            elif name != "spare" and (name not in ("dry_run", "questions", "machines", "prelabelled") or value):
+            elif name != "spare" and (name not in ("dry_run", "questions", "machines", "prelabelled", "cost") or value):
                 result[name] = value
         return result
 
@@ -166,6 +206,12 @@ def codebook_of_round(stored: Mapping[str, Any] | None) -> list[CodebookSummary]
     """That of a round as the state database has it, if there was one."""
     rows = (stored or {}).get("codebook", ())
     return [CodebookSummary(**{**row, "classes": tuple(row["classes"])}) for row in rows]
+
+
+def cost_of_round(stored: Mapping[str, Any] | None) -> CostSummary | None:
+    """That of a round as the state database has it, if there was one."""
+    found = (stored or {}).get("cost")
+    return None if found is None else CostSummary(**found)
 
 
 def format_summary(summary: SyncSummary) -> str:
@@ -178,7 +224,8 @@ def format_summary(summary: SyncSummary) -> str:
     elif trained:
         model = f"Trained a model for each of {len(trained)} questions"
     found = f"{count(summary.tasks, 'task')}, {_annotations(summary)}. {model}."
-    notes = "".join(f" Left out: {note}." for note in summary.left_out) + _warnings(summary)
+    cost = f" The order {summary.cost.words}." if summary.cost is not None else ""
+    notes = cost + "".join(f" Left out: {note}." for note in summary.left_out) + _warnings(summary)
     if summary.published or summary.dry_run:
         return f"Project {summary.project}, round {summary.round}: {found} {_window(summary)}{notes}"
     return f"Project {summary.project}: nothing new since round {summary.round}. {_unchanged(summary)} {found}{notes}"

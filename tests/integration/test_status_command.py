@@ -40,6 +40,7 @@ KEYS = {
     },
     "audit": {"audited", "model", "consensus", "project", "words"},
     "accepted": {"labels", "left", "max_error", "bound", "at"},
+    "cost": {"ignored", "answers", "low", "high"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},
     "new_annotations": set(),
     "next_tasks": {"rank", "task", "text", "second_opinion", "labels"},

@@ -270,6 +270,8 @@ def test_init_of_a_project_does_not_take_a_labelling_config(connector: Run) -> N
         ("sync", "--project", "7", "--label-studio-url", "nonsense"),
         ("sync", "--project", "7", "--window", "5001"),
         ("sync", "--project", "7", "--prelabel", "all"),
+        ("sync", "--project", "7", "--cost", "money"),
+        ("simulate", "--data", ".", "--out", "simulated", "--cost", "money"),
         ("status", "--project", "0"),
         ("status", "7"),
         ("export", "--project", "7"),
@@ -640,6 +642,15 @@ def test_options_reach_the_sync(connector: Run, plan: Any) -> None:
     assert project == 7
     assert (given.window, given.max_annotations_per_task, given.train) == (40, 3, "never")
     assert (given.prelabel_new, given.dry_run, given.ground_truth) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "cost"), [((), "labels"), (("--cost", "labels"), "labels"), (("--cost", "time"), "time")]
+)
+def test_the_cost_reaches_the_sync(connector: Run, plan: Any, options: tuple[str, ...], cost: str) -> None:
+    calls = plan(SUMMARY)
+    connector("sync", "--project", "7", *options)
+    assert calls[0][4].cost == cost
 
 
 @pytest.mark.parametrize("scorer", ["activelab", "cleanlab"])

@@ -306,6 +306,19 @@ def test_classes_that_the_best_annotators_confuse_are_named_if_there_are_some(
     ) in format_status(found)
 
 
+def test_what_the_order_weighs_is_told_if_it_may_weigh_time(studio: Server, state: ProjectState) -> None:
+    synced(studio, state, *NEW)
+    assert "Order" not in format_status(ask(studio, state))
+    weighed = {"ignored": "", "answers": 90, "low": 8.0, "high": 40.3}
+    state.store_round(2, {"round": 2, "cost": weighed})
+    found = ask(studio, state)
+    assert found.to_json()["cost"] == weighed
+    told = "  Order       weighs time: an answer takes 8 to 40 s, by the length of the text\n"
+    assert told in format_status(found)
+    state.store_round(3, {"round": 3, "cost": {"ignored": "times", "answers": 1, "low": None, "high": None}})
+    assert "  Order       does not weigh time: only 1 answer has a time\n" in format_status(ask(studio, state))
+
+
 def test_without_a_forecast_it_is_too_early_to_say(studio: Server, state: ProjectState) -> None:
     never = ask(studio, state)
     synced(studio, state, *NEW)  # as a round of an older connector
@@ -372,6 +385,7 @@ def test_the_keys_of_the_object_stay(studio: Server, state: ProjectState) -> Non
         "prelabelled": None,
         "excluded": None,
         "accepted": None,
+        "cost": None,
     }
     printed = json.loads(json.dumps(ask(studio, state).to_json()))
     assert list(printed) == list(keys)

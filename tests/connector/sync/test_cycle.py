@@ -173,6 +173,15 @@ def test_a_sync_that_may_train_follows_one_that_may_not() -> None:
     assert never != auto
 
 
+def test_another_cost_asks_for_another_window_and_the_default_for_the_former_one() -> None:
+    plain, timed = (SyncOptions(cost=cost).window_fingerprint("REQUEUE_FOR_OTHERS") for cost in ("labels", "time"))  # type: ignore[arg-type]
+    assert plain == SyncOptions().window_fingerprint("REQUEUE_FOR_OTHERS")
+    assert "cost" not in plain
+    assert timed == {**plain, "cost": "time"}
+    assert SyncOptions.of_round({"options": timed}, 1).cost == "time"
+    assert SyncOptions.of_round({"options": plain}, 1).cost == "labels"
+
+
 def test_a_lost_model_is_told_and_not_forgotten(state: ProjectState, caplog: pytest.LogCaptureFixture) -> None:
     _, summary = published_round(state, Model(), SyncOptions(train="always"))
     with caplog.at_level("INFO", "connector"):

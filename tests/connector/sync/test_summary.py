@@ -7,7 +7,15 @@ import pytest
 from support.summary_factory import sync_summary
 
 from connector.sync.people import PersonSummary, PersonWarning
-from connector.sync.summary import CodebookSummary, ModelSummary, WindowSummary, codebook_of_round, format_summary
+from connector.sync.summary import (
+    CodebookSummary,
+    CostSummary,
+    ModelSummary,
+    WindowSummary,
+    codebook_of_round,
+    cost_of_round,
+    format_summary,
+)
 
 KEYS = [
     "project",
@@ -66,6 +74,40 @@ def test_the_classes_of_a_stored_round_come_back() -> None:
     stored = json.loads(json.dumps(summary.to_json()))
     assert (stored["ambiguous"], codebook_of_round(stored)) == (12, summary.codebook)
     assert codebook_of_round(None) == codebook_of_round({}) == []
+
+
+def test_what_a_round_made_of_time_comes_back_and_is_no_key_without() -> None:
+    summary = sync_summary(cost=CostSummary("", 120, 8.0, 40.0))
+    stored = json.loads(json.dumps(summary.to_json()))
+    assert stored["cost"] == {"ignored": "", "answers": 120, "low": 8.0, "high": 40.0}
+    assert cost_of_round(stored) == summary.cost
+    assert cost_of_round(None) is cost_of_round(sync_summary().to_json()) is None
+
+
+@pytest.mark.parametrize(
+    ("cost", "sentence"),
+    [
+        (CostSummary("", 90, 0.83, 4.2), "weighs time: an answer takes 0.83 to 4.2 s, by the length of the text"),
+        (CostSummary("", 90, 12.0, 12.3), "weighs time: an answer takes about 12 s, by the length of the text"),
+        (
+            CostSummary("strategy"),
+            "does not weigh time: the scores of this strategy do not say what an answer is worth",
+        ),
+        (CostSummary("scores"), "does not weigh time: there are no scores yet"),
+        (
+            CostSummary("kind", 30),
+            "does not weigh time: the content is not text alone, so no length says how long an answer takes",
+        ),
+        (CostSummary("times", 3), "does not weigh time: only 3 answers have a time"),
+        (
+            CostSummary("length", 90),
+            "does not weigh time: the times of answers do not depend on the length of the text",
+        ),
+    ],
+)
+def test_what_the_order_weighs_is_told(cost: CostSummary, sentence: str) -> None:
+    summary = sync_summary(without_text=0, left_out=[])
+    assert format_summary(replace(summary, cost=cost)) == f"{format_summary(summary)} The order {sentence}."
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import click
 from connector.active_learning import DEFAULT_MAX_ANNOTATIONS, DEFAULT_STRATEGY, STRATEGY_NAMES
 from connector.cli.options import (
     audit_option,
+    cost_option,
     keys_of,
     label_studio_options,
     media_option,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from connector.progress import Reporter
     from connector.simulation.corpus import Corpus
     from connector.simulation.simulate import SimulationResult
+    from connector.sync.options import Cost
 
 WIDTH_IN_A_FILE = 200
 
@@ -89,6 +91,7 @@ def _names_of_machines(context: click.Context, parameter: click.Parameter, value
     help="Never ask for more annotations of a task.",
 )
 @audit_option
+@cost_option
 @click.option(
     "--annotator-kind",
     "machines",
@@ -120,6 +123,7 @@ def simulate(
     seeds: int,
     max_annotations_per_task: int,
     audit: float,
+    cost: Cost,
     machines: tuple[str, ...],
     jobs: int | None,
     no_plot: bool,
@@ -147,7 +151,7 @@ def simulate(
     if start is None:
         raise click.UsageError(f"--initial {initial} is not of the form 100x2: 100 tasks with 2 labels each.")
     options = ReplayOptions(rounds, batch, int(start[1]), int(start[2]), max_annotations_per_task, audit=audit)
-    options = replace(options, machines=machines)
+    options = replace(options, machines=machines, cost=cost)
     if project_id is not None:  # results.json then names the project
         options = replace(options, project=str(project_id))
     plan = Plan(_checked(strategies) or STRATEGY_NAMES, classifiers, DEFAULT_STRATEGY, seeds, options)

@@ -14,6 +14,7 @@ def format_table(summary: SimulationSummary) -> Table:
     several = len({line.strategy for line in summary.lines}) > 1
     classifiers = len({line.classifier for line in summary.lines}) > 1
     consensus = any(line.consensus is not None for line in summary.lines)
+    timed = any(line.hours is not None for line in summary.lines)
     removed = any(line.error_removed is not None for line in summary.lines)
     seeds = max(line.seeds for line in summary.lines)
     made = Table(
@@ -28,6 +29,7 @@ def format_table(summary: SimulationSummary) -> Table:
     headings += ["of random's error removed"] if removed else []
     headings += [f"against {summary.reference}"] if len(summary.lines) > 1 else []
     headings += ["consensus at the end"] if consensus else []
+    headings += ["hours"] if timed else []
     for heading in headings:
         made.add_column(heading, justify="right")
     for line in summary.lines:
@@ -38,6 +40,7 @@ def format_table(summary: SimulationSummary) -> Table:
         cells += [_percent(line.error_removed)] if removed else []
         cells += [_difference(line)] if len(summary.lines) > 1 else []
         cells += [_share(line.consensus)] if consensus else []
+        cells += [f"{line.hours:.1f}" if line.hours is not None else ""] if timed else []
         made.add_row(*cells)
     return made
 

@@ -26,6 +26,7 @@ COLUMNS = {
 }
 SIDES = ("left", "right")  # of a pair: columns instead of `text`, and the labels
 MEDIA = ("image", "audio")  # columns instead of `text`, with the path of a file: kinds of content
+OPTIONAL = {"annotations.csv": "seconds"}  # a further column, whose fields may be empty
 REQUIRED = ("tasks.csv", "annotations.csv", "test.csv")
 HELD_OUT = 5  # one of so many tasks is held out if there is no test set
 
@@ -40,7 +41,7 @@ class Corpus:
     one by an annotator. `test`: [(text, label), …]. `truth`: {id: label} as far as it is known. `notes`: sentences that
     a reader of results on it needs. `kind`: what the contents are, "text", "image" or "audio". `are_copies`: whether
     the files of media are small copies already. `control`: of a project with several questions, the one that was
-    replayed.
+    replayed. `seconds`: {(id, annotator): how long the answer took}, of those of which it is known.
     """
 
     tasks: dict[str, str]
@@ -51,6 +52,7 @@ class Corpus:
     kind: str = "text"
     control: str = ""
     are_copies: bool = False
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def content(self, path: str) -> bytes:
         """The small copy of a medium, as the connector brings it to the ML backend. Raises UsageError."""
@@ -91,7 +93,8 @@ class Corpus:
         if self.kind != "text":  # the files count, not their names
             tasks = {task: _of_file(path) for task, path in tasks.items()}
             test = [(_of_file(path), label) for path, label in test]
-        content = json.dumps([tasks, self.annotations, test, self.truth], ensure_ascii=True)
+        times = [sorted([*key, value] for key, value in self.seconds.items())] if self.seconds else []
+        content = json.dumps([tasks, self.annotations, test, self.truth, *times], ensure_ascii=True)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     def without_annotators(self, names: Collection[str]) -> Corpus:
@@ -161,6 +164,7 @@ def hold_out(corpus: Corpus, seed: int = 0) -> Corpus:
         corpus,
         tasks=kept,
         annotations={task: corpus.annotations[task] for task in kept},
+        seconds={key: seconds for key, seconds in corpus.seconds.items() if key[0] in kept},
         test=[(text, sure[task]) for task, text in corpus.tasks.items() if task in held],
         truth={task: label for task, label in corpus.truth.items() if task in kept},
         notes=(*corpus.notes, note),
@@ -187,10 +191,14 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
             raise UsageError(f"{directory / 'tasks.csv'} has the id {task!r} twice.")
         tasks[task] = text
     labels_of: dict[str, dict[str, str]] = {task: {} for task in tasks}
-    for task, annotator, label in tables["annotations.csv"]:
+    seconds: dict[tuple[str, str], float] = {}
+    for number, (task, annotator, label, *times) in enumerate(tables["annotations.csv"], start=1):
         if task not in labels_of:
             raise UsageError(f"{directory / 'annotations.csv'} labels {task!r}, an id that tasks.csv does not have.")
         labels_of[task][annotator] = label
+        seconds.pop((task, annotator), None)  # of an earlier label
+        for written in filter(None, times):
+            seconds[task, annotator] = _seconds(written, f"{directory / 'annotations.csv'}: row {number}")
     truth: dict[str, str] = {}
     for task, label in tables.get("truth.csv", []):
         if task not in tasks:
@@ -221,7 +229,19 @@ def _read(directory: Path, required: tuple[str, ...]) -> Corpus:
         truth,
         tuple(notes),
         kind,
+        seconds=seconds,
     )
+
+
+def _seconds(written: str, place: str) -> float:
+    """How long an answer took. Raises UsageError, which begins with `place`, if it is no number above 0."""
+    try:
+        seconds = float(written)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{place} has the seconds {written!r}, which are no number above 0.")
+    return seconds
 
 
 def _inside(directory: Path, path: str) -> Path:
@@ -319,12 +339,14 @@ def _table(path: Path, required: tuple[str, ...]) -> _Table:
     missing = [column for column in columns if column not in header]
     if missing:
         raise UsageError(f"{path} has no column {missing[0]!r}. It needs {', '.join(columns)}.")
-    places = [header.index(column) for column in columns]
+    further = OPTIONAL.get(path.name)
+    read = [*columns, further] if further in header else columns
+    places = [header.index(column) for column in read]
     rows = [tuple(line[place].strip() for place in places) for line in lines]
     if not rows:
         raise UsageError(f"{path} has no rows.")
     for number, row in enumerate(rows, start=1):
-        if not all(row):
+        if not all(row[: len(columns)]):
             raise UsageError(f"{path}: row {number} has no {columns[row.index('')]}.")
     if paired:
         rows = [(row[0], PAIR_SEPARATOR.join(row[1:3]), *row[3:]) for row in rows]

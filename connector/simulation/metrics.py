@@ -34,7 +34,8 @@ class StrategyResult:
     `accuracy`: mean over the rounds. `final`: at the end of the runs. `labels_needed`: the median over seeds for each
     target, None unless more than half of the runs reach it. `error_removed`: the share of random order's mean error
     that is gone. `difference`: mean accuracy minus that of the reference, paired by seed. `consensus`: the share of
-    consensus labels that are true at the end. None if it is unknown.
+    consensus labels that are true at the end. `hours`: the mean of how long the labels of a run took. None if it is
+    unknown.
     """
 
     strategy: str
@@ -46,6 +47,7 @@ class StrategyResult:
     error_removed: Estimate | None
     difference: Estimate | None
     consensus: Estimate | None
+    hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ def _result(
         ours, theirs = group.paired(reference)
         difference = mean([own - reference for own, reference in zip(ours, theirs, strict=True)]) if ours else None
     ends = [run[-1].get("consensus_accuracy") for run in group.runs.values()]
+    hours = [run[-1].get("hours") for run in group.runs.values()]
     return StrategyResult(
         strategy=key[0],
         classifier=key[1],
@@ -197,6 +200,7 @@ def _result(
         error_removed=removed,
         difference=difference,
         consensus=mean(ends) if None not in ends else None,
+        hours=fmean(hours) if None not in hours else None,
     )
 
 

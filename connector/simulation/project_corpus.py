@@ -12,7 +12,7 @@ from connector.annotations.label_config import Control, find_control, servable
 from connector.annotations.left_out import with_causes
 from connector.annotations.objects.content import NOUNS
 from connector.annotations.objects.linked import links_in
-from connector.annotations.records import Task, latest_labels, read_task, read_text
+from connector.annotations.records import Task, latest_labels, moment, read_task, read_text
 from connector.errors import UsageError
 from connector.formatting import count, listed, verb, with_article
 from connector.label_studio.client import LabelStudio
@@ -147,7 +147,13 @@ def corpus_of(project_id: int, control: Control, tasks: Mapping[int, Task], text
     test = [(texts[int(task)], label) for task, label in truth.items() if task in held and label in classes]
     kept_truth = {task: label for task, label in truth.items() if task in kept and label in classes}
     contents = {task: texts[int(task)] for task in kept}
-    corpus = Corpus(contents, kept, test, kept_truth, notes, control.kind, are_copies=control.kind != "text")
+    seconds = {
+        (str(row.task), str(row.annotator)): row.lead_time
+        for row in sorted(rows, key=lambda row: (moment(row.updated_at), row.id))
+        if str(row.task) in kept and row.label is not None and row.lead_time and (notes or not row.ground_truth)
+    }
+    are_copies = control.kind != "text"
+    corpus = Corpus(contents, kept, test, kept_truth, notes, control.kind, are_copies=are_copies, seconds=seconds)
     if not test:
         return hold_out(corpus)
     note = f"Accuracy is measured on the {len(test)} tasks with a ground truth, which are used for nothing else."

@@ -23,13 +23,16 @@ from connector.annotations.form.data import PAIR_SEPARATOR
 from connector.annotations.label_config import find_questions
 from connector.annotations.objects import OBJECTS
 from connector.annotations.records import Annotation, Task, digest
+from connector.annotations.statistics import seconds_per_label
 from connector.backend import Backend
 from connector.progress import Reporter
 from connector.simulation.corpus import SIDES, Corpus
 from connector.state.rows import MachineLabel
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.audit import estimate_accuracy
+from connector.sync.cost import weigh_time
 from connector.sync.finish import WeighedLabels
+from connector.sync.options import Cost
 from connector.sync.scoring import Scored, choose, score
 
 AT = "2000-01-01T00:00:00Z"  # all answers have this time, so that all annotators count as active
@@ -56,6 +59,7 @@ class ReplayOptions:
     project: str = "simulate"
     audit: float = 0.0  # share of a window that is drawn at random
     machines: tuple[str, ...] = ()  # annotators who are machines: all their labels are there at the start
+    cost: Cost = "labels"  # what an answer costs
 
 
 def replay(
@@ -105,6 +109,12 @@ class Run:
         self._truth = {number: corpus.truth[name] for number, name in names.items() if name in corpus.truth}
         people = sorted({person for rows in corpus.annotations.values() for person, _ in rows} - set(options.machines))
         annotator = {person: number for number, person in enumerate(people, start=1)}
+        task_of = {name: number for number, name in names.items()}
+        self._seconds = {
+            (task_of[name], annotator[person]): value
+            for (name, person), value in corpus.seconds.items()
+            if name in task_of and person in annotator
+        }
         rng = np.random.default_rng(seed)
         self._waiting: dict[int, list[tuple[int, str]]] = {}  # {task: (annotator, label) of the answers not yet given}
         for number, name in names.items():
@@ -134,7 +144,8 @@ class Run:
         `labels`: their number. `new`, `relabel`: how many of this round were on new and on labelled tasks. `accuracy`:
         of the model on the test texts. `consensus_accuracy`: the share of consensus labels that are true, None if the
         truth is unknown. `agreement`: of the model with the consensus, out of sample. `advice`: whether `connector
-        status` would say that more labels are likely to pay, None if it is too early to say.
+        status` would say that more labels are likely to pay, None if it is too early to say. `hours`: how long all
+        labels took, if the corpus has times. A pause counts as `statistics.seconds_per_label` says.
         """
         new, relabel = self._begin() if self.scored is None else self._ask(self._choice(self.scored))
         if not new + relabel:
@@ -151,6 +162,7 @@ class Run:
             "relabel": relabel,
             "agreement": self.scored.agreement,
             "advice": forecast(self.scored.agreement, len(self.scored.consensus))["likely_to_pay"],
+            **({"hours": self._hours()} if self._seconds else {}),
         }
 
     def estimate(self) -> Accuracy | None:
@@ -206,6 +218,7 @@ class Run:
 
     def _choice(self, scored: Scored) -> list[Slot]:
         """The next window of the tasks that have an answer left."""
+        weighs = self._options.cost == "time"
         return choose(
             self._pulled({number: task for number, task in self._tasks.items() if self._waiting[number]}),
             scored,
@@ -215,6 +228,7 @@ class Run:
             max_annotations=self._options.max_annotations_per_task,
             seed=self._seed,
             audit=self._audit(),
+            seconds=weigh_time(self._pulled(self._tasks), scored, self._strategy) if weighs else None,
         )
 
     def _ask(self, window: list[Slot]) -> tuple[int, int]:
@@ -241,8 +255,13 @@ class Run:
         places = (place for place, (annotator, _) in enumerate(waiting) if annotator in preferred)
         annotator, label = waiting.pop(next(places, 0))
         self.labels[task, annotator] = label
-        row = Annotation(len(self.labels), task, annotator, label, False, False, AT)
+        seconds = self._seconds.get((task, annotator))
+        row = Annotation(len(self.labels), task, annotator, label, False, False, AT, lead_time=seconds)
         self._tasks[task] = self._tasks[task]._replace(annotations=(*self._tasks[task].annotations, row))
+
+    def _hours(self) -> float:
+        rows = [row for task in self._tasks.values() for row in task.annotations]
+        return len(rows) * (seconds_per_label(rows) or 0.0) / 3600
 
     def _accuracy(self) -> float:
         """The share of the test texts that the current model labels correctly."""

@@ -140,7 +140,14 @@ def simulate(
 
 
 def check_start(corpus: Corpus, options: ReplayOptions) -> None:
-    """Raises UsageError if the data cannot give such a start, or not one more label."""
+    """Raises UsageError if the data cannot give such a start, or not one more label, or no times that are to count."""
+    if options.cost == "time" and corpus.kind != "text":
+        raise UsageError(f"--cost time goes by the length of texts, and these are {NOUNS[corpus.kind]}s.")
+    if options.cost == "time" and not corpus.seconds:
+        raise UsageError(
+            "--cost time needs to know how long answers took: a column seconds in annotations.csv, or lead times of "
+            "the project's annotations. There are none."
+        )
     asked = f"--initial {options.initial_tasks}x{options.initial_labels}"
     if options.initial_labels > options.max_annotations_per_task:
         raise UsageError(

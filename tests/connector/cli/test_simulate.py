@@ -162,6 +162,8 @@ def test_a_classifier_that_the_backend_does_not_know_is_refused_with_those_it_kn
         (("--data", "DATA", "--initial", "0x2"), "--initial 0x2 is not of the form 100x2"),
         (("--data", "DATA", "--initial", "116x2"), "needs 116 tasks with 2 labels, but the data have only 115"),
         (("--data", "DATA/none"), "There is no DATA/none/tasks.csv"),
+        (("--data", "DATA", "--cost", "money"), "Invalid value for '--cost': 'money' is not one of 'labels', 'time'"),
+        (("--data", "DATA", "--cost", "time"), "--cost time needs to know how long answers took: a column seconds"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(

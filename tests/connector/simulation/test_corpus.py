@@ -60,6 +60,24 @@ def test_texts_of_the_test_set_that_are_labelled_are_counted(write: Callable[...
     assert read_corpus(write()).notes == ()
 
 
+def test_a_column_of_seconds_says_how_long_answers_took(write: Callable[..., Path]) -> None:
+    without = read_corpus(write())
+    rows = "id,annotator,label,seconds\nt1,a7,Polite,4.5\nt1,a3,Impolite,\nt2,a9,Impolite,1e1\nt2,a3,Impolite,7\n"
+    read = read_corpus(write(annotations=f"{rows}t2,a3,Polite,\n"))  # who answered again without a time
+    assert read.seconds == {("t1", "a7"): 4.5, ("t2", "a9"): 10.0}
+    assert without.seconds == {}
+    same = read_corpus(write(annotations=rows))
+    assert same.annotations == without.annotations
+    assert same.digest != without.digest
+
+
+@pytest.mark.parametrize("written", ["0", "-1", "nan", "inf", "soon"])
+def test_seconds_that_are_no_number_above_zero_are_refused(write: Callable[..., Path], written: str) -> None:
+    rows = f"id,annotator,label,seconds\nt1,a7,Polite,2\nt1,a3,Impolite,{written}\nt2,a9,Impolite,3\n"
+    with pytest.raises(UsageError, match=f"annotations.csv: row 2 has the seconds '{written}', which are no number"):
+        read_corpus(write(annotations=rows))
+
+
 def test_a_column_of_paths_makes_images(write: Callable[..., Path]) -> None:
     directory = write(tasks="id,image\nt1,a.png\nt2,b.png\n", test="id,image,label\nx1,c.png,Polite\n")
     for number, name in enumerate("abc"):
@@ -340,6 +358,16 @@ def test_a_projects_latest_labels_are_a_corpus_of_which_a_fifth_is_held_out() ->
     }
     assert made.truth == ({"2": "b"} if held == "1" else {})
     assert "There is no test set" in made.notes[0]
+
+
+def test_the_lead_times_of_a_project_are_its_seconds() -> None:
+    rows = [(row(number, number, 5, "ab"[number % 2]), row(100 + number, number, 3, "a")) for number in range(1, 11)]
+    rows[0] = (rows[0][0]._replace(lead_time=4.0), rows[0][1], row(200, 1, 5, "b", 9)._replace(lead_time=6.0))
+    rows[1] = (rows[1][0]._replace(lead_time=5.0), row(201, 2, 3, None)._replace(lead_time=2.0))
+    made = project(*rows)
+    expected = {("1", "5"): 6.0, ("2", "5"): 5.0}  # the latest label's, and none of a skip
+    assert made.seconds == {key: value for key, value in expected.items() if key[0] in made.tasks}
+    assert made.seconds
 
 
 def half_marked(labelled: int, marked: int) -> Corpus:

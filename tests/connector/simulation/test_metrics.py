@@ -156,6 +156,18 @@ def test_each_classifier_has_its_own_random_choice() -> None:
     assert removed == [Estimate(pytest.approx(0.2), None)] * 2
 
 
+def test_hours_are_told_where_times_are_known() -> None:
+    known = [run("best", 0, 0.6, 0.7, hours=3.0), run("best", 1, 0.7, hours=4.0), run("random", 0, 0.6, hours=6.04)]
+    assert [line.hours for line in summarise(known, "best").lines] == [3.5, 6.04]
+    assert [line.hours for line in summarise([*known, run("best", 2, 0.7)], "best").lines] == [None, 6.04]
+    assert [line.hours for line in summarise(RUNS, "best").lines] == [None, None]
+    text = shown(known, "best")
+    assert "hours" in text
+    assert "3.5" in text
+    assert "6.0" in text
+    assert "hours" not in shown(RUNS, "best")
+
+
 def test_consensus_is_told_where_truth_is_known() -> None:
     known = [run("best", seed, 0.7, consensus_accuracy=0.9 + seed / 100) for seed in (0, 1)]
     assert summarise(known, "best").lines[0].consensus == mean([0.9, 0.91])

@@ -76,6 +76,28 @@ def test_a_real_backend_repeats_a_run_to_the_digit(name: str, real_backend: Back
     check_that_runs_are_repeated(name, real_backend)
 
 
+def timed(corpus: Corpus) -> Corpus:
+    """The texts, every other one very long, with times in proportion to the length."""
+    tasks = {task: text + " and so on" * 20 * (int(task[1:]) % 2) for task, text in corpus.tasks.items()}
+    seconds = {(task, who): len(tasks[task]) / 10 for task, rows in corpus.annotations.items() for who, _ in rows}
+    return replace(corpus, tasks=tasks, seconds=seconds)
+
+
+def test_by_time_short_texts_are_asked_for_and_hours_are_saved(backend: Backend) -> None:
+    corpus, options = timed(made_up()), replace(OPTIONS, initial_tasks=12)
+    by_label = replay(corpus, "activelab", "logistic", 0, options, backend)
+    run = Run(corpus, "activelab", "logistic", 0, replace(options, cost="time"), backend)
+    by_time = run.play(lambda done, total: None)
+    assert by_time[0] == by_label[0]  # the start does not depend on times
+    assert by_time[-1]["labels"] == by_label[-1]["labels"]
+    assert by_time[-1]["hours"] < 0.8 * by_label[-1]["hours"]
+    names = list(corpus.tasks)
+    assert by_time[-1]["hours"] == pytest.approx(
+        sum(len(corpus.tasks[names[task - 1]]) / 10 for task, _ in run.labels) / 3600
+    )
+    assert "hours" not in replay(made_up(), "activelab", "logistic", 0, OPTIONS, backend)[0]
+
+
 def test_nobody_answers_a_task_twice_and_none_is_asked_too_often(backend: Backend) -> None:
     corpus = made_up()
     run = Run(corpus, "random", "logistic", 2, replace(OPTIONS, batch=20), backend)

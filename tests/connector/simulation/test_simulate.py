@@ -24,7 +24,7 @@ from connector.progress import Reporter
 from connector.simulation import workers
 from connector.simulation.corpus import Corpus
 from connector.simulation.replay import ReplayOptions, Round
-from connector.simulation.simulate import Plan, SimulationResult, simulate
+from connector.simulation.simulate import Plan, SimulationResult, check_start, simulate
 from connector.simulation.workers import Count, Job, Replay, check_classifiers, run_all
 from connector.sync.signals import Stopped
 
@@ -346,12 +346,19 @@ def test_the_plot_is_drawn_unless_it_is_not_wanted(log: Path, in_this_process: N
         (ReplayOptions(3, 2, 4, 3), "--initial 4x3 needs 4 tasks with 3 labels, but the data have only 0"),
         (ReplayOptions(3, 2, 12, 2), "--initial 12x2 uses up all labels of the data"),
         (ReplayOptions(3, 2, 4, 2, 1), "--initial 4x2 gives a task more labels than --max-annotations-per-task 1"),
+        (ReplayOptions(3, 2, 4, 2, cost="time"), "--cost time needs to know how long answers took: a column seconds"),
     ],
 )
 def test_a_start_that_the_data_do_not_hold_is_refused(tmp_path: Path, options: ReplayOptions, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         simulated(tmp_path / "out", replace(PLAN, options=options))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_times_of_images_are_no_matter_of_length() -> None:
+    images = replace(CORPUS, kind="image", seconds={("t1", "ann"): 3.0})
+    with pytest.raises(UsageError, match="--cost time goes by the length of texts, and these are images"):
+        check_start(images, ReplayOptions(3, 2, 4, 2, cost="time"))
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -33,11 +33,13 @@ def generate(
     names: Sequence[str] | None = None,
     similar: Callable[[int], Sequence[int]] | None = None,
     weights: Sequence[float] | None = None,
+    lengths: tuple[int, int] = LENGTHS,
 ) -> Corpus:
     """`tasks` texts with LABELS_A_TASK labels each and their true classes, and `test` texts. No text comes twice.
 
     `names`: those of the classes. `similar`: for the number of a class, those that people confuse it with, and whose
-    words its texts have, too. None: all others. `weights`: the shares of the classes. None: they are equal.
+    words its texts have, too. None: all others. `weights`: the shares of the classes. None: they are equal. `lengths`:
+    words of a text, at least and below. Other ones than LENGTHS are drawn evenly on a scale of logarithms.
     """
     rng = np.random.default_rng([classes, seed])
     names = names or [f"class {number + 1}" for number in range(classes)]
@@ -46,7 +48,7 @@ def generate(
     truth: dict[str, int] = {}
     while len(truth) < tasks + test:
         own = int(rng.integers(classes) if weights is None else rng.choice(classes, p=weights))
-        truth.setdefault(vocabulary.text(own, rng), own)
+        truth.setdefault(vocabulary.text(own, rng, lengths), own)
     texts = list(truth)
     ids = {f"t{number}": text for number, text in enumerate(texts[:tasks])}
     said = {
@@ -118,12 +120,13 @@ class _Vocabulary:
         self._themes = np.array(list(words)[:count]).reshape(classes, THEMES, WORDS_A_THEME)
         self._shared = np.array(list(words)[count:])
 
-    def text(self, own: int, rng: np.random.Generator) -> str:
+    def text(self, own: int, rng: np.random.Generator, lengths: tuple[int, int] = LENGTHS) -> str:
         similar = self._similar(own)
         other = similar[int(rng.integers(len(similar)))]
         theme, foreign = (self._themes[which][rng.choice(THEMES, p=_falling(THEMES))] for which in (own, other))
         share = rng.uniform(*OWN)
-        drawn = rng.choice(3, size=rng.integers(*LENGTHS), p=[share, FOREIGN, 1 - share - FOREIGN])
+        size = rng.integers(*LENGTHS) if lengths == LENGTHS else int(np.exp(rng.uniform(*np.log(lengths))))
+        drawn = rng.choice(3, size=size, p=[share, FOREIGN, 1 - share - FOREIGN])
         falling = _falling(WORDS_A_THEME)
         words = (
             rng.choice(self._shared) if source == 2 else rng.choice((theme, foreign)[source], p=falling)

@@ -63,7 +63,7 @@ def main(out: Path, data: Path, seeds: int, jobs: int | None) -> None:
     corpora |= {f"{count} classes": generated.generate(count, lengths=WORDS) for count in (3, 6)}
     plan = Plan([DEFAULT_STRATEGY], ["logistic"], DEFAULT_STRATEGY, seeds, ReplayOptions(MOST_ROUNDS))
     by_time = replace(plan, options=replace(plan.options, cost="time"))
-    table = Table("texts", "times", "order by", "labels", "mean accuracy", "at the end", "hours to the reference's end")
+    table = Table("texts", "times", "order by", "labels", "mean accuracy", "at the end")
     for name, texts in corpora.items():
         folder = out / name.replace(" ", "-")
         labels = simulate(texts, plan, folder / "labels", replay_both, Reporter(), jobs=jobs, with_plot=False).runs
@@ -82,11 +82,9 @@ def show(table: Table, name: str, setting: str, labels: Sequence[Any], timed: Se
     for order, runs in (("worth", labels), ("worth per second", timed)):
         ordered = sorted(runs, key=lambda run: int(run["seed"]))
         rows[order] = [curve(run["rounds"], setting) for run in ordered]
-    target = fmean(one[-1] for one in rows["worth"])
     for order, runs in (("worth", labels), ("worth per second", timed)):
         made = rows[order]
         collected = [labels_within(run["rounds"], setting) for run in runs]
-        reached = hours_to(np.mean(made, axis=0), target)
         table.add_row(
             name,
             setting,
@@ -94,11 +92,10 @@ def show(table: Table, name: str, setting: str, labels: Sequence[Any], timed: Se
             f"{fmean(collected):.0f}",
             _three(mean([float(one.mean()) for one in made])),
             _three(mean([float(one[-1]) for one in made])),
-            "not reached" if reached is None else f"{reached:.0%}",
         )
     differences = [ours - theirs for ours, theirs in zip(rows["worth per second"], rows["worth"], strict=True)]
     means, ends = [float(one.mean()) for one in differences], [float(one[-1]) for one in differences]
-    table.add_row(name, setting, "difference, paired", "", _three(mean(means), "+"), _three(mean(ends), "+"), "")
+    table.add_row(name, setting, "difference, paired", "", _three(mean(means), "+"), _three(mean(ends), "+"))
     table.add_section()
 
 
@@ -113,12 +110,6 @@ def labels_within(rounds: Sequence[Mapping[str, Any]], setting: str) -> float:
     """How many labels the hours were enough for."""
     hours = [one["worked"][setting] for one in rounds]
     return float(np.interp(rounds[0]["budget"][setting], hours, [one["labels"] for one in rounds]))
-
-
-def hours_to(accuracies: NDArray[np.float64], target: float) -> float | None:
-    """When the mean curve is first as high as the target, as a share of the hours after the start."""
-    reached = np.flatnonzero(accuracies >= target - 1e-9)
-    return float(reached[0]) / (GRID - 1) if len(reached) else None
 
 
 def replay_both(

@@ -39,6 +39,11 @@ KEYS = {
         *("embedding", "embedding_since", "in_training"),
     },
     "audit": {"audited", "model", "consensus", "project", "words"},
+    "machines": {
+        *("machine", "control", "labels", "shared", "accuracy", "by_class"),
+        *("on_truth", "right_on_truth", "weight", "as_good", "worse"),
+    },
+    "prelabelled": {"shown", "same", "blind", "blind_same"},
     "accepted": {"labels", "left", "max_error", "bound", "at"},
     "cost": {"ignored", "answers", "low", "high"},
     "forecast": {"labels", "gain", "likely_to_pay", "words"},

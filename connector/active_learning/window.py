@@ -20,12 +20,13 @@ Distinct = Callable[[list[int], int], Collection[int]]
 class Slot:
     """A place in the window: a task, and whether it has answers already and asks for one more (`relabel`).
 
-    `audit`: it was drawn at random, whatever its score.
+    `audit`: it was drawn at random, whatever its score. `gold`: its class is known, and it judges annotators.
     """
 
     task: int
     relabel: bool
     audit: bool = field(default=False, compare=False)
+    gold: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from connector.reporting.report_data import ReportData, quoted
 
 PLACES = 50
 AUDITED = "Drawn at random, to tell how many labels are right."
+GOLD = "Its class is known, to tell how often annotators are right."
 NAMED = 4  # different labels of a task in a sentence
 SURE = 0.65  # below this probability the model is called unsure
 CLOSE = 0.2  # or if the second class is nearer than this
@@ -26,7 +27,8 @@ def window_section(data: ReportData, slots: Sequence[Slot], answers: Mapping[int
     places = open_places(slots, answers, data.pulled.tasks)
     shown = sorted(places, key=lambda task: places[task][0])[:PLACES]
     texts = data.texts(shown)
-    chosen, audited = _Choice.of(data), {slot.task for slot in slots if slot.audit}
+    chosen = _Choice.of(data)
+    tests = {slot.task: AUDITED if slot.audit else GOLD for slot in slots if slot.audit or slot.gold}
     scores = data.reviewed.scored.scores if chosen.by_activelab else {}
     return WindowSection(
         size=len(slots),
@@ -41,7 +43,7 @@ def window_section(data: ReportData, slots: Sequence[Slot], answers: Mapping[int
                 second_opinion=places[task][1],
                 label_count=len(data.labels_of.get(task, ())),
                 score=scores.get(task),
-                why=AUDITED if task in audited else _why_of_all(data, chosen, task, *places[task]),
+                why=tests.get(task) or _why_of_all(data, chosen, task, *places[task]),
             )
             for task in shown
         ],

@@ -306,6 +306,7 @@ class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows):
                         "relabel": slot.relabel,
                         "answers": rows.get(slot.task, 0),
                         "audit": slot.audit,
+                        "gold": slot.gold,
                     }
                     for rank, slot in enumerate(window)
                 ),
@@ -320,7 +321,7 @@ class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows):
     def window(self) -> list[Slot]:
         """The published window in rank order."""
         return [
-            Slot(row["task"], row["relabel"], row["audit"])
+            Slot(row["task"], row["relabel"], row["audit"], row["gold"])
             for row in sorted(self._all(schema.window), key=lambda row: row["rank"])
         ]
 

@@ -115,6 +115,7 @@ window = sa.Table(
     sa.Column("relabel", sa.Boolean, nullable=False),
     sa.Column("answers", sa.Integer, nullable=False, server_default="0"),
     sa.Column("audit", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("gold", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 # Tasks that were drawn at random for the audit, and have an answer since or are in the window: audit.Drawn.
 audits = sa.Table(

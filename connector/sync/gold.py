@@ -48,5 +48,5 @@ def with_gold(window: Sequence[Slot], gold: Sequence[int], size: int) -> list[Sl
     slots = list(window)
     step = size / max(len(gold), 1)
     for number, task in enumerate(gold):
-        slots.insert(int((number + 0.5) * step), Slot(task, relabel=True))
+        slots.insert(int((number + 0.5) * step), Slot(task, relabel=True, gold=True))
     return slots

@@ -86,6 +86,16 @@ def test_what_was_chosen_at_random_is_not_explained_by_the_model(strategy: str, 
     assert why(wanted, 2, relabel=True).endswith(". Every task should have 2."), "those come first"
 
 
+def test_tasks_that_test_labels_or_annotators_are_not_explained_by_the_model() -> None:
+    made = make(3)
+    made.say(2, 1, "Polite")
+    data = made.facts({1: SURE, 2: SURE, 3: SURE}, rounds=TRAINED)
+    found = places(data, Slot(1, False, audit=True), Slot(2, True, gold=True), Slot(3, False))
+    assert found[1].why == "Drawn at random, to tell how many labels are right."
+    assert found[2].why == "Its class is known, to tell how often annotators are right."
+    assert found[3].why.startswith("The model predicts ")
+
+
 def test_deleted_tasks_of_the_window_are_not_answered() -> None:
     found = window_section(make(2).facts(), [Slot(1, False), Slot(8, False), Slot(9, True)], {1: 0, 8: 0, 9: 1})
     assert (found.size, found.gone, found.left) == (3, 2, 1)

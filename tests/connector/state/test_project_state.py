@@ -246,10 +246,11 @@ def test_a_reopened_task_keeps_its_first_overlap_until_it_is_closed(project: Pro
 
 
 def test_the_window_comes_back_in_rank_order_with_what_it_was_chosen_under(project: ProjectState) -> None:
-    slots = [Slot(9, True), Slot(2, False), Slot(5, True)]
+    slots = [Slot(9, True), Slot(2, False), Slot(5, True, gold=True)]
     project.store_window("activelab-1", 4, slots, {"window": 3})
     known = project.record()
     assert project.window() == slots
+    assert [slot.gold for slot in project.window()] == [False, False, True]
     assert (known.queue_version, known.queue_size, known.window_options) == ("activelab-1", 4, {"window": 3})
     project.store_window("activelab-2", 1, [Slot(7, False)], {"window": 1})
     assert project.window() == [Slot(7, False)]

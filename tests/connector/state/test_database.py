@@ -128,14 +128,21 @@ def overwrite_page(path: Path, page: int, what: bytes) -> None:
     path.write_bytes(data)
 
 
+def page_of_a_task(path: Path) -> int:
+    """A page in the middle of the table of tasks."""
+    return path.read_bytes().index(b"Text 200 Text 200") // PAGE
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "another file": lambda path: path.write_bytes(b"These are notes, and they are no database.\n" * 200),
     "the header alone": lambda path: path.write_bytes(path.read_bytes()[:100]),
     "half of it": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "a page less": lambda path: path.write_bytes(path.read_bytes()[:-PAGE]),
     "its first page overwritten": lambda path: overwrite_page(path, 0, b"\0"),
-    "a page in the middle overwritten with zeros": lambda path: overwrite_page(path, 36, b"\0"),
-    "a page in the middle overwritten with a text": lambda path: overwrite_page(path, 36, b"no page "),
+    "a page in the middle overwritten with zeros": lambda path: overwrite_page(path, page_of_a_task(path), b"\0"),
+    "a page in the middle overwritten with a text": lambda path: overwrite_page(
+        path, page_of_a_task(path), b"no page "
+    ),
     "a table less": lambda path: script(path, "DROP TABLE tasks"),
     "its version forgotten": lambda path: script(path, "DELETE FROM meta"),
     "a text that is none": lambda path: script(path, "UPDATE tasks SET text = CAST(x'ff00fe' AS TEXT)"),

@@ -133,7 +133,6 @@ def replay_with_machines(
                 **done,
                 "project_accuracy": fmean(said.get(task) == label for task, label in truth.items()),
                 "weights": pools[0].weight.tolist() if pools else [],
-                "model_weight": pools[0].model if pools else 1.0,
                 "from_machines": len(scored.opinion.labels),
             }
         )

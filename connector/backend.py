@@ -6,7 +6,7 @@ import io
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from connector.retry import (
 )
 from connector.settings import NO_CREDENTIALS, Credentials, Settings
 
-PROTOCOL = 8
+PROTOCOL = 9
 TEXTS_A_CALL = 1000
 NPZ = {"Content-Type": "application/x-npz"}
 
@@ -184,6 +184,7 @@ class Backend:
         *,
         multilabel: bool = False,
         weights: Mapping[int, float] | None = None,
+        pseudo: Collection[int] = (),
         classifier: str | None = None,
         control: str = "",
         fields: Sequence[str] = (),
@@ -197,6 +198,7 @@ class Backend:
             labels: {id: position in `classes`}, or, if `multilabel`, {id: positions of all classes that apply}.
             multilabel: Any number of classes may apply to an item.
             weights: {id: above 0}, how much each label counts. None: 1 each.
+            pseudo: The ids whose label nobody gave. They are learnt from only if that predicts the others better.
             classifier: A name of `classifiers()`. None: the backend's default.
             control: The control's name in the labelling config.
             fields: Keys of a task's data that the texts are made of. (): what the form shows.
@@ -212,6 +214,7 @@ class Backend:
             "labels": list(labels.values()),
             "multilabel": multilabel,
             "weights": [weights[item] for item in labels] if weights is not None else None,
+            "pseudo": [item in pseudo for item in labels] if pseudo else None,
             "classifier": classifier,
             "control": control,
             "fields": list(fields),

@@ -24,7 +24,7 @@ class Health(_Wire):
     status: Literal["UP"] = "UP"
     model_class: str
     version: str
-    protocol: Literal[8] = 8
+    protocol: Literal[9] = 9
     classifiers: list[str]
 
 
@@ -105,7 +105,8 @@ class TrainRequest(_Wire):
     """Body of POST …/train.
 
     `labels` are positions in `classes`: one per id, or with `multilabel` a list per id. `weights`, one per id, state
-    how much each label counts (1). Without a `classifier` the server's setting applies.
+    how much each label counts (1). `pseudo`, one per id, state whether nobody gave the label: it is learnt from only if
+    that predicts the others better. Without a `classifier` the server's setting applies.
 
     `control` and `fields` are for /predict: the control's name in the labelling config (by its classes without), and
     the keys of a task's data that the texts are made of (what the form shows without).
@@ -117,6 +118,7 @@ class TrainRequest(_Wire):
     ids: Annotated[list[int], Field(max_length=MAX_IDS)]
     labels: list[int] | list[list[int]]
     weights: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
+    pseudo: list[bool] | None = None
     multilabel: bool = False
     classifier: ClassifierName | None = None
     folds: Annotated[int | None, Field(ge=2, le=20)] = None
@@ -134,6 +136,8 @@ class TrainRequest(_Wire):
             raise _refused("Send a list of positions as a label with 'multilabel', one position without.")
         if self.weights is not None and len(self.weights) != len(self.ids):
             raise _refused("Send one weight per id, or no 'weights'.")
+        if self.pseudo is not None and len(self.pseudo) != len(self.ids):
+            raise _refused("Send one 'pseudo' per id, or none.")
         positions = {place for label in self.labels for place in (label if isinstance(label, list) else (label,))}
         if not positions <= set(range(len(self.classes))):
             raise _refused("A label is no position in 'classes'. Count from 0.")

@@ -177,15 +177,17 @@ class Service:
         ]
         digests = dataset.digests_of_items()
         weights = request.weights or [1.0] * len(request.ids)
-        labelled = [
-            (digests[item], label, weight)
-            for item, label, weight in zip(request.ids, labels, weights, strict=True)
+        pseudo = request.pseudo or [False] * len(request.ids)
+        known = [
+            (digests[item], label, weight, assumed)
+            for item, label, weight, assumed in zip(request.ids, labels, weights, pseudo, strict=True)
             if item in digests
         ]
         training = TrainingRequest.of(
             self._settings,
             classes,
-            labelled,
+            [(key, label, weight) for key, label, weight, assumed in known if not assumed],
+            pseudo=[(key, label, weight) for key, label, weight, assumed in known if assumed],
             multilabel=request.multilabel,
             folds=request.folds,
             seed=request.seed,
@@ -197,7 +199,8 @@ class Service:
             ConsensusLabel(
                 key, [classes[index] for index in label] if isinstance(label, tuple) else classes[label], weight
             )
-            for key, label, weight in labelled
+            for key, label, weight, assumed in known
+            if not assumed
         )
         return self.start(project, training, from_connector=True)
 

@@ -42,9 +42,14 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     `pred_probs` (n_tasks, n_classes): out-of-sample class probabilities. Raises ValueError, naming the first bad row,
     if they are no probabilities.
     """
+    return posterior_and_likelihood(labels, pred_probs)[0]
+
+
+def posterior_and_likelihood(labels: Labels, pred_probs: Floats) -> tuple[Floats, Floats]:
+    """As `posterior`, and the log probability of each task's labels given each class (n_tasks, n_classes)."""
     pred_probs = checked_probs("pred_probs", pred_probs, labels.n_tasks, labels.n_classes)
     if not labels.n_tasks:
-        return pred_probs
+        return pred_probs, np.zeros(pred_probs.shape)
     votes = labels.votes()
     counts = votes.sum(axis=1)
     prior = scaled(pred_probs, best_temperature(votes, counts, pred_probs))
@@ -53,15 +58,17 @@ def posterior(labels: Labels, pred_probs: Floats) -> Floats:
     # Classes come first from here on: what is added up lies together in memory, which halves the time of many classes.
     logs = np.log(np.maximum(prior, LEAST)).T.copy()
     probs = ((votes / counts[:, None] + prior) / 2).T.copy()
+    of_labels = np.zeros(probs.shape)
     for _ in range(ITERATIONS):
         confusion = confusions(labels.task, cell, len(annotators), probs)
         likely = np.log(np.maximum(confusion, LEAST)).transpose(1, 0, 2).reshape(labels.n_classes, -1)
         for k in range(labels.n_classes):
-            np.add(logs[k], np.bincount(labels.task, likely[k, cell], labels.n_tasks), out=probs[k])
+            of_labels[k] = np.bincount(labels.task, likely[k, cell], labels.n_tasks)
+            np.add(logs[k], of_labels[k], out=probs[k])
         probs -= probs.max(axis=0)
         np.exp(probs, out=probs)
         probs /= probs.sum(axis=0)
-    return np.asarray(probs.T, np.float64)
+    return np.asarray(probs.T, np.float64), np.asarray(of_labels.T, np.float64)
 
 
 def label_weights(labels: Labels, pred_probs: Floats, probs: Floats, chosen: Ints) -> Floats:

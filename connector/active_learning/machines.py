@@ -5,7 +5,7 @@ two machines may share theirs, so its labels are no further votes. All machines 
 opinion (a logarithmic opinion pool: Genest and Zidek, "Combining probability distributions", 1986, section 3.2). With
 Y_ij the label of machine j on task i, K classes and p_M the model's out-of-sample probabilities:
 
-    p_i(k)      ~ p_M(k)^b * g_i(k)
+    p_i(k)      ~ p_M(k) * g_i(k)
     g_i(k)      ~ product over machines j and their signs s of exp(a_js F_ijs(k)), drawn to 1 / K so that no class has
                   more than MOST_CERTAIN
     F_ij1(k)    = log pi_j(k, Y_ij)
@@ -16,10 +16,15 @@ C_j(k, l) counts the tasks that the machine gave the label l by how probably the
 (`connector.active_learning.dawid_skene`). A task that has people's labels itself is left out of its own count. h_j(l)
 is how often the machine says l at all. So a machine of which nothing is known yet says nothing.
 
-b and all a_js (not below zero) minimise the cross-entropy of p against the shares of people's labels, summed over the
-tasks with people's labels, plus PENALTY times the sum of all a_js. So machines that say the same share what one of them
-would get, and one that explains people's labels no better than by chance gets nothing. A machine is left out before if
-it agrees with people no more often than by chance, given how often both name each class.
+People err, so p is compared with their labels by their confusions: L_i(k) is the probability of all labels of task i if
+it is of class k. All a_js (not below zero) minimise, over the tasks with people's labels,
+
+    - sum over i of log(sum over k of p_i(k) L_i(k)) + PENALTY * sum of all a_js
+
+So machines that say the same share what one of them would get, and one that explains people's labels no better than
+the model does gets nothing. A machine is left out before if it agrees with people no more often than by chance, given
+how often both name each class. The model has no exponent: people's labels are mostly on tasks that are hard for it,
+which says little about the others.
 
 This pooled opinion takes the model's place in everything else. It is the prior of the consensus, where people's labels
 count against it, and what ActiveLab asks about. Pure: arrays in, arrays out, nothing random.
@@ -34,13 +39,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from connector.active_learning.dawid_skene import posterior
+from connector.active_learning.dawid_skene import posterior_and_likelihood
 from connector.active_learning.labels import Floats, Ints, Labels, checked_probs
 
 PSEUDO_LABELS = 4.0  # S
 PENALTY = 2.0  # in nats, of a machine that counts as much as its confusions say
 MOST_CERTAIN = 0.98  # as of an annotator (dawid_skene.MOST_ACCURATE)
-LEAST_MODEL = 0.05  # b: with few labels, the model may look worse than nothing
 LEAST = 1e-12
 UNSURE, SURE = 0.01, 0.99  # bounds of a machine's own probability
 
@@ -62,14 +66,12 @@ class Pool:
     """How the opinions of the model and of m machines are pooled.
 
     Attributes:
-        model: b, the model's exponent.
         weight: the sum (m,) of each machine's a_js. Zero: the machine counts for nothing.
         agreement: share (m,) of people's labels of the machine's tasks that it gave, too. NaN: they share no task.
         shared: how many tasks (m,) have its label and people's.
         confusion: pi_j (m, K, K).
     """
 
-    model: float
     weight: Floats
     agreement: Floats
     shared: Ints
@@ -117,7 +119,7 @@ def pool(
     others = checked_probs("pred_probs_others", pred_probs_others, len(pred_probs_others), k)
     votes = labels.votes()
     shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
-    truth = posterior(labels, pred_probs)
+    truth, likelihood = posterior_and_likelihood(labels, pred_probs)
     signs, signs_others, owner = [], [], []
     agreement, shared = np.full(len(machines), np.nan), np.zeros(len(machines), np.int64)
     tables = np.full((len(machines), k, k), 1 / k)
@@ -143,17 +145,15 @@ def pool(
             signs.append(_by_score(mine, k))
             signs_others.append(_by_score(elsewhere, k))
             owner.append(place)
-    model, exponents = _exponents(np.log(np.maximum(pred_probs, LEAST)), signs, shares)
+    exponents = _exponents(np.log(np.maximum(pred_probs, LEAST)), signs, likelihood)
     weight = np.bincount(np.array(owner, np.int64), exponents, len(machines)) if owner else np.zeros(len(machines))
-    if not weight.any():
-        model = 1.0  # machines that count for nothing change nothing
     said_labelled = _together(signs, exponents, labels.n_tasks, k)
     said_others = _together(signs_others, exponents, len(others), k)
     return Pooled(
-        _pooled(pred_probs, said_labelled, model),
-        _pooled(others, said_others, model),
+        _pooled(pred_probs, said_labelled),
+        _pooled(others, said_others),
         said_others,
-        Pool(model, np.asarray(weight, np.float64), agreement, shared, tables),
+        Pool(np.asarray(weight, np.float64), agreement, shared, tables),
     )
 
 
@@ -190,26 +190,31 @@ def _by_score(mine: MachineLabels, k: int) -> Floats:
     return found
 
 
-def _exponents(logs: Floats, signs: Sequence[Floats], shares: Floats) -> tuple[float, Floats]:
-    """b and the a_js (s,), by people's shares of labels (n, K). `logs`: log p_M (n, K). `signs`: s times F (n, K)."""
+def _exponents(logs: Floats, signs: Sequence[Floats], likelihood: Floats) -> Floats:
+    """The a_js (s,). `logs`: log p_M (n, K). `signs`: s times F (n, K). `likelihood`: log L (n, K)."""
     if not signs:
-        return 1.0, np.zeros(0)
-    stacked = np.stack([logs, *signs])
+        return np.zeros(0)
+    stacked = np.stack(signs)
 
     def loss(exponents: Floats) -> tuple[float, Floats]:
-        total = np.tensordot(exponents, stacked, 1)
-        total -= total.max(axis=1, keepdims=True)
-        probs = np.exp(total)
-        sums = probs.sum(axis=1, keepdims=True)
-        cross_entropy = -float((shares * (total - np.log(sums))).sum())
-        gradient = np.tensordot(stacked, probs / sums - shares, 2)
-        penalty = np.full(len(exponents), PENALTY)
-        penalty[0] = 0.0
-        return cross_entropy + float(penalty @ exponents), gradient + penalty
+        total = logs + np.tensordot(exponents, stacked, 1)
+        probs, sums = _softmax(total)
+        with_labels, sums_with_labels = _softmax(total + likelihood)
+        explained = float((sums_with_labels - sums).sum())
+        gradient = np.tensordot(stacked, probs - with_labels, 2)
+        return PENALTY * float(exponents.sum()) - explained, np.asarray(gradient + PENALTY, np.float64)
 
-    bounds = [(LEAST_MODEL, None), *[(0.0, None)] * len(signs)]
-    found = minimize(loss, np.array([1.0, *[0.5] * len(signs)]), jac=True, method="L-BFGS-B", bounds=bounds).x
-    return float(found[0]), np.asarray(found[1:], np.float64)
+    start = np.full(len(signs), 0.5)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(signs))
+    return np.asarray(found.x, np.float64)
+
+
+def _softmax(logs: Floats) -> tuple[Floats, Floats]:
+    """Probabilities (n, K), and the logarithms (n,) of the sums that they were divided by."""
+    highest = logs.max(axis=1, keepdims=True)
+    probs = np.exp(logs - highest)
+    sums = probs.sum(axis=1, keepdims=True)
+    return np.asarray(probs / sums, np.float64), np.asarray((np.log(sums) + highest)[:, 0], np.float64)
 
 
 def _together(signs: Sequence[Floats], exponents: Floats, rows: int, k: int) -> Floats:
@@ -217,18 +222,13 @@ def _together(signs: Sequence[Floats], exponents: Floats, rows: int, k: int) -> 
     total = np.zeros((rows, k))
     for sign, exponent in zip(signs, exponents, strict=True):
         total += exponent * sign
-    total -= total.max(axis=1, keepdims=True)
-    probs = np.exp(total)
-    probs /= probs.sum(axis=1, keepdims=True)
+    probs, _ = _softmax(total)
     # The share of chance with which the highest is MOST_CERTAIN.
     highest = probs.max(axis=1, keepdims=True)
     chance = np.clip((highest - MOST_CERTAIN) / np.maximum(highest - 1 / k, LEAST), 0, 1)
     return np.asarray((1 - chance) * probs + chance / k, np.float64)
 
 
-def _pooled(pred_probs: Floats, machines: Floats, model: float) -> Floats:
+def _pooled(pred_probs: Floats, machines: Floats) -> Floats:
     """p (n, K)."""
-    logs = model * np.log(np.maximum(pred_probs, LEAST)) + np.log(machines)
-    logs -= logs.max(axis=1, keepdims=True)
-    probs = np.exp(logs)
-    return np.asarray(probs / probs.sum(axis=1, keepdims=True), np.float64)
+    return _softmax(np.log(np.maximum(pred_probs, LEAST)) + np.log(machines))[0]

@@ -20,7 +20,7 @@ from connector.sync.label_matrix import align_probabilities, class_sets, predict
 # All labels of machines together count as much in a training as people's, so that no number of them outvotes people.
 MOST_TOGETHER = 1.0
 LEAST_COUNTED = 0.05  # a label that counts less is not worth its time in the training
-MOST_LABELS = 5_000  # of machines in a training
+MOST_LABELS = 2_000  # of machines in a training
 
 
 @dataclass(frozen=True)

@@ -377,6 +377,7 @@ def _train(
             class_positions(labels, pulled.control),
             multilabel=pulled.control.multiple,
             weights=weights,
+            pseudo=opinion.labels.keys(),
             classifier=classifier,
             control=pulled.control.name,
             fields=pulled.control.fields,

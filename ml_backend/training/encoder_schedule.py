@@ -31,8 +31,8 @@ def is_due(request: TrainingRequest, features: FeatureStore, when: FineTune) -> 
     """
     if not CLASSIFIERS[request.classifier].finetuned or request.finetune != when:
         return False
-    current = usable_ensemble(features, request.digests, request.fold_count)
-    return len(request.digests) >= (2 * current.labels if current is not None else FIRST)
+    current = usable_ensemble(features, request.given, request.fold_count)
+    return len(request.given) >= (2 * current.labels if current is not None else FIRST)
 
 
 def usable_ensemble(features: FeatureStore, keys: Collection[bytes], folds: int) -> EncoderEnsemble | None:
@@ -53,12 +53,20 @@ def assign_folds(
 ) -> npt.NDArray[np.int8]:
     """The fold (n,) of each item. A text keeps the fold that it had when the encoders were fine-tuned.
 
-    So the encoder of a fold has never seen a label of a text in that fold.
+    So the encoder of a fold has never seen a label of a text in that fold. Items with pseudo-labels come last, so that
+    the folds of the others do not depend on them.
     """
+    given = labelled.given
     if current is None:
-        return fold_assignment.assign_folds(labelled.groups, labelled.strata, folds, seed)
-    kept = np.array([current.fold.get(key, fold_assignment.NO_FOLD) for key in labelled.keys], dtype=np.int8)
-    return fold_assignment.join_folds(kept, labelled.groups, labelled.strata, folds, seed)
+        first = fold_assignment.assign_folds(given.groups, given.strata, folds, seed)
+    else:
+        kept = np.array([current.fold.get(key, fold_assignment.NO_FOLD) for key in given.keys], dtype=np.int8)
+        first = fold_assignment.join_folds(kept, given.groups, given.strata, folds, seed)
+    if given is labelled:
+        return first
+    of_group = dict(zip(given.groups.tolist(), first.tolist(), strict=True))
+    known = np.array([of_group.get(group, fold_assignment.NO_FOLD) for group in labelled.groups.tolist()], np.int8)
+    return fold_assignment.join_folds(known, labelled.groups, labelled.strata, folds, seed)
 
 
 def finetune_encoders(

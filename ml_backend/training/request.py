@@ -1,7 +1,7 @@
 """What to train on, and which of it is usable."""
 
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ class TrainingRequest:
     """What to train on: one digest and one label per item. It is plain data, so that any process can take it.
 
     A label is a position in `classes`, or with `multilabel` the positions of all classes that apply. `weights`, above
-    0, state how much each label counts. None: 1 each. `control` and `fields` are those of TrainRequest.
+    0, state how much each label counts. None: 1 each. The last `pseudo` items have pseudo-labels, which nobody gave
+    (Lee, "Pseudo-label", 2013). `control` and `fields` are those of TrainRequest.
     """
 
     classes: tuple[str, ...]
@@ -32,6 +33,7 @@ class TrainingRequest:
     finetune: FineTune = "background"
     control: str = ""
     fields: tuple[str, ...] = ()
+    pseudo: int = 0
 
     @classmethod
     def of(
@@ -40,6 +42,7 @@ class TrainingRequest:
         classes: Sequence[str],
         labelled: Sequence[tuple[bytes, Label, float]],
         *,
+        pseudo: Sequence[tuple[bytes, Label, float]] = (),
         multilabel: bool,
         folds: int | None = None,
         seed: int = 0,
@@ -53,6 +56,7 @@ class TrainingRequest:
             settings: The server's settings.
             classes: The names of the classes.
             labelled: A digest, a label and a weight per item.
+            pseudo: The same for items whose label nobody gave.
             multilabel: Whether several classes may apply to an item.
             folds: The number of folds.
             seed: Makes the training repeatable.
@@ -64,11 +68,13 @@ class TrainingRequest:
             InvalidRequest: All labels are the same, or all texts.
         """
         _require_two({label for _, label, _ in labelled}, {key for key, _, _ in labelled})
+        items = [*labelled, *pseudo]
         return cls(
             classes=tuple(classes),
-            digests=tuple(key for key, _, _ in labelled),
-            labels=tuple(label for _, label, _ in labelled),
-            weights=tuple(weight for _, _, weight in labelled),
+            digests=tuple(key for key, _, _ in items),
+            labels=tuple(label for _, label, _ in items),
+            weights=tuple(weight for _, _, weight in items),
+            pseudo=len(pseudo),
             folds=folds or settings.folds,
             seed=seed,
             c=settings.c,
@@ -80,9 +86,14 @@ class TrainingRequest:
         )
 
     @property
+    def given(self) -> tuple[bytes, ...]:
+        """The digests of the items whose label somebody gave."""
+        return self.digests[: len(self.digests) - self.pseudo]
+
+    @property
     def fold_count(self) -> int:
-        """The number of folds, which is at most that of the different texts."""
-        return min(self.folds, len(set(self.digests)))
+        """The number of folds, which is at most that of the different texts with a given label."""
+        return min(self.folds, len(set(self.given)))
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class LabelledItems:
     """The items of a training whose text is stored: digests (n, 16), labels (n,) or (n, k), weights (n,).
 
     Items of the same text have the same value in `groups` (n,). `strata` (n,) are the groups of labels that folds share
-    evenly.
+    evenly. `pseudo` (n,): whether nobody gave the label.
     """
 
     digests: npt.NDArray[np.uint8]
@@ -98,6 +109,7 @@ class LabelledItems:
     weights: npt.NDArray[np.float64]
     groups: npt.NDArray[np.int64]
     strata: npt.NDArray[np.int64]
+    pseudo: npt.NDArray[np.bool_]
     classes: int
 
     @classmethod
@@ -105,7 +117,9 @@ class LabelledItems:
         """The items at these positions of the request. Raises InvalidRequest if all labels or texts are the same."""
         size = len(request.digests)
         labels = _as_array(request)[positions]
-        _require_two({label.tobytes() for label in labels}, {request.digests[position] for position in positions})
+        pseudo = np.array(positions, dtype=np.int64) >= len(request.given)
+        given = [position for position in positions if position < len(request.given)]
+        _require_two({label.tobytes() for label in labels[~pseudo]}, {request.digests[position] for position in given})
         digests = np.frombuffer(b"".join(request.digests), dtype=np.uint8).reshape(size, -1)[positions]
         return cls(
             digests=digests,
@@ -113,8 +127,19 @@ class LabelledItems:
             weights=np.array(request.weights if request.weights is not None else [1.0] * size)[positions],
             groups=np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1),
             strata=strata(labels),
+            pseudo=pseudo,
             classes=len(request.classes),
         )
+
+    @property
+    def given(self) -> "LabelledItems":
+        """Those whose label somebody gave."""
+        if not self.pseudo.any():
+            return self
+        kept = {
+            field.name: getattr(self, field.name)[~self.pseudo] for field in fields(self) if field.name != "classes"
+        }
+        return replace(self, **kept)
 
     @property
     def keys(self) -> list[bytes]:

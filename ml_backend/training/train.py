@@ -117,7 +117,7 @@ def _finetune_encoders(
 ) -> None:
     _, embedding_labelled, _ = _embedding_stages(features)
     on_step, on_embedded = partial(progress.report, FINETUNING), partial(progress.report, embedding_labelled)
-    encoder_schedule.finetune_encoders(request, features, spec, labelled, on_step, on_embedded)
+    encoder_schedule.finetune_encoders(request, features, spec, labelled.given, on_step, on_embedded)
 
 
 def _fit_best(
@@ -138,7 +138,7 @@ def _fit_best(
     ensemble = None
     _, embedding_labelled, embedding_anew = _embedding_stages(features)
     if catalog.CLASSIFIERS[request.classifier].finetuned:
-        ensemble = encoder_schedule.usable_ensemble(features, request.digests, request.fold_count)
+        ensemble = encoder_schedule.usable_ensemble(features, request.given, request.fold_count)
     folds = encoder_schedule.assign_folds(ensemble, labelled, request.fold_count, request.seed)
     if ensemble is None:
         return fit(request, features, spec, labelled, folds, partial(progress.report, FITTING))
@@ -176,7 +176,8 @@ def _train_transformers(
 ) -> tuple[LabelledItems, Fitted]:
     """Train one transformer per fold and one on all labels, which scores all texts while it is in memory."""
     stored = features.stored(request.digests)
-    labelled = LabelledItems.of(request, [place for place, key in enumerate(request.digests) if key in stored])
+    # A transformer takes minutes, so it learns from given labels alone.
+    labelled = LabelledItems.of(request, [place for place, key in enumerate(request.given) if key in stored])
     folds = encoder_schedule.assign_folds(None, labelled, request.fold_count, request.seed)
     count, schedule = int(folds.max()) + 1, features.transformers.schedule
     stages = [
@@ -229,7 +230,7 @@ def _as_model(
         classes=request.classes,
         feature_spec=fitted.spec,
         settings=fitted.settings,
-        accuracy=_accuracy(fitted.out_of_sample, labelled.labels),
+        accuracy=_accuracy(fitted.out_of_sample[~labelled.pseudo], labelled.labels[~labelled.pseudo]),
         trained_at=now,
         since=previous.since if previous is not None and is_as_before else now,
         training_set=TrainingSet(

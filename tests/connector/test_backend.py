@@ -192,7 +192,9 @@ def test_training_waits_for_the_job_and_tells_how_far_it_is(server: Server, back
         ("done", 1.0),
     ]
     asked = {"classes": ["a", "b"], "multilabel": False, "ids": [5, 9], "labels": [0, 1]}
-    assert server.bodies(TRAIN) == [{**asked, "weights": None, "classifier": None, "control": "", "fields": []}]
+    assert server.bodies(TRAIN) == [
+        {**asked, "weights": None, "pseudo": None, "classifier": None, "control": "", "fields": []}
+    ]
 
 
 def test_weights_travel_in_the_order_of_the_labels(server: Server, backend: Backend) -> None:
@@ -332,7 +334,7 @@ def test_arrays_that_hold_pickles_are_not_read(server: Server, backend: Backend)
 
 
 def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Backend) -> None:
-    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 8}))
+    server.on("GET /health", (200, {"status": "UP", "model_class": "Classifier", "version": "0.1.0", "protocol": 9}))
     backend.check()
     assert [name for name, _ in server.calls] == ["GET /health"]
 
@@ -340,7 +342,7 @@ def test_a_backend_of_our_protocol_passes_the_check(server: Server, backend: Bac
 @pytest.mark.parametrize(
     ("health", "words"),
     [
-        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 8"),
+        ({"status": "UP", "protocol": 1}, "speaks protocol 1, this connector 9"),
         ({"status": "UP", "model_class": "BertClassifier"}, "speaks protocol unknown"),
         (["UP"], "speaks protocol unknown"),
         ("<html>Welcome</html>", "is not an ML backend of ours: check ML_BACKEND_URL"),

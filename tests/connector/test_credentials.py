@@ -35,7 +35,7 @@ def guarded() -> Iterator[tuple[str, list[str | None]]]:
         def do_GET(self) -> None:
             brought.append(self.headers["Authorization"])
             passed = self.path == "/health" or brought[-1] == "Bearer t0ken"
-            content = b'{"protocol": 8, "model_version": null}' if passed else b'{"detail": "Who are you?"}'
+            content = b'{"protocol": 9, "model_version": null}' if passed else b'{"detail": "Who are you?"}'
             self.send_response(200 if passed else 401)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -317,11 +317,11 @@ def test_a_backend_that_is_down_is_for_later(commands: Commands, start: StartPro
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
-        (Answer(200, {"status": "UP", "protocol": 1}), 2, "speaks protocol 1, this connector 8"),
+        (Answer(200, {"status": "UP", "protocol": 1}), 2, "speaks protocol 1, this connector 9"),
         pytest.param(
-            Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 8", marks=pytest.mark.nightly
+            Answer(200, {"status": "UP"}), 2, "speaks protocol unknown, this connector 9", marks=pytest.mark.nightly
         ),
-        pytest.param(Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 8", marks=pytest.mark.nightly),
+        pytest.param(Answer(200, ["UP"]), 2, "speaks protocol unknown, this connector 9", marks=pytest.mark.nightly),
         pytest.param(
             Answer(200, PAGE), 2, "is not an ML backend of ours: check ML_BACKEND_URL", marks=pytest.mark.nightly
         ),

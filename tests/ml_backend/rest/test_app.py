@@ -43,7 +43,7 @@ def test_health_names_the_model_class_and_the_protocol(server: Any) -> None:
     health = requests.get(f"{server.url}/health", timeout=5).json()
     assert requests.get(server.url, timeout=5).json() == health
     assert health.keys() == {"status", "model_class", "version", "protocol", "classifiers"}
-    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 8)
+    assert (health["status"], health["model_class"], health["protocol"]) == ("UP", "LogisticClassifier", 9)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from connector.state.audits import AuditRows
 from connector.state.labels import LabelRows
 from connector.state.linked import LinkedRows
 from connector.state.lock import KEEP_SECONDS, ProjectLock
+from connector.state.machine_answers import AnswerRows
 from connector.state.machines import MachineRows
 from connector.state.media import MediaRows
 from connector.state.rows import IDS_A_STATEMENT
@@ -156,7 +157,7 @@ def _address(url: str, project_id: int) -> sa.ColumnElement[bool]:
     return (schema.addresses.c.url == url) & (schema.addresses.c.project_id == project_id)
 
 
-class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows):
+class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows, AnswerRows):
     """The state of one project: the mirror, what `init` found, what the model was trained on, what is published."""
 
     def __init__(self, engine: sa.Engine, key: int) -> None:
@@ -358,7 +359,10 @@ class ProjectState(AuditRows, MediaRows, LinkedRows, LabelRows, MachineRows):
         return None if row is None else {**row["summary"], "at": row["at"]}
 
     def forget_adoption(self) -> None:
-        """Forgets what init found, what is published and the rounds. What the ML backend was trained on stays."""
+        """Forgets what init found, what is published and the rounds.
+
+        What the ML backend was trained on stays, and so do answers of models that were paid for.
+        """
         with self._engine.begin() as db:
             found_and_made = (schema.originals, schema.window, schema.reopened, schema.published_labels, schema.rounds)
             more = (

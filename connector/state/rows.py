@@ -99,10 +99,16 @@ class Machine(TypedDict, total=False):
 
     `predictions`: how many predictions of this model version Label Studio had when they were read. Absent for a machine
     that `connector label-with` asks. `under`: digest of the labelling config and the questions that they were read by.
+
+    Of a machine that is asked, `setup`: the digest of all that it is given beside a task. `examples`: the tasks that it
+    is shown with their labels, {task: [label, digest of the content]}. `wanted`: how many of them were to be found.
     """
 
     predictions: int
     under: str
+    setup: str
+    examples: dict[str, list[str]]
+    wanted: int
 
 
 class MachineLabel(NamedTuple):

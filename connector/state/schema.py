@@ -180,6 +180,23 @@ shown_labels = sa.Table(
     sa.Column("until", sa.String(40)),
     sa.Column("label", sa.Text, nullable=False),
 )
+# Answers of models to `connector label-with`, by the digest of all that was sent: machine_answers.Answer. No texts.
+machine_answers = sa.Table(
+    "machine_answers",
+    metadata,
+    _project_column(),
+    sa.Column("key", sa.String(32), primary_key=True),
+    # The process that is asking, as the lock names it. None: the answer is there.
+    sa.Column("holder", sa.String(200)),
+    sa.Column("label", sa.Text),
+    # Why there is no label. "": there is one.
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("score", sa.Float),
+    sa.Column("tokens_in", sa.Integer, nullable=False),
+    sa.Column("tokens_out", sa.Integer, nullable=False),
+    # When it came, or since when it is asked for, in seconds since 1970.
+    sa.Column("at", sa.Float, nullable=False),
+)
 # Media that could not be fetched, by the digest of their address, until they can.
 media = sa.Table(
     "media",

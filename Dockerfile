@@ -30,7 +30,7 @@ RUN case "${TORCH}" in \
 # Process 1 has to reap the orphans of a cancelled training.
 RUN pip install --no-cache-dir dumb-init==1.2.5.post1
 COPY pyproject.toml ./
-ARG EXTRAS=ml-backend,weights,images,audio,postgresql,simulate
+ARG EXTRAS=ml-backend,weights,images,audio,postgresql,machines,simulate
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
       print(*p['dependencies'], *(one for e in '${EXTRAS}'.split(',') for one in p['optional-dependencies'][e]), sep='\n')" \
       > requirements.txt \

@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 # Twenty people who label by the clock: beside other tests they wait for the processor.
 ON_IDLE_CORES := tests/integration/test_load.py
-EXTRAS := ml-backend weights images image-weights audio ray postgresql export simulate report benchmark peers dev
+EXTRAS := ml-backend weights images image-weights audio ray postgresql export machines simulate report benchmark peers dev
 
 .PHONY: setup demo demo-stop check test test-all lint constraints clean
 

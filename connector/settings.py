@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(default=60.0, ge=0, allow_inf_nan=False, alias="CONNECTOR_RETRY_SECONDS")
     scorer: Literal["activelab", "cleanlab"] = Field(default="activelab", alias="CONNECTOR_SCORER")
     media_hosts: str = Field(default="", alias="CONNECTOR_MEDIA_HOSTS")
+    # Of `connector label-with`, which checks them: another command must not fail because of a key for something else.
+    llm_api_key: SecretStr | None = Field(default=None, alias="CONNECTOR_LLM_API_KEY")
+    openai_api_key: SecretStr | None = Field(default=None, alias="OPENAI_API_KEY")
 
     @property
     def credentials(self) -> Credentials:

@@ -111,7 +111,7 @@ ORDER = {
     "connector": (
         {"cli", "demo"},
         {"reporting"},
-        {"simulation", "diagnostics"},
+        {"simulation", "diagnostics", "asking"},
         {"sync"},
         {"queue"},
         {"state"},
@@ -142,6 +142,7 @@ DOORS = {
     "label_studio_sdk": ("connector.label_studio",),
     "httpcore": ("connector.media",),
     "sqlalchemy": ("connector.state",),
+    "openai": ("connector.asking.client",),
     "fastapi": ("ml_backend.rest",),
     "torch": ("ml_backend.features",),
 }

@@ -14,6 +14,7 @@ from connector.cli.doctor import doctor
 from connector.cli.export import export
 from connector.cli.finish import finish
 from connector.cli.init import init
+from connector.cli.label_with import label_with
 from connector.cli.options import explain, open_backend, open_servers, say
 from connector.cli.report import report
 from connector.cli.simulate import simulate
@@ -46,7 +47,7 @@ def cli(context: click.Context) -> None:
         context.exit(show_overview())
 
 
-for command in (init, sync, status, doctor, report, finish, export, simulate, undo):
+for command in (init, sync, label_with, status, doctor, report, finish, export, simulate, undo):
     cli.add_command(command)
 
 

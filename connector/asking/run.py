@@ -131,9 +131,12 @@ def label_with(
         summary = run.plan(listed=dry_run)
     if dry_run:
         return replace(summary, dry_run=True)
-    if summary.left and not confirm(_question(project_id, summary, options)):
-        raise UsageError("Nothing was sent. Give --yes to send texts without a question.")
+    destination = _destination(project_id, summary, options)
+    if summary.left and not confirm(f"{destination} Go on?"):
+        raise UsageError(f"Nothing was sent. {destination} Answer yes, or give --yes.")
     run.register()
+    if not summary.left:
+        return run.summary()
     with reporter.stage("ask", f"Asking {options.name} for {count(summary.left, 'text')}") as stage:
         return run.ask(stage)
 
@@ -178,13 +181,14 @@ def _kept_examples(
     return kept if there else None
 
 
-def _question(project_id: int, summary: LabelWithSummary, options: LabelWithOptions) -> str:
+def _destination(project_id: int, summary: LabelWithSummary, options: LabelWithOptions) -> str:
     cost = "" if summary.estimated_cost is None else f", which costs about {summary.estimated_cost:.4g}"
     tokens = summary.estimated_tokens_in + summary.estimated_tokens_out
     noun = summary.noun
     return (
         f"{count(summary.left, noun)} of project {project_id} {'goes' if summary.left == 1 else 'go'} to {options.url} "
-        f"(model {options.model}): about {tokens:,} tokens{cost}. Go on?"
+        f"(model {options.model}): about {tokens:,} tokens{cost}."
+        + (f" {summary.replaced:,} labels by its former instructions no longer count then." if summary.replaced else "")
     )
 
 
@@ -350,7 +354,7 @@ class _Run:
             except ConnectorError as failure:
                 stopped, error = "error", failure
             self._counts.busy = asking.busy
-        return self._summary(stopped, error)
+        return self.summary(stopped, error)
 
     def _take(self, item: _Item, asked: _Asked) -> None:
         """Stores what came."""
@@ -372,7 +376,8 @@ class _Run:
             raise UsageError("The project was undone meanwhile. The answers are kept, and no more is sent.")
         self._state.store_machine_labels(self._options.name, self._labels(item.key))
 
-    def _summary(self, stopped: str, error: ConnectorError | None) -> LabelWithSummary:
+    def summary(self, stopped: str = "", error: ConnectorError | None = None) -> LabelWithSummary:
+        """What was done. `stopped` and `error`: as in LabelWithSummary."""
         counts, ledger = self._counts, self._ledger
         chosen = [self._answers[key] for task in self._chosen if (key := self._key_of[task]) in self._answers]
         return replace(

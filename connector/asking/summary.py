@@ -113,7 +113,7 @@ def format_label_with(done: LabelWithSummary) -> str:
 
 def _dry_run(done: LabelWithSummary) -> str:
     if not done.left:
-        return f"Project {done.project}: nothing would be sent. {_known(done)}"
+        return f"Project {done.project}: nothing would be sent. {_known(done)}".rstrip()
     tokens = done.estimated_tokens_in + done.estimated_tokens_out
     cost = "" if done.estimated_cost is None else f" and a cost of {done.estimated_cost:.4g}"
     how = f"{CHARACTERS_PER_TOKEN} characters a token" + (
@@ -121,7 +121,9 @@ def _dry_run(done: LabelWithSummary) -> str:
     )
     lines = [
         f"Project {done.project}: {count(done.left, done.noun)} would go to {done.url} (model {done.model}). "
-        f"About {tokens:,} tokens{cost}, by an estimate ({how}). {_known(done)} {_examples(done)}".rstrip(),
+        + " ".join(
+            filter(None, [f"About {tokens:,} tokens{cost}, by an estimate ({how}).", _known(done), _examples(done)])
+        ),
         *(f"  task {sent.task}: {_short(sent.text)}" for sent in done.texts[:_SHOWN]),
     ]
     if done.left > _SHOWN:
@@ -130,7 +132,9 @@ def _dry_run(done: LabelWithSummary) -> str:
 
 
 def _known(done: LabelWithSummary) -> str:
-    return f"{count(done.known, 'task')} of {done.tasks:,} {verb(done.known, 'has', 'have')} an answer already."
+    if not done.known:
+        return ""
+    return f"{count(done.known, 'task')} of {done.tasks:,} had an answer before."
 
 
 def _examples(done: LabelWithSummary) -> str:
@@ -159,7 +163,9 @@ def _sentences(done: LabelWithSummary) -> list[str]:
     }[done.stopped]
     return [
         f"Project {done.project}: {done.machine} answered for {count(done.answered, done.noun)} "
-        f"({count(done.requests, 'request')}, {spent}).",
+        f"({count(done.requests, 'request')}, {spent})."
+        if done.requests
+        else f"Project {done.project}: nothing was sent.",
         _known(done),
         f"{count(done.labels, 'task')} {verb(done.labels, 'has', 'have')} a label of it now.",
         f"Without a label: {reasons}." if reasons else "",

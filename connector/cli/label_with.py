@@ -94,7 +94,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float) -
     "--parallel", type=WholeNumber(1, 64), default=4, show_default=True, metavar="N", help="Requests at once."
 )
 @click.option(
-    "--max-tokens",
+    "--max-answer",
     type=WholeNumber(16),
     default=1000,
     show_default=True,
@@ -128,7 +128,7 @@ def label_with(
     prices: tuple[float, float] | None,
     budget: float | None,
     parallel: int,
-    max_tokens: int,
+    max_answer: int,
     timeout: float,
     no_model: bool,
     dry_run: bool,
@@ -179,7 +179,7 @@ def label_with(
         prices=None if prices is None else Prices(*prices),
         budget=budget,
         parallel=parallel,
-        max_tokens=max_tokens,
+        max_tokens=max_answer,
         timeout=timeout,
         retry_seconds=settings.retry_seconds,
         media_hosts=settings.allowed_hosts,

@@ -245,7 +245,8 @@ def test_every_setting_has_a_variable_in_capitals() -> None:
     addresses = ["LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "ML_BACKEND_URL"]
     credentials = ["ML_BACKEND_TOKEN", "ML_BACKEND_USERNAME", "ML_BACKEND_PASSWORD"]
     others = ["STATE", "RETRY_SECONDS", "SCORER", "MEDIA_HOSTS"]
-    assert aliases == [*addresses, *credentials, *(f"CONNECTOR_{name}" for name in others)]
+    keys = ["CONNECTOR_LLM_API_KEY", "OPENAI_API_KEY"]
+    assert aliases == [*addresses, *credentials, *(f"CONNECTOR_{name}" for name in others), *keys]
 
 
 def test_hosts_of_images_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ def test_the_key_of_openai_is_sent_to_openai_alone(start: StartProject, model: S
         (["--model", "m", "--base-url", f"http://x:{KEY}@h/v1"], "Put the key into CONNECTOR_LLM_API_KEY"),
         (["--model", "m", "--instructions", "missing.txt"], "missing.txt cannot be read"),
         (["--model", "m", "--timeout", "nan"], "is not a number of seconds"),
-        (["--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--no-model"], "Nothing was sent. Give --yes"),
+        (["--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--no-model"], "Nothing was sent. 3 texts of project"),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_a_sentence(start: StartProject, arguments: Sequence[str], words: str) -> None:
@@ -256,7 +256,7 @@ def test_a_real_server_labels_texts_that_its_model_has_not_seen(start: StartProj
         done = connector(
             loop,
             *("label-with", "--project", str(loop.id), "--model", str(folder), "--name", "tiny", "--base-url", url),
-            *("--no-model", "--yes", "--json", "--max-tokens", "16"),
+            *("--no-model", "--yes", "--json", "--max-answer", "16"),
         )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

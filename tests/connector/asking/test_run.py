@@ -178,7 +178,7 @@ def test_it_says_where_texts_go_and_asks(adopted_state: ProjectState, server: Se
         asked.append(question)
         return False
 
-    with pytest.raises(UsageError, match="Nothing was sent"):
+    with pytest.raises(UsageError, match=r"Nothing was sent\. 6 texts of project 7 go to .* Answer yes, or give --yes"):
         ask(adopted_state, Studio(), model, confirm=no)
     assert model.calls == []
     assert adopted_state.machines() == {}

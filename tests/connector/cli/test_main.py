@@ -89,12 +89,23 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[Any]]:
 def test_the_help_names_every_command(connector: Run) -> None:
     done = connector("--help")
     assert done.code == 0
-    listed = re.findall(r"^  (\w+)  ", done.out.partition("Commands:")[2], re.MULTILINE)
-    assert listed == ["init", "sync", "status", "doctor", "report", "finish", "export", "simulate", "undo"]
+    listed = re.findall(r"^  ([\w-]+)  ", done.out.partition("Commands:")[2], re.MULTILINE)
+    assert listed == [
+        "init",
+        "sync",
+        "label-with",
+        "status",
+        "doctor",
+        "report",
+        "finish",
+        "export",
+        "simulate",
+        "undo",
+    ]
     assert "LABEL_STUDIO_API_KEY" in done.out
 
 
-@pytest.mark.parametrize(("program", "commands"), [(cli, 9), (ml_backend, 3)], ids=["connector", "ml-backend"])
+@pytest.mark.parametrize(("program", "commands"), [(cli, 10), (ml_backend, 3)], ids=["connector", "ml-backend"])
 def test_the_help_has_whole_descriptions_of_one_line(program: click.Group, commands: int) -> None:
     """In a terminal of 80 columns."""
     shown = CliRunner().invoke(program, ["--help"], terminal_width=80).output.partition("Commands:\n")[2]

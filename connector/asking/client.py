@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
 OPENAI = "https://api.openai.com/v1"
-_FORMATS = ("json_schema", "json_object", "text")  # the strictest first
-_LIMITS = ("max_completion_tokens", "max_tokens")  # the newer name first
+# The strictest first. The second is that of llama-cpp-python and others, which restrict answers by a schema there.
+_FORMATS = ("json_schema", "json_object_with_schema", "json_object", "text")
+# What limits an answer. OpenAI's newer models refuse the second, and servers that do not know the first ignore it.
+_LIMITS = ("max_completion_tokens", "max_tokens")
 _LONGEST = 200  # characters that are shown of a server's own words
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached")
 
@@ -36,11 +38,15 @@ class Stopped(Exception):
 
 
 class Refused(Exception):
-    """The server refuses this request for good. `status`: its HTTP status. The text: in its own words."""
+    """The server refuses this request for good.
 
-    def __init__(self, status: int, words: str) -> None:
+    `status`: its HTTP status. The text: in its own words. `named`: the parameters that it names.
+    """
+
+    def __init__(self, status: int, words: str, named: Sequence[str] = ()) -> None:
         super().__init__(words)
         self.status = status
+        self.named = named
 
 
 class Reply(NamedTuple):
@@ -66,15 +72,17 @@ class _Shape:
     """What a request asks for beside the messages. Servers and models refuse parts of it."""
 
     form: str = _FORMATS[0]
-    limit: str = _LIMITS[0]
+    limits: tuple[str, ...] = _LIMITS  # that are still to be tried
     logprobs: bool = True
     temperature: bool = True
 
     def parameters(self, schema: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
-        values: dict[str, Any] = {self.limit: max_tokens}
+        values: dict[str, Any] = {self.limits[0]: max_tokens}
         if self.form == "json_schema":
             named = {"name": "labels", "strict": True, "schema": schema}
             values["response_format"] = {"type": "json_schema", "json_schema": named}
+        elif self.form == "json_object_with_schema":
+            values["response_format"] = {"type": "json_object", "schema": schema}
         elif self.form == "json_object":
             values["response_format"] = {"type": "json_object"}
         if self.logprobs:
@@ -92,7 +100,7 @@ class _Shape:
         if name == "response_format":
             place = _FORMATS.index(self.form) + 1
             return replace(self, form=_FORMATS[place]) if place < len(_FORMATS) else None
-        return replace(self, limit=_LIMITS[1]) if self.limit == name == _LIMITS[0] else None
+        return replace(self, limits=self.limits[1:]) if name == self.limits[0] and len(self.limits) > 1 else None
 
     def weaker(self, named: Sequence[str]) -> _Shape | None:
         """The next shape to try: without the parameters that the server names, or else without one of them."""
@@ -101,10 +109,11 @@ class _Shape:
             shape = shape.without(name) or shape
         if shape != self:
             return shape
-        return next(filter(None, map(self.without, ("logprobs", "response_format", "temperature", _LIMITS[0]))), None)
+        names = ("logprobs", "response_format", "temperature", self.limits[0])
+        return next(filter(None, map(self.without, names)), None)
 
 
-_PARAMETERS = ("logprobs", "temperature", "response_format", _LIMITS[0])
+_PARAMETERS = ("logprobs", "temperature", "response_format", *_LIMITS)
 _OTHER_WORDS = {"json_schema": "response_format", "json_object": "response_format", "top_logprobs": "logprobs"}
 
 
@@ -144,7 +153,8 @@ class Model:
         self._stop = threading.Event()
         # A request that ran into the timeout may be repeated once.
         self._retries = Retries(retry_seconds + timeout if retry_seconds else 0, sleep=self._sleep)
-        self._lock, self._shape, self._settled = threading.Lock(), _Shape(), False
+        self._lock, self._settled = threading.Lock(), False
+        self._shape = _Shape() if url == OPENAI else _Shape(limits=_LIMITS[::-1])
         self._client = self._connect()
 
     def _connect(self) -> openai.OpenAI:
@@ -195,7 +205,7 @@ class Model:
                     # Once a request has worked, what is refused is this task. Its text must not change later requests.
                     next_shape = (self._shape if shape != self._shape else None) if self._settled else None
                     if next_shape is None and not self._settled:
-                        next_shape = shape.weaker(_named(str(refusal), messages))
+                        next_shape = shape.weaker(refusal.named)
                 if next_shape is None:
                     raise
                 shape = next_shape
@@ -212,7 +222,7 @@ class Model:
         if self._stop.is_set():
             self._ledger.refused(most)
             raise Stopped
-        with self._errors(most):
+        with self._errors(most, messages, shape):
             created = self._client.chat.completions.create(
                 model=self._name,
                 messages=cast(Any, messages),
@@ -239,7 +249,7 @@ class Model:
             raise json.JSONDecodeError("no completion", "", 0) from error
 
     @contextlib.contextmanager
-    def _errors(self, most: Tokens) -> Iterator[None]:
+    def _errors(self, most: Tokens, messages: Sequence[Mapping[str, Any]], shape: _Shape) -> Iterator[None]:
         """Raises errors of ours, and enters what became of the request. They keep no error of the library, which may
         quote the key or the task.
         """
@@ -247,7 +257,9 @@ class Model:
         try:
             yield
         except library.APIStatusError as error:
-            failure = self._status_error(error, server)
+            failure = self._status_error(
+                error, server, _named(self._words(error), messages) if self._may_change(shape) else []
+            )
             unpaid = not isinstance(failure, TransientError) or failure.unprocessed
             (self._ledger.refused if unpaid else self._ledger.unknown)(most)
             raise failure from None
@@ -269,12 +281,13 @@ class Model:
             self._ledger.unknown(most)
             raise
 
-    def _status_error(self, error: openai.APIStatusError, server: str) -> Exception:
-        status, words = error.status_code, self._words(error)
+    def _status_error(self, error: openai.APIStatusError, server: str, named: Sequence[str]) -> Exception:
+        status, words = error.status_code, shorten(self._words(error))
         code = str(getattr(error, "code", None) or "")
         if code in _NO_CREDIT or status == HTTPStatus.PAYMENT_REQUIRED:
             return UsageError(f"{server} says that there is no credit left: {words}")
-        if is_transient(status):
+        # Some servers fail over a parameter that they do not know.
+        if is_transient(status) and not (named and status == HTTPStatus.INTERNAL_SERVER_ERROR):
             return failed_answer(server, status, error.response.headers, TryAgainLater(f"{server} answered {status}."))
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             names = "CONNECTOR_LLM_API_KEY" + (" or OPENAI_API_KEY" if self._url == OPENAI else "")
@@ -283,15 +296,23 @@ class Model:
             return UsageError(f"{server} has no model '{self._name}', or the address is wrong ({status}): {words}")
         if 300 <= status < 400:
             return UsageError(f"{server} redirects to another address. Nothing was sent there: correct --base-url.")
-        return Refused(status, words)
+        return Refused(status, words, named)
+
+    def _may_change(self, shape: _Shape) -> bool:
+        """Whether a refusal may be one of the shape: none has worked yet, or another one than this."""
+        with self._lock:
+            return not self._settled or shape != self._shape
 
     def _words(self, error: openai.APIStatusError) -> str:
-        """What the server says, without the key."""
+        """What the server says, in one line and without the key."""
         said = error.body.get("message") if isinstance(error.body, dict) else None
         words = one_line(str(said or error.message))
-        if self._key:
-            words = words.replace(self._key, "…")
-        return words if len(words) <= _LONGEST else words[:_LONGEST] + "…"
+        return words.replace(self._key, "…") if self._key else words
+
+
+def shorten(words: str) -> str:
+    """The beginning of a server's words."""
+    return words if len(words) <= _LONGEST else words[:_LONGEST] + "…"
 
 
 def load_library() -> Any:

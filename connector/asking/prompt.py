@@ -172,12 +172,11 @@ class Prompt:
         )
 
     def _schema_of(self, control: Control) -> dict[str, Any]:
-        classes: list[str | None] = list(control.classes)
-        hidden = control.name in self.questions.conditions
+        schema: dict[str, Any] = {"type": "string", "enum": list(control.classes)}
         if control.multiple:
-            listed = {"type": "array", "items": {"type": "string", "enum": classes}}
-            return {"anyOf": [listed, {"type": "null"}]} if hidden else listed
-        return {"type": ["string", "null"], "enum": [*classes, None]} if hidden else {"type": "string", "enum": classes}
+            schema = {"type": "array", "items": schema}
+        # Not a list of types, which some servers read without the classes.
+        return {"anyOf": [schema, {"type": "null"}]} if control.name in self.questions.conditions else schema
 
     def _task(self, text: str) -> str:
         """The content between two lines that it cannot contain, since they have its own digest."""

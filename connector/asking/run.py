@@ -7,9 +7,10 @@ one goes on, and asks nothing twice.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
 from connector._compat import batched
@@ -470,7 +471,6 @@ class _Asking:
         If anything ends the run, no further content is sent. What is under way is waited for and handed out, and then
         the reason is raised.
         """
-        threads = ThreadPoolExecutor(self._parallel, thread_name_prefix="asking")
         pending: dict[Future[_Asked], tuple[_Item, str]] = {}
         reason: BaseException | None = None
         try:
@@ -487,7 +487,7 @@ class _Asking:
                     if claim is None:
                         self.busy += 1
                         continue
-                    pending[threads.submit(self._ask, item)] = item, claim
+                    pending[self._start(item)] = item, claim
                 if not pending:
                     break
                 done = wait(pending, _GLANCE, FIRST_COMPLETED).done
@@ -513,12 +513,24 @@ class _Asking:
                     yield item, asked
         finally:
             self._model.stop()
-            threads.shutdown(wait=False, cancel_futures=True)
             for item, claim in pending.values():
                 with contextlib.suppress(ConnectorError):
                     self._state.release_answer(item.key, claim)
         if reason is not None:
             raise reason
+
+    def _start(self, item: _Item) -> Future[_Asked]:
+        """Asks in a thread that does not keep the process from ending: a server may not answer for minutes."""
+        future: Future[_Asked] = Future()
+
+        def ask() -> None:
+            try:
+                future.set_result(self._ask(item))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=ask, name="asking", daemon=True).start()
+        return future
 
     def _ask(self, item: _Item) -> _Asked:
         """Asks for one content, and once more if the answer is no label."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -139,6 +139,26 @@ def test_a_run_that_is_interrupted_keeps_what_is_under_way(start: StartProject, 
     assert len(labels(loop)) == len(model.calls) < 30
 
 
+def test_a_second_signal_does_not_wait_for_the_server(start: StartProject, model: ScriptedModel) -> None:
+    loop, hold = start(texts(8)), threading.Event()
+
+    def script(call: Call) -> Says:
+        hold.wait(60)
+        return Says('{"politeness": "Polite"}')
+
+    model.script = script
+    process = start_connector(loop, *options(loop, model, "--yes", "--no-model"), CONNECTOR_LLM_API_KEY=KEY)
+    until(lambda: len(model.calls) == 4)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)  # two signals that come together may be one
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=50)
+    assert process.returncode == 3, errors
+    assert "Stopped by a signal: 8 not sent." in out
+    hold.set()
+    assert ask(loop, model, "--yes", "--no-model")["labels"] == 8
+
+
 def test_a_budget_that_runs_out_says_how_to_go_on(start: StartProject, model: ScriptedModel) -> None:
     loop = start(texts(30))
     priced = ["--prices", "1,10", "--budget", "0.014", "--no-model", "--yes"]  # an answer costs 0.0002, at most 0.012
@@ -263,7 +283,3 @@ def test_a_real_server_labels_texts_that_its_model_has_not_seen(start: StartProj
     assert (told["answered"], told["labels"], told["reasons"], told["lost_tokens"]) == (40, 40, {}, 0)
     assert told["tokens_in"] > 40 * 100
     assert labels(loop, "tiny") == right
-
-
-def test_nothing_is_inherited_from_the_machine_of_the_tests() -> None:
-    assert not {name for name in os.environ if name.startswith(("OPENAI_", "CONNECTOR_LLM"))}

@@ -168,7 +168,7 @@ def test_the_schema_has_the_classes_and_nothing_else() -> None:
         "properties": {
             "tone": {"type": "string", "enum": ["polite", "rude"]},
             "tags": {"type": "array", "items": {"type": "string", "enum": ["new", "old"]}},
-            "why": {"type": ["string", "null"], "enum": ["words", "orders", None]},
+            "why": {"anyOf": [{"type": "string", "enum": ["words", "orders"]}, {"type": "null"}]},
         },
         "required": ["tone", "tags", "why"],
         "additionalProperties": False,

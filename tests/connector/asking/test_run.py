@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -288,18 +289,18 @@ def test_a_refusal_that_quotes_a_text_does_not_change_later_requests(
         (["json_schema", "json_object"], {"logprobs", "temperature"}),
         (["logprobs"], {"json_schema", "temperature"}),
         (["temperature"], {"json_schema", "logprobs"}),
-        (["json_schema", "json_object", "logprobs", "temperature", "max_completion_tokens"], {"max_tokens"}),
+        (["json_schema", "json_object", "logprobs", "temperature", "max_tokens"], {"max_completion_tokens"}),
     ],
 )
-@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+@pytest.mark.parametrize(("named", "status"), [(True, 400), (False, 422), (True, 500)])
 def test_a_server_that_refuses_a_parameter_is_asked_without_it(
-    adopted_state: ProjectState, server: ServerWith, unsupported: list[str], left: set[str], named: bool
+    adopted_state: ProjectState, server: ServerWith, unsupported: list[str], left: set[str], named: bool, status: int
 ) -> None:
     def script(call: Call) -> Says | Fails:
         sent = {*call.body, call.body.get("response_format", {}).get("type")}
         wrong = [name for name in unsupported if name in sent]
         if wrong:
-            return error(400, f"Unsupported: {wrong[0]}" if named else "Bad request")
+            return error(status, f"Unsupported: {wrong[0]}" if named else "Bad request")
         return Says('```json\n{"politeness": "Impolite"}\n```')
 
     model = server(script)
@@ -311,7 +312,7 @@ def test_a_server_that_refuses_a_parameter_is_asked_without_it(
     if named:  # else it is found out one after the other
         assert left <= sent
     assert done.refused == 0
-    assert len(model.calls) < 6 + 4 * 6  # it is found out once, not for every task
+    assert len(model.calls) < 6 + 4 * 7  # it is found out once, not for every task
     assert done.tokens_in == 600
 
 
@@ -381,7 +382,7 @@ def test_an_answer_that_is_no_class_is_asked_for_once_more(adopted_state: Projec
 
 def test_a_longer_answer_may_come_with_a_higher_limit(adopted_state: ProjectState, server: ServerWith) -> None:
     def script(call: Call) -> Says:
-        limit = call.body["max_completion_tokens"]
+        limit = call.body["max_tokens"]
         return polite(call) if limit > 1000 else Says("{", finish="length", usage=(100, limit))
 
     model = server(script)
@@ -423,8 +424,8 @@ def test_what_may_pass_is_tried_again(adopted_state: ProjectState, server: Serve
 
 
 def test_a_slow_answer_is_given_up_and_tried_again(adopted_state: ProjectState, server: ServerWith) -> None:
-    model = server(lambda call: Says("{}", lasts=2.0) if call.number == 0 else polite(call))
-    done = ask(adopted_state, Studio(2), model, timeout=0.5, parallel=1)
+    model = server(lambda call: Says("{}", lasts=5.0) if call.number == 0 else polite(call))
+    done = ask(adopted_state, Studio(2), model, timeout=2, parallel=1)
     assert (len(model.calls), done.labels) == (3, 2)
     assert done.lost_tokens > 1000
 
@@ -442,7 +443,7 @@ def test_what_does_not_pass_ends_the_run_and_keeps_what_is_done(
     adopted_state: ProjectState, server: ServerWith, fault: Fails, words: str
 ) -> None:
     model = server(lambda call: fault if call.number >= 3 else polite(call))
-    done = ask(adopted_state, Studio(), model, parallel=1, retry_seconds=1, timeout=0.5)
+    done = ask(adopted_state, Studio(), model, parallel=1, retry_seconds=1, timeout=3)
     assert isinstance(done.error, TryAgainLater)
     assert words in str(done.error)
     assert (done.exit_code, done.stopped, done.answered, done.left) == (3, "error", 3, 3)
@@ -581,6 +582,15 @@ def test_a_name_that_is_taken_by_predictions_is_refused(adopted_state: ProjectSt
         ask(adopted_state, Studio(), server(polite))
     with pytest.raises(UsageError, match="at most 100 characters"):
         ask(adopted_state, Studio(), server(polite), name="m" * 101)
+
+
+def test_without_the_library_only_a_dry_run_works(
+    adopted_state: ProjectState, server: ServerWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    assert ask(adopted_state, Studio(), server(polite), dry_run=True).left == 6
+    with pytest.raises(UsageError, match=r"needs the library openai: pip install 'label-studio-activelab\[machines\]'"):
+        ask(adopted_state, Studio(), server(polite))
 
 
 def test_recordings_are_refused(adopted_state: ProjectState, server: ServerWith) -> None:

@@ -14,6 +14,7 @@ from connector.annotations.questions import Questions
 from connector.annotations.records import latest_labels
 from connector.state.snapshot import TEXTS_AT_ONCE, ProjectSnapshot
 from connector.sync.review import Review
+from connector.sync.scoring import Scored
 
 SURE = 0.95  # quality from which the label of one annotator is a sure consensus
 LONGEST_EXAMPLE = 2_000  # characters, since each request has all examples
@@ -71,7 +72,7 @@ def _sureness(review: Review, *, multiple: bool) -> dict[int, float]:
 
 
 def choose_examples(
-    pulled: ProjectSnapshot, quality: Mapping[int, float], drawn: Collection[int], count: int
+    pulled: ProjectSnapshot, scored: Scored, drawn: Collection[int], count: int
 ) -> dict[int, ChosenExample]:
     """Tasks with a sure consensus, {task: example}, as many of each label as possible.
 
@@ -79,7 +80,8 @@ def choose_examples(
 
     Args:
         pulled: The project.
-        quality: {task: the probability that the consensus label is right}. Empty without a model.
+        scored: Its consensus labels and their quality. Labels of machines may have a part in these, so an example has a
+            label that people gave.
         drawn: The tasks of the audit, which are never shown: they say how often labels are right.
         count: How many.
     """
@@ -90,6 +92,9 @@ def choose_examples(
     gold = ground_truths(rows)
     for (task, _), label in sorted(latest_labels(rows).items()):
         labels.setdefault(task, []).append(label)
+    quality = {
+        task: scored.quality.get(task, 0.0) for task, given in labels.items() if scored.consensus.get(task) == given[0]
+    }
     whole = set(askable(pulled)) - set(drawn) - gold.keys()
     sure = [
         task

@@ -164,7 +164,7 @@ def _prepared(
     found, joined = reviews(pulled, backend, reporter, state, options.scorer)
     examples = _kept_examples(pulled, state, options)
     if examples is None:
-        examples = choose_examples(pulled, joined.quality, state.drawn(), options.examples)
+        examples = choose_examples(pulled, joined, state.drawn(), options.examples)
     shown = {example.digest for example in examples.values()}
     tasks = [task for task in askable(pulled) if pulled.tasks[task].digest not in shown]
     return examples, in_order(tasks, [slot.task for slot in state.window()], found, pulled.questions)

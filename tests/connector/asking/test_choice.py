@@ -31,9 +31,12 @@ def test_a_task_that_lacks_something_is_not_asked_for() -> None:
 
 
 def chosen(
-    *tasks: Any, quality: dict[int, float] | None = None, drawn: tuple[int, ...] = (), count: int = 4
+    *tasks: Any, quality: dict[int, float] | None = None, drawn: tuple[int, ...] = (), count: int = 4, said: str = ""
 ) -> list[Any]:
-    return [(task, one.label) for task, one in choose_examples(pulled(*tasks), quality or {}, drawn, count).items()]
+    """`said`: the consensus label of the tasks with a quality. "": what people gave."""
+    consensus = {task.id: said or task.annotations[0].label or "" for task in tasks}
+    scored = Scored({}, consensus=consensus, quality=quality or {})
+    return [(task, one.label) for task, one in choose_examples(pulled(*tasks), scored, drawn, count).items()]
 
 
 def test_examples_are_balanced_and_sure_ones_come_first() -> None:
@@ -54,6 +57,8 @@ def test_examples_are_balanced_and_sure_ones_come_first() -> None:
         (1, "Polite"),
         (5, "Impolite"),
     ]
+    # But not if that is the quality of another label, which machines gave.
+    assert (5, "Impolite") not in chosen(*tasks, quality={5: 0.96}, said="Polite")
     assert chosen(*tasks, drawn=(2, 4), count=2) == [(1, "Polite"), (7, "Polite")]
     assert chosen(*tasks, count=0) == []
 
@@ -70,4 +75,4 @@ def test_gold_tasks_and_long_or_equal_texts_are_no_examples() -> None:
     project.texts = lambda ids: {
         task: "x" * (LONGEST_EXAMPLE + 1) if task == 2 else text for task, text in texts(ids).items()
     }
-    assert list(choose_examples(project, {}, (), 4)) == [5, 4]
+    assert list(choose_examples(project, Scored({}), (), 4)) == [5, 4]

@@ -19,7 +19,7 @@ from connector.sync.label_matrix import align_probabilities, class_sets, predict
 
 # All labels of machines together count as much in a training as people's, so that no number of them outvotes people.
 MOST_TOGETHER = 1.0
-LEAST_COUNTED = 0.05  # a label that counts less is not worth its time in the training
+LEAST_SURE = 0.8  # the probability from which on a label of machines is learnt from
 MOST_LABELS = 2_000  # of machines in a training
 
 
@@ -147,8 +147,8 @@ def _to_train_on(
 ) -> tuple[dict[int, str], dict[int, float]]:
     """The machines' labels of tasks without labels of people, and how much each counts.
 
-    A label counts by how much surer the machines are of it than chance, of a set in the mean over its classes. All of
-    them together count at most MOST_TOGETHER times as much as people's.
+    A label that they are less than LEAST_SURE of is left out, of a set in the mean over its classes. The others count
+    by how much surer they are than chance. All together count at most MOST_TOGETHER times as much as people's.
 
     Args:
         others: u tasks.
@@ -157,8 +157,10 @@ def _to_train_on(
         held_out: the test set.
         people: how many tasks have labels of people.
     """
-    certain = np.mean([(one.max(axis=1) - 1 / one.shape[1]) / (1 - 1 / one.shape[1]) for one in machines], axis=0)
-    usable = (certain >= LEAST_COUNTED) & ~np.isin(np.array(others, np.int64), list(held_out))
+    sure = np.mean([one.max(axis=1) for one in machines], axis=0)
+    chance = 1 / machines[0].shape[1]
+    certain = (sure - chance) / (1 - chance)
+    usable = (sure >= LEAST_SURE) & ~np.isin(np.array(others, np.int64), list(held_out))
     rows = np.flatnonzero(usable)
     rows = np.sort(rows[np.argsort(-certain[rows], kind="stable")][:MOST_LABELS])
     if not len(rows):

@@ -12,19 +12,21 @@ Y_ij the label of machine j on task i, K classes and p_M the model's out-of-samp
     F_ij2(k)    = log c_ij where k = Y_ij, log((1 - c_ij) / (K - 1)) elsewhere. c_ij: how sure the machine says it is
     pi_j(k, l)  = (C_j(k, l) + S h_j(l)) / (sum over l of C_j(k, l) + S)
 
-C_j(k, l) counts the tasks that the machine gave the label l by how probably they are of class k, given people's labels
-(`connector.active_learning.dawid_skene`). A task that has people's labels itself is left out of its own count. h_j(l)
-is how often the machine says l at all. So a machine of which nothing is known yet says nothing.
+C_j(k, l) counts the tasks that the machine gave the label l by how probably they are of class k, given the model,
+people's labels by their confusions (`connector.active_learning.dawid_skene`) and the machine's own, in turn with pi_j.
+A task that has people's labels itself is left out of its own count. h_j(l) is how often the machine says l at all. So
+a machine of which nothing is known yet says nothing.
 
 People err, so p is compared with their labels by their confusions: L_i(k) is the probability of all labels of task i if
-it is of class k. All a_js (not below zero) minimise, over the tasks with people's labels,
+it is of class k. All a_js, from 0 to 1, minimise, over the tasks with people's labels,
 
     - sum over i of log(sum over k of p_i(k) L_i(k)) + PENALTY * sum of all a_js
 
 So machines that say the same share what one of them would get, and one that explains people's labels no better than
-the model does gets nothing. A machine is left out before if it agrees with people no more often than by chance, given
-how often both name each class. The model has no exponent: people's labels are mostly on tasks that are hard for it,
-which says little about the others.
+the model does gets nothing. None is believed more than its confusions say. Otherwise it would seem better than it is,
+since people are asked for tasks on which it contradicts the model. A machine is left out before if it agrees with
+people no more often than by chance, given how often both name each class. The model has no exponent: people's labels
+are mostly on tasks that are hard for it, which says little about the others.
 
 This pooled opinion takes the model's place in everything else. It is the prior of the consensus, where people's labels
 count against it, and what ActiveLab asks about. Pure: arrays in, arrays out, nothing random.
@@ -43,6 +45,7 @@ from connector.active_learning.dawid_skene import posterior_and_likelihood
 from connector.active_learning.labels import Floats, Ints, Labels, checked_probs
 
 PSEUDO_LABELS = 4.0  # S
+ITERATIONS = 15
 PENALTY = 2.0  # in nats, of a machine that counts as much as its confusions say
 MOST_CERTAIN = 0.98  # as of an annotator (dawid_skene.MOST_ACCURATE)
 LEAST = 1e-12
@@ -119,7 +122,7 @@ def pool(
     others = checked_probs("pred_probs_others", pred_probs_others, len(pred_probs_others), k)
     votes = labels.votes()
     shares = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
-    truth, likelihood = posterior_and_likelihood(labels, pred_probs)
+    prior, likelihood = posterior_and_likelihood(labels, pred_probs)
     signs, signs_others, owner = [], [], []
     agreement, shared = np.full(len(machines), np.nan), np.zeros(len(machines), np.int64)
     tables = np.full((len(machines), k, k), 1 / k)
@@ -131,13 +134,14 @@ def pool(
         given = mine.label[rows]
         agreement[place] = float(shares[rows, given].mean())
         said = np.bincount(np.concatenate([given, elsewhere.label[elsewhere.label >= 0]]), minlength=k).astype(float)
-        counts = np.zeros((k, k))
-        np.add.at(counts.T, given, truth[rows])
         smoothing = PSEUDO_LABELS * said / said.sum()
+        known, counts = _count(given, prior[rows], smoothing)
         tables[place] = _table(counts, smoothing)
         by_chance = float(shares[rows].mean(axis=0) @ (np.bincount(given, minlength=k) / len(given)))
         if agreement[place] <= by_chance:
             continue
+        truth = np.zeros((labels.n_tasks, k))
+        truth[rows] = known
         signs.append(_by_confusions(mine.label, truth, counts, smoothing))
         signs_others.append(_from_table(elsewhere.label, tables[place]))
         owner.append(place)
@@ -155,6 +159,19 @@ def pool(
         said_others,
         Pool(np.asarray(weight, np.float64), agreement, shared, tables),
     )
+
+
+def _count(given: Ints, prior: Floats, smoothing: Floats) -> tuple[Floats, Floats]:
+    """How probable each class is with a machine's labels (n,) (n, K), and C (K, K). `prior` (n, K): without them."""
+    truth = prior
+    for _ in range(ITERATIONS):
+        counts = np.zeros((prior.shape[1], prior.shape[1]))
+        np.add.at(counts.T, given, truth)
+        truth = prior * _table(counts, smoothing).T[given]
+        truth = truth / truth.sum(axis=1, keepdims=True)
+    counts = np.zeros(counts.shape)
+    np.add.at(counts.T, given, truth)
+    return truth, counts
 
 
 def _table(counts: Floats, smoothing: Floats) -> Floats:
@@ -205,7 +222,7 @@ def _exponents(logs: Floats, signs: Sequence[Floats], likelihood: Floats) -> Flo
         return PENALTY * float(exponents.sum()) - explained, np.asarray(gradient + PENALTY, np.float64)
 
     start = np.full(len(signs), 0.5)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(signs))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(signs))
     return np.asarray(found.x, np.float64)
 
 

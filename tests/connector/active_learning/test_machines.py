@@ -106,8 +106,8 @@ def test_machines_that_say_the_same_share_what_one_of_them_would_get(copies: int
     alone = world([0.85])
     one = alone.pooled()
     many = World(alone.truth, alone.labels, alone.probs, alone.machines * copies).pooled()
-    assert many.pool.weight.sum() == pytest.approx(one.pool.weight.sum(), abs=0.02)
-    assert np.allclose(many.others, one.others, atol=0.01)
+    assert many.pool.weight.sum() == pytest.approx(one.pool.weight.sum(), abs=0.1)
+    assert np.allclose(many.others, one.others, atol=0.03)
 
 
 def test_no_number_of_machines_outvotes_people() -> None:

@@ -152,7 +152,7 @@ def test_a_good_machine_makes_asking_on_its_tasks_worth_less(model: Model, state
 
 
 def test_the_test_set_is_not_trained_on_by_the_machines_labels(model: Model, state: ProjectState) -> None:
-    found = project({"gpt": good()})
+    found = project({"gpt": TRUTH})
     truth = {
         task: one._replace(annotations=(one.annotations[0]._replace(ground_truth=True), one.annotations[1]))
         for task, one in found.tasks.items()
@@ -276,7 +276,7 @@ def test_of_multiple_choice_each_class_is_weighed_for_itself(state: ProjectState
     for task, names in sets.items():
         if task > 80:
             assert set(TOPICS.classes_of(scored.predicted[task])) - {"price"} == set(names) - {"price"}
-    assert set(model.trainings[-1][2]) == set(sets)
+    assert len(model.trainings[-1][2]) > 100  # all but those of which it is not sure
     (summary,) = machines_of(found, scored, [])
     assert (summary.labels, summary.shared) == (120, 80)
     assert summary.by_class["rain"] is not None

@@ -134,15 +134,15 @@ def test_labels_of_a_machine_are_preselected_on_new_tasks_alone(start: StartProj
     for person in crew:
         for task in loop.tasks[:20]:
             loop.label(person, task, label_of[task])
-    predict(loop, GOOD, dict.fromkeys(loop.tasks[:50], "Polite"))
+    predict(loop, GOOD, dict.fromkeys(loop.tasks[:55], "Polite"))
     assert "has no machine of that name" in run(loop, "sync", "--prelabel", GOOD, code=2)
     run(loop, "init", "--annotator-version", GOOD)
-    run(loop, "sync", "--prelabel", GOOD, "--audit", "0.2", "--window", "60")
+    run(loop, "sync", "--prelabel", GOOD, "--audit", "0.1", "--window", "60")
     shown = {row["task"]: row["result"] for row in loop.served()}
     drawn = {slot.task for slot in loop.state.window() if slot.audit}
     assert drawn
     seen = {task for task, result in shown.items() if result}
-    assert seen == {task for task in shown if task in loop.tasks[20:50]} - drawn
+    assert seen == {task for task in shown if task in loop.tasks[20:55]} - drawn
     assert {str(shown[task][0]["value"]["choices"]) for task in seen} == {"['Polite']"}
     for task in sorted(seen)[:20]:
         loop.label(crew[0], task, "Polite")

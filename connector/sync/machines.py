@@ -19,7 +19,7 @@ from connector.sync.label_matrix import align_probabilities, class_sets, predict
 
 # All labels of machines together count as much in a training as people's, so that no number of them outvotes people.
 MOST_TOGETHER = 1.0
-LEAST_SURE = 0.8  # the probability from which on a label of machines is learnt from
+LEAST_SURE = 0.65  # the probability from which on a label of machines is learnt from
 MOST_LABELS = 2_000  # of machines in a training
 
 

@@ -91,7 +91,7 @@ def test_a_model_is_trained_on_machines_labels_which_count_no_more_than_peoples(
 
 
 def test_labels_of_which_the_machines_are_not_sure_are_not_learnt_from(model: Model, state: ProjectState) -> None:
-    said = {task: wrong(task) if task % 10 in (1, 4, 8) else label for task, label in TRUTH.items()}
+    said = {task: wrong(task) if task % 5 in (1, 3) else label for task, label in TRUTH.items()}
     scored = run(project({"gpt": said}), model, state)
     assert set(model.trainings[-1][2]) == set(scored.consensus)
 

@@ -72,13 +72,11 @@ class Pool:
         weight: the sum (m,) of each machine's a_js. Zero: the machine counts for nothing.
         agreement: share (m,) of people's labels of the machine's tasks that it gave, too. NaN: they share no task.
         shared: how many tasks (m,) have its label and people's.
-        confusion: pi_j (m, K, K).
     """
 
     weight: Floats
     agreement: Floats
     shared: Ints
-    confusion: Floats
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,6 @@ def pool(
     prior, likelihood = posterior_and_likelihood(labels, pred_probs)
     signs, signs_others, owner = [], [], []
     agreement, shared = np.full(len(machines), np.nan), np.zeros(len(machines), np.int64)
-    tables = np.full((len(machines), k, k), 1 / k)
     for place, (mine, elsewhere) in enumerate(zip(machines, machines_others, strict=True)):
         rows = np.flatnonzero(mine.label >= 0)
         shared[place] = len(rows)
@@ -136,14 +133,13 @@ def pool(
         said = np.bincount(np.concatenate([given, elsewhere.label[elsewhere.label >= 0]]), minlength=k).astype(float)
         smoothing = PSEUDO_LABELS * said / said.sum()
         known, counts = _count(given, prior[rows], smoothing)
-        tables[place] = _table(counts, smoothing)
         by_chance = float(shares[rows].mean(axis=0) @ (np.bincount(given, minlength=k) / len(given)))
         if agreement[place] <= by_chance:
             continue
         truth = np.zeros((labels.n_tasks, k))
         truth[rows] = known
         signs.append(_by_confusions(mine.label, truth, counts, smoothing))
-        signs_others.append(_from_table(elsewhere.label, tables[place]))
+        signs_others.append(_from_table(elsewhere.label, _table(counts, smoothing)))
         owner.append(place)
         if len(np.unique(mine.score[rows][np.isfinite(mine.score[rows])])) > 1:
             signs.append(_by_score(mine, k))
@@ -157,7 +153,7 @@ def pool(
         _pooled(pred_probs, said_labelled),
         _pooled(others, said_others),
         said_others,
-        Pool(np.asarray(weight, np.float64), agreement, shared, tables),
+        Pool(np.asarray(weight, np.float64), agreement, shared),
     )
 
 

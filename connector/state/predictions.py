@@ -54,7 +54,7 @@ def read_machines(
         if same and not everything and machine["predictions"] == there and reader.is_up_to_date():
             continue
         added = there - machine["predictions"] if same and not everything else 0
-        changed |= reader.read(there, added, keep_digests=same)
+        changed |= reader.read(added, keep_digests=same)
         state.put_machine(name, Machine(predictions=there, under=under))
     return changed
 
@@ -86,11 +86,10 @@ class _Reader:
         known = self._known.get(raw["id"])
         return known is not None and known.prediction == newest["id"]
 
-    def read(self, there: int, added: int, *, keep_digests: bool) -> bool:
+    def read(self, added: int, *, keep_digests: bool) -> bool:
         """Reads what differs. Returns whether anything does.
 
         Args:
-            there: how many predictions Label Studio has.
             added: how many more than are known. Not above zero: some may be others than are known.
             keep_digests: a known prediction was made for what its task showed when it was read first.
         """

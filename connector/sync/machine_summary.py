@@ -16,7 +16,7 @@ from connector.formatting import listed
 from connector.state.rows import MachineLabel
 from connector.state.snapshot import ProjectSnapshot
 from connector.sync.label_matrix import class_sets, single_labels
-from connector.sync.people import PersonSummary
+from connector.sync.people import PersonSummary, estimate_of
 from connector.sync.scoring import Scored
 
 AS_GOOD = 0.05  # how far below people a machine that is called as good may be at most
@@ -83,14 +83,10 @@ class MachineSummary:
         return cls(
             **{
                 **stored,
-                "accuracy": _estimate(stored["accuracy"]),
-                "by_class": {name: _estimate(found) for name, found in stored["by_class"].items()},
+                "accuracy": estimate_of(stored["accuracy"]),
+                "by_class": {name: estimate_of(found) for name, found in stored["by_class"].items()},
             }
         )
-
-
-def _estimate(stored: Mapping[str, Any] | None) -> Estimate | None:
-    return None if stored is None else Estimate(**stored)
 
 
 def machines_of(pulled: ProjectSnapshot, scored: Scored, people: Sequence[PersonSummary]) -> list[MachineSummary]:

@@ -89,15 +89,16 @@ class PersonSummary:
         return cls(
             **{
                 **stored,
-                "accuracy": _estimate(stored["accuracy"]),
-                "by_class": {name: _estimate(found) for name, found in stored["by_class"].items()},
+                "accuracy": estimate_of(stored["accuracy"]),
+                "by_class": {name: estimate_of(found) for name, found in stored["by_class"].items()},
                 "halves": (Estimate(**halves[0]), Estimate(**halves[1])) if halves else None,
                 "warnings": [PersonWarning(**warning) for warning in stored["warnings"]],
             }
         )
 
 
-def _estimate(stored: Mapping[str, Any] | None) -> Estimate | None:
+def estimate_of(stored: Mapping[str, Any] | None) -> Estimate | None:
+    """An estimate as a round remembers it."""
     return None if stored is None else Estimate(**stored)
 
 

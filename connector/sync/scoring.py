@@ -253,22 +253,20 @@ def score_tasks(
     scored.scores = dict(zip([*labelled, *unlabelled, *audited], by_task, strict=True))
     predicted = predicted_labels(np.concatenate(parts), control)
     scored.predicted = dict(zip([*labelled, *unlabelled, *tested], predicted, strict=True))
-    _judge_model(scored, control)
     scored.own_labels = own_labels(scored, control) if any(pulled.machine_labels.values()) else scored.predicted
+    _judge_model(scored)
     if (found := labels.ambiguity(parts[0])) is not None:
         scored.differing = differing_by_task(found[0], labelled)
         scored.confused = confused_by_name(found[1], control.classes)
 
 
-def _judge_model(scored: Scored, control: Control) -> None:
+def _judge_model(scored: Scored) -> None:
     """Fills in how often the model is right, without the machines: by the test set, and by the consensus."""
     own = scored.own
     assert own is not None
     out_of_sample = [task for task in scored.consensus if task in own.place and own.fold[own.place[task]] >= 0]
-    tasks = [*out_of_sample, *sorted(scored.held_out)]
-    predicted = dict(zip(tasks, predicted_labels(align_probabilities(own, tasks, control), control), strict=True))
-    scored.accuracy = accuracy(scored.held_out, predicted)
-    scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, predicted)
+    scored.accuracy = accuracy(scored.held_out, scored.own_labels)
+    scored.agreement = accuracy({task: scored.consensus[task] for task in out_of_sample}, scored.own_labels)
 
 
 def own_labels(scored: Scored, control: Control) -> dict[int, str]:
